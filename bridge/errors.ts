@@ -1,0 +1,50 @@
+/** Every error torchwire throws. `code` is stable; `message` says what, where and what to do next. */
+
+export type ErrorCode =
+  /** A Python operation raised. */
+  | "PYTHON"
+  /** An operation was not run, because an earlier one in its lane failed. */
+  | "NOT_RUN"
+  /** A reference was used after it was released, or its value was never made. */
+  | "NO_VALUE"
+  /** A value cannot be sent to Python; `message` holds the path to it. */
+  | "NOT_SENDABLE"
+  /** A construct that a reference does not support, with the one that does what was meant. */
+  | "MISUSE"
+  /** The worker process ended. */
+  | "WORKER_GONE"
+  /** The worker was closed by this program. */
+  | "CLOSED"
+  /** More is in flight than the worker can be given without waiting. */
+  | "TOO_FAR_AHEAD"
+  /** A limit of the wire was exceeded. */
+  | "LIMIT"
+  /** The two sides do not understand each other. */
+  | "PROTOCOL"
+  /** No usable Python interpreter, or one that lacks something. */
+  | "ENVIRONMENT"
+  /** The device asked for is not there. */
+  | "NO_DEVICE"
+  /** A data file or data set is not what it says it is. */
+  | "BAD_DATA";
+
+export class TorchwireError extends Error {
+  readonly code: ErrorCode;
+  override name = "TorchwireError";
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.code = code;
+  }
+}
+
+/** No usable Python: `command` is the one line that mends it, where one does. */
+export class EnvironmentError extends TorchwireError {
+  override name = "EnvironmentError";
+  readonly command: string | undefined;
+
+  constructor(message: string, options: { command?: string; cause?: unknown } = {}) {
+    super("ENVIRONMENT", options.command === undefined ? message : `${message}\nRun: ${options.command}`, options);
+    this.command = options.command;
+  }
+}

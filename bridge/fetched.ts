@@ -1,0 +1,50 @@
+/**
+ * A value on its way from the worker. A Promise that knows whether anybody awaits it: an awaited one is sent for at once,
+ * one that is only held travels with its step. One that nobody ever awaits is not an unhandled rejection: its error belongs
+ * to the lane, which gives it to the next await.
+ */
+export class Fetched<T> extends Promise<T> {
+  #resolve!: (value: T) => void;
+  #reject!: (reason: unknown) => void;
+  #awaited = false;
+  #onAwait: (() => void) | undefined;
+
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise;
+  }
+
+  constructor(onAwait: () => void) {
+    let settle: [(value: T) => void, (reason: unknown) => void];
+    super((resolve, reject) => {
+      settle = [resolve, reject];
+    });
+    [this.#resolve, this.#reject] = settle!;
+    this.#onAwait = onAwait;
+    super.then(undefined, () => undefined);
+  }
+
+  get awaited(): boolean {
+    return this.#awaited;
+  }
+
+  override then<A = T, B = never>(
+    ok?: ((value: T) => A | PromiseLike<A>) | null,
+    failed?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.#awaited = true;
+    this.#onAwait?.();
+    return super.then(ok, failed);
+  }
+
+  resolve(value: T): void {
+    this.#onAwait = undefined;
+    this.#resolve(value);
+  }
+
+  /** `whenThrown` is called when user code is about to have the error: now, if it awaits, or when it begins to. */
+  reject(reason: unknown, whenThrown?: () => void): void {
+    if (this.#awaited) whenThrown?.();
+    this.#onAwait = whenThrown;
+    this.#reject(reason);
+  }
+}

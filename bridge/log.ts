@@ -1,0 +1,458 @@
+/**
+ * The ordered log of operations. Operations are built without waiting; those that follow each other in one lane and one
+ * context make a batch. A position in the log is the name of what the operation there makes.
+ */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { FetchMode, Op, type Batch, type Operation } from "./batch.ts";
+import { contextLayer, type ContextLayer, type ContextOptions } from "./context.ts";
+import { TorchwireError } from "./errors.ts";
+import { Fetched } from "./fetched.ts";
+import { isKw } from "./kw.ts";
+import { Lane, type Generation } from "./lane.ts";
+import { inner, Reference, type RefOwner } from "./ref.ts";
+import { Scope, toRanges } from "./scope.ts";
+import { captureSite, type CallSite } from "./site.ts";
+import { Encoder } from "./value.ts";
+import { defaultLimits, type Limits } from "./wire/limits.ts";
+
+/** A batch is sent when it has grown past one of these, whatever else. */
+const MOST_OPERATIONS = 256;
+const MOST_BYTES = 4 * 2 ** 20;
+
+/** Objects that are there from the start. */
+export const WELL_KNOWN = { builtins: 1, operator: 2, helpers: 3 } as const;
+const FIRST_ID = 16;
+
+/** What goes out with the next batch, whatever lane it is of. */
+export interface Departures {
+  /** Ranges of ids whose references were garbage-collected. */
+  readonly finalised: number[];
+  /** Contexts that have ended. */
+  readonly contexts: number[];
+}
+
+export interface LogPort {
+  send(batch: Batch, departures: Departures): void;
+  /** Throws where so much is in flight that a program which never awaits must be told. */
+  admit(): void;
+  /** The error with which everything is refused once the worker is gone. */
+  readonly ended: Error | undefined;
+}
+
+interface Ambient {
+  readonly lane: Lane;
+  readonly scope: Scope | undefined;
+  readonly contexts: readonly ContextLayer[];
+}
+
+export class Log implements RefOwner {
+  readonly mainLane: Lane = new Lane(0);
+  limits: Limits = defaultLimits;
+  readonly #port: LogPort;
+  readonly #ambient = new AsyncLocalStorage<Ambient>();
+  readonly #root: Ambient = { lane: this.mainLane, scope: undefined, contexts: [] };
+  readonly #wellKnown: Generation = new Lane(-1).generation;
+  #batch: Batch | undefined;
+  #nextId = FIRST_ID;
+  #nextLane = 1;
+  #nextContext = 1;
+  #finalised: number[] = [];
+  #endedContexts: number[] = [];
+  readonly #registry = new FinalizationRegistry<number>((id) => this.#finalise(id));
+
+  constructor(port: LogPort) {
+    this.#port = port;
+  }
+
+  // --- what a program does ---
+
+  import(name: string): object {
+    return this.#make(() => [Op.import, name]);
+  }
+
+  wellKnown(name: keyof typeof WELL_KNOWN): Reference {
+    return new Reference(this, WELL_KNOWN[name], this.#wellKnown, undefined);
+  }
+
+  get(target: Reference, name: string): object {
+    const batch = this.#open();
+    if (batch === undefined) return this.#refused();
+    const chain = batch.chain?.lastId === target.id ? batch.chain : undefined;
+    if (chain === undefined) return this.#make(() => [Op.get, this.#use(target), [name]]);
+    (chain.operation[2] as string[]).push(name);
+    chain.lastId = this.#place(batch, 1);
+    return this.#reference(chain.lastId, batch.generation);
+  }
+
+  call(target: Reference, args: readonly unknown[]): object {
+    const batch = this.#open();
+    if (batch === undefined) return this.#refused();
+    const chain = batch.chain?.lastId === target.id ? batch.chain : undefined;
+    if (chain === undefined) return this.callPath(target, [], args);
+    const encoded = this.#encoded(batch, (encoder) => encodeCall(encoder, args));
+    chain.operation[0] = Op.call;
+    chain.operation.push(...encoded);
+    batch.chain = undefined;
+    return this.#reference(this.#place(batch, 1), batch.generation);
+  }
+
+  /** Calls `target.a.b(...)` as one operation. */
+  callPath(target: Reference, path: readonly string[], args: readonly unknown[]): object {
+    return this.#make((encoder) => [Op.call, this.#use(target), [...path], ...encodeCall(encoder, args)]);
+  }
+
+  set(target: Reference, name: string, value: unknown): void {
+    this.#write((encoder) => [Op.set, this.#use(target), name, encoder.encode(value, `value of .${name}`)]);
+  }
+
+  delete(target: Reference, name: string): void {
+    this.#write(() => [Op.del, this.#use(target), name]);
+  }
+
+  item(target: Reference, key: unknown): object {
+    return this.#make((encoder) => [Op.getItem, this.#use(target), encoder.encode(key, "index")]);
+  }
+
+  setItem(target: Reference, key: unknown, value: unknown): void {
+    this.#write((encoder) => [
+      Op.setItem,
+      this.#use(target),
+      encoder.encode(key, "index"),
+      encoder.encode(value, "value"),
+    ]);
+  }
+
+  deleteItem(target: Reference, key: unknown): void {
+    this.#write((encoder) => [Op.delItem, this.#use(target), encoder.encode(key, "index")]);
+  }
+
+  settle(target: Reference, site: CallSite = captureSite()): Fetched<unknown> {
+    if (target.scalar !== undefined || target.settledAs !== undefined) {
+      const known = new Fetched(() => undefined);
+      known.resolve(target.scalar === undefined ? target.proxy : target.scalar.value);
+      return known;
+    }
+    return this.fetch(target, FetchMode.settle, site);
+  }
+
+  fetch(target: Reference, mode: FetchMode, site: CallSite = captureSite()): Fetched<unknown> {
+    let batch: Batch | undefined;
+    const promise = new Fetched<unknown>(() => {
+      if (batch === undefined || batch.sent) return;
+      batch.urgent = true;
+      this.#flushSoon(batch);
+    });
+    const here = this.#here().lane.generation;
+    const refuse = (generation: Generation): Fetched<unknown> => {
+      // Another lane's failure is told here too, but only its own lane's await can forgive it.
+      const whenThrown = generation === here ? () => generation.hasBeenThrown() : undefined;
+      promise.reject(generation.errorFor(target.id), whenThrown);
+      return promise;
+    };
+    if (target.id === 0 || target.generation.lacks(target.id)) return refuse(target.generation);
+    try {
+      batch = this.#open();
+      if (batch === undefined) return refuse(here);
+      const token: Operation = [Op.fetch, this.#use(target), mode];
+      batch.fetches.set(this.#nextId, { promise, target, mode });
+      this.#append(batch, token, 1, site);
+    } catch (error) {
+      promise.reject(error);
+    }
+    return promise;
+  }
+
+  async *iterate(target: Reference): AsyncGenerator<unknown, void> {
+    const iterator = this.callPath(this.wellKnown("builtins"), ["iter"], [target.proxy]);
+    for (;;) {
+      const chunk = inner(this.callPath(this.wellKnown("helpers"), ["take"], [iterator, 64]))!;
+      const length = (await this.settle(
+        inner(this.callPath(this.wellKnown("builtins"), ["len"], [chunk.proxy]))!,
+      )) as number;
+      if (length === 0) return;
+      const items = Array.from({ length }, (_, i) => this.item(chunk, i));
+      this.release(chunk);
+      const settled = items.map((item) => this.settle(inner(item)!));
+      for (const item of settled) yield await item;
+    }
+  }
+
+  release(target: Reference): void {
+    if (target.gone !== undefined) return;
+    target.gone = "it was disposed";
+    this.#registry.unregister(target);
+    if (target.id !== 0 && this.#port.ended === undefined) this.#releaseRanges([target.id, target.id]);
+  }
+
+  keep(target: Reference): void {
+    if (target.scope === undefined) return;
+    target.scope = undefined;
+    this.#registry.register(target.proxy, target.id, target);
+  }
+
+  // --- where it does it ---
+
+  /** Runs `fn` as a lane of its own: what fails in it stops nothing else, and nothing else stops it. */
+  async lane<T>(fn: () => T | PromiseLike<T>, finished: (generation: Generation) => Promise<void>): Promise<T> {
+    const lane = new Lane(this.#nextLane++);
+    const { generation } = lane;
+    let result: T;
+    try {
+      result = await this.#ambient.run({ ...this.#here(), lane }, async () => await fn());
+    } finally {
+      if (this.#batch?.generation === generation) this.flush();
+    }
+    await finished(generation);
+    if (!generation.thrown) this.#throwFailure(generation);
+    return result;
+  }
+
+  /** Runs `fn`; at its end what it made is freed, in the batch that its last operations are in, and the batch is sent. */
+  scope<T>(fn: () => T, credit: () => Promise<void> | undefined): T {
+    const scope = new Scope();
+    const ambient = { ...this.#here(), scope };
+    const end = (): void => {
+      const ranges = scope.end();
+      if (this.#port.ended !== undefined) return;
+      this.#ambient.run(ambient, () => {
+        if (ranges.length > 0) this.#releaseRanges(ranges);
+        this.flush();
+      });
+      const { generation } = ambient.lane;
+      // Lane 0 opens again right after its error was thrown; any other lane is over, and a loop in it must hear of it.
+      if (ambient.lane.id !== 0 || !generation.thrown) this.#throwFailure(generation);
+    };
+    let result: T;
+    try {
+      result = this.#ambient.run(ambient, fn);
+    } catch (error) {
+      scope.end();
+      throw error;
+    }
+    if (!(result instanceof Promise)) {
+      end();
+      return result;
+    }
+    return this.#endScopeLater(result, end, credit) as T;
+  }
+
+  async #endScopeLater<T>(result: Promise<T>, end: () => void, credit: () => Promise<void> | undefined): Promise<T> {
+    let value: T;
+    try {
+      value = await result;
+    } catch (error) {
+      try {
+        end();
+      } catch {
+        // The body's own error is the one to tell.
+      }
+      throw error;
+    }
+    end();
+    await credit();
+    return value;
+  }
+
+  /** Runs `fn` with `options` as the worker's ambient state, for the operations made inside and for no others. */
+  async context<T>(options: ContextOptions, fn: () => T | PromiseLike<T>): Promise<T> {
+    const outer = this.#here();
+    const layer = contextLayer(this.#nextContext++, options, (module, path) => {
+      const reference = inner(module);
+      if (reference === undefined)
+        throw new TorchwireError("MISUSE", `context: ${path} is not a reference to a module`);
+      return this.#use(reference);
+    });
+    try {
+      return await this.#ambient.run({ ...outer, contexts: [...outer.contexts, layer] }, async () => await fn());
+    } finally {
+      this.#endedContexts.push(layer.wire.id);
+    }
+  }
+
+  get generation(): Generation {
+    return this.#here().lane.generation;
+  }
+
+  // --- how it goes out ---
+
+  flush(): void {
+    const batch = this.#batch;
+    if (batch === undefined) return;
+    this.#batch = undefined;
+    this.#send(batch);
+  }
+
+  /** Rejects what was built and will never be sent. */
+  abandon(error: Error): void {
+    for (const { promise } of this.#batch?.fetches.values() ?? []) promise.reject(error);
+    this.#batch = undefined;
+  }
+
+  #send(batch: Batch): void {
+    batch.sent = true;
+    batch.chain = undefined;
+    batch.generation.inFlight++;
+    const departures = {
+      finalised: toRanges(this.#finalised.toSorted((a, b) => a - b)),
+      contexts: this.#endedContexts,
+    };
+    this.#finalised = [];
+    this.#endedContexts = [];
+    this.#port.send(batch, departures);
+  }
+
+  /** Two microtasks on: a Promise.all of references, or the scope that ends right here, comes along. */
+  #flushSoon(batch: Batch): void {
+    const flush = (): void => {
+      if (!batch.sent) this.flush();
+    };
+    queueMicrotask(() => queueMicrotask(flush));
+  }
+
+  #here(): Ambient {
+    return this.#ambient.getStore() ?? this.#root;
+  }
+
+  /** The batch that the next operation here belongs to, or undefined where its lane has failed. */
+  #open(): Batch | undefined {
+    if (this.#port.ended !== undefined) throw this.#port.ended;
+    const { lane, contexts } = this.#here();
+    if (lane.generation.failure !== undefined) return undefined;
+    return this.#batchFor(lane.generation, contexts);
+  }
+
+  #batchFor(generation: Generation, contexts: readonly ContextLayer[]): Batch {
+    const current = this.#batch;
+    if (current !== undefined) {
+      if (current.generation === generation && current.contexts === contexts) return current;
+      this.flush();
+    }
+    this.#port.admit();
+    const batch: Batch = {
+      generation,
+      contexts,
+      first: this.#nextId,
+      operations: [],
+      sites: [],
+      frames: [],
+      fetches: new Map(),
+      bytes: 0,
+      urgent: false,
+      sent: false,
+      chain: undefined,
+    };
+    this.#batch = batch;
+    setImmediate(() => {
+      if (!batch.sent) this.flush();
+    });
+    return batch;
+  }
+
+  /** Appends `operation`; its positions are `positions` new ids, of which the last is returned. */
+  #append(batch: Batch, operation: Operation, positions: number, site: CallSite = captureSite()): number {
+    batch.operations.push(operation);
+    batch.chain = undefined;
+    return this.#place(batch, positions, site);
+  }
+
+  #place(batch: Batch, positions: number, site: CallSite = captureSite()): number {
+    for (let i = 0; i < positions; i++) batch.sites.push(site);
+    batch.bytes += 16;
+    this.#nextId += positions;
+    if (batch.operations.length >= MOST_OPERATIONS || batch.bytes >= MOST_BYTES) this.flush();
+    return this.#nextId - 1;
+  }
+
+  #make(build: (encoder: Encoder) => Operation): object {
+    const batch = this.#open();
+    if (batch === undefined) return this.#refused();
+    const operation = this.#encoded(batch, build);
+    const [code, , path] = operation;
+    const links = code === Op.call ? (path as string[]).length : 0;
+    const id = this.#append(batch, operation, links + 1);
+    if (code === Op.get && !batch.sent) batch.chain = { operation, lastId: id };
+    return this.#reference(id, batch.generation);
+  }
+
+  #reference(id: number, generation: Generation): object {
+    const { scope } = this.#here();
+    const reference = new Reference(this, id, generation, scope);
+    if (scope !== undefined) scope.add(reference);
+    else if (id !== 0) this.#registry.register(reference.proxy, id, reference);
+    return reference.proxy;
+  }
+
+  /** What an operation gives in a lane that has failed: it was not queued, and an await of it says why. */
+  #refused(): object {
+    return this.#reference(0, this.#here().lane.generation);
+  }
+
+  #write(build: (encoder: Encoder) => Operation): void {
+    const batch = this.#open();
+    if (batch === undefined) return;
+    this.#append(batch, this.#encoded(batch, build), 1);
+  }
+
+  /** Encodes the arguments of one operation; where that throws, nothing of it is left behind. */
+  #encoded<T>(batch: Batch, encode: (encoder: Encoder) => T): T {
+    const before = batch.frames.length;
+    const encoder = new Encoder(batch.frames, this.limits, (reference) => void this.#use(reference));
+    try {
+      const value = encode(encoder);
+      const added = batch.frames.length - before;
+      if (added > this.limits.frames / 4)
+        throw new TorchwireError(
+          "LIMIT",
+          `one operation carries ${added} arrays, the limit is ${this.limits.frames / 4}`,
+        );
+      batch.bytes += encoder.bytes + added * (MOST_BYTES / (this.limits.frames / 2));
+      return value;
+    } catch (error) {
+      batch.frames.length = before;
+      throw error;
+    }
+  }
+
+  /** The id of a reference that is about to be used, here. */
+  #use(reference: Reference): number {
+    if (reference.owner !== this) throw new TorchwireError("MISUSE", `${reference.tag} belongs to another worker`);
+    if (reference.gone !== undefined)
+      throw new TorchwireError("NO_VALUE", `${reference.tag} cannot be used any more: ${reference.gone}`);
+    if (reference.generation.lacks(reference.id) || reference.id === 0)
+      throw reference.generation.errorFor(reference.id);
+    return reference.id;
+  }
+
+  /** Freeing is never refused: it goes out even where the lane has failed. */
+  #releaseRanges(ranges: number[]): void {
+    const { lane, contexts } = this.#here();
+    this.#append(this.#batchFor(lane.generation, contexts), [Op.release, ranges], 1);
+  }
+
+  #finalise(id: number): void {
+    this.#finalised.push(id);
+    // They travel with whatever goes next; only a quiet program needs a batch for them alone.
+    if (this.#finalised.length === 1) setTimeout(() => this.#sendFinalised(), 1000).unref();
+  }
+
+  #sendFinalised(): void {
+    if (this.#finalised.length === 0 || this.#port.ended !== undefined) return;
+    if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, []);
+    this.flush();
+  }
+
+  #throwFailure(generation: Generation): void {
+    if (generation.failure === undefined) return;
+    generation.hasBeenThrown();
+    throw generation.failure.error;
+  }
+}
+
+function encodeCall(encoder: Encoder, args: readonly unknown[]): [unknown[], Record<string, unknown>] {
+  const last = args.at(-1);
+  const keywords: Record<string, unknown> = {};
+  if (isKw(last))
+    for (const [name, value] of Object.entries(last.values)) keywords[name] = encoder.encode(value, `kw.${name}`);
+  const positional = isKw(last) ? args.slice(0, -1) : args;
+  return [positional.map((value, i) => encoder.encode(value, `args[${i}]`)), keywords];
+}

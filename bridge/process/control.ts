@@ -1,0 +1,115 @@
+/** The second socket: questions that a busy worker answers too, and its log records. */
+import type { Logger } from "pino";
+import { TorchwireError } from "../errors.ts";
+import type { Link } from "../link/link.ts";
+import { fatal } from "../session.ts";
+import { MessageType } from "../wire/header.ts";
+import { decodeMessage, encodeMessage } from "../wire/meta.ts";
+import { defaultLimits } from "../wire/limits.ts";
+
+/**
+ * - idle: nothing to do
+ * - busy: it runs operations
+ * - unresponsive: the process and its link are there, but its interpreter does not answer (a C call holds the GIL)
+ * - stopped: the process is there, but its link is not (SIGSTOP, a debugger, a suspended container)
+ * - gone: the process has ended
+ */
+export type LivenessState = "idle" | "busy" | "unresponsive" | "stopped" | "gone";
+
+export interface Liveness {
+  readonly state: LivenessState;
+  /** How long it has been busy with the present batch, in seconds. */
+  readonly busySeconds?: number;
+}
+
+export interface Pong {
+  /** Seconds in the present batch; null when idle. */
+  readonly busy: number | null;
+  /** Python objects that references keep. */
+  readonly objects: number;
+  /** Resident memory of the worker, in bytes. */
+  readonly rss: number;
+}
+
+/** An interpreter that has not answered for so long is unresponsive; a pure Python loop lets it answer within some 15 ms. */
+const PATIENCE_MS = 500;
+
+export class Control {
+  readonly #link: Link;
+  readonly #logger: Logger;
+  readonly #pings = new Map<number, (pong: Pong) => void>();
+  readonly #rejections = new Map<number, (error: Error) => void>();
+  #ended: Error | undefined;
+  #seq = 0;
+
+  constructor(link: Link, logger: Logger) {
+    this.#link = link;
+    this.#logger = logger;
+  }
+
+  async liveness(): Promise<Liveness> {
+    if (this.#ended !== undefined) return { state: "gone" };
+    if (!this.#link.up) return { state: "stopped" };
+    const pong = await this.#askFor(PATIENCE_MS);
+    if (this.#ended !== undefined) return { state: "gone" };
+    if (pong === undefined) return { state: this.#link.up ? "unresponsive" : "stopped" };
+    return pong.busy === null ? { state: "idle" } : { state: "busy", busySeconds: pong.busy };
+  }
+
+  ping(): Promise<Pong> {
+    if (this.#ended !== undefined) return Promise.reject(this.#ended);
+    const seq = ++this.#seq;
+    return new Promise((resolve, reject) => {
+      this.#pings.set(seq, resolve);
+      this.#rejections.set(seq, reject);
+      this.#link.send(encodeMessage({ type: MessageType.ping, seq, meta: {} }, defaultLimits));
+    });
+  }
+
+  receive(parts: Uint8Array[]): void {
+    const message = decodeMessage(parts, defaultLimits);
+    const { header, meta } = message;
+    if (header.type === MessageType.pong) {
+      // One that is not waited for any more may come late, after SIGCONT.
+      this.#pings.get(header.seq)?.(meta as unknown as Pong);
+      this.#forget(header.seq);
+    } else if (header.type === MessageType.log) logRecord(this.#logger, meta);
+    else if (header.type === MessageType.fatal) throw fatal(message);
+    else if (header.type !== MessageType.welcome)
+      throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${header.type} on the control link`);
+  }
+
+  end(error: Error): void {
+    this.#ended ??= error;
+    for (const reject of this.#rejections.values()) reject(error);
+    this.#pings.clear();
+    this.#rejections.clear();
+  }
+
+  async #askFor(milliseconds: number): Promise<Pong | undefined> {
+    let timer: NodeJS.Timeout | undefined;
+    const patience = new Promise<undefined>((resolve) => {
+      timer = setTimeout(() => resolve(undefined), milliseconds);
+    });
+    try {
+      return await Promise.race([this.ping(), patience]);
+    } catch {
+      // It went while we asked: the caller sees that it has ended.
+      return undefined;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #forget(seq: number): void {
+    this.#pings.delete(seq);
+    this.#rejections.delete(seq);
+  }
+}
+
+/** Python's level names are numbers in tens; pino's methods are the nearest below. */
+function logRecord(logger: Logger, meta: Readonly<Record<string, unknown>>): void {
+  const level = Number(meta["level"]);
+  const method = level >= 50 ? "fatal" : level >= 40 ? "error" : level >= 30 ? "warn" : level >= 20 ? "info" : "debug";
+  logger[method]({ stream: "logging", logger: meta["logger"] }, String(meta["message"]));
+}

@@ -1,0 +1,109 @@
+import { TorchwireError } from "./errors.ts";
+import { shortSite } from "./site.ts";
+
+export interface PythonFrame {
+  readonly file: string;
+  readonly line: number;
+  readonly name: string;
+  readonly source: string;
+}
+
+/** An exception as the worker tells it. */
+export interface PythonException {
+  /** The qualified name, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */
+  readonly type: string;
+  /** The names of its class and all base classes, in Python's method resolution order. */
+  readonly mro: readonly string[];
+  readonly message: string;
+  /** From the outermost call to where it was raised; the worker's own are left out. */
+  readonly frames: readonly PythonFrame[];
+  readonly notes: readonly string[];
+  readonly cause: PythonException | null;
+}
+
+/** Advice for failures whose Python message does not say what to do. */
+const ADVICE: readonly [RegExp, string][] = [
+  [
+    /operator torchvision::nms does not exist/,
+    "torchvision does not fit this torch (they come from two indexes, or from two releases): install both together, e.g. npx torchwire setup",
+  ],
+];
+
+/**
+ * A Python operation raised (`code` "PYTHON"), or was not run because an earlier one in its lane had raised ("NOT_RUN",
+ * with that error as `cause`). Both carry the exception's own fields.
+ */
+export class PythonError extends TorchwireError {
+  override name = "PythonError";
+  /** `path/train.ts:31:9`, where the operation was written. */
+  readonly site: string | undefined;
+  /** What was asked for, as Python would write it: `Linear(...)`. */
+  readonly operation: string;
+  readonly #exception: PythonException;
+
+  constructor(exception: PythonException, operation: string, site: string | undefined, notRun?: PythonError) {
+    super(
+      notRun ? "NOT_RUN" : "PYTHON",
+      messageOf(exception, operation, site, notRun !== undefined),
+      causeOf(exception, operation, notRun),
+    );
+    this.#exception = exception;
+    this.operation = operation;
+    this.site = site;
+    this.stack = `${this.name}: ${this.message}${site === undefined ? "" : `\n    at ${operation} (${site})`}${traceback(exception)}`;
+  }
+
+  /** The exception's class, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */
+  get pyType(): string {
+    return this.#exception.type;
+  }
+
+  /** Its class and all base classes, in Python's method resolution order. */
+  get mro(): readonly string[] {
+    return this.#exception.mro;
+  }
+
+  get pyMessage(): string {
+    return this.#exception.message;
+  }
+
+  /** Python's traceback, from the outermost call to where it was raised, without the worker's own frames. */
+  get frames(): readonly PythonFrame[] {
+    return this.#exception.frames;
+  }
+
+  get notes(): readonly string[] {
+    return this.#exception.notes;
+  }
+
+  /** True where Python's `isinstance` would be: `error.isPython("OSError")`. Built-in names are bare. */
+  isPython(type: string): boolean {
+    return this.mro.includes(type);
+  }
+
+  /** The error for an operation that this one kept from running. */
+  notRun(): PythonError {
+    return new PythonError(this.#exception, this.operation, this.site, this);
+  }
+}
+
+function causeOf(exception: PythonException, operation: string, notRun: PythonError | undefined): { cause?: unknown } {
+  const cause = notRun ?? (exception.cause ? new PythonError(exception.cause, operation, undefined) : undefined);
+  return cause === undefined ? {} : { cause };
+}
+
+function messageOf(exception: PythonException, operation: string, site: string | undefined, notRun: boolean): string {
+  const at = site === undefined ? "" : ` at ${shortSite(site)}`;
+  const what = `${exception.type}: ${exception.message}`;
+  const advice = ADVICE.find(([pattern]) => pattern.test(exception.message))?.[1];
+  const text = notRun ? `not run, because ${operation} failed${at}: ${what}` : `${what} (in ${operation}${at})`;
+  return [text, ...exception.notes, ...(advice === undefined ? [] : [advice])].join("\n");
+}
+
+function traceback({ frames }: PythonException): string {
+  if (frames.length === 0) return "";
+  const lines = frames.map(
+    ({ file, line, name, source }) => `    File "${file}", line ${line}, in ${name}\n        ${source}`,
+  );
+  return `\n    --- Python, most recent call last ---\n${lines.join("\n")}`;
+}

@@ -1,0 +1,190 @@
+/** One conversation with a worker: batches out, replies in, and what is in flight between them. */
+import type { Batch } from "./batch.ts";
+import { TorchwireError } from "./errors.ts";
+import type { Link } from "./link/link.ts";
+import { Log, type Departures, type LogPort } from "./log.ts";
+import type { Generation } from "./lane.ts";
+import { PythonError, type PythonException } from "./python-error.ts";
+import { formatSite } from "./site.ts";
+import { decodeValue, Tag } from "./value.ts";
+import { MessageType, URGENT } from "./wire/header.ts";
+import { decodeMessage, encodeMessage, type Incoming } from "./wire/meta.ts";
+import { defaultLimits, type Limits } from "./wire/limits.ts";
+
+/** A loop that awaits credit (an async scope, a lane) is held back past these… */
+const CREDIT = { operations: 10_000, bytes: 64 * 2 ** 20 };
+/** …and one that never awaits is told so past these. */
+const MOST_IN_FLIGHT = { operations: 1_000_000, bytes: 2 ** 31 };
+
+/** What this side has counted. `roundTrips` are the batches that went out because somebody awaited a value in them. */
+export interface Counts {
+  readonly batches: number;
+  readonly operations: number;
+  readonly roundTrips: number;
+  /** Batches that are not answered yet. */
+  readonly inFlight: number;
+}
+
+type WireFailure = PythonException & { readonly operation: string; readonly id: number; readonly last: number };
+type WireReply = readonly [seq: number, values: readonly unknown[], failure: WireFailure | null];
+
+export class Session implements LogPort {
+  readonly log: Log = new Log(this);
+  ended: Error | undefined;
+  limits: Limits = defaultLimits;
+  readonly #link: Link;
+  readonly #inFlight = new Map<number, Batch>();
+  readonly #flying = { operations: 0, bytes: 0 };
+  readonly #waiting = new Set<() => boolean>();
+  readonly #counts = { batches: 0, operations: 0, roundTrips: 0 };
+  readonly #onClosed: () => void;
+  #seq = 0;
+
+  constructor(link: Link, onClosed: () => void) {
+    this.#link = link;
+    this.#onClosed = onClosed;
+  }
+
+  get counts(): Counts {
+    return { ...this.#counts, inFlight: this.#inFlight.size };
+  }
+
+  send(batch: Batch, departures: Departures): void {
+    const seq = ++this.#seq;
+    const { generation, first, operations, frames } = batch;
+    const meta = {
+      lane: generation.lane.id,
+      generation: generation.number,
+      first,
+      contexts: batch.contexts.map((layer) => layer.wire),
+      operations,
+      finalised: departures.finalised,
+      ended_contexts: departures.contexts,
+    };
+    const flags = batch.urgent ? URGENT : 0;
+    const parts = encodeMessage({ type: MessageType.batch, flags, seq, meta, frames }, this.limits);
+    this.#counts.batches++;
+    this.#counts.operations += operations.length;
+    if (batch.urgent) this.#counts.roundTrips++;
+    this.#flying.operations += operations.length;
+    this.#flying.bytes += batch.bytes;
+    this.#inFlight.set(seq, batch);
+    this.#link.send(parts);
+  }
+
+  admit(): void {
+    const { operations, bytes } = this.#flying;
+    if (operations < MOST_IN_FLIGHT.operations && bytes < MOST_IN_FLIGHT.bytes) return;
+    throw new TorchwireError(
+      "TOO_FAR_AHEAD",
+      `${operations} operations and ${Math.round(bytes / 2 ** 20)} MiB are waiting for the worker: await something in this loop, e.g. await worker.scope(async () => { … })`,
+    );
+  }
+
+  /** Waits until the worker has caught up; nothing to wait for is undefined. */
+  credit(): Promise<void> | undefined {
+    const { operations, bytes } = this.#flying;
+    if (operations < CREDIT.operations && bytes < CREDIT.bytes) return undefined;
+    return this.#until(() => this.#flying.operations < CREDIT.operations / 2 && this.#flying.bytes < CREDIT.bytes / 2);
+  }
+
+  /** Waits until every batch of `generation` is answered. */
+  answered(generation: Generation): Promise<void> {
+    return this.#until(() => generation.inFlight === 0);
+  }
+
+  /** Everything so far runs, then the worker ends. */
+  sendClose(): void {
+    this.log.flush();
+    this.#link.send(encodeMessage({ type: MessageType.close, seq: ++this.#seq, meta: {} }, this.limits));
+  }
+
+  receive(parts: Uint8Array[]): void {
+    const message = decodeMessage(parts, this.limits);
+    switch (message.header.type) {
+      case MessageType.reply:
+        for (const reply of message.meta["replies"] as readonly WireReply[]) this.#answer(reply, message.frames);
+        for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
+        return;
+      case MessageType.closed:
+        return this.#onClosed();
+      case MessageType.fatal:
+        throw fatal(message);
+      default:
+        throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${message.header.type} here`);
+    }
+  }
+
+  /** Every promise that waits for the worker rejects with `error`, and so does all that comes later. */
+  end(error: Error): void {
+    if (this.ended !== undefined) return;
+    this.ended = error;
+    for (const batch of this.#inFlight.values())
+      for (const { promise } of batch.fetches.values()) promise.reject(error);
+    this.#inFlight.clear();
+    this.log.abandon(error);
+    for (const check of this.#waiting) check();
+    this.#waiting.clear();
+  }
+
+  #until(done: () => boolean): Promise<void> {
+    if (this.ended !== undefined) return Promise.reject(this.ended);
+    if (done()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(() => {
+        if (this.ended !== undefined) reject(this.ended);
+        else if (done()) resolve();
+        else return false;
+        return true;
+      });
+    });
+  }
+
+  #answer([seq, values, failed]: WireReply, frames: readonly Uint8Array[]): void {
+    const batch = this.#inFlight.get(seq);
+    if (batch === undefined)
+      throw new TorchwireError("PROTOCOL", `the worker answered batch ${seq}, which is not in flight`);
+    this.#inFlight.delete(seq);
+    const { generation, fetches } = batch;
+    generation.inFlight--;
+    this.#flying.operations -= batch.operations.length;
+    this.#flying.bytes -= batch.bytes;
+    if (failed !== null && generation.failure === undefined) generation.failure = { ...failureOf(failed, batch) };
+    for (let i = 0; i < values.length; i += 2) {
+      const id = values[i] as number;
+      settle(fetches.get(id), values[i + 1], frames);
+      fetches.delete(id);
+    }
+    for (const [id, { promise, target }] of fetches) {
+      if (generation.failure === undefined)
+        throw new TorchwireError("PROTOCOL", `the worker left the value of #${target.id} unanswered`);
+      const isItsOwn = id >= generation.failure.id && id <= generation.failure.last;
+      promise.reject(generation.errorFor(isItsOwn ? id : target.id), () => generation.hasBeenThrown());
+    }
+  }
+}
+
+function failureOf(failed: WireFailure, batch: Batch): { error: PythonError; id: number; last: number } {
+  const site = formatSite(batch.sites[failed.id - batch.first]);
+  return { error: new PythonError(failed, failed.operation, site), id: failed.id, last: failed.last };
+}
+
+function settle(fetch: ReturnType<Batch["fetches"]["get"]>, token: unknown, frames: readonly Uint8Array[]): void {
+  if (fetch === undefined) throw new TorchwireError("PROTOCOL", "the worker sent a value that was not asked for");
+  const { promise, target, mode } = fetch;
+  try {
+    if (mode !== 0) return promise.resolve(decodeValue(token, frames));
+    if (Array.isArray(token) && token[0] === Tag.reference) {
+      target.settledAs = String(token[1]);
+      return promise.resolve(target.proxy);
+    }
+    target.scalar = { value: decodeValue(token, frames) };
+    return promise.resolve(target.scalar.value);
+  } catch (error) {
+    promise.reject(error);
+  }
+}
+
+export function fatal({ meta }: Incoming): TorchwireError {
+  return new TorchwireError("PROTOCOL", `the worker refused a message: ${String(meta["message"])}`);
+}

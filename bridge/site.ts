@@ -1,0 +1,74 @@
+/** Where in the user's program an operation was written. Captured cheaply for every operation, formatted only when an error comes. */
+import { readFileSync } from "node:fs";
+import { SourceMap, type SourceMapping, type SourceMapPayload } from "node:module";
+import { dirname, resolve, sep } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+
+/** A stack that V8 has recorded and not yet formatted. */
+export interface CallSite {
+  readonly stack?: string;
+}
+
+/** Deep enough to reach the user's frame from under a proxy's trap, the log and a helper of ours. */
+const DEPTH = 8;
+
+export function captureSite(): CallSite {
+  const site: CallSite = {};
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = DEPTH;
+  Error.captureStackTrace(site, captureSite);
+  Error.stackTraceLimit = stackTraceLimit;
+  return site;
+}
+
+const packageRoot = fileURLToPath(new URL("..", import.meta.url));
+const ours = [resolve(packageRoot, "bridge") + sep, resolve(packageRoot, "client") + sep];
+
+/** `path/train.ts:31:9` of the nearest frame that is the user's, or undefined where there is none. */
+export function formatSite(site: CallSite | undefined): string | undefined {
+  for (const line of site?.stack?.split("\n").slice(1) ?? []) {
+    const found = /\(?((?:file:|\/|[A-Za-z]:\\)[^()]*?):(\d+):(\d+)\)?$/.exec(line);
+    if (!found) continue;
+    const path = found[1]!.startsWith("file:") ? fileURLToPath(found[1]!) : found[1]!;
+    if (ours.some((folder) => path.startsWith(folder))) continue;
+    return original(path, Number(found[2]), Number(found[3]));
+  }
+  return undefined;
+}
+
+/** `train.ts:31`, for the middle of a sentence. */
+export function shortSite(site: string): string {
+  return site.slice(Math.max(site.lastIndexOf("/"), site.lastIndexOf("\\")) + 1).replace(/:\d+$/, "");
+}
+
+/** A built program runs its .js; its source map leads back to the line that was written. */
+function original(path: string, line: number, column: number): string {
+  const entry = /\.[cm]?js$/.test(path) ? sourceMapOf(path)?.findEntry(line - 1, column - 1) : undefined;
+  if (entry === undefined || !isMapping(entry)) return `${path}:${line}:${column}`;
+  const source = entry.originalSource.startsWith("file:")
+    ? fileURLToPath(entry.originalSource)
+    : fileURLToPath(new URL(entry.originalSource, pathToFileURL(path)));
+  return `${source}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+}
+
+const isMapping = (entry: object): entry is SourceMapping => "originalSource" in entry;
+
+const sourceMaps = new Map<string, SourceMap | undefined>();
+
+function sourceMapOf(path: string): SourceMap | undefined {
+  if (!sourceMaps.has(path)) sourceMaps.set(path, readSourceMap(path));
+  return sourceMaps.get(path);
+}
+
+function readSourceMap(path: string): SourceMap | undefined {
+  try {
+    const url = /^\/\/# sourceMappingURL=(.+)$/m.exec(readFileSync(path, "utf8"))?.[1];
+    if (url === undefined) return undefined;
+    const inline = /^data:application\/json;(?:charset=utf-8;)?base64,(.*)$/.exec(url)?.[1];
+    const text = inline === undefined ? readFileSync(resolve(dirname(path), url), "utf8") : atob(inline);
+    return new SourceMap(JSON.parse(text) as SourceMapPayload);
+  } catch {
+    // No readable map: the line of the .js file is the best there is.
+    return undefined;
+  }
+}

@@ -1,0 +1,223 @@
+/**
+ * Values on the wire. null, booleans, strings, bytes, and numbers stand for themselves; everything else is an array that
+ * begins with one of these tags, so that nothing needs msgpack extensions.
+ */
+import { TorchwireError } from "./errors.ts";
+import { isKw } from "./kw.ts";
+import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
+import {
+  checkNDArray,
+  dtypeOf,
+  fromBytes,
+  isDType,
+  isNDArray,
+  itemSize,
+  sizeOf,
+  toBytes,
+  type DType,
+  type NDArray,
+} from "./ndarray.ts";
+import { inner, type Reference } from "./ref.ts";
+import { isPlainObject } from "./wire/meta.ts";
+import type { Limits } from "./wire/limits.ts";
+
+export const Tag = {
+  /** [0, id] to Python; [0, id, type name] from it. */
+  reference: 0,
+  /** [1, ...items] */
+  list: 1,
+  /** [2, ...items] */
+  tuple: 2,
+  /** [3, key, value, key, value, …] */
+  dict: 3,
+  /** [4, index of the frame, dtype, shape] */
+  tensor: 4,
+  /** [5, hexadecimal]: an integer past 64 bits. */
+  bigint: 5,
+  /** [6, 8 bytes little-endian]: a float that a msgpack number would not carry as one (1.0, -0.0). */
+  float: 6,
+  /** [7, start, stop, step] */
+  slice: 7,
+} as const;
+
+const INT64 = { lowest: -(2n ** 63n), highest: 2n ** 64n - 1n };
+
+/** Turns the arguments of one operation into wire values. Its frames belong to the operation's batch. */
+export class Encoder {
+  readonly #frames: Uint8Array[];
+  readonly #limits: Limits;
+  readonly #check: (reference: Reference, path: string) => void;
+  /** A rough count of the bytes that were encoded, frames included. */
+  bytes = 0;
+
+  constructor(frames: Uint8Array[], limits: Limits, check: (reference: Reference, path: string) => void) {
+    this.#frames = frames;
+    this.#limits = limits;
+    this.#check = check;
+  }
+
+  /** `path` names the value in errors: `args[1].transform`. */
+  encode(value: unknown, path: string, depth = 0): unknown {
+    this.bytes += 9;
+    switch (typeof value) {
+      case "boolean":
+        return value;
+      case "string":
+        this.bytes += value.length;
+        return value;
+      case "undefined":
+        return null;
+      case "number":
+        return encodeNumber(value);
+      case "bigint":
+        return value >= INT64.lowest && value <= INT64.highest ? value : [Tag.bigint, toHex(value)];
+      case "function": {
+        const reference = inner(value);
+        if (reference === undefined)
+          return refuse(
+            value,
+            path,
+            "a JavaScript function cannot be called from Python; define it there (worker.import a module of yours)",
+          );
+        this.#check(reference, path);
+        return [Tag.reference, reference.id];
+      }
+      case "object":
+        return value === null ? null : this.#object(value, path, depth + 1);
+      default:
+        return refuse(value, path, `a ${typeof value} has no counterpart in Python`);
+    }
+  }
+
+  #object(value: object, path: string, depth: number): unknown {
+    if (depth > this.#limits.depth)
+      throw new TorchwireError("LIMIT", `${path} is nested more than ${this.#limits.depth} deep (or contains itself)`);
+    if (Array.isArray(value)) {
+      return [Tag.list, ...value.map((item, i) => this.encode(item, `${path}[${i}]`, depth))];
+    }
+    if (ArrayBuffer.isView(value)) return this.#typedArray(value, path);
+    if (isNDArray(value)) return this.#tensor(value, path);
+    if (value instanceof PyFloatLiteral) return encodeFloat(value.value);
+    if (value instanceof PyTupleLiteral)
+      return [Tag.tuple, ...value.items.map((item, i) => this.encode(item, `${path}[${i}]`, depth))];
+    if (value instanceof PyBytesLiteral) {
+      this.bytes += value.bytes.length;
+      return value.bytes;
+    }
+    if (value instanceof PySliceLiteral)
+      return [Tag.slice, ...[value.start, value.stop, value.step].map((part) => this.encode(part, path, depth))];
+    if (value instanceof Map) return this.#dict([...value], path, depth);
+    if (isKw(value)) return refuse(value, path, "kw({...}) must be the last argument of a call");
+    if (isPlainObject(value)) return this.#dict(Object.entries(value), path, depth);
+    if (value instanceof Promise) return refuse(value, path, "a Promise has no value yet; await it first");
+    const name = value.constructor?.name ?? "object";
+    return refuse(value, path, `a ${name} has no counterpart in Python; send its parts as plain values`);
+  }
+
+  #dict(entries: [unknown, unknown][], path: string, depth: number): unknown[] {
+    const token: unknown[] = [Tag.dict];
+    for (const [key, value] of entries) {
+      token.push(this.encode(key, `a key of ${path}`, depth), this.encode(value, memberPath(path, key), depth));
+    }
+    return token;
+  }
+
+  #typedArray(data: ArrayBufferView, path: string): unknown {
+    const dtype = dtypeOf(data);
+    if (dtype === undefined) return refuse(data, path, `a ${data.constructor.name} has no dtype of ours`);
+    const bytes = toBytes(data);
+    return this.#frame(dtype, [bytes.length / itemSize(dtype)], bytes, path);
+  }
+
+  #tensor(array: NDArray, path: string): unknown {
+    checkNDArray(array, path);
+    return this.#frame(array.dtype, array.shape, toBytes(array.data), path);
+  }
+
+  #frame(dtype: DType, shape: readonly number[], bytes: Uint8Array, path: string): unknown {
+    if (shape.length > this.#limits.dims)
+      throw new TorchwireError("LIMIT", `${path} has ${shape.length} dimensions, the limit is ${this.#limits.dims}`);
+    if (bytes.length > this.#limits.frameBytes)
+      throw new TorchwireError(
+        "LIMIT",
+        `${path} has ${bytes.length} bytes, the limit is ${this.#limits.frameBytes}; send it in pieces`,
+      );
+    this.bytes += bytes.length;
+    // A copy: the socket reads it later, and the caller may have changed his array by then.
+    this.#frames.push(Uint8Array.prototype.slice.call(bytes));
+    return [Tag.tensor, this.#frames.length - 1, dtype, [...shape]];
+  }
+}
+
+function encodeNumber(value: number): unknown {
+  if (Number.isSafeInteger(value)) {
+    if (Object.is(value, -0)) return encodeFloat(value);
+    // msgpackr writes integers past 32 bits as floats, unless they are bigints.
+    return value >= -(2 ** 31) && value < 2 ** 32 ? value : BigInt(value);
+  }
+  return Number.isInteger(value) ? encodeFloat(value) : value;
+}
+
+function encodeFloat(value: number): unknown {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setFloat64(0, value, true);
+  return [Tag.float, bytes];
+}
+
+function toHex(value: bigint): string {
+  return value < 0n ? `-${(-value).toString(16)}` : value.toString(16);
+}
+
+function memberPath(path: string, key: unknown): string {
+  return typeof key === "string" && /^[\p{ID_Start}_$][\p{ID_Continue}$]*$/u.test(key)
+    ? `${path}.${key}`
+    : `${path}[${describe(key)}]`;
+}
+
+const describe = (value: unknown): string => (typeof value === "string" ? JSON.stringify(value) : String(value));
+
+function refuse(_value: unknown, path: string, why: string): never {
+  throw new TorchwireError("NOT_SENDABLE", `${path}: ${why}`);
+}
+
+/** Turns a value that the worker sent back into a JavaScript one. */
+export function decodeValue(token: unknown, frames: readonly Uint8Array[]): unknown {
+  if (!Array.isArray(token)) return token;
+  const [tag, ...rest] = token as [unknown, ...unknown[]];
+  switch (tag) {
+    case Tag.list:
+    case Tag.tuple:
+      return rest.map((item) => decodeValue(item, frames));
+    case Tag.dict:
+      return decodeDict(rest.map((item) => decodeValue(item, frames)));
+    case Tag.tensor:
+      return decodeTensor(rest, frames);
+    case Tag.bigint: {
+      const hex = String(rest[0]);
+      return hex.startsWith("-") ? -BigInt(`0x${hex.slice(1)}`) : BigInt(`0x${hex}`);
+    }
+    default:
+      throw new TorchwireError("PROTOCOL", `the worker sent a value of unknown kind ${String(tag)}`);
+  }
+}
+
+/** An object where every key is a string, as JSON has it; a Map for the rest of Python's keys. */
+function decodeDict(flat: readonly unknown[]): unknown {
+  const entries: [unknown, unknown][] = [];
+  for (let i = 0; i < flat.length; i += 2) entries.push([flat[i], flat[i + 1]]);
+  return entries.every(([key]) => typeof key === "string")
+    ? Object.fromEntries(entries as [string, unknown][])
+    : new Map(entries);
+}
+
+function decodeTensor([index, dtype, shape]: readonly unknown[], frames: readonly Uint8Array[]): NDArray {
+  const bytes = frames[index as number];
+  if (
+    bytes === undefined ||
+    !isDType(dtype) ||
+    !Array.isArray(shape) ||
+    bytes.length !== sizeOf(shape as number[]) * itemSize(dtype)
+  )
+    throw new TorchwireError("PROTOCOL", "the worker sent a tensor whose description does not fit its bytes");
+  return fromBytes(dtype, shape as number[], bytes);
+}

@@ -1,0 +1,116 @@
+/** A message: header and meta (one msgpack map) in the first frame, each tensor's raw bytes as a frame of its own. */
+import { Packr } from "msgpackr";
+import { TorchwireError } from "../errors.ts";
+import { HEADER_BYTES, readHeader, writeHeader, type Header, type MessageType } from "./header.ts";
+import type { Limits } from "./limits.ts";
+
+// Safe integers come back as numbers, larger ones as bigints. (Its typings do not know "auto".)
+const int64AsType = "auto" as "number";
+const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true, variableMapSize: true, int64AsType });
+
+export interface Outgoing {
+  readonly type: MessageType;
+  readonly meta: Readonly<Record<string, unknown>>;
+  readonly frames?: readonly Uint8Array[];
+  readonly flags?: number;
+  readonly session?: number;
+  readonly parentCall?: number;
+  readonly seq?: number;
+}
+
+export interface Incoming {
+  readonly header: Header;
+  readonly meta: Readonly<Record<string, unknown>>;
+  readonly frames: readonly Uint8Array[];
+}
+
+export function encodeMessage(message: Outgoing, limits: Limits): Uint8Array[] {
+  assertPlain(message.meta);
+  const frames = message.frames ?? [];
+  const meta = packr.pack(message.meta);
+  let totalBytes = 0;
+  for (const frame of frames) {
+    exceeds("bytes of a frame", frame.length, limits.frameBytes);
+    totalBytes += frame.length;
+  }
+  exceeds("tensor frames in a message", frames.length, limits.frames);
+  exceeds("bytes of meta", meta.length, limits.metaBytes);
+  const head = Buffer.allocUnsafe(HEADER_BYTES + meta.length);
+  writeHeader(head, {
+    type: message.type,
+    flags: message.flags ?? 0,
+    frames: frames.length,
+    session: message.session ?? 1,
+    parentCall: message.parentCall ?? 0,
+    seq: message.seq ?? 0,
+    metaBytes: meta.length,
+    totalBytes,
+  });
+  meta.copy(head, HEADER_BYTES);
+  return [head, ...frames];
+}
+
+export function decodeMessage(parts: readonly Uint8Array[], limits: Limits): Incoming {
+  const [head, ...frames] = parts;
+  if (head === undefined) throw new TorchwireError("PROTOCOL", "not a torchwire message: it has no frame");
+  const header = readHeader(head);
+  const refuse = (what: string, found: number, told: number): never => {
+    throw new TorchwireError("PROTOCOL", `a message is cut or padded: ${found} ${what}, its header says ${told}`);
+  };
+  if (head.length - HEADER_BYTES !== header.metaBytes)
+    refuse("bytes of meta", head.length - HEADER_BYTES, header.metaBytes);
+  if (frames.length !== header.frames) refuse("frames", frames.length, header.frames);
+  exceeds("tensor frames in a message", frames.length, limits.frames);
+  exceeds("bytes of meta", header.metaBytes, limits.metaBytes);
+  const totalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
+  if (totalBytes !== header.totalBytes) refuse("bytes of frames", totalBytes, header.totalBytes);
+  return { header, meta: unpackMap(head.subarray(HEADER_BYTES)), frames };
+}
+
+function unpackMap(bytes: Uint8Array): Readonly<Record<string, unknown>> {
+  let meta: unknown;
+  try {
+    meta = packr.unpack(bytes);
+  } catch (cause) {
+    throw new TorchwireError("PROTOCOL", "a message's meta is not msgpack", { cause });
+  }
+  if (typeof meta !== "object" || meta === null || Array.isArray(meta) || ArrayBuffer.isView(meta))
+    throw new TorchwireError("PROTOCOL", "a message's meta is not a map");
+  return meta as Record<string, unknown>;
+}
+
+function exceeds(what: string, found: number, limit: number): void {
+  if (found > limit) throw new TorchwireError("LIMIT", `${found} ${what}, the limit is ${limit}`);
+}
+
+/**
+ * msgpackr garbles what it has no form for: a Float32Array goes out as truncated elements and uninitialised memory,
+ * an Error as an array, a Date as an extension. So only plain data comes near it.
+ */
+function assertPlain(value: unknown): void {
+  switch (typeof value) {
+    case "string":
+    case "number":
+    case "boolean":
+    case "undefined":
+    case "bigint":
+      return;
+    case "object":
+      if (value === null || value instanceof Uint8Array) return;
+      if (Array.isArray(value)) {
+        for (const item of value) assertPlain(item);
+        return;
+      }
+      if (isPlainObject(value)) {
+        for (const key in value) assertPlain(value[key]);
+        return;
+      }
+  }
+  const name = typeof value === "object" ? value?.constructor.name : typeof value;
+  throw new TorchwireError("NOT_SENDABLE", `a ${name} cannot be part of a message's meta`);
+}
+
+export function isPlainObject(value: object): value is Record<string, unknown> {
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+}

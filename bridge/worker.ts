@@ -1,0 +1,147 @@
+import type { ContextOptions } from "./context.ts";
+import { TorchwireError } from "./errors.ts";
+import { dtypeOf, isDType, isNDArray, sizeOf, type DType, type NDArray, type TypedArray } from "./ndarray.ts";
+import { Control, type Liveness, type Pong } from "./process/control.ts";
+import type { Session, Counts } from "./session.ts";
+import type { Ref } from "./types/core.ts";
+import type { KnownModule, PythonModule } from "./types/modules.ts";
+import type { Tensor } from "./types/tensor.ts";
+
+export interface WorkerInfo {
+  readonly pid: number;
+  /** "cpu", or "cuda" and the like: what `device` was resolved to. Pass it on: `model.to(worker.device)`. */
+  readonly device: string;
+  readonly versions: Readonly<Record<string, string>>;
+}
+
+export interface WorkerStats extends Counts {
+  readonly worker: Pong;
+}
+
+/** Numbers, nested as the tensor's dimensions are. */
+export type NestedNumbers = number | boolean | readonly NestedNumbers[];
+
+export interface TensorOptions {
+  /** Default: that of the array; numbers are float32, booleans bool. */
+  readonly dtype?: DType;
+  /** Default: that of the array. */
+  readonly shape?: readonly number[];
+}
+
+/** What a worker's owner does when it is over: `close` ends it in order, `kill` at once. */
+export interface WorkerLife {
+  close(): Promise<void>;
+  kill(): Promise<void>;
+}
+
+/** A session with a Python worker. Everything that needs no session but only a reference is in `py`. */
+export class Worker implements AsyncDisposable {
+  readonly pid: number;
+  readonly device: string;
+  /** Versions of what answers: torchwire's protocol, python, torch, torchvision, pyzmq, msgspec, numpy. */
+  readonly versions: Readonly<Record<string, string>>;
+  readonly #session: Session;
+  readonly #control: Control;
+  readonly #life: WorkerLife;
+
+  constructor(info: WorkerInfo, session: Session, control: Control, life: WorkerLife) {
+    this.pid = info.pid;
+    this.device = info.device;
+    this.versions = info.versions;
+    this.#session = session;
+    this.#control = control;
+    this.#life = life;
+  }
+
+  /** A Python module, as `import name` gives it. Types come for the modules that torchwire knows and those you declare. */
+  import<const K extends KnownModule | (string & {})>(name: K): PythonModule<K> {
+    return this.#session.log.import(name) as PythonModule<K>;
+  }
+
+  /**
+   * A tensor on the CPU, made of a copy of `data`.
+   * @throws NOT_SENDABLE where dtype, shape and data do not fit each other.
+   */
+  tensor(data: NDArray | TypedArray | Uint8ClampedArray | NestedNumbers, options: TensorOptions = {}): Ref<Tensor> {
+    const { log } = this.#session;
+    const helpers = log.wellKnown("helpers");
+    if (ArrayBuffer.isView(data) || isNDArray(data)) {
+      return log.callPath(helpers, ["identity"], [asNDArray(data, options)]) as Ref<Tensor>;
+    }
+    return log.callPath(helpers, ["tensor_of"], [data, options.dtype ?? null, options.shape ?? null]) as Ref<Tensor>;
+  }
+
+  /**
+   * Runs `fn` as a lane of its own, one logical thread: an operation that fails in it stops the rest of this lane and
+   * nothing outside; its error rejects the result, unless `fn` has caught it.
+   */
+  lane<T>(fn: () => T | PromiseLike<T>): Promise<T> {
+    return this.#session.log.lane(fn, (generation) => this.#session.answered(generation));
+  }
+
+  /**
+   * Runs `fn`, frees at its end what was made in it (but for what `py.keep` was given) and sends it all as one batch. With
+   * an async `fn`, awaiting the result also waits where the worker has fallen far behind; it never waits for a reply.
+   */
+  scope<T>(fn: () => T): T {
+    return this.#session.log.scope(fn, () => this.#session.credit());
+  }
+
+  /** Runs `fn` with ambient state of the worker that holds for the operations made inside it, and for no others. */
+  context<T>(options: ContextOptions, fn: () => T | PromiseLike<T>): Promise<T> {
+    return this.#session.log.context(options, fn);
+  }
+
+  /** Counts of this side, and what the worker says of itself; a busy worker answers too. */
+  async stats(): Promise<WorkerStats> {
+    const worker = await this.#control.ping();
+    return { ...this.#session.counts, worker };
+  }
+
+  /** How the worker is, asked now: takes half a second at most. */
+  liveness(): Promise<Liveness> {
+    return this.#control.liveness();
+  }
+
+  /**
+   * Runs what was queued, then ends the worker. Rejects with the error of an operation that failed and that nothing has
+   * awaited yet: no failure goes unnoticed. Closing twice is closing once.
+   */
+  close(): Promise<void> {
+    return this.#life.close();
+  }
+
+  /** Ends the worker at once, whatever it does. What is pending rejects. */
+  kill(): Promise<void> {
+    return this.#life.kill();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+function asNDArray(data: NDArray | ArrayBufferView, { dtype, shape }: TensorOptions): NDArray {
+  if (!ArrayBuffer.isView(data)) {
+    if (dtype !== undefined && dtype !== data.dtype)
+      refuse(`the array is ${data.dtype}, dtype asks for ${dtype}; convert there: .to(torch.${dtype})`);
+    return { ...data, shape: shape ?? data.shape };
+  }
+  const own = dtypeOf(data) ?? refuse(`a ${data.constructor.name} has no dtype of ours`);
+  const known = dtype ?? own;
+  if (!isDType(known) || (known !== own && !(known === "bool" && own === "uint8")))
+    refuse(
+      `a ${data.constructor.name} is ${own}, dtype asks for ${String(dtype)}; convert there: .to(torch.${String(dtype)})`,
+    );
+  const typed = (
+    data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.length) : data
+  ) as TypedArray;
+  const array = { dtype: known, shape: shape ?? [typed.length], data: typed };
+  if (sizeOf(array.shape) !== typed.length)
+    refuse(`shape [${array.shape.join(", ")}] has ${sizeOf(array.shape)} elements, data has ${typed.length}`);
+  return array;
+}
+
+function refuse(why: string): never {
+  throw new TorchwireError("NOT_SENDABLE", `worker.tensor: ${why}`);
+}

@@ -1,0 +1,167 @@
+import { constants } from "node:buffer";
+import { type FileHandle, open } from "node:fs/promises";
+import { endianness } from "node:os";
+import { pipeline, type Readable } from "node:stream";
+import { fileURLToPath } from "node:url";
+import { createGunzip } from "node:zlib";
+import { TorchwireError } from "../../bridge/errors.ts";
+import { type DType, fromBytes, itemSize, type NDArray } from "../../bridge/ndarray.ts";
+
+/** IDX's codes for element types. Those without a dtype are known by name only, to be refused by it. */
+const elementTypes: ReadonlyMap<number, { name: string; dtype?: DType }> = new Map([
+  [0x08, { name: "uint8", dtype: "uint8" }],
+  [0x09, { name: "int8" }],
+  [0x0b, { name: "int16" }],
+  [0x0c, { name: "int32", dtype: "int32" }],
+  [0x0d, { name: "float32", dtype: "float32" }],
+  [0x0e, { name: "float64", dtype: "float64" }],
+]);
+
+const maxDimensions = 8;
+
+/** What a file may claim before its bytes are seen: nothing larger is allocated ahead of them. */
+const firstAllocation = 1 << 16;
+
+/**
+ * Reads an IDX file (the format of MNIST and its relatives) into an array in this machine's byte order.
+ *
+ * The file may be gzipped, which is seen from its first two bytes, not from its name. Element types: uint8, int32, float32 and float64, in 1 to 8
+ * dimensions. Memory is taken for bytes that are there, never for what a header promises.
+ *
+ * Throws BAD_DATA, naming the file, where it cannot be read, is not IDX, holds int8 or int16 (which have no dtype here), or holds fewer or more
+ * bytes than its header says.
+ */
+export async function readIdx(path: string | URL): Promise<NDArray> {
+  const file = path instanceof URL ? fileURLToPath(path) : path;
+  try {
+    const handle = await open(file, "r");
+    try {
+      return await readOpened(handle, file);
+    } finally {
+      await handle.close();
+    }
+  } catch (cause) {
+    if (cause instanceof TorchwireError) throw cause;
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TorchwireError("BAD_DATA", `cannot read the IDX file ${file}: ${reason}`, { cause });
+  }
+}
+
+async function readOpened(handle: FileHandle, file: string): Promise<NDArray> {
+  const stat = await handle.stat();
+  if (!stat.isFile()) throw bad(file, "it is not a regular file");
+  const { buffer: magic, bytesRead } = await handle.read(new Uint8Array(2), 0, 2, 0);
+  const gzipped = bytesRead === 2 && magic[0] === 0x1f && magic[1] === 0x8b;
+
+  // Closing the handle is the caller's, so that an error on the way here closes it too.
+  const raw = handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 });
+  const chunks: Readable = gzipped ? pipeline(raw, createGunzip({ chunkSize: 1 << 18 }), ignoreEnd) : raw;
+
+  let head: Uint8Array = new Uint8Array(0);
+  let header: Header | undefined;
+  let payload = new Uint8Array(0);
+  let found = 0;
+  for await (const chunk of chunks as AsyncIterable<Uint8Array>) {
+    let rest = chunk;
+    if (header === undefined) {
+      head = head.length === 0 ? chunk : Buffer.concat([head, chunk]);
+      header = parseHeader(head, file);
+      if (header === undefined) continue;
+      if (!gzipped) checkLength(header, stat.size - header.length, file);
+      payload = new Uint8Array(gzipped ? Math.min(header.bytes, firstAllocation) : header.bytes);
+      rest = head.subarray(header.length);
+    }
+    // Surplus bytes are counted, for the error, and not kept.
+    const room = header.bytes - found;
+    if (room > 0) {
+      const kept = rest.subarray(0, room);
+      payload = grown(payload, found + kept.length, header.bytes);
+      payload.set(kept, found);
+    }
+    found += rest.length;
+  }
+  if (header === undefined) throw bad(file, `it ends within its header, after ${count(head.length, "byte")}`);
+  checkLength(header, found, file);
+
+  toNativeOrder(payload, itemSize(header.dtype));
+  return fromBytes(header.dtype, header.shape, payload);
+}
+
+interface Header {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /** Bytes of the header itself. */
+  readonly length: number;
+  /** Bytes that must follow it. */
+  readonly bytes: number;
+}
+
+/** The header that `head` starts with, or undefined where more bytes are needed to tell. */
+function parseHeader(head: Uint8Array, file: string): Header | undefined {
+  const [first, second, code, dimensions] = head;
+  if ((first ?? 0) !== 0 || (second ?? 0) !== 0) {
+    const start = Buffer.from(head.subarray(0, 4))
+      .toString("hex")
+      .replace(/..(?=.)/g, "$& ");
+    throw bad(file, `an IDX file starts with two zero bytes, this one with ${start}`);
+  }
+  if (code === undefined || dimensions === undefined) return undefined;
+
+  const type = elementTypes.get(code);
+  if (type === undefined) throw bad(file, `its element type is 0x${hex(code)}, which IDX does not define`);
+  if (type.dtype === undefined) {
+    const readable = [...elementTypes.values()].filter((known) => known.dtype !== undefined).map((known) => known.name);
+    throw bad(
+      file,
+      `its elements are ${type.name} (0x${hex(code)}), which has no dtype here; readable: ${readable.join(", ")}`,
+    );
+  }
+  if (dimensions < 1 || dimensions > maxDimensions)
+    throw bad(file, `it claims ${count(dimensions, "dimension")}; 1 to ${maxDimensions} are possible`);
+
+  const length = 4 + 4 * dimensions;
+  if (head.length < length) return undefined;
+  const view = new DataView(head.buffer, head.byteOffset, length);
+  const shape = Array.from({ length: dimensions }, (_, i) => view.getUint32(4 + 4 * i));
+  // Eight dimensions of 32 bits: the product is exact only as a bigint.
+  const bytes = shape.reduce((product, n) => product * BigInt(n), BigInt(itemSize(type.dtype)));
+  if (bytes > BigInt(constants.MAX_LENGTH))
+    throw bad(
+      file,
+      `its header (${type.name}, shape [${shape.join(", ")}]) promises ${bytes} bytes, more than one array can hold`,
+    );
+  return { dtype: type.dtype, shape, length, bytes: Number(bytes) };
+}
+
+function checkLength({ dtype, shape, bytes }: Header, found: number, file: string): void {
+  if (found === bytes) return;
+  const fault = found < bytes ? "it is cut short" : "it holds more than its header says";
+  throw bad(file, `${fault}: ${dtype} of shape [${shape.join(", ")}] is ${count(bytes, "byte")}, found ${found}`);
+}
+
+/** `payload`, or a copy with room for `needed` bytes: at least twice the room, at most `limit`. */
+function grown(payload: Uint8Array<ArrayBuffer>, needed: number, limit: number): Uint8Array<ArrayBuffer> {
+  if (needed <= payload.length) return payload;
+  const larger = new Uint8Array(Math.min(limit, Math.max(needed, 2 * payload.length)));
+  larger.set(payload);
+  return larger;
+}
+
+/** IDX is big-endian. */
+function toNativeOrder(payload: Uint8Array, size: number): void {
+  if (size === 1 || endianness() === "BE") return;
+  const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
+  if (size === 4) bytes.swap32();
+  else bytes.swap64();
+}
+
+/** The loop that reads the stream gets its errors; `pipeline` wants to be told that somebody does. */
+function ignoreEnd(): void {}
+
+function bad(file: string, what: string): TorchwireError {
+  return new TorchwireError("BAD_DATA", `${file}: ${what}`);
+}
+
+const hex = (byte: number): string => byte.toString(16).padStart(2, "0");
+
+const count = (n: number, thing: string): string => `${n} ${thing}${n === 1 ? "" : "s"}`;

@@ -1,0 +1,69 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+
+/**
+ * The order of a shuffled epoch: a permutation of 0 … n-1 that depends on `n`, `seed` and `epoch` alone, the same on every platform and in
+ * every version. `test/native/shuffle.py` says the same in Python.
+ *
+ * - Generator: xoshiro128**, four 32-bit words of state. Word i (0 to 3) starts as
+ *   `mix(mix(mix(mix((i + 1) * 0x9e3779b9) ^ low) ^ high) ^ epoch)`, where low and high are the seed's lower and upper 32 bits and `mix` is
+ *   MurmurHash3's 32-bit finaliser.
+ * - A number below `bound`: the generator's upper bits, as many as `bound - 1` has, drawn again until they are below `bound`: no bias.
+ * - Fisher–Yates from the top: for i = n-1 … 1, position i is swapped with a position drawn below i + 1.
+ *
+ * `seed` is an integer from 0 to 2^53 - 1, `epoch` (0 by default) one from 0 to 2^32 - 1, `n` one from 0 to 2^32 - 1. Throws MISUSE.
+ */
+export function permutation(n: number, seed: number, epoch = 0): Uint32Array {
+  checkWhole("n", n, 0xffffffff);
+  checkWhole("seed", seed, Number.MAX_SAFE_INTEGER);
+  checkWhole("epoch", epoch, 0xffffffff);
+  const next = xoshiro(seed, epoch);
+  const order = new Uint32Array(n);
+  for (let i = 0; i < n; i++) order[i] = i;
+  for (let i = n - 1; i > 0; i--) {
+    const shift = Math.clz32(i);
+    let j = next() >>> shift;
+    while (j > i) j = next() >>> shift;
+    const there = order[j]!;
+    order[j] = order[i]!;
+    order[i] = there;
+  }
+  return order;
+}
+
+function xoshiro(seed: number, epoch: number): () => number {
+  const low = seed >>> 0;
+  const high = Math.floor(seed / 2 ** 32);
+  const word = (i: number): number => mix(mix(mix(mix(Math.imul(i + 1, 0x9e3779b9)) ^ low) ^ high) ^ epoch);
+  let a = word(0);
+  let b = word(1);
+  let c = word(2);
+  let d = word(3);
+  return () => {
+    const result = Math.imul(rotate(Math.imul(b, 5), 7), 9) >>> 0;
+    const t = b << 9;
+    c ^= a;
+    d ^= b;
+    b ^= c;
+    a ^= d;
+    c ^= t;
+    d = rotate(d, 11);
+    return result;
+  };
+}
+
+function rotate(x: number, bits: number): number {
+  return (x << bits) | (x >>> (32 - bits));
+}
+
+/** One to one on 32-bit words, so the four words of a state, which differ before the seed comes in, cannot all become zero. */
+function mix(word: number): number {
+  let h = word;
+  h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);
+  h = Math.imul(h ^ (h >>> 13), 0xc2b2ae35);
+  return h ^ (h >>> 16);
+}
+
+function checkWhole(name: string, value: number, max: number): void {
+  if (Number.isInteger(value) && value >= 0 && value <= max) return;
+  throw new TorchwireError("MISUSE", `${name} must be an integer from 0 to ${max}, not ${String(value)}`);
+}

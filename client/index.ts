@@ -1,0 +1,12 @@
+export { spawnWorker, type SpawnOptions } from "../bridge/connect.ts";
+export { Worker, type WorkerStats, type TensorOptions, type NestedNumbers } from "../bridge/worker.ts";
+export type { ContextOptions } from "../bridge/context.ts";
+export { EnvironmentError, TorchwireError, type ErrorCode } from "../bridge/errors.ts";
+export { kw } from "../bridge/kw.ts";
+export type { DType, NDArray, TypedArray } from "../bridge/ndarray.ts";
+export type { Liveness, LivenessState } from "../bridge/process/control.ts";
+export { WorkerExitedError } from "../bridge/process/spawn.ts";
+export { py } from "../bridge/py.ts";
+export { PythonError, type PythonFrame } from "../bridge/python-error.ts";
+export { batches } from "./data/batches.ts";
+export { readIdx } from "./data/idx.ts";

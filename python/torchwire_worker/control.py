@@ -1,0 +1,122 @@
+"""The control socket, on a thread of its own: it answers while the main thread computes, and carries log records away."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from typing import Any
+
+import zmq
+
+from . import auth
+from .executor import Executor
+from .link import Link
+from .wire import Limits, MessageType, WireError, encode
+
+
+class Control(threading.Thread):
+    """Blocks and answers; it never touches PyTorch."""
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, limits: Limits, token: str, executor: Executor, welcome: Any) -> None:
+        super().__init__(name="torchwire-control", daemon=True)
+        self._link = Link(context, endpoint, limits)
+        self._token = token
+        self._executor = executor
+        self._welcome = welcome
+        self._peer: bytes | None = None
+        self._busy_since: float | None = None
+        self._records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        # Other threads' records reach this one through a pair of inproc sockets: a socket belongs to one thread.
+        address = f"inproc://log-{id(self)}"
+        self._wake_in = context.socket(zmq.PULL)
+        self._wake_in.bind(address)
+        self._wake_out = context.socket(zmq.PUSH)
+        self._wake_out.connect(address)
+        self._wake_lock = threading.Lock()
+
+    def busy(self) -> None:
+        self._busy_since = time.monotonic()
+
+    def idle(self) -> None:
+        self._busy_since = None
+
+    def record(self, record: logging.LogRecord) -> None:
+        self._records.put(record)
+        with self._wake_lock:
+            self._wake_out.send(b"", zmq.DONTWAIT)
+
+    def run(self) -> None:
+        poller = zmq.Poller()
+        poller.register(self._link.socket, zmq.POLLIN)
+        poller.register(self._wake_in, zmq.POLLIN)
+        while True:
+            for socket, _ in poller.poll():
+                if socket is self._wake_in:
+                    self._wake_in.recv()
+                    self._send_records()
+                else:
+                    self._answer()
+
+    def _answer(self) -> None:
+        peer = None
+        try:
+            message = self._link.receive()
+            peer = message.peer
+            if message.header.type is MessageType.HELLO:
+                auth.check_hello(message.meta, self._token)
+                self._peer = peer
+                self._link.send(peer, encode(MessageType.WELCOME, self._welcome))
+            elif peer != self._peer:
+                raise WireError("it came before a greeting")
+            elif message.header.type is MessageType.PING:
+                self._link.send(peer, encode(MessageType.PONG, self._state(), message.header.seq))
+            else:
+                raise WireError(f"message type {message.header.type.name} does not belong on the control link")
+        except WireError as error:
+            if peer is not None:
+                self._link.send(peer, encode(MessageType.FATAL, {"message": str(error)}))
+
+    def _state(self) -> dict[str, Any]:
+        since = self._busy_since
+        return {
+            "busy": None if since is None else time.monotonic() - since,
+            "objects": self._executor.objects.kept,
+            "rss": _resident_bytes(),
+        }
+
+    def _send_records(self) -> None:
+        while not self._records.empty():
+            record = self._records.get()
+            if self._peer is not None:
+                meta = {"level": record.levelno, "logger": record.name, "message": record.getMessage()}
+                self._link.send(self._peer, encode(MessageType.LOG, meta))
+
+
+class LogHandler(logging.Handler):
+    """Sends Python's log records to the client's logger."""
+
+    def __init__(self, control: Control) -> None:
+        super().__init__()
+        self._control = control
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._control.record(record)
+        except Exception:
+            self.handleError(record)
+
+
+def _resident_bytes() -> int:
+    try:
+        with open("/proc/self/statm") as statm:
+            return int(statm.read().split()[1]) * _PAGE
+    except OSError:
+        import resource
+
+        # macOS has no /proc; its highest value, in bytes, is what there is.
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+_PAGE = 4096

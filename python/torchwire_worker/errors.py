@@ -1,0 +1,47 @@
+"""An exception as the client is told of it. Nothing of the exception itself, its frames or their variables is kept."""
+
+from __future__ import annotations
+
+import os
+import traceback
+from typing import Any
+
+_OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_MOST_CAUSES = 8
+
+
+def describe(error: BaseException, depth: int = 0) -> dict[str, Any]:
+    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    kind = type(error)
+    return {
+        "type": type_name(kind),
+        "mro": [type_name(base) for base in kind.__mro__],
+        "message": _message(error),
+        "frames": [
+            {"file": frame.filename, "line": frame.lineno or 0, "name": frame.name, "source": (frame.line or "").strip()}
+            for frame in traceback.extract_tb(error.__traceback__)
+            if not frame.filename.startswith(_OURS) and not frame.filename.startswith("<frozen")
+        ],
+        "notes": [str(note) for note in getattr(error, "__notes__", [])],
+        "cause": describe(cause, depth + 1) if cause is not None and depth < _MOST_CAUSES else None,
+    }
+
+
+def type_name(kind: type) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _message(error: BaseException) -> str:
+    # KeyError's str is the repr of its key.
+    try:
+        return str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error)
+    except Exception as broken:
+        return f"<its message cannot be made: {type(broken).__name__}>"
+
+
+def forget(error: BaseException) -> None:
+    """Frees what the failed frames held: tensors, first of all."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__

@@ -1,0 +1,167 @@
+"""Runs batches, in the order in which they come, on the main thread: PyTorch's grad mode belongs to a thread."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from . import errors
+from .context import Contexts
+from .lanes import Lanes
+from .objects import Objects
+from .ops import Batch, Call, Del, DelItem, Fetch, Get, GetItem, Import, Op, Release, Set, SetItem
+from .tensors import Frames
+from .values import Decoder, encode_plain, encode_settled
+from .wire import Limits, WireError
+
+SETTLE, JS, NDARRAY = range(3)
+
+# What the client is told of a batch: its number, [id, value, id, value, …], and the failure, if one of its operations failed.
+Reply = tuple[int, list[Any], "dict[str, Any] | None"]
+
+
+class Executor:
+    def __init__(self, limits: Limits) -> None:
+        self.objects = Objects()
+        self._limits = limits
+        self._lanes = Lanes()
+        self._contexts = Contexts(self.objects)
+
+    def run(self, seq: int, batch: Batch, frames: list[Any], out: Frames) -> Reply:
+        run = _Run(self.objects, Decoder(self.objects, frames, self._limits.depth, self._limits.dims), batch, out)
+        if not self._lanes.is_closed(batch.lane, batch.generation):
+            try:
+                with self._contexts.entered(batch.contexts):
+                    run.forward()
+            except BaseException as error:
+                # Whatever a library raises (SystemExit too) is the client's to know.
+                run.fail(error)
+        if run.failure is not None:
+            self._lanes.fail(batch.lane, batch.generation)
+        run.clean_up()
+        self.objects.release(batch.finalised)
+        self._contexts.end(batch.ended_contexts)
+        return seq, run.values, run.failure
+
+
+class _Run:
+    """One batch on its way: `done` operations are behind it, `id` is the place of what comes next."""
+
+    __slots__ = ("_batch", "_decode", "_objects", "_out", "done", "failure", "id", "values")
+
+    def __init__(self, objects: Objects, decode: Decoder, batch: Batch, out: Frames) -> None:
+        self._objects = objects
+        self._decode = decode
+        self._batch = batch
+        self._out = out
+        self.done = 0
+        self.id = batch.first
+        self.values: list[Any] = []
+        self.failure: dict[str, Any] | None = None
+
+    def forward(self) -> None:
+        objects, decode = self._objects, self._decode
+        for op in self._batch.operations:
+            kind = type(op)
+            if kind is Call:
+                target = self._follow(op.target, op.names)
+                if op.kwargs:
+                    kwargs = {name: decode(value) for name, value in op.kwargs.items()}
+                    objects[self.id] = target(*map(decode, op.args), **kwargs)
+                else:
+                    objects[self.id] = target(*map(decode, op.args))
+                self.id += 1
+            elif kind is Get:
+                self._follow(op.target, op.names)
+            else:
+                self._other(op)
+                self.id += 1
+            self.done += 1
+
+    def _follow(self, target: int, names: list[str]) -> Any:
+        value = self._objects[target]
+        for name in names:
+            value = getattr(value, name)
+            self._objects[self.id] = value
+            self.id += 1
+        return value
+
+    def _other(self, op: Op) -> None:
+        objects, decode = self._objects, self._decode
+        kind = type(op)
+        if kind is Fetch:
+            self.values += (self.id, self._fetch(objects[op.target], op.mode))
+        elif kind is Release:
+            objects.release(op.ranges)
+        elif kind is GetItem:
+            objects[self.id] = objects[op.target][decode(op.key)]
+        elif kind is Set:
+            setattr(objects[op.target], op.name, decode(op.value))
+        elif kind is SetItem:
+            objects[op.target][decode(op.key)] = decode(op.value)
+        elif kind is Import:
+            objects[self.id] = importlib.import_module(op.module)
+        elif kind is Del:
+            delattr(objects[op.target], op.name)
+        elif kind is DelItem:
+            del objects[op.target][decode(op.key)]
+
+    def _fetch(self, value: Any, mode: int) -> Any:
+        if mode == SETTLE:
+            return encode_settled(value)
+        if mode == JS:
+            return encode_plain(value, self._out)
+        if mode == NDARRAY:
+            return [4, *self._out.add(value)]
+        raise WireError(f"fetch mode {mode} is unknown")
+
+    def fail(self, error: BaseException) -> None:
+        operations = self._batch.operations
+        at = operations[self.done] if self.done < len(operations) else None
+        first = self._batch.first + sum(map(_positions, operations[: self.done]))
+        last = first + _positions(at) - 1 if at is not None else self.id
+        self.failure = {
+            **errors.describe(error),
+            "operation": _describe(at, self._objects, self.id - first),
+            "id": self.id,
+            "last": last,
+        }
+        errors.forget(error)
+
+    def clean_up(self) -> None:
+        """What frees is run, whatever failed before."""
+        for op in self._batch.operations[self.done :]:
+            if type(op) is Release:
+                self._objects.release(op.ranges)
+
+
+def _positions(op: Op) -> int:
+    kind = type(op)
+    if kind is Get:
+        return len(op.names)
+    return len(op.names) + 1 if kind is Call else 1
+
+
+def _describe(op: Op | None, objects: Objects, links: int) -> str:
+    """The operation as Python would write it, as far as it got: `ResNet.fcc`, `Linear(...)`."""
+    if op is None:
+        return "leaving a context"
+    if isinstance(op, Import):
+        return f"import {op.module}"
+    target = _name(dict.get(objects, op.target)) if not isinstance(op, Release) else ""
+    if isinstance(op, Call):
+        return ".".join([target, *op.names]) + "(...)" if links >= len(op.names) else ".".join([target, *op.names[: links + 1]])
+    if isinstance(op, Get):
+        return ".".join([target, *op.names[: links + 1]])
+    if isinstance(op, Set):
+        return f"{target}.{op.name} = ..."
+    if isinstance(op, Del):
+        return f"del {target}.{op.name}"
+    if isinstance(op, SetItem):
+        return f"{target}[...] = ..."
+    return f"the value of {target}" if isinstance(op, Fetch) else f"{target}[...]"
+
+
+def _name(target: Any) -> str:
+    name = getattr(target, "__name__", None)
+    return name if isinstance(name, str) else type(target).__name__

@@ -1,0 +1,43 @@
+"""Functions that operations call by name. The worker itself knows none of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def identity(value: T) -> T:
+    return value
+
+
+def tensor_of(data: Any, dtype: str | None, shape: list[int] | None) -> Any:
+    """A tensor of nested numbers. Numbers are float32 by default, whole or not, as JavaScript does not tell them apart."""
+    import torch
+
+    if dtype is None and not isinstance(_first(data), bool):
+        dtype = "float32"
+    tensor = torch.tensor(data, dtype=None if dtype is None else getattr(torch, dtype))
+    return tensor if shape is None else tensor.reshape(shape)
+
+
+def _first(data: Any) -> Any:
+    while isinstance(data, list) and data:
+        data = data[0]
+    return data
+
+
+def take(iterator: Iterator[T], n: int) -> list[T]:
+    return list(islice(iterator, n))
+
+
+def unpack(items: Iterable[T], n: int) -> list[T]:
+    """All items, which must be `n`."""
+    found = list(islice(items, n + 1))
+    if len(found) > n:
+        raise ValueError(f"too many values to unpack (expected {n})")
+    if len(found) < n:
+        raise ValueError(f"not enough values to unpack (expected {n}, got {len(found)})")
+    return found

@@ -1,0 +1,70 @@
+"""The data socket: whole messages in, whole messages out. Used by the main thread alone."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import zmq
+
+from .wire import Header, Limits, WireError, check_frames, read_header
+
+# Messages, not bytes: the client's credit bounds what is in flight, well below this.
+_HIGH_WATER_MARK = 100_000
+
+
+class Message(NamedTuple):
+    peer: bytes
+    header: Header
+    meta: memoryview
+    frames: list[Any]
+
+
+class Link:
+    """A ROUTER: it tells its peers apart, so that one who has not said the token is not listened to."""
+
+    def __init__(self, context: zmq.Context[Any], endpoint: str, limits: Limits) -> None:
+        socket = context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 1000)
+        socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
+        socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
+        socket.setsockopt(zmq.MAXMSGSIZE, limits.frame_bytes)
+        socket.bind(endpoint)
+        self.socket = socket
+        self._limits = limits
+
+    def receive(self) -> Message:
+        """Waits for the next message. Raises WireError for one that is not understood."""
+        socket = self.socket
+        peer = socket.recv()
+        parts: list[Any] = []
+        too_many = False
+        while socket.getsockopt(zmq.RCVMORE):
+            # copy=False: a tensor is made over the frame's own memory.
+            part = socket.recv(copy=False).buffer
+            too_many = too_many or len(parts) > self._limits.frames
+            if not too_many:
+                parts.append(part)
+        if not parts or too_many:
+            raise WireError("it has no frame" if not parts else f"more than {self._limits.frames} frames")
+        header = read_header(parts[0], self._limits)
+        frames = parts[1:]
+        check_frames(header, [len(frame) for frame in frames])
+        return Message(peer, header, parts[0][-header.meta_bytes :] if header.meta_bytes else memoryview(b""), frames)
+
+    @property
+    def has_more(self) -> bool:
+        return bool(self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)
+
+    def send(self, peer: bytes, head: bytes, frames: list[Any] = []) -> None:  # noqa: B006 (never written to)
+        socket = self.socket
+        socket.send(peer, zmq.SNDMORE)
+        if not frames:
+            socket.send(head)
+            return
+        socket.send(head, zmq.SNDMORE)
+        for frame in frames[:-1]:
+            socket.send(frame, zmq.SNDMORE, copy=False)
+        socket.send(frames[-1], copy=False)
+
+    def close(self) -> None:
+        self.socket.close()

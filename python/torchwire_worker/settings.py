@@ -1,0 +1,97 @@
+"""What holds for the whole process: the device, seeds, threads, determinism, malloc."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import random
+import sys
+from importlib import metadata
+from typing import Any
+
+import msgspec
+
+from .wire import MAJOR, MINOR
+
+
+class NoDevice(Exception):
+    """The device asked for is not there."""
+
+
+class Config(msgspec.Struct):
+    token: str
+    directory: str
+    device: str
+    seed: int | None
+    deterministic: bool
+    threads: int | None
+    malloc: bool
+
+
+# <malloc.h>
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEEP_BELOW = 1 << 30
+
+
+def keep_memory() -> None:
+    """glibc gives large blocks back at once and maps them anew at each step, thousands of page faults; here it keeps them.
+
+    Both settings or none: one alone makes it worse.
+    """
+    if sys.platform != "linux":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_BELOW)
+        mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW)
+
+
+def apply(config: Config) -> str:
+    """Applies all of them; what device "auto" has become is returned."""
+    if config.malloc:
+        keep_memory()
+    if config.deterministic:
+        # Read by cuBLAS when CUDA is first used.
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    import torch
+
+    device = _device(config.device, torch)
+    if config.deterministic:
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    if config.seed is not None:
+        _seed(config.seed, torch)
+    return device
+
+
+def _device(asked: str, torch: Any) -> str:
+    if asked == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda"):
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(asked.partition(":")[2] or 0) >= count:
+            there = f"this machine has {count}" if count else f"this machine has no CUDA device (torch {torch.__version__})"
+            raise NoDevice(f'the device "{asked}" is not there: {there}. device: "auto" falls back to the CPU.')
+    return asked
+
+
+def _seed(seed: int, torch: Any) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    try:
+        import numpy
+    except ImportError:
+        return
+    numpy.random.seed(seed % 2**32)
+
+
+def versions() -> dict[str, str]:
+    found = {"protocol": f"{MAJOR}.{MINOR}", "python": ".".join(map(str, sys.version_info[:3]))}
+    for name in ("torch", "torchvision", "numpy", "pyzmq", "msgspec"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

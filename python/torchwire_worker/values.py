@@ -1,0 +1,115 @@
+"""Values on the wire: plain ones stand for themselves, everything else is a list that begins with a tag (see bridge/value.ts)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Mapping, Set
+from typing import Any
+
+from .objects import Objects
+from .tensors import Frames, is_array, read_tensor
+from .wire import WireError
+
+REFERENCE, LIST, TUPLE, DICT, TENSOR, BIGINT, FLOAT, SLICE = range(8)
+
+_INT64_LOWEST, _INT64_HIGHEST = -(2**63), 2**64 - 1
+
+
+class Decoder:
+    """Turns the arguments of a batch into Python values."""
+
+    __slots__ = ("_depth", "_dims", "_frames", "_objects")
+
+    def __init__(self, objects: Objects, frames: list[Any], depth: int, dims: int) -> None:
+        self._objects = objects
+        self._frames = frames
+        self._depth = depth
+        self._dims = dims
+
+    def __call__(self, token: Any, depth: int = 0) -> Any:
+        if type(token) is not list:
+            if type(token) is dict:
+                raise WireError("a map among the arguments; a dict is sent as [3, key, value, …]")
+            return token
+        try:
+            if token[0] == REFERENCE:
+                return self._objects[token[1]]
+            return self._tagged(token, depth + 1)
+        except (IndexError, TypeError, ValueError, struct.error) as error:
+            raise WireError(f"a malformed value, {str(token)[:200]}: {error}") from error
+
+    def _tagged(self, token: list[Any], depth: int) -> Any:
+        if depth > self._depth:
+            raise WireError(f"a value nested more than {self._depth} deep")
+        tag = token[0]
+        if tag == LIST:
+            return [self(item, depth) for item in token[1:]]
+        if tag == TUPLE:
+            return tuple([self(item, depth) for item in token[1:]])
+        if tag == DICT:
+            items = [self(item, depth) for item in token[1:]]
+            return dict(zip(items[::2], items[1::2], strict=True))
+        if tag == TENSOR:
+            _, index, dtype, shape = token
+            return read_tensor(self._frames[index], dtype, shape, self._dims)
+        if tag == BIGINT:
+            return int(token[1], 16)
+        if tag == FLOAT:
+            return struct.unpack("<d", token[1])[0]
+        if tag == SLICE:
+            return slice(*[self(part, depth) for part in token[1:]])
+        raise WireError(f"a value of unknown kind {tag!r}")
+
+
+def encode_settled(value: Any) -> Any:
+    """The scalar itself, or what kind of object it is. Exact types only: an IntEnum or a NumPy number stays an object."""
+    kind = type(value)
+    if kind is int:
+        return _encode_int(value)
+    if value is None or kind is float or kind is bool or kind is str:
+        return value
+    return [REFERENCE, kind.__name__]
+
+
+def encode_plain(value: Any, frames: Frames, path: str = "value") -> Any:
+    """Containers converted, tensors as arrays; anything else is an error that names its path."""
+    kind = type(value)
+    if value is None or kind is float or kind is bool or kind is str or kind is bytes:
+        return value
+    if isinstance(value, bool):
+        return bool(value)
+    if isinstance(value, int):
+        return _encode_int(int(value))
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if is_array(value):
+        return [TENSOR, *frames.add(value)]
+    nested = _containers(value)
+    if nested is not None:
+        return nested(frames, path)
+    raise TypeError(
+        f"{path} is a {kind.__module__}.{kind.__qualname__}, which has no JavaScript counterpart; ask for parts of it, or for py.str(ref)"
+    )
+
+
+def _containers(value: Any) -> Callable[[Frames, str], Any] | None:
+    if isinstance(value, Mapping):
+        return lambda frames, path: [
+            DICT,
+            *(
+                encode_plain(part, frames, f"{path}[{key!r}]")
+                for key, item in value.items()
+                for part in (key, item)
+            ),
+        ]
+    if isinstance(value, (list, tuple, Set, range)) or type(value).__name__ in ("dict_keys", "dict_values", "dict_items"):
+        return lambda frames, path: [LIST, *(encode_plain(item, frames, f"{path}[{i}]") for i, item in enumerate(value))]
+    return None
+
+
+def _encode_int(value: int) -> Any:
+    return value if _INT64_LOWEST <= value <= _INT64_HIGHEST else [BIGINT, f"{value:x}"]

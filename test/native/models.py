@@ -1,0 +1,35 @@
+"""The models of the parity test and the bench, and the optimizer of each. Both come as PyTorch makes them."""
+
+import torch
+import torchvision
+from torch import nn
+
+CLASSES = 10
+
+
+def cnn():
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(32 * 7 * 7, CLASSES),
+    )
+
+
+def resnet18():
+    # The layer that is replaced has drawn its weights by then: the order is part of what a seed means.
+    model = torchvision.models.resnet18(weights=None)
+    model.fc = nn.Linear(model.fc.in_features, CLASSES)
+    return model
+
+
+MODELS = {"cnn": cnn, "resnet18": resnet18}
+
+OPTIMIZERS = {
+    "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),
+    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
+}

@@ -1,0 +1,67 @@
+"""The order of a shuffled epoch, as client/data/shuffle.ts documents it, written apart from it. Standard library only.
+
+    python shuffle.py '[[10, 0, 0], [7, 42, 1]]'
+
+prints the permutations for those [n, seed, epoch] as JSON.
+"""
+
+import json
+import sys
+
+MASK = 0xFFFFFFFF
+
+
+def mix(h):
+    """MurmurHash3's 32-bit finaliser."""
+    h ^= h >> 16
+    h = h * 0x85EBCA6B & MASK
+    h ^= h >> 13
+    h = h * 0xC2B2AE35 & MASK
+    return h ^ h >> 16
+
+
+def rotate(x, bits):
+    return (x << bits | x >> 32 - bits) & MASK
+
+
+class Xoshiro128:
+    """xoshiro128**, by Blackman and Vigna."""
+
+    def __init__(self, seed, epoch):
+        low, high = seed & MASK, seed >> 32
+        words = []
+        for i in range(1, 5):
+            word = mix(i * 0x9E3779B9 & MASK)
+            for part in (low, high, epoch):
+                word = mix(word ^ part)
+            words.append(word)
+        self.state = words
+
+    def next(self):
+        s0, s1, s2, s3 = self.state
+        result = rotate(s1 * 5 & MASK, 7) * 9 & MASK
+        s2 ^= s0
+        s3 ^= s1
+        self.state = [s0 ^ s3, s1 ^ s2, s2 ^ (s1 << 9 & MASK), rotate(s3, 11)]
+        return result
+
+    def below(self, bound):
+        """A number from 0 to bound - 1, each as likely as the other, for a bound of 2 and more."""
+        bits = (bound - 1).bit_length()
+        while True:
+            drawn = self.next() >> 32 - bits
+            if drawn < bound:
+                return drawn
+
+
+def permutation(n, seed, epoch=0):
+    random = Xoshiro128(seed, epoch)
+    order = list(range(n))
+    for i in reversed(range(1, n)):
+        j = random.below(i + 1)
+        order[i], order[j] = order[j], order[i]
+    return order
+
+
+if __name__ == "__main__":
+    print(json.dumps([permutation(*case) for case in json.loads(sys.argv[1])]))

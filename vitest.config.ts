@@ -1,0 +1,17 @@
+import { fileURLToPath } from "node:url";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
+
+const config: ViteUserConfig = defineConfig({
+  resolve: { alias: { torchwire: fileURLToPath(new URL("client/index.ts", import.meta.url)) } },
+  test: {
+    include: ["test/**/*.test.ts"],
+    exclude: ["test/fixtures/**", "node_modules/**"],
+    // Real workers import PyTorch, on machines of two cores.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
+    maxWorkers: 2,
+    expect: { requireAssertions: true },
+  },
+});
+
+export default config;
