@@ -1,0 +1,63 @@
+/** The interpreter that a managed environment is made from. */
+
+import { join, resolve } from "node:path";
+import { EnvironmentError } from "../errors.ts";
+import { isFolder, isProgram, venvPython, which } from "./places.ts";
+import { compareToSupported, newestPython, oldestPython, probe, type Probed } from "./probe.ts";
+
+const range = `${oldestPython} to ${newestPython}`;
+
+/**
+ * `python`, a path or a name on `PATH`, else the first of `python3`, `python`, `python3.13` … `python3.10` on `PATH`
+ * whose version is supported. An error names each one found and why it does not serve.
+ */
+export async function findBase(python: string | undefined, env: NodeJS.ProcessEnv): Promise<Probed> {
+  if (python !== undefined) {
+    const path = programAt(python, env);
+    if (path === undefined) {
+      throw new EnvironmentError(`the interpreter asked for, ${python}, is not there or cannot be run.`, { command });
+    }
+    const { answer, fault } = await judge(path, env);
+    if (answer === undefined) throw new EnvironmentError(`${path} cannot serve: ${fault}.`, { command });
+    return answer;
+  }
+  const names = ["python3", "python", "python3.13", "python3.12", "python3.11", "python3.10"];
+  const found: string[] = [];
+  for (const path of new Set(names.flatMap((name) => which(name, env) ?? []))) {
+    const { answer, fault } = await judge(path, env);
+    if (answer !== undefined) return answer;
+    found.push(`  ${path}: ${fault}`);
+  }
+  const listing = found.length === 0 ? "There is none on PATH." : `On PATH:\n${found.join("\n")}`;
+  throw new EnvironmentError(`torchwire needs Python ${range}. ${listing}\nInstall one, or name it.`, { command });
+}
+
+/** A path, a folder of a virtual environment, or a bare name to be found on `PATH`. */
+export function programAt(python: string, env: NodeJS.ProcessEnv, cwd: string = process.cwd()): string | undefined {
+  if (!/[\\/]/.test(python)) return which(python, env);
+  const path = resolve(cwd, python);
+  const program = isFolder(path) ? venvPython(path) : path;
+  return isProgram(program) ? program : undefined;
+}
+
+/** The command that makes up for a Python without ensurepip, as Debian's is without one more package. */
+export function withoutEnsurepip(base: Probed): EnvironmentError {
+  const what = `Python ${base.version} (${base.executable}) cannot make a virtual environment: it has no ensurepip`;
+  const [major, minor] = base.version.split(".");
+  const debian = process.platform === "linux" && isProgram(join("/usr", "bin", "apt-get"));
+  if (debian && base.executable.startsWith("/usr/bin/")) {
+    return new EnvironmentError(`${what}, which Debian and Ubuntu keep in a package of its own.`, {
+      command: `sudo apt install python${major}.${minor}-venv && npx torchwire setup`,
+    });
+  }
+  return new EnvironmentError(`${what}. Install uv, which needs none, or a Python that has it.`, { command });
+}
+
+const command = "npx torchwire setup --python /path/to/python3";
+
+async function judge(path: string, env: NodeJS.ProcessEnv): Promise<{ answer?: Probed; fault?: string }> {
+  const answer = await probe(path, ["ensurepip"], env);
+  if ("failure" in answer) return { fault: answer.failure };
+  if (compareToSupported(answer.version) === 0) return { answer };
+  return { fault: `it is Python ${answer.version}, torchwire needs ${range}` };
+}

@@ -1,0 +1,19 @@
+/** An interpreter in any case: the one there is, else the managed one, made now. */
+
+import { type FindOptions, lookForPython, type Python } from "./find.ts";
+import { setup } from "./setup.ts";
+
+export interface EnsureOptions extends FindOptions {
+  /** The interpreter to make the managed environment from. Default: the first on `PATH` that serves. */
+  base?: string | undefined;
+  /** Takes each line of progress. Default: stderr. */
+  onProgress?: ((line: string) => void) | undefined;
+}
+
+/** Finds the interpreter to use as `findPython` does; where there is none, makes the managed environment. */
+export async function ensurePython(options: EnsureOptions = {}): Promise<Python> {
+  const { python } = await lookForPython(options);
+  if (python !== undefined) return python;
+  const { executable } = await setup({ ...options, python: options.base });
+  return { executable, source: "managed" };
+}

@@ -1,0 +1,98 @@
+/** Which Python the worker runs in. */
+
+import { join, resolve } from "node:path";
+import { EnvironmentError } from "../errors.ts";
+import { programAt } from "./base.ts";
+import { findManaged, type ManagedOptions, site } from "./managed.ts";
+import { isProgram, venvPython } from "./places.ts";
+import { compareToSupported, oldestPython, probe } from "./probe.ts";
+
+export interface FindOptions extends ManagedOptions {
+  /** The interpreter to use: a path, a name on `PATH`, or the folder of a virtual environment. */
+  python?: string | undefined;
+  /** Where `.venv` is looked for and relative paths begin. Default: the current folder. */
+  cwd?: string | undefined;
+}
+
+export interface Python {
+  executable: string;
+  source: "option" | "TORCHWIRE_PYTHON" | "VIRTUAL_ENV" | ".venv" | "managed";
+}
+
+/** A place where no usable interpreter was, and why not. */
+export interface Place {
+  name: string;
+  reason: string;
+}
+
+/** What the worker cannot start without. */
+const modules = ["torch", "zmq", "msgspec"];
+
+/**
+ * The interpreter to use: the option, `TORCHWIRE_PYTHON`, `VIRTUAL_ENV`, `.venv`, the managed environment, in that order.
+ * The first two are taken as they stand; the next two only where they have torch, pyzmq and msgspec.
+ *
+ * @throws {EnvironmentError} The option or `TORCHWIRE_PYTHON` names nothing that can be run, or nothing was found: then
+ *   with every place looked at and why it did not serve.
+ */
+export async function findPython(options: FindOptions = {}): Promise<Python> {
+  const { python, looked } = await lookForPython(options);
+  if (python !== undefined) return python;
+  const width = Math.max(...looked.map(({ name }) => name.length));
+  const lines = looked.map(({ name, reason }) => `  ${name.padEnd(width)}  ${reason}`);
+  throw new EnvironmentError(`no Python with PyTorch was found. Looked at:\n${lines.join("\n")}`, {
+    command: "npx torchwire setup",
+  });
+}
+
+/** As `findPython`, but finding nothing is an answer. */
+export async function lookForPython(options: FindOptions = {}): Promise<{ python?: Python; looked: Place[] }> {
+  const env = options.env ?? process.env;
+  const cwd = options.cwd ?? process.cwd();
+  const looked: Place[] = [];
+
+  if (options.python) return { python: named("option", "the option python", options.python, env, cwd), looked };
+  looked.push({ name: "option python", reason: "not given" });
+  const variable = env.TORCHWIRE_PYTHON;
+  if (variable) return { python: named("TORCHWIRE_PYTHON", "TORCHWIRE_PYTHON", variable, env, cwd), looked };
+  looked.push({ name: "TORCHWIRE_PYTHON", reason: "not set" });
+
+  const tried = new Set<string>();
+  for (const [source, folder] of [
+    ["VIRTUAL_ENV", env.VIRTUAL_ENV && resolve(cwd, env.VIRTUAL_ENV)],
+    [".venv", join(cwd, ".venv")],
+  ] as const) {
+    // An activated .venv is both.
+    if (folder && tried.has(folder)) continue;
+    const fault = folder ? await faultOf(folder, env) : "not set";
+    if (folder && fault === undefined) return { python: { executable: venvPython(folder), source }, looked };
+    if (folder) tried.add(folder);
+    looked.push({ name: source, reason: folder ? `${folder} ${fault}` : "not set" });
+  }
+
+  const place = site(options);
+  const managed = findManaged(place);
+  if (managed !== undefined) return { python: { executable: managed.executable, source: "managed" }, looked };
+  looked.push({ name: "managed environment", reason: `none for this version of torchwire in ${place.directory}` });
+  return { looked };
+}
+
+function named(source: Python["source"], what: string, value: string, env: NodeJS.ProcessEnv, cwd: string): Python {
+  const executable = programAt(value, env, cwd);
+  if (executable !== undefined) return { executable, source };
+  throw new EnvironmentError(
+    `${what} names ${value}, which is not there or cannot be run. ` +
+      "Name an interpreter that has PyTorch; or name none, and have one made.",
+    { command: "npx torchwire setup" },
+  );
+}
+
+/** Why the environment in `folder` cannot serve; undefined where it can. */
+async function faultOf(folder: string, env: NodeJS.ProcessEnv): Promise<string | undefined> {
+  const executable = venvPython(folder);
+  if (!isProgram(executable)) return "has no python";
+  const answer = await probe(executable, modules, env);
+  if ("failure" in answer) return `does not run: ${answer.failure}`;
+  if (compareToSupported(answer.version) < 0) return `is Python ${answer.version}, older than ${oldestPython}`;
+  return answer.missing.length > 0 ? `lacks ${answer.missing.join(", ")}` : undefined;
+}

@@ -1,0 +1,34 @@
+/** Work that cleans up when the process is told to end. */
+
+import { EnvironmentError } from "../errors.ts";
+
+/**
+ * Runs `work` with a signal that SIGINT, SIGTERM and SIGHUP abort. When its cleaning up is done, the process ends by that
+ * signal as it would have, unless somebody else listens for it: then the error alone says what happened. Repeated
+ * signals are ignored meanwhile: a terminal and npm both send SIGINT.
+ */
+export async function interruptible<T>(
+  work: (signal: AbortSignal, abort: (reason: Error) => void) => Promise<T>,
+): Promise<T> {
+  const controller = new AbortController();
+  let received: NodeJS.Signals | undefined;
+  const listener = (name: NodeJS.Signals): void => {
+    received ??= name;
+    controller.abort(
+      new EnvironmentError(`the set-up was interrupted (${name}) and has removed what it made.`, {
+        command: "npx torchwire setup",
+      }),
+    );
+  };
+  const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
+  for (const name of names) process.on(name, listener);
+  try {
+    return await work(controller.signal, (reason) => controller.abort(reason));
+  } catch (error) {
+    // An aborted wait throws an AbortError; the reason says more.
+    throw controller.signal.aborted ? controller.signal.reason : error;
+  } finally {
+    for (const name of names) process.off(name, listener);
+    if (received !== undefined && process.listenerCount(received) === 0) process.kill(process.pid, received);
+  }
+}

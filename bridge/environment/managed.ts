@@ -1,0 +1,139 @@
+/**
+ * The environments that torchwire makes: `<cache>/environments/<key>-<version>-<platform>-<random>`.
+ *
+ * The key is a hash of the pinned requirements and of the platform, so another version of torchwire never meets the
+ * wrong packages. The last part makes each attempt's name its own: an environment is built where it will stay (its
+ * scripts hold absolute paths, so it could not be moved), and the marker, written last, is what makes it exist.
+ * An installer orphaned by a SIGKILL can then only write into a folder that nobody uses.
+ */
+
+import { createHash, randomBytes } from "node:crypto";
+import { existsSync, readdirSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from "node:fs";
+import { join, resolve } from "node:path";
+import { EnvironmentError } from "../errors.ts";
+import { lockedRequirements } from "./package.ts";
+import { cacheDirectory, venvPython } from "./places.ts";
+import type { Probed } from "./probe.ts";
+import { parseRecord } from "./untyped.ts";
+
+export interface ManagedOptions {
+  /** The pinned requirements. Default: the package's own. */
+  requirements?: string | undefined;
+  /** The folder that holds `environments`. Default: torchwire's folder in the user's cache. */
+  cache?: string | undefined;
+  /** Default: `process.env`. */
+  env?: NodeJS.ProcessEnv | undefined;
+}
+
+/** Where environments for these requirements lie or would lie. */
+export interface Site {
+  /** Holds every managed environment. */
+  directory: string;
+  requirements: string;
+  key: string;
+}
+
+export interface Managed {
+  folder: string;
+  executable: string;
+  /** Milliseconds since 1970; a later set-up that asks for this one by name makes it the newest. */
+  finished: number;
+  marker: Marker;
+}
+
+/** What the marker file holds. */
+export interface Marker {
+  /** The interpreter it was made from. */
+  base: string;
+  version: string;
+  /** What installed the packages. */
+  installer: string;
+}
+
+export function site(options: ManagedOptions = {}): Site {
+  const requirements = resolve(options.requirements ?? lockedRequirements());
+  const hash = createHash("sha256").update(readRequirements(requirements));
+  hash.update(`\0${process.platform}\0${process.arch}`);
+  return {
+    directory: join(resolve(options.cache ?? cacheDirectory(options.env)), "environments"),
+    requirements,
+    key: hash.digest("hex").slice(0, 12),
+  };
+}
+
+/** The finished environment, the newest where there are several. `made` narrows them down. Starts no process. */
+export function findManaged(
+  { directory, key }: Site,
+  made: { by?: string | undefined; like?: Probed | undefined } = {},
+): Managed | undefined {
+  const prefix = made.like === undefined ? `${key}-` : prefixFor(key, made.like);
+  const base = made.by === undefined ? undefined : realPath(made.by);
+  return folders(directory)
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => read(join(directory, name)))
+    .filter((managed) => managed !== undefined)
+    .filter(({ marker }) => base === undefined || realPath(marker.base) === base)
+    .toSorted((a, b) => b.finished - a.finished)[0];
+}
+
+/** A folder name that no other attempt has. */
+export function newFolder({ directory, key }: Site, base: Probed): string {
+  return join(directory, prefixFor(key, base) + randomBytes(3).toString("hex"));
+}
+
+/** Makes the environment in `folder` count. */
+export function finish(folder: string, marker: Marker): void {
+  const draft = markerOf(folder) + ".draft";
+  writeFileSync(draft, JSON.stringify(marker, undefined, 2) + "\n");
+  renameSync(draft, markerOf(folder));
+}
+
+/** What killed runs left: folders of ours without a marker, or whose interpreter is gone. */
+export function leftovers({ directory }: Site): string[] {
+  return folders(directory)
+    .map((name) => join(directory, name))
+    .filter((folder) => read(folder) === undefined);
+}
+
+export function markerOf(folder: string): string {
+  return join(folder, "torchwire.json");
+}
+
+function read(folder: string): Managed | undefined {
+  const executable = venvPython(folder);
+  // The interpreter is a link to its base, which the user may have uninstalled: existsSync follows it.
+  if (!existsSync(markerOf(folder)) || !existsSync(executable)) return undefined;
+  const { base, version, installer } = parseRecord(readFileSync(markerOf(folder), "utf8")) ?? {};
+  if (typeof base !== "string") return undefined;
+  const finished = statSync(markerOf(folder)).mtimeMs;
+  return { folder, executable, finished, marker: { base, version: String(version), installer: String(installer) } };
+}
+
+/** Only names of our form: TORCHWIRE_CACHE may point to a folder with other things in it. */
+function folders(directory: string): string[] {
+  if (!existsSync(directory)) return [];
+  return readdirSync(directory).filter((name) => /^[0-9a-f]{12}-\d+\.\d+\.\d+-.+-[0-9a-f]{6}$/.test(name));
+}
+
+function prefixFor(key: string, { version, platform }: Probed): string {
+  return `${key}-${version}-${platform}-`;
+}
+
+function realPath(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch {
+    return path;
+  }
+}
+
+function readRequirements(file: string): Buffer {
+  try {
+    return readFileSync(file);
+  } catch (cause) {
+    throw new EnvironmentError(`the list of Python packages cannot be read: ${file}.`, {
+      command: "npm install torchwire",
+      cause,
+    });
+  }
+}

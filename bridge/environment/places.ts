@@ -1,0 +1,59 @@
+/** Where interpreters, programs and caches lie on each platform. */
+
+import { accessSync, constants, statSync } from "node:fs";
+import { homedir } from "node:os";
+import { delimiter, isAbsolute, join } from "node:path";
+import { EnvironmentError } from "../errors.ts";
+
+/**
+ * torchwire's folder in the user's cache: `TORCHWIRE_CACHE`, else `torchwire` in `XDG_CACHE_HOME` or `~/.cache`, in
+ * `~/Library/Caches` on macOS, in `LOCALAPPDATA` on Windows. It need not exist.
+ */
+export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.TORCHWIRE_CACHE) return env.TORCHWIRE_CACHE;
+  if (process.platform === "win32") return join(env.LOCALAPPDATA || join(home(env), "AppData", "Local"), "torchwire");
+  if (process.platform === "darwin") return join(home(env), "Library", "Caches", "torchwire");
+  // The XDG specification says to ignore a relative path.
+  const xdg = env.XDG_CACHE_HOME && isAbsolute(env.XDG_CACHE_HOME) ? env.XDG_CACHE_HOME : undefined;
+  return join(xdg ?? join(home(env), ".cache"), "torchwire");
+}
+
+/** The interpreter of a virtual environment; it need not exist. */
+export function venvPython(folder: string): string {
+  return process.platform === "win32" ? join(folder, "Scripts", "python.exe") : join(folder, "bin", "python");
+}
+
+/** The first program of that name on `PATH`. */
+export function which(name: string, env: NodeJS.ProcessEnv = process.env): string | undefined {
+  const names = process.platform === "win32" ? [`${name}.exe`, name] : [name];
+  return (env.PATH ?? env.Path ?? "")
+    .split(delimiter)
+    .filter((folder) => folder !== "")
+    .flatMap((folder) => names.map((each) => join(folder, each)))
+    .find(isProgram);
+}
+
+/** Whether a file is there that may be run. */
+export function isProgram(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return statSync(path).isFile();
+  } catch {
+    return false;
+  }
+}
+
+export function isFolder(path: string): boolean {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+}
+
+function home(env: NodeJS.ProcessEnv): string {
+  if (process.platform !== "win32" && env.HOME) return env.HOME;
+  try {
+    return homedir();
+  } catch (cause) {
+    throw new EnvironmentError("this user has no home folder: set TORCHWIRE_CACHE to a folder for torchwire's files.", {
+      cause,
+    });
+  }
+}

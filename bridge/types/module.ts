@@ -1,0 +1,105 @@
+/** torch.nn.Module and what its methods give. */
+import type { AnyRef, Bool, Callable, Int, is, Is, Kw, KwIn, Mapping, PyBool, PyDict, PyIter, PyList } from "./core.ts";
+import type { PyNone, PyStr, Ref, Str, Tup, Undeclared } from "./core.ts";
+import type { Parameter, Tensor } from "./tensor.ts";
+import type { UndeclaredOfModule } from "./undeclared.ts";
+import type { DeviceLike, DTypeLike, MemoryFormatLike, TensorLike } from "./values.ts";
+
+export type ModuleLike = Is<"torch.nn.Module">;
+
+/** What `load_state_dict` found. */
+export type IncompatibleKeys = Tup<[PyList<PyStr>, PyList<PyStr>]> & {
+  readonly missing_keys: Ref<PyList<PyStr>>;
+  readonly unexpected_keys: Ref<PyList<PyStr>>;
+};
+
+interface to_Opt {
+  device?: DeviceLike | null;
+  dtype?: DTypeLike | null;
+  non_blocking?: Bool;
+  memory_format?: MemoryFormatLike | null;
+}
+interface Recurse_Opt {
+  recurse?: Bool;
+}
+interface Named_Opt {
+  prefix?: Str;
+  recurse?: Bool;
+  remove_duplicate?: Bool;
+}
+interface load_Opt {
+  strict?: Bool;
+  assign?: Bool;
+}
+interface load_Kw extends load_Opt {
+  state_dict: Mapping<unknown>;
+}
+
+/**
+ * The base of all networks and layers. It is closed: `model.fcc` is an error. Where Python says no more than "a module",
+ * the result is an `AnyModule`.
+ */
+export interface Module extends Callable<{ "torch.nn.Module": true }>, Undeclared<UndeclaredOfModule> {
+  readonly training: PyBool;
+  parameters(recurse?: Bool | Kw<Recurse_Opt>): Ref<PyIter<Parameter>>;
+  named_parameters(
+    prefix?: Str | Kw<Named_Opt>,
+    recurse?: Bool | Kw<Named_Opt>,
+    remove_duplicate?: Bool | Kw<Named_Opt>,
+  ): Ref<PyIter<Tup<[PyStr, Parameter]>>>;
+  buffers(recurse?: Bool | Kw<Recurse_Opt>): Ref<PyIter<Tensor>>;
+  named_buffers(
+    prefix?: Str | Kw<Named_Opt>,
+    recurse?: Bool | Kw<Named_Opt>,
+    remove_duplicate?: Bool | Kw<Named_Opt>,
+  ): Ref<PyIter<Tup<[PyStr, Tensor]>>>;
+  children(): Ref<PyIter<AnyModule>>;
+  named_children(): Ref<PyIter<Tup<[PyStr, AnyModule]>>>;
+  /** Itself and every module below it. */
+  modules(remove_duplicate?: Bool | Kw<{ remove_duplicate?: Bool }>): Ref<PyIter<AnyModule>>;
+  get_submodule(target: Str | Kw<{ target: Str }>): Ref<AnyModule>;
+  get_parameter(target: Str | Kw<{ target: Str }>): Ref<Parameter>;
+  add_module(name: Str, module: ModuleLike | null | Kw<{ module: ModuleLike | null }>): PyNone;
+  /** Calls a Python function with every module below it, and then with itself. */
+  apply(fn: Is<"function"> | Kw<{ fn: Is<"function"> }>): this;
+
+  state_dict(kw?: Kw<{ destination?: Mapping<unknown> | null; prefix?: Str; keep_vars?: Bool }>): Ref<PyDict<Tensor>>;
+  load_state_dict(
+    state_dict: Mapping<unknown> | Kw<load_Kw>,
+    strict?: Bool | Kw<load_Opt>,
+    assign?: Bool | Kw<load_Opt>,
+  ): Ref<IncompatibleKeys>;
+
+  /** Puts it into training mode, or with `false` into evaluation mode. Inside a fit, use a context instead. */
+  train(mode?: Bool | Kw<{ mode?: Bool }>): this;
+  eval(): this;
+  requires_grad_(requires_grad?: Bool | Kw<{ requires_grad?: Bool }>): this;
+  zero_grad(set_to_none?: Bool | Kw<{ set_to_none?: Bool }>): PyNone;
+
+  to(dtype: DTypeLike | TensorLike, non_blocking?: Bool | KwIn<to_Opt>, kw?: KwIn<to_Opt>): this;
+  /** Moves parameters and buffers, in place. */
+  to(
+    device: DeviceLike | null | KwIn<to_Opt>,
+    dtype?: DTypeLike | null | KwIn<to_Opt>,
+    non_blocking?: Bool | KwIn<to_Opt>,
+    kw?: KwIn<to_Opt>,
+  ): this;
+  cpu(): this;
+  cuda(device?: Int | Is<"torch.device"> | null | Kw<{ device?: Int | Is<"torch.device"> | null }>): this;
+  float(): this;
+  double(): this;
+  half(): this;
+  bfloat16(): this;
+}
+
+/** Some module: it can be called with anything, and any attribute it may have is `any`. */
+export interface AnyModule extends Module {
+  (...args: any[]): AnyRef;
+  [name: string]: any;
+}
+
+/** Modules of `torch.nn` that map one tensor to another. */
+export interface Layer<N extends string> extends Module {
+  readonly [is]: { readonly [K in N | "torch.nn.Module"]: true };
+  (input: TensorLike | Kw<{ input: TensorLike }>): Ref<Tensor>;
+}
