@@ -6,10 +6,10 @@ const config: ViteUserConfig = defineConfig({
   test: {
     include: ["test/**/*.test.ts"],
     exclude: ["test/fixtures/**", "node_modules/**"],
-    // Real workers import PyTorch, on machines of two cores.
+    // Real workers import PyTorch, and its threads want the cores for themselves: one file at a time.
     testTimeout: 120_000,
     hookTimeout: 120_000,
-    maxWorkers: 2,
+    fileParallelism: false,
     expect: { requireAssertions: true },
   },
 });

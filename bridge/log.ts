@@ -229,7 +229,8 @@ export class Log implements RefOwner {
       scope.end();
       throw error;
     }
-    if (!(result instanceof Promise)) {
+    // A value that is on its way was asked for inside; nothing is left to run.
+    if (!(result instanceof Promise) || result instanceof Fetched) {
       end();
       return result;
     }

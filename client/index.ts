@@ -1,8 +1,14 @@
 export { spawnWorker, type SpawnOptions } from "../bridge/connect.ts";
+export { ensurePython, type EnsureOptions } from "../bridge/environment/ensure.ts";
 export { Worker, type WorkerStats, type TensorOptions, type NestedNumbers } from "../bridge/worker.ts";
 export type { ContextOptions } from "../bridge/context.ts";
 export { EnvironmentError, TorchwireError, type ErrorCode } from "../bridge/errors.ts";
 export { kw } from "../bridge/kw.ts";
+export type { AnyRef, Ref } from "../bridge/types/core.ts";
+export type { Module } from "../bridge/types/module.ts";
+export type { Tensor } from "../bridge/types/tensor.ts";
+export type { ResNet } from "../bridge/types/torchvision.ts";
+export type * from "../bridge/types/modules.ts";
 export type { DType, NDArray, TypedArray } from "../bridge/ndarray.ts";
 export type { Liveness, LivenessState } from "../bridge/process/control.ts";
 export { WorkerExitedError } from "../bridge/process/spawn.ts";

@@ -92,11 +92,9 @@ describe("a set-up that does not", () => {
   });
 
   test("names the package that Debian keeps apart when ensurepip is missing", async () => {
-    const real = world.python("real/python3");
-    const python = world.script(
-      "bin/python3",
-      `'${real}' "$@" | /bin/sed -e 's/"missing": \\[\\]/"missing": ["ensurepip"]/' -e 's#"executable": "[^"]*"#"executable": "/usr/bin/python3"#'`,
-    );
+    const says =
+      's/"missing": \\[\\]/"missing": ["ensurepip"]/; s#"executable": "[^"]*"#"executable": "/usr/bin/python3"#';
+    const python = world.oddPython("bin/python3", { says });
     expect(await failure({ python })).toMatch(
       existsSync("/usr/bin/apt-get")
         ? /\(\/usr\/bin\/python3\) cannot make .* no ensurepip[^]*Run: sudo apt install python3\.\d+-venv && npx torchwire setup$/
@@ -120,6 +118,7 @@ describe("a set-up that does not", () => {
     await until(() => existsSync(world.path("endless.pid")));
     child.kill("SIGKILL");
     await child;
+    // What it had started lives on in a group of its own; it must not outlive the test.
     process.kill(-Number(readFileSync(world.path("endless.pid"), "utf8")), "SIGKILL");
     expect(readdirSync(`${world.cache}/environments`)).toHaveLength(2);
     expect(await failure({ python: world.failingPython() })).toContain("made of cheese");
@@ -133,5 +132,7 @@ function start(options: SetupOptions) {
 }
 
 async function until(condition: () => boolean): Promise<void> {
-  while (!condition()) await sleep(10);
+  for (const end = performance.now() + 20_000; !condition(); await sleep(10)) {
+    if (performance.now() > end) throw new Error("what the test waits for did not happen within 20 s");
+  }
 }

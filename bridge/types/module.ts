@@ -13,11 +13,13 @@ export type IncompatibleKeys = Tup<[PyList<PyStr>, PyList<PyStr>]> & {
   readonly unexpected_keys: Ref<PyList<PyStr>>;
 };
 
-interface to_Opt {
-  device?: DeviceLike | null;
-  dtype?: DTypeLike | null;
+interface Copy_Opt {
   non_blocking?: Bool;
   memory_format?: MemoryFormatLike | null;
+}
+interface to_Opt extends Copy_Opt {
+  device?: DeviceLike | null;
+  dtype?: DTypeLike | null;
 }
 interface Recurse_Opt {
   recurse?: Bool;
@@ -76,7 +78,7 @@ export interface Module extends Callable<{ "torch.nn.Module": true }>, Undeclare
   requires_grad_(requires_grad?: Bool | Kw<{ requires_grad?: Bool }>): this;
   zero_grad(set_to_none?: Bool | Kw<{ set_to_none?: Bool }>): PyNone;
 
-  to(dtype: DTypeLike | TensorLike, non_blocking?: Bool | KwIn<to_Opt>, kw?: KwIn<to_Opt>): this;
+  to(dtype: DTypeLike | TensorLike, non_blocking?: Bool | KwIn<Copy_Opt>, kw?: KwIn<Copy_Opt>): this;
   /** Moves parameters and buffers, in place. */
   to(
     device: DeviceLike | null | KwIn<to_Opt>,

@@ -130,6 +130,7 @@ interface BatchNorm_Opt extends Factory_Opt {
   momentum?: Float | null;
   affine?: Bool;
   track_running_stats?: Bool;
+  bias?: Bool;
 }
 type BatchNorm2dClass = PyClass<
   BatchNorm2d,
@@ -141,6 +142,7 @@ type BatchNorm2dClass = PyClass<
     track_running_stats?: Bool | Kw<BatchNorm_Opt>,
     device?: Device | Kw<BatchNorm_Opt>,
     dtype?: DType | Kw<BatchNorm_Opt>,
+    kw?: Kw<Pick<BatchNorm_Opt, "bias">>,
   ]
 >;
 
@@ -305,7 +307,7 @@ export interface Nn extends PyObject<{ module: true }>, Undeclared<UndeclaredOfN
   readonly functional: Functional;
   readonly init: AnyRef;
   readonly utils: AnyRef;
-  readonly Module: PyClass<AnyModule>;
+  readonly Module: PyClass<AnyModule, []>;
   readonly Parameter: ParameterClass;
   readonly Linear: LinearClass;
   readonly Conv2d: Conv2dClass;

@@ -138,7 +138,7 @@ type AdamWClass = PyClass<
 
 /** The module `torch.optim`. */
 export interface Optim extends PyObject<{ module: true }>, Undeclared<UndeclaredOfOptim> {
-  readonly Optimizer: PyClass<Optimizer>;
+  readonly Optimizer: PyClass<Optimizer, [params: Params, defaults: Mapping<unknown>]>;
   readonly SGD: SGDClass;
   readonly Adam: AdamClass;
   readonly AdamW: AdamWClass;

@@ -36,12 +36,14 @@ export type ValuesAndIndices = Tup<[Tensor, Tensor]> & {
   readonly indices: Ref<Tensor>;
 };
 
-interface to_Opt {
-  device?: DeviceLike | null;
-  dtype?: DTypeLike | null;
+interface Copy_Opt {
   non_blocking?: Bool;
   copy?: Bool;
   memory_format?: MemoryFormatLike | null;
+}
+interface to_Opt extends Copy_Opt {
+  device?: DeviceLike | null;
+  dtype?: DTypeLike | null;
 }
 interface backward_Opt {
   gradient?: TensorLike | null;
@@ -203,9 +205,9 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
 
   to(
     dtype: DTypeLike | TensorLike,
-    non_blocking?: Bool | KwIn<to_Opt>,
-    copy?: Bool | KwIn<to_Opt>,
-    kw?: KwIn<to_Opt>,
+    non_blocking?: Bool | KwIn<Copy_Opt>,
+    copy?: Bool | KwIn<Copy_Opt>,
+    kw?: KwIn<Copy_Opt>,
   ): Ref<Tensor>;
   /** On another device, or with another dtype; itself, where nothing is to be done. */
   to(
@@ -272,8 +274,8 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
   relu(): Ref<Tensor>;
   floor(): Ref<Tensor>;
   round(kw?: Kw<{ decimals?: Int }>): Ref<Tensor>;
-  clamp(min?: Operand | null | Kw<clamp_Opt>, max?: Operand | null | Kw<clamp_Opt>): Ref<Tensor>;
-  clamp_(min?: Operand | null | Kw<clamp_Opt>, max?: Operand | null | Kw<clamp_Opt>): Ref<Tensor>;
+  clamp(min: Operand | null | Kw<clamp_Opt>, max?: Operand | null | Kw<clamp_Opt>): Ref<Tensor>;
+  clamp_(min: Operand | null | Kw<clamp_Opt>, max?: Operand | null | Kw<clamp_Opt>): Ref<Tensor>;
 
   eq(other: Operand): Ref<Tensor>;
   ne(other: Operand): Ref<Tensor>;
@@ -327,8 +329,9 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
     largest?: Bool | Kw<topk_Opt>,
     sorted?: Bool | Kw<topk_Opt>,
   ): Ref<ValuesAndIndices>;
-  sort(dim?: Int | Kw<sort_Opt>, descending?: Bool | Kw<sort_Opt>): Ref<ValuesAndIndices>;
-  argsort(dim?: Int | Kw<sort_Opt>, descending?: Bool | Kw<sort_Opt>): Ref<Tensor>;
+  /** A stable sort has all its arguments by keyword: `x.sort(kw({ stable: true, dim: 0 }))`. */
+  sort(dim?: Int | Kw<sort_Opt>, descending?: Bool | Kw<Pick<sort_Opt, "descending">>): Ref<ValuesAndIndices>;
+  argsort(dim?: Int | Kw<sort_Opt>, descending?: Bool | Kw<Pick<sort_Opt, "descending">>): Ref<Tensor>;
 
   index_select(dim: Int, index: TensorLike): Ref<Tensor>;
   gather(dim: Int, index: TensorLike, kw?: Kw<{ sparse_grad?: Bool }>): Ref<Tensor>;
@@ -337,7 +340,7 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
 
   clone(kw?: Kw<{ memory_format?: MemoryFormatLike | null }>): Ref<Tensor>;
   /** Overwrites the elements with those of another tensor. */
-  copy_(src: TensorLike, non_blocking?: Bool | Kw<{ non_blocking?: Bool }>): Ref<Tensor>;
+  copy_(other: TensorLike, non_blocking?: Bool | Kw<{ non_blocking?: Bool }>): Ref<Tensor>;
   zero_(): Ref<Tensor>;
   fill_(value: Operand): Ref<Tensor>;
   normal_(mean?: Float | Kw<normal_Opt>, std?: Float | Kw<normal_Opt>, kw?: Kw<normal_Opt>): Ref<Tensor>;

@@ -52,7 +52,7 @@ interface full_Kw extends Factory_Opt {
   fill_value: Scalar;
 }
 interface arange_Kw extends Factory_Opt {
-  start?: Scalar;
+  start: Scalar;
   end: Scalar;
   step?: Scalar;
 }
@@ -209,21 +209,19 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
   randn(...size: Sized<Random_Opt>): Ref<Tensor>;
   /** Evenly distributed in [0, 1). */
   rand(...size: Sized<Random_Opt>): Ref<Tensor>;
+  randint(kw: KwIn<randint_Kw>): Ref<Tensor>;
   randint(
     low: Int,
     high: Int,
-    size: Seq<Int> | KwIn<Omit<randint_Kw, "low" | "high">>,
+    size: Seq<Int> | KwIn<Random_Opt & { size: Seq<Int> }>,
     kw?: KwIn<Random_Opt>,
   ): Ref<Tensor>;
   /** Integers in [0, high), or in [low, high). */
-  randint(
-    high: Int | KwIn<randint_Kw>,
-    size?: Seq<Int> | KwIn<Omit<randint_Kw, "low" | "high">>,
-    kw?: KwIn<Random_Opt>,
-  ): Ref<Tensor>;
+  randint(high: Int, size: Seq<Int> | KwIn<Random_Opt & { size: Seq<Int> }>, kw?: KwIn<Random_Opt>): Ref<Tensor>;
   /** The integers in [0, n) in random order. */
   randperm(n: Int | Kw<Random_Opt & { n: Int }>, kw?: Kw<Random_Opt>): Ref<Tensor>;
-  arange(end: Scalar | KwIn<arange_Kw>, kw?: KwIn<Factory_Opt>): Ref<Tensor>;
+  arange(kw: KwIn<arange_Kw>): Ref<Tensor>;
+  arange(end: Scalar | KwIn<Factory_Opt & { end: Scalar }>, kw?: KwIn<Factory_Opt>): Ref<Tensor>;
   /** From start to end, without end. */
   arange(
     start: Scalar,

@@ -64,7 +64,6 @@ export interface Torchvision extends PyObject<{ module: true }> {
   readonly io: AnyRef;
   readonly ops: AnyRef;
   readonly transforms: AnyRef;
-  readonly tv_tensors: AnyRef;
   readonly utils: AnyRef;
   readonly disable_beta_transforms_warning: AnyRef;
   readonly get_image_backend: AnyRef;

