@@ -1,4 +1,4 @@
-import type { CallSite } from "./site.ts";
+import type { BatchSites } from "./sites.ts";
 import type { ContextLayer } from "./context.ts";
 import type { Fetched } from "./fetched.ts";
 import type { Generation } from "./lane.ts";
@@ -53,8 +53,7 @@ export interface Batch {
   /** The id of its first position; the others follow without a gap. */
   readonly first: number;
   readonly operations: Operation[];
-  /** One for each position. */
-  readonly sites: CallSite[];
+  readonly sites: BatchSites;
   readonly frames: Uint8Array[];
   readonly fetches: Map<number, PendingFetch>;
   bytes: number;

@@ -93,7 +93,6 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
   let over: ((error: Error) => void) | undefined;
   const links: Link[] = [];
   let onData: (parts: Uint8Array[]) => void = () => undefined;
-  let onControl: (parts: Uint8Array[]) => void = () => undefined;
   const open = (name: string, heartbeats: boolean, onMessage: (parts: Uint8Array[]) => void): Link => {
     const link = openZmqLink(`ipc://${join(directory, name)}`, {
       heartbeats,
@@ -118,10 +117,11 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
     void child.exited.then((exit) => reject(new WorkerExitedError(exit)));
   });
   const data = open("data", false, (parts) => onData(parts));
-  const controlLink = open("control", true, (parts) => onControl(parts));
+  const controlLink = open("control", true, (parts) => control.receive(parts));
+  const control = new Control(controlLink, logger);
   let info;
   try {
-    info = await welcomed;
+    [info] = await Promise.all([welcomed, control.welcomed]);
   } catch (error) {
     for (const link of links) link.close();
     throw error;
@@ -130,9 +130,7 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
   const finished = deferred();
   const session = new Session(data, finished.resolve);
   session.limits = session.log.limits = smaller(info.limits, defaultLimits);
-  const control = new Control(controlLink, logger);
   onData = (parts) => session.receive(parts);
-  onControl = (parts) => control.receive(parts);
   let closing: Promise<void> | undefined;
 
   const end = (error: Error): void => {

@@ -11,7 +11,8 @@ import { isKw } from "./kw.ts";
 import { Lane, type Generation } from "./lane.ts";
 import { inner, Reference, type RefOwner } from "./ref.ts";
 import { Scope, toRanges } from "./scope.ts";
-import { captureSite, type CallSite } from "./site.ts";
+import type { CallSite } from "./site.ts";
+import { SitePredictor } from "./sites.ts";
 import { Encoder } from "./value.ts";
 import { defaultLimits, type Limits } from "./wire/limits.ts";
 
@@ -52,6 +53,7 @@ export class Log implements RefOwner {
   readonly #ambient = new AsyncLocalStorage<Ambient>();
   readonly #root: Ambient = { lane: this.mainLane, scope: undefined, contexts: [] };
   readonly #wellKnown: Generation = new Lane(-1).generation;
+  readonly #sites = new SitePredictor();
   #batch: Batch | undefined;
   #nextId = FIRST_ID;
   #nextLane = 1;
@@ -80,7 +82,7 @@ export class Log implements RefOwner {
     const chain = batch.chain?.lastId === target.id ? batch.chain : undefined;
     if (chain === undefined) return this.#make(() => [Op.get, this.#use(target), [name]]);
     (chain.operation[2] as string[]).push(name);
-    chain.lastId = this.#place(batch, 1);
+    chain.lastId = this.#place(batch, name);
     return this.#reference(chain.lastId, batch.generation);
   }
 
@@ -93,7 +95,9 @@ export class Log implements RefOwner {
     chain.operation[0] = Op.call;
     chain.operation.push(...encoded);
     batch.chain = undefined;
-    return this.#reference(this.#place(batch, 1), batch.generation);
+    const id = this.#place(batch, "()");
+    this.#sendIfFull(batch);
+    return this.#reference(id, batch.generation);
   }
 
   /** Calls `target.a.b(...)` as one operation. */
@@ -126,7 +130,7 @@ export class Log implements RefOwner {
     this.#write((encoder) => [Op.delItem, this.#use(target), encoder.encode(key, "index")]);
   }
 
-  settle(target: Reference, site: CallSite = captureSite()): Fetched<unknown> {
+  settle(target: Reference, site?: CallSite): Fetched<unknown> {
     if (target.scalar !== undefined || target.settledAs !== undefined) {
       const known = new Fetched(() => undefined);
       known.resolve(target.scalar === undefined ? target.proxy : target.scalar.value);
@@ -135,7 +139,7 @@ export class Log implements RefOwner {
     return this.fetch(target, FetchMode.settle, site);
   }
 
-  fetch(target: Reference, mode: FetchMode, site: CallSite = captureSite()): Fetched<unknown> {
+  fetch(target: Reference, mode: FetchMode, site?: CallSite): Fetched<unknown> {
     let batch: Batch | undefined;
     const promise = new Fetched<unknown>(() => {
       if (batch === undefined || batch.sent) return;
@@ -155,7 +159,8 @@ export class Log implements RefOwner {
       if (batch === undefined) return refuse(here);
       const token: Operation = [Op.fetch, this.#use(target), mode];
       batch.fetches.set(this.#nextId, { promise, target, mode });
-      this.#append(batch, token, 1, site);
+      this.#append(batch, token, site);
+      this.#sendIfFull(batch);
     } catch (error) {
       promise.reject(error);
     }
@@ -211,43 +216,55 @@ export class Log implements RefOwner {
   scope<T>(fn: () => T, credit: () => Promise<void> | undefined): T {
     const scope = new Scope();
     const ambient = { ...this.#here(), scope };
-    const end = (): void => {
+    const free = (): void => {
       const ranges = scope.end();
       if (this.#port.ended !== undefined) return;
       this.#ambient.run(ambient, () => {
         if (ranges.length > 0) this.#releaseRanges(ranges);
         this.flush();
       });
+    };
+    const end = (): void => {
+      free();
+      if (this.#port.ended !== undefined) return;
       const { generation } = ambient.lane;
       // Lane 0 opens again right after its error was thrown; any other lane is over, and a loop in it must hear of it.
       if (ambient.lane.id !== 0 || !generation.thrown) this.#throwFailure(generation);
+    };
+    // The body's own error is the one to tell; the lane's, if it has failed, is still to come.
+    const failed = (error: unknown): never => {
+      try {
+        free();
+      } catch {
+        // Nor is what kept it from being freed.
+      }
+      throw error;
     };
     let result: T;
     try {
       result = this.#ambient.run(ambient, fn);
     } catch (error) {
-      scope.end();
-      throw error;
+      return failed(error);
     }
     // A value that is on its way was asked for inside; nothing is left to run.
     if (!(result instanceof Promise) || result instanceof Fetched) {
       end();
       return result;
     }
-    return this.#endScopeLater(result, end, credit) as T;
+    return this.#endScopeLater(result, end, failed, credit) as T;
   }
 
-  async #endScopeLater<T>(result: Promise<T>, end: () => void, credit: () => Promise<void> | undefined): Promise<T> {
+  async #endScopeLater<T>(
+    result: Promise<T>,
+    end: () => void,
+    failed: (error: unknown) => never,
+    credit: () => Promise<void> | undefined,
+  ): Promise<T> {
     let value: T;
     try {
       value = await result;
     } catch (error) {
-      try {
-        end();
-      } catch {
-        // The body's own error is the one to tell.
-      }
-      throw error;
+      return failed(error);
     }
     end();
     await credit();
@@ -292,6 +309,7 @@ export class Log implements RefOwner {
   #send(batch: Batch): void {
     batch.sent = true;
     batch.chain = undefined;
+    batch.sites.end();
     batch.generation.inFlight++;
     const departures = {
       finalised: toRanges(this.#finalised.toSorted((a, b) => a - b)),
@@ -322,19 +340,19 @@ export class Log implements RefOwner {
     return this.#batchFor(lane.generation, contexts);
   }
 
-  #batchFor(generation: Generation, contexts: readonly ContextLayer[]): Batch {
+  #batchFor(generation: Generation, contexts: readonly ContextLayer[], frees = false): Batch {
     const current = this.#batch;
     if (current !== undefined) {
       if (current.generation === generation && current.contexts === contexts) return current;
       this.flush();
     }
-    this.#port.admit();
+    if (!frees) this.#port.admit();
     const batch: Batch = {
       generation,
       contexts,
       first: this.#nextId,
       operations: [],
-      sites: [],
+      sites: this.#sites.begin(),
       frames: [],
       fetches: new Map(),
       bytes: 0,
@@ -349,29 +367,32 @@ export class Log implements RefOwner {
     return batch;
   }
 
-  /** Appends `operation`; its positions are `positions` new ids, of which the last is returned. */
-  #append(batch: Batch, operation: Operation, positions: number, site: CallSite = captureSite()): number {
+  /** Appends `operation`, which takes a position for each link of its path and one for itself; the id of the last. */
+  #append(batch: Batch, operation: Operation, site?: CallSite): number {
     batch.operations.push(operation);
     batch.chain = undefined;
-    return this.#place(batch, positions, site);
+    const [code, , path] = operation;
+    if (code === Op.call) for (const name of path as string[]) this.#place(batch, name, site);
+    return this.#place(batch, KEYS[code]!(operation), site);
   }
 
-  #place(batch: Batch, positions: number, site: CallSite = captureSite()): number {
-    for (let i = 0; i < positions; i++) batch.sites.push(site);
+  #place(batch: Batch, key: string, site?: CallSite): number {
+    batch.sites.add(key, site);
     batch.bytes += 16;
-    this.#nextId += positions;
+    return this.#nextId++;
+  }
+
+  #sendIfFull(batch: Batch): void {
     if (batch.operations.length >= MOST_OPERATIONS || batch.bytes >= MOST_BYTES) this.flush();
-    return this.#nextId - 1;
   }
 
   #make(build: (encoder: Encoder) => Operation): object {
     const batch = this.#open();
     if (batch === undefined) return this.#refused();
     const operation = this.#encoded(batch, build);
-    const [code, , path] = operation;
-    const links = code === Op.call ? (path as string[]).length : 0;
-    const id = this.#append(batch, operation, links + 1);
-    if (code === Op.get && !batch.sent) batch.chain = { operation, lastId: id };
+    const id = this.#append(batch, operation);
+    if (operation[0] === Op.get) batch.chain = { operation, lastId: id };
+    this.#sendIfFull(batch);
     return this.#reference(id, batch.generation);
   }
 
@@ -391,7 +412,8 @@ export class Log implements RefOwner {
   #write(build: (encoder: Encoder) => Operation): void {
     const batch = this.#open();
     if (batch === undefined) return;
-    this.#append(batch, this.#encoded(batch, build), 1);
+    this.#append(batch, this.#encoded(batch, build));
+    this.#sendIfFull(batch);
   }
 
   /** Encodes the arguments of one operation; where that throws, nothing of it is left behind. */
@@ -427,7 +449,7 @@ export class Log implements RefOwner {
   /** Freeing is never refused: it goes out even where the lane has failed. */
   #releaseRanges(ranges: number[]): void {
     const { lane, contexts } = this.#here();
-    this.#append(this.#batchFor(lane.generation, contexts), [Op.release, ranges], 1);
+    this.#append(this.#batchFor(lane.generation, contexts, true), [Op.release, ranges]);
   }
 
   #finalise(id: number): void {
@@ -438,7 +460,7 @@ export class Log implements RefOwner {
 
   #sendFinalised(): void {
     if (this.#finalised.length === 0 || this.#port.ended !== undefined) return;
-    if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, []);
+    if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, [], true);
     this.flush();
   }
 
@@ -449,9 +471,24 @@ export class Log implements RefOwner {
   }
 }
 
+/** What tells an operation from another one that could stand in its place, for the prediction of call sites. */
+const KEYS: readonly ((operation: Operation) => string)[] = [
+  ([, module]) => String(module),
+  ([, , names]) => (names as string[]).at(-1)!,
+  () => "()",
+  ([, , name]) => `=${String(name)}`,
+  ([, , name]) => `-${String(name)}`,
+  () => "[]",
+  () => "[]=",
+  () => "-[]",
+  () => "fetch",
+  () => "release",
+];
+
 function encodeCall(encoder: Encoder, args: readonly unknown[]): [unknown[], Record<string, unknown>] {
   const last = args.at(-1);
-  const keywords: Record<string, unknown> = {};
+  // Without a prototype, so that "__proto__" is a name like any other.
+  const keywords = Object.create(null) as Record<string, unknown>;
   if (isKw(last))
     for (const [name, value] of Object.entries(last.values)) keywords[name] = encoder.encode(value, `kw.${name}`);
   const positional = isKw(last) ? args.slice(0, -1) : args;

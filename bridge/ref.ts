@@ -1,7 +1,7 @@
 /** A reference to a Python object: the proxy that users hold, and what every JavaScript construct does to it. */
 import { inspect } from "node:util";
 import { TorchwireError } from "./errors.ts";
-import { captureSite, type CallSite } from "./site.ts";
+import { captureSite, isPrinter, type CallSite } from "./site.ts";
 import type { Generation } from "./lane.ts";
 import type { Scope } from "./scope.ts";
 
@@ -52,6 +52,8 @@ export class Reference implements ProxyHandler<object> {
     if (key === "then" || key === "catch" || key === "finally") return this.#promiseMethod(key);
     if (RESERVED.has(key)) return this.#reserved(key);
     if (INTEGER.test(key)) return this.owner.item(this, Number(key));
+    // A matcher's message names what looks like a function; it must not queue an operation, which could fail.
+    if ((key === "name" || key === "length") && isPrinter(captureSite())) return undefined;
     return isPythonName(key) ? this.owner.get(this, key) : undefined;
   }
 
@@ -65,8 +67,9 @@ export class Reference implements ProxyHandler<object> {
   }
 
   deleteProperty(_target: object, key: string | symbol): boolean {
-    if (typeof key === "symbol" || !isPythonName(key))
-      return misuse(`${String(key)} is not a Python attribute; use py.del(ref, name)`);
+    if (typeof key === "string" && INTEGER.test(key)) return misuse(`an item is deleted by py.delAt(ref, ${key})`);
+    if (typeof key === "symbol" || RESERVED.has(key) || !isPythonName(key))
+      return misuse(`${String(key)} is not a Python attribute here; use py.del(ref, name)`);
     this.owner.delete(this, key);
     return true;
   }

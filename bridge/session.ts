@@ -165,7 +165,7 @@ export class Session implements LogPort {
 }
 
 function failureOf(failed: WireFailure, batch: Batch): { error: PythonError; id: number; last: number } {
-  const site = formatSite(batch.sites[failed.id - batch.first]);
+  const site = formatSite(batch.sites.sites[failed.id - batch.first]);
   return { error: new PythonError(failed, failed.operation, site), id: failed.id, last: failed.last };
 }
 

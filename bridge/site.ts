@@ -21,17 +21,51 @@ export function captureSite(): CallSite {
   return site;
 }
 
+/** The place we are called from, all its callers included, as a key: cheaper than a stack's text. */
+export function stackPosition(): string {
+  const { stackTraceLimit, prepareStackTrace } = Error;
+  const holder: { stack?: string } = {};
+  Error.stackTraceLimit = DEPTH;
+  Error.prepareStackTrace = positions;
+  Error.captureStackTrace(holder, stackPosition);
+  const position = holder.stack!;
+  Error.stackTraceLimit = stackTraceLimit;
+  Error.prepareStackTrace = prepareStackTrace;
+  return position;
+}
+
+function positions(_error: Error, frames: NodeJS.CallSite[]): string {
+  let key = "";
+  for (const frame of frames) key += `${frame.getFileName()}:${frame.getPosition()};`;
+  return key;
+}
+
 const packageRoot = fileURLToPath(new URL("..", import.meta.url));
 const ours = [resolve(packageRoot, "bridge") + sep, resolve(packageRoot, "client") + sep];
 
 /** `path/train.ts:31:9` of the nearest frame that is the user's, or undefined where there is none. */
 export function formatSite(site: CallSite | undefined): string | undefined {
-  for (const line of site?.stack?.split("\n").slice(1) ?? []) {
-    const found = /\(?((?:file:|\/|[A-Za-z]:\\)[^()]*?):(\d+):(\d+)\)?$/.exec(line);
+  const frame = nearestFrame(site);
+  return frame === undefined ? undefined : original(frame.path, frame.line, frame.column);
+}
+
+/** Tools that print whatever they are given: test matchers in their messages, and pino's %o. */
+const PRINTERS =
+  /[\\/]node_modules[\\/](?:chai|loupe|@?vitest|@?jest|jest-[\w-]+|pretty-format|quick-format-unescaped)[\\/]/;
+
+/** True where it is one of those tools that asks, and not the program. */
+export function isPrinter(site: CallSite): boolean {
+  return PRINTERS.test(nearestFrame(site)?.path ?? "");
+}
+
+/** The nearest frame that is not ours. */
+function nearestFrame(site: CallSite | undefined): { path: string; line: number; column: number } | undefined {
+  for (const text of site?.stack?.split("\n").slice(1) ?? []) {
+    const found = /\(?((?:file:|\/|[A-Za-z]:\\)[^()]*?):(\d+):(\d+)\)?$/.exec(text);
     if (!found) continue;
     const path = found[1]!.startsWith("file:") ? fileURLToPath(found[1]!) : found[1]!;
-    if (ours.some((folder) => path.startsWith(folder))) continue;
-    return original(path, Number(found[2]), Number(found[3]));
+    if (!ours.some((folder) => path.startsWith(folder)))
+      return { path, line: Number(found[2]), column: Number(found[3]) };
   }
   return undefined;
 }

@@ -216,6 +216,7 @@ function decodeTensor([index, dtype, shape]: readonly unknown[], frames: readonl
     bytes === undefined ||
     !isDType(dtype) ||
     !Array.isArray(shape) ||
+    !shape.every((n) => Number.isSafeInteger(n) && n >= 0) ||
     bytes.length !== sizeOf(shape as number[]) * itemSize(dtype)
   )
     throw new TorchwireError("PROTOCOL", "the worker sent a tensor whose description does not fit its bytes");

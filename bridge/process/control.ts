@@ -35,16 +35,22 @@ export interface Pong {
 const PATIENCE_MS = 500;
 
 export class Control {
+  /** Resolves when the worker has first answered here. */
+  readonly welcomed: Promise<void>;
   readonly #link: Link;
   readonly #logger: Logger;
   readonly #pings = new Map<number, (pong: Pong) => void>();
   readonly #rejections = new Map<number, (error: Error) => void>();
+  #welcome!: () => void;
   #ended: Error | undefined;
   #seq = 0;
 
   constructor(link: Link, logger: Logger) {
     this.#link = link;
     this.#logger = logger;
+    this.welcomed = new Promise((resolve) => {
+      this.#welcome = resolve;
+    });
   }
 
   async liveness(): Promise<Liveness> {
@@ -62,7 +68,7 @@ export class Control {
     return new Promise((resolve, reject) => {
       this.#pings.set(seq, resolve);
       this.#rejections.set(seq, reject);
-      this.#link.send(encodeMessage({ type: MessageType.ping, seq, meta: {} }, defaultLimits));
+      this.#sendPing(seq);
     });
   }
 
@@ -73,9 +79,13 @@ export class Control {
       // One that is not waited for any more may come late, after SIGCONT.
       this.#pings.get(header.seq)?.(meta as unknown as Pong);
       this.#forget(header.seq);
+    } else if (header.type === MessageType.welcome) {
+      this.#welcome();
+      // After a cut: what was asked meanwhile came before the greeting, and was not listened to.
+      for (const seq of this.#pings.keys()) this.#sendPing(seq);
     } else if (header.type === MessageType.log) logRecord(this.#logger, meta);
     else if (header.type === MessageType.fatal) throw fatal(message);
-    else if (header.type !== MessageType.welcome)
+    else
       throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${header.type} on the control link`);
   }
 
@@ -99,6 +109,10 @@ export class Control {
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #sendPing(seq: number): void {
+    this.#link.send(encodeMessage({ type: MessageType.ping, seq, meta: {} }, defaultLimits));
   }
 
   #forget(seq: number): void {

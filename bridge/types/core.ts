@@ -28,12 +28,13 @@
  * What TypeScript lets through, and who sees it:
  *   - `!x`, `while (x)`, `for (; x;)`, `x || a`, and an `if (x)` that mentions x again: the lint rule no-misused-promises;
  *   - `-x` and `${x}`: the lint rules no-unsafe-unary-minus and restrict-template-expressions, and an error when it runs;
- *   - `x > y` and `x == y` between two references, `Number(x)`: an error when it runs (`==` compares references);
+ *   - `x > y` between two references, `Number(x)`: an error when it runs;
+ *   - `x === y` between two references, and `x === null`: false when it runs. Write `(await x) === null`;
  *   - anything past the first dot of an `AnyRef`, which is `any`: its attributes can be set to every kind of value, and an
  *     index signature has one type for reading and writing (another one would be `| undefined` for whoever compiles with
  *     noUncheckedIndexedAccess).
- * Run-time errors also are: a parameter given both by position and by keyword (unless it is a required one), and None
- * behind a `Maybe`.
+ * Run-time errors also are: `kw` that is not last (where what follows would be right without it), a parameter given both by
+ * position and by keyword (unless it is a required one), and None behind a `Maybe`.
  */
 
 export declare const is: unique symbol;
@@ -96,6 +97,8 @@ export interface MappingOf<V> {
   readonly [is]: { readonly Mapping: true };
   readonly [item]: V;
 }
+/** What `py.tuple` makes. */
+export type TupleOf<T> = SequenceOf<T> & IterableOf<T>;
 export type Seq<T> = readonly T[] | SequenceOf<T>;
 export type Iter<T> = readonly T[] | IterableOf<T>;
 /** A dict with strings as keys: a plain object, or a reference to one. */
@@ -184,6 +187,7 @@ export interface AnyRef extends PromiseLike<any> {
   [Symbol.asyncDispose](): Promise<void>;
   [Symbol.asyncIterator](): AsyncIterator<any>;
   (...args: any[]): AnyRef;
+  // oxlint-disable-next-line typescript/no-misused-new -- a reference is not a class, but `new` is tolerated on it
   new (...args: any[]): AnyRef;
   name: any;
   length: any;

@@ -100,6 +100,9 @@ export interface AnyModule extends Module {
   [name: string]: any;
 }
 
+/** What `Linear`, `ResNet` and a `Sequential` that ends in a layer have in common: a tensor in, a tensor out. */
+export type Network = Module & ((input: TensorLike) => Ref<Tensor>);
+
 /** Modules of `torch.nn` that map one tensor to another. */
 export interface Layer<N extends string> extends Module {
   readonly [is]: { readonly [K in N | "torch.nn.Module"]: true };

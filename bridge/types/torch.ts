@@ -18,7 +18,7 @@ import type { Nn } from "./nn.ts";
 import type { Optim } from "./optim.ts";
 import type { Tensor, ValuesAndIndices } from "./tensor.ts";
 import type { UndeclaredOfCuda, UndeclaredOfTorch } from "./undeclared.ts";
-import type { Device, DeviceClass, DeviceLike, DType, DTypeLike, Extent, Generator, GeneratorLike } from "./values.ts";
+import type { DeviceClass, DeviceLike, DType, DTypeLike, Extent, Generator, GeneratorLike } from "./values.ts";
 import type {
   LayoutLike,
   MemoryFormat,
@@ -71,6 +71,9 @@ interface Like_Opt {
   pin_memory?: Bool | null;
   requires_grad?: Bool | null;
   memory_format?: MemoryFormatLike | null;
+}
+interface RandomLike_Opt extends Like_Opt {
+  generator?: GeneratorLike | null;
 }
 interface tensor_Opt {
   dtype?: DTypeLike | null;
@@ -241,8 +244,8 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
   zeros_like(input: TensorLike | Kw<Like_Opt & With_Input>, kw?: Kw<Like_Opt>): Ref<Tensor>;
   ones_like(input: TensorLike | Kw<Like_Opt & With_Input>, kw?: Kw<Like_Opt>): Ref<Tensor>;
   empty_like(input: TensorLike | Kw<Like_Opt & With_Input>, kw?: Kw<Like_Opt>): Ref<Tensor>;
-  rand_like(input: TensorLike | Kw<Like_Opt & With_Input>, kw?: Kw<Like_Opt>): Ref<Tensor>;
-  randn_like(input: TensorLike | Kw<Like_Opt & With_Input>, kw?: Kw<Like_Opt>): Ref<Tensor>;
+  rand_like(input: TensorLike | Kw<RandomLike_Opt & With_Input>, kw?: Kw<RandomLike_Opt>): Ref<Tensor>;
+  randn_like(input: TensorLike | Kw<RandomLike_Opt & With_Input>, kw?: Kw<RandomLike_Opt>): Ref<Tensor>;
 
   /** Along a dimension that is there. */
   cat(tensors: Seq<TensorLike> | Kw<cat_Kw>, dim?: Int | Kw<cat_Opt>, kw?: Kw<Out_Opt>): Ref<Tensor>;

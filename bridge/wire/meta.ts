@@ -74,9 +74,10 @@ function unpackMap(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   } catch (cause) {
     throw new TorchwireError("PROTOCOL", "a message's meta is not msgpack", { cause });
   }
-  if (typeof meta !== "object" || meta === null || Array.isArray(meta) || ArrayBuffer.isView(meta))
+  // Neither is what msgpackr makes of extensions: a Date, an Error, a Set.
+  if (typeof meta !== "object" || meta === null || !isPlainObject(meta))
     throw new TorchwireError("PROTOCOL", "a message's meta is not a map");
-  return meta as Record<string, unknown>;
+  return meta;
 }
 
 function exceeds(what: string, found: number, limit: number): void {
