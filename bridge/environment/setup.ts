@@ -1,6 +1,6 @@
 /** Makes the managed environment, once. */
 
-import { accessSync, constants, mkdirSync, rmdirSync, utimesSync } from "node:fs";
+import { accessSync, constants, existsSync, mkdirSync, rmdirSync, utimesSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { EnvironmentError } from "../errors.ts";
 import { findBase, programAt } from "./base.ts";
@@ -76,9 +76,12 @@ function existing({ folder, executable }: Managed, { python }: SetupOptions): Se
 /** Makes a folder; returns the outermost of its parents that was not there. */
 function makeDirectory(directory: string): string | undefined {
   try {
-    const outermost = mkdirSync(directory, { recursive: true });
+    // Step by step: Node's recursive mkdir reports a read-only file system as ENOENT.
+    const missing: string[] = [];
+    for (let folder = directory; !existsSync(folder); folder = dirname(folder)) missing.push(folder);
+    for (const folder of missing.toReversed()) mkdirSync(folder);
     accessSync(directory, constants.W_OK);
-    return outermost;
+    return missing.at(-1);
   } catch (cause) {
     throw new EnvironmentError(`no Python environment can be made in ${directory} (${codeOf(cause)}).`, {
       command: `TORCHWIRE_CACHE=/folder/that/can/be/written ${command}`,

@@ -176,6 +176,7 @@ export interface KeywordClass<T, A extends readonly unknown[], K> extends PyClas
  * A reference of which TypeScript knows nothing: Python's Any. It has every attribute, can be called and constructed, and
  * is accepted wherever a reference is asked for, but never as a number, string or boolean: `await` it first.
  *
+ * Who compiles with noPropertyAccessFromIndexSignature writes `ref["name"]`.
  * `ref as unknown as AnyRef` makes one of any reference, and `py.get(ref, "name")` reads an attribute that is not declared.
  */
 export interface AnyRef extends PromiseLike<any> {

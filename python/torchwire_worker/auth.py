@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import hmac
 
-import msgspec
-
-from .ops import decode_hello
+from .ops import read_hello
 from .wire import WireError
 
 
 def check_hello(meta: memoryview, token: str) -> None:
-    try:
-        hello = decode_hello(meta)
-    except msgspec.MsgspecError as error:
-        raise WireError(f"a greeting that is not one: {error}") from None
-    if not hmac.compare_digest(hello.token.encode(), token.encode()):
+    if not hmac.compare_digest(read_hello(meta).token.encode(), token.encode()):
         raise WireError("the token is wrong")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
 import queue
+import sys
 import threading
 import time
 from typing import Any
@@ -12,7 +14,7 @@ import zmq
 
 from . import auth
 from .executor import Executor
-from .link import Link
+from .link import Link, Malformed
 from .wire import Limits, MessageType, WireError, encode
 
 
@@ -51,32 +53,38 @@ class Control(threading.Thread):
         poller = zmq.Poller()
         poller.register(self._link.socket, zmq.POLLIN)
         poller.register(self._wake_in, zmq.POLLIN)
-        while True:
-            for socket, _ in poller.poll():
-                if socket is self._wake_in:
-                    self._wake_in.recv()
-                    self._send_records()
-                else:
-                    self._answer()
+        try:
+            while True:
+                for socket, _ in poller.poll():
+                    if socket is self._wake_in:
+                        self._wake_in.recv()
+                        self._send_records()
+                    else:
+                        self._answer()
+        except zmq.ContextTerminated:
+            for socket in (self._link.socket, self._wake_in, self._wake_out):
+                socket.close(0)
 
     def _answer(self) -> None:
-        peer = None
+        message = self._link.receive()
+        peer = message.peer
         try:
-            message = self._link.receive()
-            peer = message.peer
+            if isinstance(message, Malformed):
+                raise WireError(message.why)
             if message.header.type is MessageType.HELLO:
                 auth.check_hello(message.meta, self._token)
                 self._peer = peer
                 self._link.send(peer, encode(MessageType.WELCOME, self._welcome))
             elif peer != self._peer:
-                raise WireError("it came before a greeting")
+                # After a cut, a question may overtake the greeting on the new connection: it is asked again, the client's end is not.
+                if message.header.type is not MessageType.PING:
+                    raise WireError("it came before a greeting")
             elif message.header.type is MessageType.PING:
                 self._link.send(peer, encode(MessageType.PONG, self._state(), message.header.seq))
             else:
                 raise WireError(f"message type {message.header.type.name} does not belong on the control link")
         except WireError as error:
-            if peer is not None:
-                self._link.send(peer, encode(MessageType.FATAL, {"message": str(error)}))
+            self._link.send(peer, encode(MessageType.FATAL, {"message": str(error)}))
 
     def _state(self) -> dict[str, Any]:
         since = self._busy_since
@@ -100,10 +108,15 @@ class LogHandler(logging.Handler):
     def __init__(self, control: Control) -> None:
         super().__init__()
         self._control = control
+        self._pid = os.getpid()
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._control.record(record)
+            if os.getpid() == self._pid:
+                self._control.record(record)
+            else:
+                # A forked child, a DataLoader's for one: the sockets are not its to use.
+                sys.stderr.write(self.format(record) + "\n")
         except Exception:
             self.handleError(record)
 

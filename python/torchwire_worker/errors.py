@@ -41,7 +41,14 @@ def _message(error: BaseException) -> str:
 
 def forget(error: BaseException) -> None:
     """Frees what the failed frames held: tensors, first of all."""
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error.__traceback__ = None
-        error = error.__cause__ or error.__context__
+    chain: list[BaseException | None] = [error]
+    seen: set[int] = set()
+    while chain:
+        link = chain.pop()
+        # A chain can lead back to itself.
+        if link is None or id(link) in seen:
+            continue
+        seen.add(id(link))
+        traceback.clear_frames(link.__traceback__)
+        link.__traceback__ = None
+        chain += (link.__cause__, link.__context__)

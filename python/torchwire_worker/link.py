@@ -1,4 +1,4 @@
-"""The data socket: whole messages in, whole messages out. Used by the main thread alone."""
+"""A socket: whole messages in, whole messages out. Used by one thread alone."""
 
 from __future__ import annotations
 
@@ -19,6 +19,13 @@ class Message(NamedTuple):
     frames: list[Any]
 
 
+class Malformed(NamedTuple):
+    """What came instead of a message that is understood."""
+
+    peer: bytes
+    why: str
+
+
 class Link:
     """A ROUTER: it tells its peers apart, so that one who has not said the token is not listened to."""
 
@@ -32,8 +39,8 @@ class Link:
         self.socket = socket
         self._limits = limits
 
-    def receive(self) -> Message:
-        """Waits for the next message. Raises WireError for one that is not understood."""
+    def receive(self) -> Message | Malformed:
+        """Waits for the next message."""
         socket = self.socket
         peer = socket.recv()
         parts: list[Any] = []
@@ -45,10 +52,13 @@ class Link:
             if not too_many:
                 parts.append(part)
         if not parts or too_many:
-            raise WireError("it has no frame" if not parts else f"more than {self._limits.frames} frames")
-        header = read_header(parts[0], self._limits)
-        frames = parts[1:]
-        check_frames(header, [len(frame) for frame in frames])
+            return Malformed(peer, "it has no frame" if not parts else f"more than {self._limits.frames} frames")
+        try:
+            header = read_header(parts[0], self._limits)
+            frames = parts[1:]
+            check_frames(header, [len(frame) for frame in frames])
+        except WireError as error:
+            return Malformed(peer, str(error))
         return Message(peer, header, parts[0][-header.meta_bytes :] if header.meta_bytes else memoryview(b""), frames)
 
     @property

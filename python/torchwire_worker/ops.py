@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Union
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, Union
 
 import msgspec
+
+from .wire import Limits, WireError
+
+T = TypeVar("T")
 
 
 class Import(msgspec.Struct, array_like=True, tag=0, forbid_unknown_fields=True):
@@ -58,13 +63,16 @@ class Fetch(msgspec.Struct, array_like=True, tag=8, forbid_unknown_fields=True):
 class Release(msgspec.Struct, array_like=True, tag=9, forbid_unknown_fields=True):
     ranges: list[int]
 
+    def __post_init__(self) -> None:
+        _pairs(self.ranges)
+
 
 Op = Union[Import, Get, Call, Set, Del, GetItem, SetItem, DelItem, Fetch, Release]
 
 
 class ContextLayer(msgspec.Struct, forbid_unknown_fields=True):
     id: int
-    mode: str | None
+    mode: Literal["inference", "no_grad", "grad"] | None
     eval: list[int]
     train: list[int]
     rng: bool
@@ -80,6 +88,9 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True):
     finalised: list[int]
     ended_contexts: list[int]
 
+    def __post_init__(self) -> None:
+        _pairs(self.finalised)
+
 
 class Hello(msgspec.Struct):
     token: str
@@ -87,5 +98,29 @@ class Hello(msgspec.Struct):
     limits: dict[str, int]
 
 
-decode_batch = msgspec.msgpack.Decoder(Batch).decode
-decode_hello = msgspec.msgpack.Decoder(Hello).decode
+def _pairs(ranges: list[int]) -> None:
+    if len(ranges) % 2:
+        raise ValueError("ranges are pairs of a first and a last id")
+
+
+def read_batch(meta: bytes | memoryview, limits: Limits) -> Batch:
+    batch = _read(_decode_batch, meta, "a batch")
+    if len(batch.operations) > limits.ops:
+        raise WireError(f"{len(batch.operations)} operations in a batch, the limit is {limits.ops}")
+    return batch
+
+
+def read_hello(meta: bytes | memoryview) -> Hello:
+    return _read(_decode_hello, meta, "a greeting")
+
+
+def _read(decode: Callable[[bytes | memoryview], T], meta: bytes | memoryview, what: str) -> T:
+    try:
+        return decode(meta)
+    except (ValueError, RecursionError, MemoryError) as error:
+        # ValueError: msgspec's own errors, and those of text that is not UTF-8.
+        raise WireError(f"{what} that is not one: {error}") from None
+
+
+_decode_batch = msgspec.msgpack.Decoder(Batch).decode
+_decode_hello = msgspec.msgpack.Decoder(Hello).decode

@@ -14,8 +14,8 @@ import zmq
 from . import auth, life, settings
 from .control import Control, LogHandler
 from .executor import Executor, Reply
-from .link import Link, Message
-from .ops import decode_batch
+from .link import Link, Malformed, Message
+from .ops import read_batch
 from .tensors import Frames
 from .wire import URGENT, Limits, MessageType, WireError, encode
 
@@ -44,10 +44,10 @@ def serve(report: Callable[..., None]) -> None:
     control.start()
     logging.getLogger().addHandler(LogHandler(control))
     report(ready={})
-    _Session(link, control, executor, config.token, welcome).run()
+    _Session(link, control, executor, limits, config.token, welcome).run()
     link.close()
-    # Linger lets the farewell out; the control thread holds nothing that must be saved.
-    context.destroy(linger=1000) if not control.is_alive() else None
+    # Waits until the farewell is out, as long as the socket lingers; it also ends the control thread.
+    context.term()
     os._exit(0)
 
 
@@ -56,64 +56,83 @@ def _endpoint(directory: str, name: str) -> str:
 
 
 class _Session:
-    def __init__(self, link: Link, control: Control, executor: Executor, token: str, welcome: Any) -> None:
+    def __init__(self, link: Link, control: Control, executor: Executor, limits: Limits, token: str, welcome: Any) -> None:
         self._link = link
         self._control = control
         self._executor = executor
+        self._limits = limits
         self._token = token
         self._welcome = welcome
         self._peer: bytes | None = None
-        self._waiting: deque[Message] = deque()
+        self._waiting: deque[Message | Malformed] = deque()
+        self._over = False
         self._held: list[Reply] = []
         self._frames = Frames()
 
     def run(self) -> None:
-        while True:
+        """Until the client closes, or says what is not understood: other messages may have been lost with that one."""
+        while not self._over:
+            message = self._next()
             try:
-                message = self._next()
-                if message.header.type is MessageType.CLOSE:
-                    self._send_held()
-                    self._link.send(message.peer, encode(MessageType.CLOSED, {}))
-                    return
                 self._handle(message)
             except WireError as error:
-                if self._peer is not None:
-                    self._link.send(self._peer, encode(MessageType.FATAL, {"message": str(error)}))
-                return
+                self._send_held()
+                self._refuse(message.peer, error)
+                self._over = True
 
-    def _next(self) -> Message:
-        link, waiting = self._link, self._waiting
+    def _next(self) -> Message | Malformed:
+        waiting = self._waiting
         if not waiting:
             self._control.idle()
-            waiting.append(link.receive())
-        while len(waiting) < _MOST_READ_AHEAD and link.has_more:
-            waiting.append(link.receive())
+            while not waiting:
+                self._read()
+        for _ in range(_MOST_READ_AHEAD - len(waiting)):
+            if not self._link.has_more:
+                break
+            self._read()
         return waiting.popleft()
 
-    def _handle(self, message: Message) -> None:
-        header = message.header
-        if header.type is MessageType.HELLO:
+    def _read(self) -> None:
+        """Reads one message. What the client says waits its turn; a greeting, or a stranger, is answered at once."""
+        message = self._link.receive()
+        if message.peer == self._peer and not _is_hello(message):
+            self._waiting.append(message)
+            return
+        try:
+            if isinstance(message, Malformed):
+                raise WireError(message.why)
+            if not _is_hello(message):
+                raise WireError("it came before a greeting")
             auth.check_hello(message.meta, self._token)
             self._peer = message.peer
             self._link.send(message.peer, encode(MessageType.WELCOME, self._welcome))
-        elif message.peer != self._peer:
-            raise WireError("it came before a greeting")
-        elif header.type is MessageType.BATCH:
+        except WireError as error:
+            self._refuse(message.peer, error)
+
+    def _refuse(self, peer: bytes, error: WireError) -> None:
+        self._link.send(peer, encode(MessageType.FATAL, {"message": str(error)}))
+
+    def _handle(self, message: Message | Malformed) -> None:
+        if isinstance(message, Malformed):
+            raise WireError(message.why)
+        header = message.header
+        if header.type is MessageType.BATCH:
             self._control.busy()
-            try:
-                batch = decode_batch(message.meta)
-            except msgspec.MsgspecError as error:
-                raise WireError(f"a batch that is not one: {error}") from None
+            batch = read_batch(message.meta, self._limits)
             reply = self._executor.run(header.seq, batch, message.frames, self._frames)
             self._held.append(reply)
             if header.flags & URGENT or reply[2] is not None or not self._may_hold():
                 self._send_held()
+        elif header.type is MessageType.CLOSE:
+            self._send_held()
+            self._link.send(message.peer, encode(MessageType.CLOSED, {}))
+            self._over = True
         else:
             raise WireError(f"message type {header.type.name} does not belong on the data link")
 
     def _may_hold(self) -> bool:
         while len(self._waiting) < _HOLD_WHILE_WAITING and self._link.has_more:
-            self._waiting.append(self._link.receive())
+            self._read()
         return len(self._waiting) >= _HOLD_WHILE_WAITING and len(self._held) < _MOST_HELD
 
     def _send_held(self) -> None:
@@ -123,3 +142,7 @@ class _Session:
         self._frames, self._held = Frames(), []
         head = encode(MessageType.REPLY, {"replies": held}, 0, len(frames.buffers), frames.total_bytes)
         self._link.send(self._peer, head, frames.buffers)
+
+
+def _is_hello(message: Message | Malformed) -> bool:
+    return isinstance(message, Message) and message.header.type is MessageType.HELLO

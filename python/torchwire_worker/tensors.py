@@ -25,6 +25,8 @@ def read_tensor(frame: Any, dtype: str, shape: list[int], most_dims: int) -> Any
     import torch
 
     if length == 0:
+        if math.prod(n or 1 for n in shape) * size >= 2**63:
+            raise WireError(f"shape {shape} has strides past 64 bits")
         return torch.empty(shape, dtype=getattr(torch, dtype))
     raw = torch.frombuffer(frame, dtype=torch.uint8)
     if dtype == "bool":

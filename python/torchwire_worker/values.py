@@ -12,6 +12,8 @@ from .wire import WireError
 
 REFERENCE, LIST, TUPLE, DICT, TENSOR, BIGINT, FLOAT, SLICE = range(8)
 
+# What msgpack carries by itself; its extensions (dates and others) are nobody's here.
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _INT64_LOWEST, _INT64_HIGHEST = -(2**63), 2**64 - 1
 
 
@@ -28,8 +30,8 @@ class Decoder:
 
     def __call__(self, token: Any, depth: int = 0) -> Any:
         if type(token) is not list:
-            if type(token) is dict:
-                raise WireError("a map among the arguments; a dict is sent as [3, key, value, …]")
+            if type(token) not in _PLAIN:
+                raise WireError(f"a {type(token).__name__} among the arguments; a dict is sent as [3, key, value, …]")
             return token
         try:
             if token[0] == REFERENCE:
@@ -39,9 +41,9 @@ class Decoder:
             raise WireError(f"a malformed value, {str(token)[:200]}: {error}") from error
 
     def _tagged(self, token: list[Any], depth: int) -> Any:
-        if depth > self._depth:
-            raise WireError(f"a value nested more than {self._depth} deep")
         tag = token[0]
+        if depth > self._depth and tag != FLOAT and tag != BIGINT:
+            raise WireError(f"a value nested more than {self._depth} deep")
         if tag == LIST:
             return [self(item, depth) for item in token[1:]]
         if tag == TUPLE:
@@ -112,4 +114,7 @@ def _containers(value: Any) -> Callable[[Frames, str], Any] | None:
 
 
 def _encode_int(value: int) -> Any:
-    return value if _INT64_LOWEST <= value <= _INT64_HIGHEST else [BIGINT, f"{value:x}"]
+    # 2**53 is not a safe integer there, yet msgpackr reads it as a number, which would come back as a float.
+    if _INT64_LOWEST <= value <= _INT64_HIGHEST and abs(value) != 2**53:
+        return value
+    return [BIGINT, f"{value:x}"]

@@ -1,0 +1,120 @@
+/** The native training loop against torchwire's, with one, two and three steps in flight. */
+import { rgbDigits, type ModelName } from "../test/training.ts";
+import { startNativeLoop, type NativeLoop } from "./native-loop.ts";
+import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
+import type { Surroundings } from "./section.ts";
+import { TorchwireLoop, type Images } from "./torchwire-loop.ts";
+
+interface Case {
+  readonly model: ModelName;
+  readonly batch: number;
+}
+
+const cases: readonly Case[] = [
+  { model: "cnn", batch: 16 },
+  { model: "cnn", batch: 64 },
+  { model: "cnn", batch: 256 },
+  { model: "resnet18", batch: 64 },
+];
+const WINDOWS = [1, 2, 3] as const;
+/** As many as test/native/bench_loop.py has. */
+const IMAGES = 20_000;
+/** Fresh processes for each case, so often. */
+const STARTS = 4;
+const FEWEST_STEPS = 3;
+/** Before the warm-up: by then the losses of all sides tell whether they train the same thing. */
+const FIRST_STEPS = 5;
+
+interface Runner {
+  readonly name: string;
+  readonly run: (steps: number) => ReturnType<NativeLoop["run"]>;
+}
+
+export async function measureLoops(surroundings: Surroundings): Promise<Measured[]> {
+  const images = await rgbDigits(IMAGES);
+  const measured: Measured[] = [];
+  for (const one of cases) {
+    const name = `${one.model}, batch ${one.batch}`;
+    let steps: number | undefined;
+    const open = async (): Promise<Opened> => {
+      const opened = await openCase(one, name, images, surroundings, steps);
+      ({ steps } = opened);
+      return opened;
+    };
+    measured.push(
+      ...(await measure(open, surroundings.quick ? 1 : STARTS, surroundings, (text) =>
+        surroundings.progress(`loops, ${name}: ${text}`),
+      )),
+    );
+  }
+  return measured;
+}
+
+async function openCase(
+  { model, batch }: Case,
+  name: string,
+  images: Images,
+  { python, glibc, runSeconds, sawVersions }: Surroundings,
+  knownSteps: number | undefined,
+): Promise<Opened & { steps: number }> {
+  // Where malloc is another one, there is one native loop.
+  const kinds = glibc ? [false, true] : [false];
+  const [torchwire, ...natives] = await Promise.all([
+    TorchwireLoop.start(python, { model, batch, images }),
+    ...kinds.map((mallopt) => startNativeLoop(python, { mallopt, model, batch })),
+  ]);
+  sawVersions(torchwire.versions);
+  for (const { threads } of natives)
+    if (threads !== torchwire.threads)
+      throw new Error(`PyTorch has ${threads} threads in the native loop and ${torchwire.threads} in the worker`);
+
+  const nativeRunners = natives.map((native, i): Runner => {
+    const malloc = !glibc ? "" : kinds[i] ? ", worker's malloc" : ", default malloc";
+    return { name: `native${malloc}`, run: (steps) => native.run(steps) };
+  });
+  const torchwireRunners = WINDOWS.map((window): Runner => {
+    return { name: `torchwire, ${window} in flight`, run: (steps) => torchwire.run(steps, window) };
+  });
+  const reference = nativeRunners.at(-1)!;
+
+  const first: number[] = [];
+  for (const { run } of [...nativeRunners, torchwireRunners[0]!]) first.push((await run(FIRST_STEPS)).loss);
+
+  const perStep = (await reference.run(FIRST_STEPS)).readings["ms/step"]!;
+  const steps = knownSteps ?? Math.max(FEWEST_STEPS, Math.round((1000 * runSeconds) / perStep));
+  const runners = [...nativeRunners, ...torchwireRunners];
+  for (const { run } of runners) await run(steps);
+
+  const contest: Contest = {
+    name,
+    primary: "ms/step",
+    better: "lower",
+    reference: reference.name,
+    columns: ["ms/step", "faults/step", "CPU ms/step", "client CPU ms/step"],
+    variants: runners.map(toVariant(steps)),
+    facts: {
+      "steps in a run": steps,
+      threads: torchwire.threads,
+      [`all sides have the same loss after ${FIRST_STEPS} steps`]: first.every((loss) => loss === first[0]),
+    },
+  };
+  return {
+    steps,
+    contests: [contest],
+    pids: [torchwire.pid, ...natives.map(({ pid }) => pid)],
+    async close() {
+      await Promise.all([torchwire.close(), ...natives.map((native) => native.close())]);
+    },
+  };
+}
+
+function toVariant(steps: number): (runner: Runner) => Variant {
+  return ({ name, run }) => ({
+    name,
+    async run() {
+      // Caches, and threads that sleep, are still those of the variant before.
+      await run(1);
+      return (await run(steps)).readings;
+    },
+  });
+}

@@ -1,0 +1,66 @@
+/** Where and with what a measurement was made. */
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { availableParallelism, cpus, release, totalmem, type } from "node:os";
+import { fileURLToPath } from "node:url";
+
+export interface Machine {
+  /** All of it in a line, for people. */
+  readonly name: string;
+  readonly cpu: string;
+  /** Those that this process may use. */
+  readonly cores: number;
+  readonly memoryGiB: number;
+  readonly os: string;
+  readonly architecture: string;
+  /** Null where it cannot be told. */
+  readonly virtual: boolean | null;
+  /** Null where the C library is another one. */
+  readonly glibc: string | null;
+}
+
+export function describeMachine(): Machine {
+  const cpu = (cpus()[0]?.model ?? "").replaceAll(/\((R|TM)\)/g, "").replaceAll(/\s+/g, " ").trim() || process.arch;
+  const cores = availableParallelism();
+  const memoryGiB = Math.round((totalmem() / 2 ** 30) * 10) / 10;
+  const os = `${type()} ${release().split("-")[0]}`;
+  const virtual = isVirtual();
+  const name = `${cpu}, ${cores} core${cores === 1 ? "" : "s"}${virtual ? " (virtual)" : ""}, ${memoryGiB} GiB, ${os}`;
+  return { name, cpu, cores, memoryGiB, os, architecture: process.arch, virtual, glibc: glibcVersion() };
+}
+
+/** The name of a machine's file: the same for every machine of its kind. */
+export function slugOf({ cpu, cores }: Pick<Machine, "cpu" | "cores">): string {
+  const words = `${cpu} ${cores} core${cores === 1 ? "" : "s"}`.toLowerCase().match(/[a-z0-9.]+/g) ?? [];
+  return words.join("-");
+}
+
+/** The commit that is measured, with a `+` where the working tree differs from it; undefined outside a checkout. */
+export function commitOf(): string | undefined {
+  const git = (...args: string[]): string =>
+    execFileSync("git", args, {
+      cwd: fileURLToPath(new URL("..", import.meta.url)),
+      encoding: "utf8",
+      stdio: ["ignore", "pipe", "ignore"],
+    }).trim();
+  try {
+    const changed = git("status", "--porcelain", "--", ".", ":(exclude)bench/results") !== "";
+    return git("rev-parse", "--short=12", "HEAD") + (changed ? "+" : "");
+  } catch {
+    // No git, or not a checkout.
+    return undefined;
+  }
+}
+
+function glibcVersion(): string | null {
+  const { header } = process.report.getReport() as { header: { glibcVersionRuntime?: string } };
+  return header.glibcVersionRuntime ?? null;
+}
+
+function isVirtual(): boolean | null {
+  try {
+    return /^flags\s*:.*\bhypervisor\b/m.test(readFileSync("/proc/cpuinfo", "utf8"));
+  } catch {
+    return null;
+  }
+}

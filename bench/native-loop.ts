@@ -1,0 +1,63 @@
+/** The training loop of test/native/bench_loop.py: plain PyTorch in a process of its own. */
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import { mnist, type ModelName } from "../test/training.ts";
+import type { Readings } from "./rounds.ts";
+
+export interface NativeLoop {
+  readonly pid: number;
+  readonly threads: number;
+  /** `steps` steps, each with its loss read; and the last loss. */
+  readonly run: (steps: number) => Promise<{ readonly readings: Readings; readonly loss: number }>;
+  readonly close: () => Promise<void>;
+}
+
+interface Ran {
+  readonly seconds: number;
+  readonly cpu_seconds: number;
+  readonly minor_faults: number;
+  readonly loss: number;
+}
+
+/** Its end comes with ours: that of its standard input, or the signal that ends us. */
+export async function startNativeLoop(
+  python: string,
+  options: { readonly mallopt: boolean; readonly model: ModelName; readonly batch: number },
+): Promise<NativeLoop> {
+  const script = fileURLToPath(new URL("../test/native/bench_loop.py", import.meta.url));
+  const child = execa(python, [script, ...(options.mallopt ? ["--mallopt"] : [])], { env: { PYTHONUNBUFFERED: "1" } });
+  // Whoever asks it next is told how it ended.
+  child.catch(() => undefined);
+  const answers = child.iterable();
+  const ask = async <T>(message: object): Promise<T> => {
+    child.stdin.write(`${JSON.stringify(message)}\n`);
+    const { value, done } = await answers.next();
+    if (done) throw new Error(`${script} ended without an answer`);
+    const answer = JSON.parse(String(value)) as T & { error?: string };
+    if (answer.error !== undefined) throw new Error(`${script}: ${answer.error}`);
+    return answer;
+  };
+  const { threads } = await ask<{ threads: number }>({
+    cmd: "init",
+    model: options.model,
+    batch: options.batch,
+    data: mnist,
+  });
+  return {
+    pid: child.pid!,
+    threads,
+    async run(steps) {
+      const { seconds, cpu_seconds, minor_faults, loss } = await ask<Ran>({ cmd: "run", steps, item: true });
+      const readings = {
+        "ms/step": (1000 * seconds) / steps,
+        "CPU ms/step": (1000 * cpu_seconds) / steps,
+        "faults/step": minor_faults / steps,
+      };
+      return { readings, loss };
+    },
+    async close() {
+      child.stdin.end(`${JSON.stringify({ cmd: "quit" })}\n`);
+      await child;
+    },
+  };
+}

@@ -1,0 +1,59 @@
+/** Bytes a second as tensors, against the sockets alone. */
+import { py, spawnWorker } from "torchwire";
+import { BareLink } from "./bare.ts";
+import { measure, type Contest, type Measured, type Opened } from "./rounds.ts";
+import type { Surroundings } from "./section.ts";
+import { stream, type Streamed } from "./stream.ts";
+
+const STARTS = 2;
+const MEBIBYTE = 2 ** 20;
+const SIZES = [1.5 * MEBIBYTE, 16 * MEBIBYTE] as const;
+/** Messages in flight. */
+const WINDOW = 4;
+
+export async function measurePayload(surroundings: Surroundings): Promise<Measured[]> {
+  return measure(
+    () => open(surroundings),
+    surroundings.quick ? 1 : STARTS,
+    surroundings,
+    (text) => surroundings.progress(`payload: ${text}`),
+  );
+}
+
+async function open({ python, runSeconds, sawVersions }: Surroundings): Promise<Opened> {
+  const [worker, bare] = await Promise.all([spawnWorker({ python, device: "cpu" }), BareLink.open(python, "sink")]);
+  sawVersions(worker.versions);
+
+  const contests: Contest[] = [];
+  for (const size of SIZES) {
+    // Not zeros: memory that was never written to is one page for all.
+    const bytes = new Uint8Array(size).fill(1);
+    const gigabytes = ({ count, seconds }: Streamed): Record<string, number> => ({
+      "GB/s": (size * count) / seconds / 1e9,
+    });
+    const send = (): Promise<unknown> => worker.scope(() => py.js(worker.tensor(bytes).numel()));
+    const arrived = await send();
+    if (arrived !== size) throw new Error(`of ${size} bytes, ${String(arrived)} arrived`);
+    const variants = [
+      { name: "bare ZeroMQ sink", run: async () => gigabytes(await bare.stream(runSeconds, WINDOW, bytes)) },
+      { name: "torchwire, worker.tensor(bytes)", run: async () => gigabytes(await stream(runSeconds, WINDOW, send)) },
+    ];
+    for (const { run } of variants) await run();
+    contests.push({
+      name: `${size / MEBIBYTE} MiB of uint8`,
+      primary: "GB/s",
+      better: "higher",
+      reference: variants[0]!.name,
+      columns: ["GB/s"],
+      variants,
+      facts: { "in flight": WINDOW },
+    });
+  }
+  return {
+    contests,
+    pids: [worker.pid, bare.pid],
+    async close() {
+      await Promise.all([worker.close(), bare.close()]);
+    },
+  };
+}

@@ -1,0 +1,58 @@
+/** Medians and what is known of them. Nothing here assumes a distribution, or draws random numbers. */
+
+/** The value below which the fraction `p` of `values` lies, interpolated between neighbours. NaN for no values. */
+export function quantile(values: readonly number[], p: number): number {
+  if (values.length === 0) return Number.NaN;
+  const sorted = values.toSorted((a, b) => a - b);
+  const place = p * (sorted.length - 1);
+  const below = Math.floor(place);
+  const low = sorted[below]!;
+  const high = sorted[Math.min(below + 1, sorted.length - 1)]!;
+  return low + (high - low) * (place - below);
+}
+
+export function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+/**
+ * A confidence interval of the median between two order statistics: whatever the distribution, the k smallest values all
+ * lie below its median as seldom as k heads in a row of coin tosses say. At least `confidence` of such intervals hold the median.
+ * Undefined for too few values: fewer than 6 at the default of 0.95.
+ */
+export function medianInterval(
+  values: readonly number[],
+  confidence = 0.95,
+): readonly [low: number, high: number] | undefined {
+  const n = values.length;
+  const mostOutside = (1 - confidence) / 2;
+  // The chance of k or fewer values below the median, for k = 0, 1, …
+  let chance = 2 ** -n;
+  let cumulated = chance;
+  let k = 0;
+  while (cumulated <= mostOutside) {
+    k++;
+    chance *= (n - k + 1) / k;
+    cumulated += chance;
+  }
+  if (k === 0) return undefined;
+  const sorted = values.toSorted((a, b) => a - b);
+  return [sorted[k - 1]!, sorted[n - k]!];
+}
+
+export interface Summary {
+  readonly median: number;
+  /** The 95 % confidence interval of the median; null for fewer than 6 values. */
+  readonly interval: readonly [low: number, high: number] | null;
+  readonly p10: number;
+  readonly p90: number;
+}
+
+export function summarise(values: readonly number[]): Summary {
+  return {
+    median: median(values),
+    interval: medianInterval(values) ?? null,
+    p10: quantile(values, 0.1),
+    p90: quantile(values, 0.9),
+  };
+}

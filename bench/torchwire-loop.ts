@@ -1,0 +1,86 @@
+/** The same training loop through torchwire, written as a user writes it. */
+import { batches, py, spawnWorker, type NDArray, type Worker } from "torchwire";
+import { makeTraining, type ModelName, type Training } from "../test/training.ts";
+import type { Readings } from "./rounds.ts";
+import { usageOf } from "./usage.ts";
+
+export interface Images {
+  readonly xs: NDArray;
+  readonly ys: NDArray;
+}
+
+/** As in test/native/bench_loop.py. */
+const LEARNING_RATES = { cnn: 1e-3, resnet18: 0.01 } as const;
+const SEED = 0;
+
+export class TorchwireLoop {
+  readonly threads: number;
+  readonly #worker: Worker;
+  readonly #step: Training["step"];
+  readonly #batches: Generator<Images, never>;
+
+  private constructor(worker: Worker, threads: number, step: Training["step"], images: Images, batch: number) {
+    this.threads = threads;
+    this.#worker = worker;
+    this.#step = step;
+    this.#batches = again(images, batch);
+  }
+
+  static async start(
+    python: string,
+    options: { readonly model: ModelName; readonly batch: number; readonly images: Images },
+  ): Promise<TorchwireLoop> {
+    const worker = await spawnWorker({ python, device: "cpu", seed: SEED });
+    const { step } = makeTraining(worker, options.model, LEARNING_RATES[options.model]);
+    const threads = await worker.import("torch").get_num_threads();
+    return new TorchwireLoop(worker, threads, step, options.images, options.batch);
+  }
+
+  get pid(): number {
+    return this.#worker.pid;
+  }
+
+  get versions(): Readonly<Record<string, string>> {
+    return this.#worker.versions;
+  }
+
+  /** `steps` steps, `window` of them in flight, each with its loss read; and the last loss. Over when all losses are in. */
+  async run(steps: number, window: number): Promise<{ readonly readings: Readings; readonly loss: number }> {
+    const worker = this.#worker;
+    const step = this.#step;
+    const before = usageOf(worker.pid);
+    const client = process.cpuUsage();
+    const start = performance.now();
+
+    let last: Promise<unknown> | undefined;
+    const inFlight: Promise<unknown>[] = [];
+    for (let i = 0; i < steps; i++) {
+      const batch = this.#batches.next().value;
+      const loss = worker.scope(() => py.js(step(batch).item()));
+      inFlight.push(loss);
+      if (inFlight.length >= window) await inFlight.shift();
+      last = loss;
+    }
+    for (const loss of inFlight) await loss;
+
+    const milliseconds = performance.now() - start;
+    const { user, system } = process.cpuUsage(client);
+    const after = usageOf(worker.pid);
+    const own = (user + system) / 1000;
+    const readings: Record<string, number> = { "ms/step": milliseconds / steps, "client CPU ms/step": own / steps };
+    if (before !== undefined && after !== undefined) {
+      readings["CPU ms/step"] = (1000 * (after.cpuSeconds - before.cpuSeconds) + own) / steps;
+      readings["faults/step"] = (after.minorFaults - before.minorFaults) / steps;
+    }
+    return { readings, loss: (await last) as number };
+  }
+
+  close(): Promise<void> {
+    return this.#worker.close();
+  }
+}
+
+/** Epoch after epoch in the same order, as the native loop has it; shuffled anew each time, which costs it half a millisecond. */
+function* again(images: Images, batchSize: number): Generator<Images, never> {
+  for (;;) yield* batches(images, { batchSize, shuffle: { seed: SEED }, dropLast: true });
+}

@@ -1,0 +1,85 @@
+/** What processes and the machine have used so far, as Linux counts it; elsewhere undefined. */
+import { readFileSync } from "node:fs";
+
+/** Of every Linux that Node runs on: the unit of /proc, not the kernel's own. */
+const TICKS_PER_SECOND = 100;
+
+export interface Usage {
+  /** All threads, those that have ended included. */
+  readonly cpuSeconds: number;
+  readonly minorFaults: number;
+}
+
+export function usageOf(pid: number): Usage | undefined {
+  const text = readProc(`${pid}/stat`);
+  return text === undefined ? undefined : parseProcessStat(text);
+}
+
+/** `text` is that of /proc/PID/stat. The program's name, second, may hold blanks and parentheses. */
+export function parseProcessStat(text: string): Usage {
+  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
+  // Fields 10, 14 and 15 of proc(5); the third is the first here.
+  const [minorFaults, user, system] = [fields[7], fields[11], fields[12]].map(Number) as [number, number, number];
+  return { minorFaults, cpuSeconds: (user + system) / TICKS_PER_SECOND };
+}
+
+/**
+ * CPU seconds that were not idle on the CPUs `cpus`, of everybody; `text` is that of /proc/stat. What the hypervisor took
+ * away (steal) counts: it was not ours either. Guests' time is part of user time already.
+ */
+export function parseBusySeconds(text: string, cpus: ReadonlySet<number>): number {
+  let ticks = 0;
+  for (const line of text.split("\n")) {
+    const cpu = /^cpu(\d+) /.exec(line)?.[1];
+    if (cpu === undefined || !cpus.has(Number(cpu))) continue;
+    const [user, nice, system, , , irq, softirq, steal] = line.split(" ").slice(1).map(Number);
+    for (const part of [user, nice, system, irq, softirq, steal]) ticks += part ?? 0;
+  }
+  return ticks / TICKS_PER_SECOND;
+}
+
+/** "0-2,5" → 0, 1, 2, 5. */
+export function parseCpuList(text: string): Set<number> {
+  const cpus = new Set<number>();
+  for (const range of text.trim().split(",")) {
+    const [first, last = first] = range.split("-").map(Number);
+    for (let cpu = first!; cpu <= last!; cpu++) cpus.add(cpu);
+  }
+  return cpus;
+}
+
+/** Starts the clock. The function returned gives the share of our CPUs' time since then that neither this process nor `pids` used. */
+export function watchForeign(pids: readonly number[]): () => number | undefined {
+  const allowed = /^Cpus_allowed_list:\s*(.+)$/m.exec(readProc("self/status") ?? "")?.[1];
+  const cpus = allowed === undefined ? undefined : parseCpuList(allowed);
+  const foreignSeconds = (): number | undefined => {
+    const stat = readProc("stat");
+    if (stat === undefined || cpus === undefined) return undefined;
+    const { user, system } = process.cpuUsage();
+    let own = (user + system) / 1e6;
+    for (const pid of pids) {
+      const usage = usageOf(pid);
+      if (usage === undefined) return undefined;
+      own += usage.cpuSeconds;
+    }
+    return parseBusySeconds(stat, cpus) - own;
+  };
+  const began = performance.now();
+  const before = foreignSeconds();
+  return () => {
+    const after = foreignSeconds();
+    if (before === undefined || after === undefined || cpus === undefined) return undefined;
+    const seconds = (performance.now() - began) / 1000;
+    // Ticks are coarse: it can come out a little below nothing.
+    return Math.max(0, (after - before) / (seconds * cpus.size));
+  };
+}
+
+function readProc(path: string): string | undefined {
+  try {
+    return readFileSync(`/proc/${path}`, "utf8");
+  } catch {
+    // Not Linux, or the process has ended.
+    return undefined;
+  }
+}
