@@ -26,7 +26,7 @@ export class BareLink {
     if (done) throw new Error(`${script} ended without an address`);
     const context = new Context({ blocky: false });
     const socket = new Dealer({ context, linger: 0, sendHighWaterMark: 0, receiveHighWaterMark: 0 });
-    socket.connect(String(value));
+    socket.connect(value);
     return new BareLink(child.pid!, socket, async () => {
       socket.close();
       child.stdin.end();

@@ -20,7 +20,11 @@ export interface Machine {
 }
 
 export function describeMachine(): Machine {
-  const cpu = (cpus()[0]?.model ?? "").replaceAll(/\((R|TM)\)/g, "").replaceAll(/\s+/g, " ").trim() || process.arch;
+  const cpu =
+    (cpus()[0]?.model ?? "")
+      .replaceAll(/\((R|TM)\)/g, "")
+      .replaceAll(/\s+/g, " ")
+      .trim() || process.arch;
   const cores = availableParallelism();
   const memoryGiB = Math.round((totalmem() / 2 ** 30) * 10) / 10;
   const os = `${type()} ${release().split("-")[0]}`;

@@ -19,6 +19,7 @@ export async function requestLength(method: string): Promise<number> {
   void value.then(() => undefined);
   await new Promise((resolve) => setImmediate(resolve));
   const [, length] = lengths;
-  if (length === undefined || lengths.length !== 2) throw new Error(`two messages were expected, not ${lengths.length}`);
+  if (length === undefined || lengths.length !== 2)
+    throw new Error(`two messages were expected, not ${lengths.length}`);
   return length;
 }

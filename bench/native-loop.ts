@@ -33,7 +33,7 @@ export async function startNativeLoop(
     child.stdin.write(`${JSON.stringify(message)}\n`);
     const { value, done } = await answers.next();
     if (done) throw new Error(`${script} ended without an answer`);
-    const answer = JSON.parse(String(value)) as T & { error?: string };
+    const answer = JSON.parse(value) as T & { error?: string };
     if (answer.error !== undefined) throw new Error(`${script}: ${answer.error}`);
     return answer;
   };

@@ -53,7 +53,8 @@ export function readSettings(args: readonly string[]): Settings | undefined {
     throw new Error(
       `--rounds cannot be "${values.rounds}"; it is a whole number from ${FEWEST_ROUNDS} to ${MOST_ROUNDS}. To try the bench: --quick`,
     );
-  if (quick && values.rounds !== undefined) throw new Error("--quick has three rounds; leave out one of --quick and --rounds");
+  if (quick && values.rounds !== undefined)
+    throw new Error("--quick has three rounds; leave out one of --quick and --rounds");
   return {
     sections: sectionNames.filter((name) => only === undefined || only.includes(name)),
     rounds: quick ? 3 : rounds,

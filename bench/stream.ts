@@ -25,7 +25,7 @@ export async function stream(seconds: number, window: number, request: () => Pro
 export async function latencies(seconds: number, request: () => PromiseLike<unknown>): Promise<number[]> {
   const micros: number[] = [];
   const end = performance.now() + 1000 * seconds;
-  for (let before = performance.now(); before < end; ) {
+  for (let before = performance.now(); before < end;) {
     await request();
     const after = performance.now();
     micros.push(1000 * (after - before));

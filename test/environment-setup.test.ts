@@ -1,6 +1,7 @@
 /** Set-ups that really make environments, offline: of one small wheel instead of PyTorch. */
 
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -48,6 +49,18 @@ describe("a set-up that succeeds", () => {
     expect(lines).toEqual([]);
   });
 
+  test("uses the uv on PATH, with the system's certificates where its own do not do", async () => {
+    using world = new World();
+    world.uv();
+    world.python("bin/python3");
+    const requirements = world.wheel("msgspec", "answer = 42");
+    const lines: string[] = [];
+    const { executable } = await setup({ requirements, env: world.env, onProgress: (line) => lines.push(line) });
+    const marker: unknown = JSON.parse(readFileSync(join(executable, "../../torchwire.json"), "utf8"));
+    expect(marker).toMatchObject({ installer: "uv" });
+    expect(lines.at(-1)).toMatch(/^torchwire: ready in \d+ s, /);
+  });
+
   test("is not repeated for the same interpreter under another name", async () => {
     const python = world.python("elsewhere/python");
     expect(await setup({ ...options, python })).toEqual({ executable: results[0]?.executable, created: false });
@@ -77,11 +90,12 @@ describe("a set-up that does not", () => {
   }, 60_000);
 
   test("leaves nothing behind when what it installed cannot be imported", async () => {
+    world.uv();
     requirements = world.wheel("msgspec", "raise ImportError('made for another machine')");
     const python = world.python("bin/python3");
     expect(await failure({ python })).toMatch(/importing the packages failed[^]*made for another machine/);
     expect(existsSync(world.cache)).toBe(false);
-  }, 60_000);
+  });
 
   test("removes what killed runs left, and nothing else", async () => {
     const left = `${world.cache}/environments/0123456789ab-3.11.7-linux-x86_64-abcdef`;

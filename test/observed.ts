@@ -21,7 +21,7 @@ const anchors = new WeakMap<Worker, AnyRef>();
 export async function countsOf(worker: Worker): Promise<WorkerStats> {
   let anchor = anchors.get(worker);
   if (anchor === undefined) {
-    anchor = worker.import("builtins").list();
+    anchor = worker.import("builtins").list() as AnyRef;
     anchors.set(worker, await anchor);
   }
   await py.js(anchor);

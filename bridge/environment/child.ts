@@ -45,10 +45,17 @@ export async function run(what: string, file: string, args: readonly string[], o
       throw signal.reason;
     }
     if (!result.failed) return result.all;
-    const lines = result.all.trimEnd().split("\n").slice(-quotedLines);
+    // pip names each package of another platform that it passes over.
+    const said = result.all
+      .trimEnd()
+      .split("\n")
+      .filter((line) => !line.startsWith("Ignoring "));
+    const lines = said.slice(-quotedLines).join("\n  ");
     const how =
       result.exitCode === undefined ? result.originalMessage || result.signal : `exit code ${result.exitCode}`;
-    throw new EnvironmentError(`${what} failed (${how}): ${file} ${args.join(" ")}\n  ${lines.join("\n  ")}`);
+    throw new EnvironmentError(`${what} failed (${how}): ${file} ${args.join(" ")}\n  ${lines}\nWhen that is mended:`, {
+      command: "npx torchwire setup",
+    });
   } finally {
     clearTimeout(timer);
     signal.removeEventListener("abort", onAbort);

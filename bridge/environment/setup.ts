@@ -79,7 +79,7 @@ function makeDirectory(directory: string): string | undefined {
     // Step by step: Node's recursive mkdir reports a read-only file system as ENOENT.
     const missing: string[] = [];
     for (let folder = directory; !existsSync(folder); folder = dirname(folder)) missing.push(folder);
-    for (const folder of missing.toReversed()) mkdirSync(folder);
+    for (const folder of missing.toReversed()) makeOne(folder);
     accessSync(directory, constants.W_OK);
     return missing.at(-1);
   } catch (cause) {
@@ -87,6 +87,15 @@ function makeDirectory(directory: string): string | undefined {
       command: `TORCHWIRE_CACHE=/folder/that/can/be/written ${command}`,
       cause,
     });
+  }
+}
+
+function makeOne(folder: string): void {
+  try {
+    mkdirSync(folder);
+  } catch (error) {
+    // Another set-up was faster.
+    if (codeOf(error) !== "EEXIST") throw error;
   }
 }
 

@@ -1,0 +1,97 @@
+/** `npm run bench`: sets up Python where that is needed, measures, prints a table, and writes the figures to bench/results. */
+import { loadavg } from "node:os";
+import { relative } from "node:path";
+import { ensurePython } from "torchwire";
+import { measureLoops } from "./loops.ts";
+import { commitOf, describeMachine } from "./machine.ts";
+import { measureOps } from "./ops.ts";
+import { measurePayload } from "./payload.ts";
+import { reportMachine, reportSection } from "./report.ts";
+import { toGroup, writeResults, type Section } from "./results.ts";
+import { measureRoundTrips } from "./roundtrip.ts";
+import type { Measured } from "./rounds.ts";
+import type { Surroundings } from "./section.ts";
+import { FEWEST_ROUNDS, help, readSettings, type SectionName, type Settings } from "./settings.ts";
+
+const sections: Readonly<
+  Record<SectionName, { title: string; measure: (surroundings: Surroundings) => Promise<Measured[]> }>
+> = {
+  loops: { title: "Training loops", measure: measureLoops },
+  roundtrip: { title: "Round trips", measure: measureRoundTrips },
+  ops: { title: "Operations a second", measure: measureOps },
+  payload: { title: "Payload", measure: measurePayload },
+};
+
+const settings = settingsOrStop();
+if (settings === undefined) process.stdout.write(help);
+else
+  try {
+    process.exitCode = await main(settings);
+  } catch (error) {
+    console.error(error);
+    // Whatever still runs ends with this process.
+    process.exit(1);
+  }
+
+async function main(settings: Settings): Promise<number> {
+  const python = (await ensurePython()).executable;
+  const machine = describeMachine();
+  const commit = commitOf() ?? null;
+  const measured: Partial<Record<SectionName, Section>> = {};
+  console.log(reportMachine(machine));
+  if (settings.quick) console.log("QUICK: a trial, whose figures mean nothing\n");
+
+  for (const name of settings.sections) {
+    const date = new Date();
+    const load = loadavg();
+    let versions: Readonly<Record<string, string>> = {};
+    const all = await sections[name].measure({
+      ...settings,
+      python,
+      glibc: machine.glibc !== null,
+      progress,
+      sawVersions: (seen) => {
+        versions = { node: process.versions.node, ...seen };
+      },
+    });
+    const section: Section = {
+      date: `${date.toISOString().slice(0, 19)}Z`,
+      seconds: Math.round((Date.now() - date.getTime()) / 1000),
+      commit,
+      versions,
+      load,
+      groups: all.map(toGroup),
+    };
+    measured[name] = section;
+    progress("");
+    console.log(reportSection(sections[name].title, section));
+  }
+
+  if (settings.quick) return 0;
+  const poor = Object.values(measured).flatMap(({ groups }) =>
+    groups.filter(({ rounds }) => rounds.kept < FEWEST_ROUNDS),
+  );
+  if (poor.length > 0) {
+    console.error(
+      `Nothing is written: others used the CPUs too much. Of ${poor.map(({ name, rounds }) => `"${name}" ${rounds.kept}`).join(", ")} rounds were kept, and ${FEWEST_ROUNDS} are needed. Run it again when the machine is quiet: npm run bench`,
+    );
+    return 1;
+  }
+  console.log(`Written to ${relative(process.cwd(), await writeResults(machine, measured))}`);
+  return 0;
+}
+
+/** One line that is drawn again on a terminal; elsewhere a line for each start. */
+function progress(text: string): void {
+  if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
+  else if (text !== "" && !text.includes(": round ")) process.stderr.write(`${text}\n`);
+}
+
+function settingsOrStop(): Settings | undefined {
+  try {
+    return readSettings(process.argv.slice(2));
+  } catch (error) {
+    process.stderr.write(`${(error as Error).message}\n\n${help}`);
+    return process.exit(2);
+  }
+}
