@@ -216,7 +216,7 @@ export class Log implements RefOwner {
   scope<T>(fn: () => T, credit: () => Promise<void> | undefined): T {
     const scope = new Scope();
     const ambient = { ...this.#here(), scope };
-    const free = (): void => {
+    const end = (): void => {
       const ranges = scope.end();
       if (this.#port.ended !== undefined) return;
       this.#ambient.run(ambient, () => {
@@ -224,51 +224,29 @@ export class Log implements RefOwner {
         this.flush();
       });
     };
-    const end = (): void => {
-      free();
-      if (this.#port.ended !== undefined) return;
-      const { generation } = ambient.lane;
+    const tellFailure = (): void => {
+      const { id, generation } = ambient.lane;
       // Lane 0 opens again right after its error was thrown; any other lane is over, and a loop in it must hear of it.
-      if (ambient.lane.id !== 0 || !generation.thrown) this.#throwFailure(generation);
-    };
-    // The body's own error is the one to tell; the lane's, if it has failed, is still to come.
-    const failed = (error: unknown): never => {
-      try {
-        free();
-      } catch {
-        // Nor is what kept it from being freed.
-      }
-      throw error;
+      if (id !== 0 || !generation.thrown) this.#throwFailure(generation);
     };
     let result: T;
     try {
       result = this.#ambient.run(ambient, fn);
     } catch (error) {
-      return failed(error);
+      end();
+      throw error;
     }
     // A value that is on its way was asked for inside; nothing is left to run.
-    if (!(result instanceof Promise) || result instanceof Fetched) {
-      end();
-      return result;
-    }
-    return this.#endScopeLater(result, end, failed, credit) as T;
-  }
-
-  async #endScopeLater<T>(
-    result: Promise<T>,
-    end: () => void,
-    failed: (error: unknown) => never,
-    credit: () => Promise<void> | undefined,
-  ): Promise<T> {
-    let value: T;
-    try {
-      value = await result;
-    } catch (error) {
-      return failed(error);
-    }
+    const isRunning = result instanceof Promise && !(result instanceof Fetched);
+    if (isRunning)
+      return result.finally(end).then(async (value: unknown) => {
+        tellFailure();
+        await credit();
+        return value;
+      }) as T;
     end();
-    await credit();
-    return value;
+    tellFailure();
+    return result;
   }
 
   /** Runs `fn` with `options` as the worker's ambient state, for the operations made inside and for no others. */
@@ -422,13 +400,12 @@ export class Log implements RefOwner {
     const encoder = new Encoder(batch.frames, this.limits, (reference) => void this.#use(reference));
     try {
       const value = encode(encoder);
-      const added = batch.frames.length - before;
-      if (added > this.limits.frames / 4)
-        throw new TorchwireError(
-          "LIMIT",
-          `one operation carries ${added} arrays, the limit is ${this.limits.frames / 4}`,
-        );
-      batch.bytes += encoder.bytes + added * (MOST_BYTES / (this.limits.frames / 2));
+      const { frameBytes, metaBytes } = encoder;
+      const arrays = batch.frames.length - before;
+      // A quarter each, so that a batch, which is sent once it is half full, always has room for one more operation.
+      limit("arrays", arrays, this.limits.frames / 4);
+      limit("bytes beside its arrays", metaBytes, this.limits.metaBytes / 4);
+      batch.bytes += frameBytes + metaBytes + arrays * (MOST_BYTES / (this.limits.frames / 2));
       return value;
     } catch (error) {
       batch.frames.length = before;
@@ -469,6 +446,11 @@ export class Log implements RefOwner {
     generation.hasBeenThrown();
     throw generation.failure.error;
   }
+}
+
+function limit(what: string, found: number, limit: number): void {
+  if (found > limit)
+    throw new TorchwireError("LIMIT", `one operation has ${found} ${what}, the limit is ${limit}; split it`);
 }
 
 /** What tells an operation from another one that could stand in its place, for the prediction of call sites. */

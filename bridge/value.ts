@@ -47,8 +47,10 @@ export class Encoder {
   readonly #frames: Uint8Array[];
   readonly #limits: Limits;
   readonly #check: (reference: Reference, path: string) => void;
-  /** A rough count of the bytes that were encoded, frames included. */
-  bytes = 0;
+  /** A rough count of the bytes that were encoded: in the frames… */
+  frameBytes = 0;
+  /** …and in the meta. */
+  metaBytes = 0;
 
   constructor(frames: Uint8Array[], limits: Limits, check: (reference: Reference, path: string) => void) {
     this.#frames = frames;
@@ -58,12 +60,12 @@ export class Encoder {
 
   /** `path` names the value in errors: `args[1].transform`. */
   encode(value: unknown, path: string, depth = 0): unknown {
-    this.bytes += 9;
+    this.metaBytes += 9;
     switch (typeof value) {
       case "boolean":
         return value;
       case "string":
-        this.bytes += value.length;
+        this.metaBytes += value.length < 1024 ? value.length : Buffer.byteLength(value);
         return value;
       case "undefined":
         return null;
@@ -101,7 +103,7 @@ export class Encoder {
     if (value instanceof PyTupleLiteral)
       return [Tag.tuple, ...value.items.map((item, i) => this.encode(item, `${path}[${i}]`, depth))];
     if (value instanceof PyBytesLiteral) {
-      this.bytes += value.bytes.length;
+      this.metaBytes += value.bytes.length;
       return value.bytes;
     }
     if (value instanceof PySliceLiteral)
@@ -142,7 +144,7 @@ export class Encoder {
         "LIMIT",
         `${path} has ${bytes.length} bytes, the limit is ${this.#limits.frameBytes}; send it in pieces`,
       );
-    this.bytes += bytes.length;
+    this.frameBytes += bytes.length;
     // A copy: the socket reads it later, and the caller may have changed his array by then.
     this.#frames.push(Uint8Array.prototype.slice.call(bytes));
     return [Tag.tensor, this.#frames.length - 1, dtype, [...shape]];

@@ -47,7 +47,7 @@ async function makeWithVenv(job: Job): Promise<void> {
 
 async function installWithUv(job: Job, [file, ...args]: [file: string, ...args: string[]]): Promise<string> {
   job.onStep("installing with uv");
-  const install = ["pip", "install", "--python", venvPython(job.folder), "--requirements", job.requirements];
+  const install = ["pip", "install", "--python", venvPython(job.folder), "-r", job.requirements];
   try {
     await run("installing the packages", file, [...args, ...install], job);
   } catch (error) {
@@ -72,7 +72,7 @@ async function installWithFetched(job: Job): Promise<string> {
   });
   if (fetched !== undefined) return fetched;
   job.onStep("installing with pip");
-  await python(job, "installing the packages", "-m", "pip", "install", ...quiet, "--requirement", job.requirements);
+  await python(job, "installing the packages", "-m", "pip", "install", ...quiet, "-r", job.requirements);
   return "pip";
 }
 

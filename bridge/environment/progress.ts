@@ -33,7 +33,7 @@ export function progressOn(stream: Output, env: NodeJS.ProcessEnv = process.env)
       stream.write(`${text}\n`);
     },
     live: (text) => {
-      stream.write(clear + text.slice(0, (stream.columns ?? 80) - 1));
+      stream.write(clear + text.slice(0, (stream.columns || 80) - 1));
       shown = true;
     },
     close,

@@ -85,8 +85,7 @@ export class Control {
       for (const seq of this.#pings.keys()) this.#sendPing(seq);
     } else if (header.type === MessageType.log) logRecord(this.#logger, meta);
     else if (header.type === MessageType.fatal) throw fatal(message);
-    else
-      throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${header.type} on the control link`);
+    else throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${header.type} on the control link`);
   }
 
   end(error: Error): void {
