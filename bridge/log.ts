@@ -216,7 +216,7 @@ export class Log implements RefOwner {
   scope<T>(fn: () => T, credit: () => Promise<void> | undefined): T {
     const scope = new Scope();
     const ambient = { ...this.#here(), scope };
-    const end = (): void => {
+    const free = (): void => {
       const ranges = scope.end();
       if (this.#port.ended !== undefined) return;
       this.#ambient.run(ambient, () => {
@@ -233,20 +233,32 @@ export class Log implements RefOwner {
     try {
       result = this.#ambient.run(ambient, fn);
     } catch (error) {
-      end();
+      free();
       throw error;
     }
     // A value that is on its way was asked for inside; nothing is left to run.
-    const isRunning = result instanceof Promise && !(result instanceof Fetched);
-    if (isRunning)
-      return result.finally(end).then(async (value: unknown) => {
-        tellFailure();
-        await credit();
-        return value;
-      }) as T;
-    end();
+    if (result instanceof Promise && !(result instanceof Fetched))
+      return this.#finishScope(result, free, tellFailure, credit) as T;
+    free();
     tellFailure();
     return result;
+  }
+
+  async #finishScope<T>(
+    result: Promise<T>,
+    free: () => void,
+    tellFailure: () => void,
+    credit: () => Promise<void> | undefined,
+  ): Promise<T> {
+    let value: T;
+    try {
+      value = await result;
+    } finally {
+      free();
+    }
+    tellFailure();
+    await credit();
+    return value;
   }
 
   /** Runs `fn` with `options` as the worker's ambient state, for the operations made inside and for no others. */
@@ -315,16 +327,17 @@ export class Log implements RefOwner {
     if (this.#port.ended !== undefined) throw this.#port.ended;
     const { lane, contexts } = this.#here();
     if (lane.generation.failure !== undefined) return undefined;
+    // Freeing is not asked whether it may: only what is added here.
+    this.#port.admit();
     return this.#batchFor(lane.generation, contexts);
   }
 
-  #batchFor(generation: Generation, contexts: readonly ContextLayer[], frees = false): Batch {
+  #batchFor(generation: Generation, contexts: readonly ContextLayer[]): Batch {
     const current = this.#batch;
     if (current !== undefined) {
       if (current.generation === generation && current.contexts === contexts) return current;
       this.flush();
     }
-    if (!frees) this.#port.admit();
     const batch: Batch = {
       generation,
       contexts,
@@ -426,7 +439,7 @@ export class Log implements RefOwner {
   /** Freeing is never refused: it goes out even where the lane has failed. */
   #releaseRanges(ranges: number[]): void {
     const { lane, contexts } = this.#here();
-    this.#append(this.#batchFor(lane.generation, contexts, true), [Op.release, ranges]);
+    this.#append(this.#batchFor(lane.generation, contexts), [Op.release, ranges]);
   }
 
   #finalise(id: number): void {
@@ -437,7 +450,7 @@ export class Log implements RefOwner {
 
   #sendFinalised(): void {
     if (this.#finalised.length === 0 || this.#port.ended !== undefined) return;
-    if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, [], true);
+    if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, []);
     this.flush();
   }
 
