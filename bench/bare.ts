@@ -39,15 +39,15 @@ export class BareLink {
     await this.#socket.receive();
   }
 
-  /** Sends `message` again and again for `seconds`, `window` of them unanswered, then waits for the last answers. */
-  async stream(seconds: number, window: number, message: Uint8Array): Promise<Streamed> {
+  /** Sends messages for `seconds`, `window` of them unanswered, then waits for the last answers. */
+  async stream(seconds: number, window: number, message: () => Uint8Array): Promise<Streamed> {
     const socket = this.#socket;
     let sent = 0;
     let answered = 0;
     const start = performance.now();
     const end = start + 1000 * seconds;
     do {
-      await socket.send(message);
+      await socket.send(message());
       sent++;
       if (sent - answered >= window) {
         await socket.receive();

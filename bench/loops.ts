@@ -20,7 +20,7 @@ const WINDOWS = [1, 2, 3] as const;
 /** As many as test/native/bench_loop.py has. */
 const IMAGES = 20_000;
 /** Fresh processes for each case, so often. */
-const STARTS = 4;
+const STARTS = 3;
 const FEWEST_STEPS = 3;
 /** Before the warm-up: by then the losses of all sides tell whether they train the same thing. */
 const FIRST_STEPS = 5;
@@ -80,8 +80,7 @@ async function openCase(
   const first: number[] = [];
   for (const { run } of [...nativeRunners, torchwireRunners[0]!]) first.push((await run(FIRST_STEPS)).loss);
 
-  const perStep = (await reference.run(FIRST_STEPS)).readings["ms/step"]!;
-  const steps = knownSteps ?? Math.max(FEWEST_STEPS, Math.round((1000 * runSeconds) / perStep));
+  const steps = knownSteps ?? (await stepsFor(runSeconds, reference));
   const runners = [...nativeRunners, ...torchwireRunners];
   for (const { run } of runners) await run(steps);
 
@@ -106,6 +105,13 @@ async function openCase(
       await Promise.all([torchwire.close(), ...natives.map((native) => native.close())]);
     },
   };
+}
+
+async function stepsFor(runSeconds: number, { run }: Runner): Promise<number> {
+  for (let steps = FEWEST_STEPS; ; steps *= 2) {
+    const seconds = ((await run(steps)).readings["ms/step"]! * steps) / 1000;
+    if (seconds >= runSeconds / 2) return Math.max(FEWEST_STEPS, Math.round((steps * runSeconds) / seconds));
+  }
 }
 
 function toVariant(steps: number): (runner: Runner) => Variant {

@@ -31,8 +31,10 @@ export async function startNativeLoop(
   const answers = child.iterable();
   const ask = async <T>(message: object): Promise<T> => {
     child.stdin.write(`${JSON.stringify(message)}\n`);
-    const { value, done } = await answers.next();
-    if (done) throw new Error(`${script} ended without an answer`);
+    const { value, done } = await answers.next().catch((error: unknown) => {
+      throw new Error(`the native loop ended: ${(error as Error).message}`);
+    });
+    if (done) throw new Error(`the native loop, ${script}, ended without an answer`);
     const answer = JSON.parse(value) as T & { error?: string };
     if (answer.error !== undefined) throw new Error(`${script}: ${answer.error}`);
     return answer;

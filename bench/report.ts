@@ -41,6 +41,7 @@ function reportGroup(group: Group): string[] {
 }
 
 function roundsLine({ rounds: { kept, dropped, start, foreign } }: Group): string {
+  if (kept === 0) return `no round kept, ${dropped} dropped for others' use of the CPUs`;
   const starts = new Set(start).size;
   const shares = foreign.filter((share) => share !== null);
   const others =
@@ -58,7 +59,8 @@ function cell(series: Series | undefined, withInterval: boolean): string {
 }
 
 function ratioCell({ variant, ratio }: Row, reference: string): string {
-  if (variant === reference || ratio === undefined) return "1";
+  if (ratio === undefined) return "-";
+  if (variant === reference) return "1";
   const { median, interval } = ratio;
   return `${median.toFixed(3)} [${interval === null ? "-" : interval.map((n) => n.toFixed(3)).join(", ")}]`;
 }

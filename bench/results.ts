@@ -1,10 +1,13 @@
 /** What a run leaves: figures computed from the rounds, with the rounds beside them, so that others can compute their own. */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { slugOf, type Machine } from "./machine.ts";
 import type { Measured, Readings, Round } from "./rounds.ts";
 import type { SectionName } from "./settings.ts";
 import { median, summarise, type Summary } from "./stats.ts";
+
+const SCHEMA = 1;
 
 export interface Series extends Summary {
   /** One a round; those of the same round stand at the same place in all series of a group. */
@@ -51,7 +54,7 @@ export interface Section {
 }
 
 export interface Results {
-  readonly schema: 1;
+  readonly schema: typeof SCHEMA;
   readonly machine: Machine;
   readonly sections: { readonly [K in SectionName]?: Section };
 }
@@ -79,7 +82,7 @@ function toRow(variant: string, kept: readonly Round[], primary: string, referen
   const readings = kept.map((round) => round.readings[variant]!);
   const measures: Record<string, Series> = {};
   for (const name of Object.keys(readings[0] ?? {})) measures[name] = toSeries(readings.map((of) => valueOf(of, name)));
-  if (reference === undefined) return { variant, measures };
+  if (reference === undefined || kept.length === 0) return { variant, measures };
   const ratios = kept.map((round, i) => valueOf(readings[i]!, primary) / valueOf(round.readings[reference]!, primary));
   const starts = [...new Set(kept.map(({ start }) => start))];
   return {
@@ -109,12 +112,15 @@ function toSeries(values: readonly number[]): Series {
 
 const short = (value: number): number => Number(value.toPrecision(6));
 
-/** Puts `sections` into the file of `machine`, in the place of those measured before. Returns its path. */
-export async function writeResults(machine: Machine, sections: Results["sections"]): Promise<string> {
-  const folder = new URL("results/", import.meta.url);
-  const file = fileURLToPath(new URL(`${slugOf(machine)}.json`, folder));
+/** Puts `sections` into the file of `machine` in `folder`, in the place of those measured before. Returns its path. */
+export async function writeResults(
+  machine: Machine,
+  sections: Results["sections"],
+  folder: string = fileURLToPath(new URL("results/", import.meta.url)),
+): Promise<string> {
+  const file = join(folder, `${slugOf(machine)}.json`);
   const before = await readResults(file);
-  const results: Results = { schema: 1, machine, sections: { ...before?.sections, ...sections } };
+  const results: Results = { schema: SCHEMA, machine, sections: { ...before?.sections, ...sections } };
   await mkdir(folder, { recursive: true });
   const draft = `${file}.${process.pid}`;
   await writeFile(draft, format(results));
@@ -130,7 +136,13 @@ async function readResults(file: string): Promise<Results | undefined> {
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return undefined;
     throw error;
   }
-  return JSON.parse(text) as Results;
+  try {
+    const results = JSON.parse(text) as Results;
+    return results.schema === SCHEMA ? results : undefined;
+  } catch {
+    // A file that is no JSON any more is no reason to lose what was measured just now.
+    return undefined;
+  }
 }
 
 /** Indented, but with lists of numbers in a line each: a change shows as the lines that changed. */

@@ -16,9 +16,9 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * A confidence interval of the median between two order statistics: whatever the distribution, the k smallest values all
- * lie below its median as seldom as k heads in a row of coin tosses say. At least `confidence` of such intervals hold the median.
- * Undefined for too few values: fewer than 6 at the default of 0.95.
+ * A confidence interval of the median: from the k-th smallest value to the k-th largest. Whatever the distribution, its median
+ * lies below the k-th smallest of n values exactly as often as n tosses of a coin give fewer than k heads; k is the largest
+ * for which both sides together leave `confidence`. Undefined for too few values: fewer than 6 at the default of 0.95.
  */
 export function medianInterval(
   values: readonly number[],

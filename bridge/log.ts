@@ -13,7 +13,7 @@ import { inner, Reference, type RefOwner } from "./ref.ts";
 import { Scope, toRanges } from "./scope.ts";
 import type { CallSite } from "./site.ts";
 import { SitePredictor } from "./sites.ts";
-import { Encoder } from "./value.ts";
+import { checkText, Encoder } from "./value.ts";
 import { defaultLimits, type Limits } from "./wire/limits.ts";
 
 /** A batch is sent when it has grown past one of these, whatever else. */
@@ -69,7 +69,7 @@ export class Log implements RefOwner {
   // --- what a program does ---
 
   import(name: string): object {
-    return this.#make(() => [Op.import, name]);
+    return this.#make(() => [Op.import, checkText(name, "import")]);
   }
 
   wellKnown(name: keyof typeof WELL_KNOWN): Reference {
@@ -485,7 +485,8 @@ function encodeCall(encoder: Encoder, args: readonly unknown[]): [unknown[], Rec
   // Without a prototype, so that "__proto__" is a name like any other.
   const keywords = Object.create(null) as Record<string, unknown>;
   if (isKw(last))
-    for (const [name, value] of Object.entries(last.values)) keywords[name] = encoder.encode(value, `kw.${name}`);
+    for (const [name, value] of Object.entries(last.values))
+      keywords[checkText(name, "a name in kw")] = encoder.encode(value, `kw.${name}`);
   const positional = isKw(last) ? args.slice(0, -1) : args;
   return [positional.map((value, i) => encoder.encode(value, `args[${i}]`)), keywords];
 }

@@ -6,6 +6,7 @@ import type { Log, WELL_KNOWN } from "./log.ts";
 import type { NDArray } from "./ndarray.ts";
 import { inner, type Reference } from "./ref.ts";
 import type { AnyRef, Is, TupleOf } from "./types/core.ts";
+import { checkText } from "./value.ts";
 
 /** Python's operators, by their signs, as the functions of its `operator` module. */
 const OPERATORS = {
@@ -79,20 +80,20 @@ function has(ref: AnyReference, name: string): Promise<boolean> {
 /** `getattr(ref, name)`, also for the names that are JavaScript's: `py.get(future, "then")`. */
 function get(ref: AnyReference, name: string): AnyRef {
   const reference = known(ref);
-  return ownerOf(reference).get(reference, name) as AnyRef;
+  return ownerOf(reference).get(reference, checkText(name, "attribute")) as AnyRef;
 }
 
 /** `setattr(ref, name, value)`; resolves when it has been done. */
 function set(ref: AnyReference, name: string, value: unknown): Promise<void> {
   const reference = known(ref);
-  ownerOf(reference).set(reference, name, value);
+  ownerOf(reference).set(reference, checkText(name, "attribute"), value);
   return done(ref);
 }
 
 /** `delattr(ref, name)`; resolves when it has been done. */
 function del(ref: AnyReference, name: string): Promise<void> {
   const reference = known(ref);
-  ownerOf(reference).delete(reference, name);
+  ownerOf(reference).delete(reference, checkText(name, "attribute"));
   return done(ref);
 }
 

@@ -23,14 +23,16 @@ export function captureSite(): CallSite {
 
 /** The place we are called from, all its callers included, as a key: cheaper than a stack's text. */
 export function stackPosition(): string {
-  const { stackTraceLimit, prepareStackTrace } = Error;
+  const { stackTraceLimit } = Error;
+  const prepare = Object.getOwnPropertyDescriptor(Error, "prepareStackTrace");
   const holder: { stack?: string } = {};
   Error.stackTraceLimit = DEPTH;
   Error.prepareStackTrace = positions;
   Error.captureStackTrace(holder, stackPosition);
   const position = holder.stack!;
   Error.stackTraceLimit = stackTraceLimit;
-  Error.prepareStackTrace = prepareStackTrace;
+  if (prepare === undefined) Reflect.deleteProperty(Error, "prepareStackTrace");
+  else Object.defineProperty(Error, "prepareStackTrace", prepare);
   return position;
 }
 

@@ -22,10 +22,9 @@ export class SitePredictor {
     const recording = this.#recordings.get(anchor);
     return new BatchSites(recording, (keys, sites) => {
       if (this.#recordings.size >= MOST_RECORDINGS) this.#recordings.clear();
-      if (!seen) return void this.#recordings.set(anchor, undefined);
-      // Formatted now, because an unformatted stack keeps every frame's objects alive.
-      for (const site of sites) void site.stack;
-      this.#recordings.set(anchor, { keys, sites });
+      // Formatted when it is kept, because an unformatted stack keeps every frame's objects alive.
+      if (seen) for (const site of sites) void site.stack;
+      this.#recordings.set(anchor, seen ? { keys, sites } : undefined);
     });
   }
 }

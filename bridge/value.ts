@@ -66,7 +66,7 @@ export class Encoder {
         return value;
       case "string":
         this.metaBytes += value.length < 1024 ? value.length : Buffer.byteLength(value);
-        return value;
+        return checkText(value, path);
       case "undefined":
         return null;
       case "number":
@@ -151,6 +151,13 @@ export class Encoder {
   }
 }
 
+/** Throws where `text` holds half of a surrogate pair, which no UTF-8 can carry. `what` names it in the error. */
+export function checkText(text: string, what: string): string {
+  if (/\p{Surrogate}/u.test(text))
+    throw new TorchwireError("NOT_SENDABLE", `${what}: half of a surrogate pair is no text: ${JSON.stringify(text)}`);
+  return text;
+}
+
 function encodeNumber(value: number): unknown {
   if (Number.isSafeInteger(value)) {
     if (Object.is(value, -0)) return encodeFloat(value);
@@ -184,6 +191,8 @@ function refuse(_value: unknown, path: string, why: string): never {
 
 /** Turns a value that the worker sent back into a JavaScript one. */
 export function decodeValue(token: unknown, frames: readonly Uint8Array[]): unknown {
+  // Bytes of its own: msgpackr's are a Buffer over the whole message.
+  if (token instanceof Uint8Array) return new Uint8Array(token);
   if (!Array.isArray(token)) return token;
   const [tag, ...rest] = token as [unknown, ...unknown[]];
   switch (tag) {

@@ -333,9 +333,8 @@ describe.each(kinds)("a %s reference in a test", (kind) => {
           "n": 1,
         }
       `);
-      expect(ref).not.toMatchInlineSnapshot(`[Object]`);
     });
-    expect(error).toMatchObject({ message: expect.stringContaining("not") });
+    expect(error).toBeUndefined();
     expect(text).toBe(kind === "pending" ? "[PyRef #N]" : "[PyRef #N list]");
   });
 });

@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { Dealer } from "zeromq";
 import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import type { AnyRef, Worker } from "torchwire";
+import type { Worker } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
 import { makeSocketDirectory, removeDirectory } from "../bridge/process/directory.ts";
 import { startProcess, type WorkerProcess } from "../bridge/process/spawn.ts";
@@ -104,8 +104,7 @@ describe.skipIf(process.platform !== "linux")("a stranger on a worker's sockets"
     const x = worker.tensor([1, 2, 3]);
     const before = worker.stats();
     await act();
-    const sum = (x as unknown as AnyRef)["sum"]() as AnyRef;
-    expect(await sum["item"]()).toBe(6);
+    expect(await x.sum().item()).toBe(6);
     expect(await worker.liveness()).toEqual({ state: "idle" });
     expect((await worker.stats()).worker.objects).toBeGreaterThanOrEqual((await before).worker.objects);
   }
@@ -167,7 +166,7 @@ describe.skipIf(process.platform !== "linux")("a stranger on a worker's sockets"
       for (let changes = below(4); changes >= 0; changes--) head[below(head.length)] = below(256);
       if (below(4) === 0) parts[0] = head.subarray(0, below(head.length));
       await (below(2) === 0 ? data : control).send(parts);
-      if (i % 10 === 0) answers.push(Promise.resolve(torch.tensor(i).item()) as Promise<number>);
+      if (i % 10 === 0) answers.push(Promise.resolve(torch.tensor(i).item()));
     }
     expect(await Promise.all(answers)).toEqual(Array.from({ length: 30 }, (_, i) => 10 * i));
     expect(await worker.liveness()).toEqual({ state: "idle" });
@@ -202,7 +201,17 @@ describe.skipIf(process.platform !== "linux")("a client who knows the token", ()
     await client.send(hello(token));
     expect((await client.until(MessageType.welcome)).at(-1)?.meta).toMatchObject({ pid: child.pid, device: "cpu" });
     await stranger.send(exit);
-    await client.send(batch(1, 16, [[2, 1, ["sum"], [[1, 2, 3]], {}], [8, 17, 0]], 0));
+    await client.send(
+      batch(
+        1,
+        16,
+        [
+          [2, 1, ["sum"], [[1, 2, 3]], {}],
+          [8, 17, 0],
+        ],
+        0,
+      ),
+    );
     await client.send(batch(2, 19, [[2, 1, ["f"], []]], 0));
     await client.send(batch(3, 20, [[2, 1, ["print"], ["never"], {}]]));
     const found = await client.until(MessageType.fatal);
@@ -211,7 +220,19 @@ describe.skipIf(process.platform !== "linux")("a client who knows the token", ()
     expect(found.at(-1)?.meta["message"]).toContain("a batch that is not one");
     const { code, signal, lastLines } = await child.exited;
     expect({ code, signal, lastLines }).toEqual({ code: 0, signal: undefined, lastLines: [] });
-    expect(await poll(1000, () => isRunning(child.pid), (running) => !running)).toBe(false);
-    expect(await poll(1000, () => processesOf(child.pid), (pids) => pids.length === 0)).toEqual([]);
+    expect(
+      await poll(
+        1000,
+        () => isRunning(child.pid),
+        (running) => !running,
+      ),
+    ).toBe(false);
+    expect(
+      await poll(
+        1000,
+        () => processesOf(child.pid),
+        (pids) => pids.length === 0,
+      ),
+    ).toEqual([]);
   });
 });

@@ -72,15 +72,15 @@ describe("a message", () => {
   test("the first batch of a session is these bytes, written by the kernel itself", async () => {
     const { session, sent } = recorded();
     const torch = session.log.import("torch") as AnyRef;
-    const float32 = torch["float32"];
-    const x = torch["zeros"](2, 3, kw({ dtype: float32 })) as AnyRef;
-    x["tag"] = [1.5, Int32Array.of(-(2 ** 31), 2 ** 31 - 1)];
+    const float32 = torch.float32;
+    const x = torch.zeros(2, 3, kw({ dtype: float32 })) as AnyRef;
+    x.tag = [1.5, Int32Array.of(-(2 ** 31), 2 ** 31 - 1)];
     x[0] = -1;
     void x[0];
     py.delAt(x, 0);
-    delete x["tag"];
-    void torch["nn"]["functional"];
-    const shape = py.js(x["shape"]);
+    delete x.tag;
+    void torch.nn.functional;
+    const shape = py.js(x.shape);
     (x as unknown as Disposable)[Symbol.dispose]();
     void shape.then();
     await new Promise(setImmediate);

@@ -83,7 +83,7 @@ export async function startProcess(
   }
   const exited = child.then(({ exitCode, signal }) => ({ code: exitCode, signal, lastLines }));
   const reported = new Promise<Report | undefined>((resolve) => {
-    const stream = child.stdio[3] as Readable;
+    const stream = child.stdio[3];
     forEachLine(stream, (line) => resolve(JSON.parse(line) as Report));
     stream.once("close", () => resolve(undefined));
   });

@@ -151,7 +151,7 @@ class TestFailure:
     def test_a_malformed_argument_fails_its_operation_alone(self, client: Client) -> None:
         answer = client.run(call("len", [1]), call("print", [99, 1]), call("len", [1]))
         assert answer.failed["type"] == "torchwire_worker.wire.WireError"
-        assert answer.failed["id"] == answer.first + 2
+        assert answer.failed["id"] == answer.first + 3
 
 
 class TestLanes:

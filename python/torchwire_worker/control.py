@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import os
 import queue
@@ -12,7 +13,7 @@ from typing import Any
 
 import zmq
 
-from . import auth
+from . import auth, errors
 from .executor import Executor
 from .link import Link, Malformed
 from .wire import Limits, MessageType, WireError, encode
@@ -98,7 +99,7 @@ class Control(threading.Thread):
         while not self._records.empty():
             record = self._records.get()
             if self._peer is not None:
-                meta = {"level": record.levelno, "logger": record.name, "message": record.getMessage()}
+                meta = {"level": record.levelno, "logger": errors.text(record.name), "message": record.getMessage()}
                 self._link.send(self._peer, encode(MessageType.LOG, meta))
 
 
@@ -113,7 +114,10 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         try:
             if os.getpid() == self._pid:
-                self._control.record(record)
+                # Its text is made here, on the thread that logs: its arguments may be tensors, and may not fit.
+                made = copy.copy(record)
+                made.msg, made.args = errors.text(record.getMessage()), None
+                self._control.record(made)
             else:
                 # A forked child, a DataLoader's for one: the sockets are not its to use.
                 sys.stderr.write(self.format(record) + "\n")

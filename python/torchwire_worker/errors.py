@@ -18,25 +18,42 @@ def describe(error: BaseException, depth: int = 0) -> dict[str, Any]:
         "mro": [type_name(base) for base in kind.__mro__],
         "message": _message(error),
         "frames": [
-            {"file": frame.filename, "line": frame.lineno or 0, "name": frame.name, "source": (frame.line or "").strip()}
+            {
+                "file": text(frame.filename),
+                "line": frame.lineno or 0,
+                "name": text(frame.name),
+                "source": text((frame.line or "").strip()),
+            }
             for frame in traceback.extract_tb(error.__traceback__)
             if not frame.filename.startswith(_OURS) and not frame.filename.startswith("<frozen")
         ],
-        "notes": [str(note) for note in getattr(error, "__notes__", [])],
+        "notes": _notes(error),
         "cause": describe(cause, depth + 1) if cause is not None and depth < _MOST_CAUSES else None,
     }
 
 
 def type_name(kind: type) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return text(kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}")
+
+
+def text(value: str) -> str:
+    """As UTF-8 can carry it: half a surrogate pair, as file names that are not text have it, is written as its escape."""
+    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
 
 
 def _message(error: BaseException) -> str:
     # KeyError's str is the repr of its key.
     try:
-        return str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error)
+        return text(str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error))
     except Exception as broken:
         return f"<its message cannot be made: {type(broken).__name__}>"
+
+
+def _notes(error: BaseException) -> list[str]:
+    try:
+        return [text(str(note)) for note in getattr(error, "__notes__", [])]
+    except Exception as broken:
+        return [f"<its notes cannot be read: {type(broken).__name__}>"]
 
 
 def forget(error: BaseException) -> None:

@@ -122,7 +122,7 @@ class _Run:
         last = first + _positions(at) - 1 if at is not None else self.id
         self.failure = {
             **errors.describe(error),
-            "operation": _describe(at, self._objects, self.id - first),
+            "operation": errors.text(_describe(at, self._objects, self.id - first)),
             "id": self.id,
             "last": last,
         }
@@ -163,5 +163,9 @@ def _describe(op: Op | None, objects: Objects, links: int) -> str:
 
 
 def _name(target: Any) -> str:
-    name = getattr(target, "__name__", None)
+    try:
+        name = getattr(target, "__name__", None)
+    except Exception:
+        # A __getattr__ may raise anything.
+        name = None
     return name if isinstance(name, str) else type(target).__name__

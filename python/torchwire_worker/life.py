@@ -25,6 +25,9 @@ def read_line(fd: int) -> bytes:
 
 def start_guard(directory: str) -> None:
     """Forks the guard, which takes over standard input. Must be called while there is one thread."""
+    # Where a launcher script stands between us and the client, we lead no group yet. (Else this is refused.)
+    with contextlib.suppress(PermissionError):
+        os.setsid()
     worker = os.getpid()
     if os.fork() == 0:
         _guard(worker, directory)

@@ -27,7 +27,7 @@ def read_tensor(frame: Any, dtype: str, shape: list[int], most_dims: int) -> Any
     if length == 0:
         if math.prod(n or 1 for n in shape) * size >= 2**63:
             raise WireError(f"shape {shape} has strides past 64 bits")
-        return torch.empty(shape, dtype=getattr(torch, dtype))
+        return torch.empty(shape, dtype=getattr(torch, dtype), device="cpu")
     raw = torch.frombuffer(frame, dtype=torch.uint8)
     if dtype == "bool":
         return raw.ne(0).reshape(shape)
@@ -54,12 +54,16 @@ class Frames:
         """Where it lies, its dtype and its shape."""
         import torch
 
-        tensor = value.detach() if isinstance(value, torch.Tensor) else torch.from_numpy(value)
+        if isinstance(value, torch.Tensor):
+            tensor = value.detach()
+        else:
+            # torch knows neither negative strides nor another byte order.
+            tensor = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C", copy=False))
         dtype = str(tensor.dtype).removeprefix("torch.")
         if dtype not in ITEM_SIZES:
             raise TypeError(f"a tensor of {dtype} cannot be sent yet; convert it first, e.g. .to(torch.float32)")
         shape = list(tensor.shape)
-        copy = torch.empty(shape, dtype=tensor.dtype)
+        copy = torch.empty(shape, dtype=tensor.dtype, device="cpu")
         copy.copy_(tensor)
         self.buffers.append(copy.reshape(-1).view(torch.uint8).numpy().data if copy.numel() else b"")
         return len(self.buffers) - 1, dtype, shape

@@ -68,7 +68,9 @@ def encode_settled(value: Any) -> Any:
     kind = type(value)
     if kind is int:
         return _encode_int(value)
-    if value is None or kind is float or kind is bool or kind is str:
+    if kind is str:
+        return _encode_str(value)
+    if value is None or kind is float or kind is bool:
         return value
     return [REFERENCE, kind.__name__]
 
@@ -76,7 +78,7 @@ def encode_settled(value: Any) -> Any:
 def encode_plain(value: Any, frames: Frames, path: str = "value") -> Any:
     """Containers converted, tensors as arrays; anything else is an error that names its path."""
     kind = type(value)
-    if value is None or kind is float or kind is bool or kind is str or kind is bytes:
+    if value is None or kind is float or kind is bool or kind is bytes:
         return value
     if isinstance(value, bool):
         return bool(value)
@@ -85,7 +87,7 @@ def encode_plain(value: Any, frames: Frames, path: str = "value") -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, str):
-        return str(value)
+        return _encode_str(str(value))
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     if is_array(value):
@@ -111,6 +113,13 @@ def _containers(value: Any) -> Callable[[Frames, str], Any] | None:
     if isinstance(value, (list, tuple, Set, range)) or type(value).__name__ in ("dict_keys", "dict_values", "dict_items"):
         return lambda frames, path: [LIST, *(encode_plain(item, frames, f"{path}[{i}]") for i, item in enumerate(value))]
     return None
+
+
+def _encode_str(value: str) -> str:
+    if not value.isascii():
+        # Half a surrogate pair is an error here, where it is this operation's own.
+        value.encode()
+    return value
 
 
 def _encode_int(value: int) -> Any:

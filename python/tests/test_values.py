@@ -1,0 +1,145 @@
+"""What a value becomes on its way to the client, beyond the golden vectors; and what it cannot become."""
+
+from __future__ import annotations
+
+import collections
+import decimal
+import enum
+import types
+from typing import Any
+
+import numpy
+import pytest
+import torch
+from torchwire_worker.objects import Objects
+from torchwire_worker.tensors import Frames
+from torchwire_worker.values import Decoder, encode_plain, encode_settled
+
+
+class Level(enum.IntEnum):
+    HIGH = 3
+
+
+class Text(str):
+    pass
+
+
+Point = collections.namedtuple("Point", "x y")
+
+
+class TestSettled:
+    """`await ref`: a scalar is itself, all else stays a reference, so that `await` changes nothing that can be told apart."""
+
+    @pytest.mark.parametrize(
+        ("value", "name"),
+        [
+            (Level.HIGH, "Level"),
+            (Text("a"), "Text"),
+            (numpy.float32(1), "float32"),
+            (numpy.bool_(True), numpy.bool_.__name__),
+            (torch.tensor(1), "Tensor"),
+            (b"a", "bytes"),
+            ([], "list"),
+            (1j, "complex"),
+            (decimal.Decimal(1), "Decimal"),
+            (int, "type"),
+            (torch, "module"),
+        ],
+    )
+    def test_what_is_no_plain_scalar_stays_a_reference(self, value: Any, name: str) -> None:
+        assert encode_settled(value) == [0, name]
+
+
+class TestPlain:
+    @pytest.mark.parametrize(
+        ("value", "token"),
+        [
+            (Level.HIGH, 3),
+            (Text("a"), "a"),
+            (numpy.float64(0.5), 0.5),
+            (bytearray(b"a"), b"a"),
+            (memoryview(b"ab"), b"ab"),
+            (Point(1, [2]), [1, 1, [1, 2]]),
+            (frozenset([1]), [1, 1]),
+            (range(2, 6, 2), [1, 2, 4]),
+            ({"a": 1}.keys(), [1, "a"]),
+            ({"a": 1}.values(), [1, 1]),
+            ({"a": 1}.items(), [1, [1, "a", 1]]),
+            (collections.OrderedDict(b=1, a=2), [3, "b", 1, "a", 2]),
+            (types.MappingProxyType({1: None}), [3, 1, None]),
+            (torch.Size([2, 3]), [1, 2, 3]),
+        ],
+    )
+    def test_relatives_of_plain_values_are_taken_for_them(self, value: Any, token: Any) -> None:
+        found = encode_plain(value, Frames())
+        assert found == token
+        assert type(found) is type(token)
+
+    @pytest.mark.parametrize(
+        ("value", "path", "kind"),
+        [
+            (object(), "value", "builtins.object"),
+            ([1, {"a": (2, object())}], "value[1]['a'][1]", "builtins.object"),
+            ({"f": len}, "value['f']", "builtins.builtin_function_or_method"),
+            ([1j], "value[0]", "builtins.complex"),
+            ([torch.nn.ReLU()], "value[0]", "torch.nn.modules.activation.ReLU"),
+        ],
+    )
+    def test_what_has_no_counterpart_is_refused_with_its_path(self, value: Any, path: str, kind: str) -> None:
+        with pytest.raises(TypeError) as caught:
+            encode_plain(value, Frames())
+        assert str(caught.value).startswith(f"{path} is a {kind}, which has no JavaScript counterpart")
+
+    def test_a_dtype_that_cannot_be_sent_yet_is_refused_with_advice(self) -> None:
+        with pytest.raises(TypeError, match=r"bfloat16 cannot be sent yet; convert it first, e\.g\. \.to\(torch\.float32\)"):
+            encode_plain([torch.ones(2, dtype=torch.bfloat16)], Frames())
+
+
+class TestTensors:
+    @pytest.mark.parametrize(
+        "tensor",
+        [
+            torch.arange(6).reshape(2, 3).T,
+            torch.arange(12.0).reshape(3, 4)[::2, 1::2],
+            torch.arange(6.0).flip(0),
+            torch.ones(2, 3, requires_grad=True) * 2,
+            torch.tensor(5).expand(2, 2),
+            torch.nn.Parameter(torch.ones(3)),
+        ],
+    )
+    def test_one_of_any_layout_arrives_row_by_row(self, tensor: torch.Tensor) -> None:
+        frames = Frames()
+        index, dtype, shape = frames.add(tensor)
+        assert (index, dtype, shape) == (0, str(tensor.dtype)[6:], list(tensor.shape))
+        assert bytes(frames.buffers[0]) == tensor.detach().contiguous().numpy().tobytes()
+
+    def test_a_frame_is_a_copy_of_what_the_tensor_was(self) -> None:
+        frames, tensor = Frames(), torch.ones(2)
+        frames.add(tensor)
+        tensor.zero_()
+        assert bytes(frames.buffers[0]) == b"\0\0\x80\x3f" * 2
+
+    def test_an_array_of_numpy_is_one_too(self) -> None:
+        frames = Frames()
+        assert encode_plain(numpy.arange(3, dtype="int32"), frames) == [4, 0, "int32", [3]]
+        assert bytes(frames.buffers[0]) == numpy.arange(3, dtype="int32").tobytes()
+
+    def test_booleans_are_ones_and_zeros_whatever_bytes_came(self) -> None:
+        frame = memoryview(bytearray(b"\0\1\2\xff"))
+        tensor = Decoder(Objects(), [frame], 64, 64)([4, 0, "bool", [4]])
+        assert tensor.view(torch.uint8).tolist() == [0, 1, 1, 1]
+
+    def test_a_frame_that_is_not_aligned_is_copied_to_where_it_is(self) -> None:
+        frame = memoryview(bytearray(b"?\0\0\x80\x3f"))[1:]
+        tensor = Decoder(Objects(), [frame], 64, 64)([4, 0, "float32", [1]])
+        assert tensor.data_ptr() % 4 == 0
+        assert tensor.tolist() == [1.0]
+
+
+class TestDepth:
+    def test_a_float_may_lie_as_deep_as_any_number(self) -> None:
+        # It is a list on the wire only because msgpack would not carry it as a float.
+        token: Any = [6, bytes(8)]
+        for _ in range(3):
+            token = [1, token]
+        assert Decoder(Objects(), [], 3, 64)(token) == [[[0.0]]]
