@@ -11,6 +11,8 @@ const STARTS = 2;
 /** Values asked for in one go. */
 const AT_ONCE = 1000;
 const BARE_WINDOW = 64;
+/** It takes V8 more than a second of round trips to have compiled all of the way. */
+const WARM_UPS = 4;
 
 export async function measureRoundTrips(surroundings: Surroundings): Promise<Measured[]> {
   return measure(
@@ -40,7 +42,7 @@ async function open({ python, runSeconds, sawVersions }: Surroundings): Promise<
     const { count, seconds } = await bare.stream(runSeconds, BARE_WINDOW, () => message);
     return { "values/s": count / seconds };
   };
-  for (const warm of [awaited, bareAwaited, pipelined, barePipelined]) await warm();
+  for (let i = 0; i < WARM_UPS; i++) for (const warm of [awaited, bareAwaited, pipelined, barePipelined]) await warm();
 
   return {
     contests: [

@@ -11,7 +11,7 @@ import { Control } from "./process/control.ts";
 import { makeSocketDirectory, removeDirectory } from "./process/directory.ts";
 import { startProcess, WorkerExitedError, type WorkerProcess } from "./process/spawn.ts";
 import { fatal, Session } from "./session.ts";
-import { captureSite, formatSite, shortSite } from "./site.ts";
+import { addToMessage, captureSite, formatSite, shortSite } from "./site.ts";
 import { Worker, type WorkerInfo } from "./worker.ts";
 import { MessageType } from "./wire/header.ts";
 import { defaultLimits, type Limits } from "./wire/limits.ts";
@@ -47,7 +47,8 @@ export async function spawnWorker(options: SpawnOptions = {}): Promise<Worker> {
   try {
     return await spawn(options);
   } catch (error) {
-    if (error instanceof TorchwireError && site !== undefined) error.message += `\n(spawnWorker at ${shortSite(site)})`;
+    if (error instanceof TorchwireError && site !== undefined)
+      addToMessage(error, `\n(spawnWorker at ${shortSite(site)})`);
     throw error;
   }
 }

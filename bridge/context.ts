@@ -40,8 +40,12 @@ export function contextLayer(
   };
   if (!MODES.includes(options.mode)) refuse("mode", options.mode, `"inference", "no_grad" or "grad"`);
   if (options.rng !== undefined && options.rng !== "fork") refuse("rng", options.rng, `"fork"`);
-  const ids = (modules: readonly unknown[] = [], name: string): number[] =>
-    modules.map((module, i) => idOf(module, `${name}[${i}]`));
+  const ids = (modules: readonly unknown[] = [], name: string): number[] => {
+    // Asked first, because a reference is no array, yet has every method.
+    if (!Array.isArray(modules))
+      throw new TorchwireError("MISUSE", `context: ${name} is an array of modules, as in ${name}: [model]`);
+    return modules.map((module, i) => idOf(module, `${name}[${i}]`));
+  };
   return {
     wire: {
       id,

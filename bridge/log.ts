@@ -11,7 +11,7 @@ import { isKw } from "./kw.ts";
 import { Lane, type Generation } from "./lane.ts";
 import { inner, Reference, type RefOwner } from "./ref.ts";
 import { Scope, toRanges } from "./scope.ts";
-import type { CallSite } from "./site.ts";
+import { locate, type CallSite } from "./site.ts";
 import { SitePredictor } from "./sites.ts";
 import { checkText, Encoder } from "./value.ts";
 import { defaultLimits, type Limits } from "./wire/limits.ts";
@@ -34,8 +34,8 @@ export interface Departures {
 
 export interface LogPort {
   send(batch: Batch, departures: Departures): void;
-  /** Throws where so much is in flight that a program which never awaits must be told. */
-  admit(): void;
+  /** Throws where so much is in flight that a program which never awaits must be told; one that `asks` for a value may go on for longer. */
+  admit(asks: boolean): void;
   /** The error with which everything is refused once the worker is gone. */
   readonly ended: Error | undefined;
 }
@@ -155,7 +155,7 @@ export class Log implements RefOwner {
     };
     if (target.id === 0 || target.generation.lacks(target.id)) return refuse(target.generation);
     try {
-      batch = this.#open();
+      batch = this.#open(true);
       if (batch === undefined) return refuse(here);
       const token: Operation = [Op.fetch, this.#use(target), mode];
       batch.fetches.set(this.#nextId, { promise, target, mode });
@@ -323,12 +323,12 @@ export class Log implements RefOwner {
   }
 
   /** The batch that the next operation here belongs to, or undefined where its lane has failed. */
-  #open(): Batch | undefined {
+  #open(asks = false): Batch | undefined {
     if (this.#port.ended !== undefined) throw this.#port.ended;
     const { lane, contexts } = this.#here();
     if (lane.generation.failure !== undefined) return undefined;
     // Freeing is not asked whether it may: only what is added here.
-    this.#port.admit();
+    this.#port.admit(asks);
     return this.#batchFor(lane.generation, contexts);
   }
 
@@ -422,6 +422,8 @@ export class Log implements RefOwner {
       return value;
     } catch (error) {
       batch.frames.length = before;
+      // (What comes from Python names its own line, and belongs to others too.)
+      if (error instanceof TorchwireError && error.code !== "PYTHON" && error.code !== "NOT_RUN") locate(error);
       throw error;
     }
   }

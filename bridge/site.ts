@@ -77,6 +77,21 @@ export function shortSite(site: string): string {
   return site.slice(Math.max(site.lastIndexOf("/"), site.lastIndexOf("\\")) + 1).replace(/:\d+$/, "");
 }
 
+/** Names the line of the program in an error about what was written there. */
+export function locate(error: Error): void {
+  const site = formatSite(captureSite());
+  if (site !== undefined) error.message += ` (at ${shortSite(site)})`;
+  // The stack was taken deep inside, and may not reach the program; nor does its text follow the message.
+  Error.captureStackTrace(error, locate);
+}
+
+/** Adds to an error's message, and to its stack, where the message stands as it was when the error was made. */
+export function addToMessage(error: Error, text: string): void {
+  const { message, stack } = error;
+  error.message += text;
+  if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
+}
+
 /** A built program runs its .js; its source map leads back to the line that was written. */
 function original(path: string, line: number, column: number): string {
   const entry = /\.[cm]?js$/.test(path) ? sourceMapOf(path)?.findEntry(line - 1, column - 1) : undefined;

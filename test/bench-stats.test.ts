@@ -5,7 +5,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test, vi } from "vitest";
 import { slugOf } from "../bench/machine.ts";
-import { figure } from "../bench/report.ts";
+import { figure, reportSection } from "../bench/report.ts";
 import { format, toGroup, writeResults, type Section } from "../bench/results.ts";
 import { measure, orderOf, type Contest, type Readings, type Round } from "../bench/rounds.ts";
 import { readSettings } from "../bench/settings.ts";
@@ -170,6 +170,21 @@ describe("figures", () => {
       ratio: { median: 1.1, values: [1.1, 1.2, 0.9], interval: null },
       ratioByStart: [1.15, 0.9],
     });
+  });
+
+  test("stand in a table with their intervals, and the ratio of each start", () => {
+    const kept = [round(0, 10, 11), round(0, 20, 24), round(1, 100, 90)];
+    const groups = [toGroup({ contest, kept, dropped: 5 }), toGroup({ contest, kept: [], dropped: 7 })];
+    const section = { date: "2030-01-01T00:00:00Z", seconds: 9, commit: null, versions: {}, load: [0, 0, 0], groups };
+    const lines = reportSection("A title", section).split("\n");
+    expect(lines.filter((line) => /^(native|ours) /.test(line))).toEqual([
+      "native          20 [-]             1",
+      "ours            24 [-]     1.100 [-]     1.150 0.900",
+      "native               -             -",
+      "ours                 -             -",
+    ]);
+    expect(lines).toContain("3 rounds in 2 starts, what others used of the CPUs is not known here");
+    expect(lines).toContain("no round kept, 7 dropped for others' use of the CPUs");
   });
 
   test("are refused where a variant left one out", () => {

@@ -179,8 +179,8 @@ describe.skipIf(process.platform !== "linux")("a worker that is killed", () => {
 
   test("by itself, in an operation, is told of with its exit code and what it last wrote", async () => {
     const worker = await testWorker();
-    const builtins = worker.import("builtins") as AnyRef;
-    const sys = worker.import("sys") as AnyRef;
+    const builtins = worker.import("builtins");
+    const sys = worker.import("sys");
     for (let i = 0; i < 60; i++) builtins.print(`line ${i}`);
     void sys.stderr.write("out of luck\n");
     const exit = worker.import("os")._exit(3);
@@ -208,8 +208,7 @@ describe.skipIf(process.platform !== "linux")("how a worker is", () => {
     process.kill(worker.pid, "SIGSTOP");
     expect(await poll(3 * SECOND, states, (state) => state === "stopped")).toBe("stopped");
     const asked = worker.stats();
-    const value = sum(worker);
-    void value.then();
+    const value = Promise.resolve(sum(worker));
     expect(await states()).toBe("stopped");
     process.kill(worker.pid, "SIGCONT");
     expect(await poll(3 * SECOND, states, (state) => state === "idle")).toBe("idle");
@@ -223,8 +222,7 @@ describe.skipIf(process.platform !== "linux")("how a worker is", () => {
     expect(await poll(3 * SECOND, states, (state) => state === "idle")).toBe("idle");
 
     const started = performance.now();
-    const slept = worker.import("ctypes").PyDLL(null).sleep(4);
-    void slept.then();
+    const slept = Promise.resolve(worker.import("ctypes").PyDLL(null).sleep(4));
     await poll(SECOND, states, (state) => state !== "idle");
     const seen = new Set<string>();
     while (performance.now() - started < 3.5 * SECOND) seen.add(await states());
@@ -236,8 +234,7 @@ describe.skipIf(process.platform !== "linux")("how a worker is", () => {
 
   test("is told as busy, and for how long, while Python runs", async () => {
     await using worker = await testWorker();
-    const slept = worker.import("time").sleep(1.5);
-    void slept.then();
+    const slept = Promise.resolve(worker.import("time").sleep(1.5));
     const found = await poll(
       5 * SECOND,
       () => worker.liveness(),
@@ -364,23 +361,23 @@ describe("what a worker writes", () => {
       },
     });
     const worker = await testWorker({ logger: pino({ level: "trace", base: null, timestamp: false }, stream) });
-    const builtins = worker.import("builtins") as AnyRef;
-    const logging = worker.import("logging") as AnyRef;
+    const builtins = worker.import("builtins");
+    const logging = worker.import("logging");
     builtins.print("größer 🙂\nsecond line");
     void worker.import("os").write(1, py.bytes(Buffer.from("from C\n")));
     void worker.import("sys").stderr.write("to stderr\n");
     logging.warning("%d of %s", 3, "five");
-    const own = logging.getLogger("train") as AnyRef;
+    const own = logging.getLogger("train");
     own.setLevel("DEBUG");
     for (const level of ["debug", "info", "error", "critical"]) own[level](level);
-    const fork = worker.import("multiprocessing").get_context("fork") as AnyRef;
+    const fork = worker.import("multiprocessing").get_context("fork");
     const child = fork.Process(kw({ target: logging.warning, args: py.tuple("from a child") })) as AnyRef;
     child.start();
     await child.join();
     builtins.print("no end of line", kw({ end: "" }));
     await worker.close();
     const found = (stream: string): unknown[] =>
-      records.filter((record) => record["stream"] === stream).map(({ stream: _, ...record }) => record);
+      records.filter((record) => record["stream"] === stream).map((record) => ({ ...record, stream: undefined }));
     expect(found("stdout")).toEqual(
       ["größer 🙂", "second line", "from C", "no end of line"].map((msg) => ({ level: 30, msg })),
     );

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +35,10 @@ def serve(report: Callable[..., None]) -> None:
         device = settings.apply(config)
     except settings.NoDevice as error:
         report(error={"code": "NO_DEVICE", "message": str(error)})
+        raise SystemExit(1) from None
+    except (ImportError, OSError) as error:
+        message = f"{sys.executable} has a torch that cannot be loaded: {error}"
+        report(error={"code": "ENVIRONMENT", "message": message, "command": "npx torchwire setup"})
         raise SystemExit(1) from None
     limits = Limits()
     executor = Executor(limits)

@@ -1,0 +1,136 @@
+/** That it is what it says: PyTorch in the worker and nowhere else, no pickles, and imports that go one way. */
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, test } from "vitest";
+import { testWorker } from "./worker.ts";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+interface Source {
+  /** From the package's folder on. */
+  readonly path: string;
+  readonly text: string;
+}
+
+function sources(folder: string, extension: string): Source[] {
+  const found = readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith(extension))
+    .map((entry) => join(entry.parentPath, entry.name))
+    .map((path) => ({ path: relative(root, path), text: readFileSync(path, "utf8") }));
+  // An empty list would agree with everything.
+  if (found.length < 3) throw new Error(`${folder} has ${found.length} files`);
+  return found;
+}
+
+/** `path:line: text` of every line that matches. */
+const grep = (files: readonly Source[], pattern: RegExp): string[] =>
+  files.flatMap(({ path, text }) =>
+    text.split("\n").flatMap((line, i) => (pattern.test(line) ? [`${path}:${i + 1}: ${line.trim()}`] : [])),
+  );
+
+/** Every import of a TypeScript file, those of types too; relative ones from the package's folder on. */
+function imports({ path, text }: Source): string[] {
+  return [...text.matchAll(/(?:\bfrom\s|^import\s|\bimport\()\s*"([^"\n]+)"/gm)].map(([, specifier]) =>
+    specifier!.startsWith(".") ? relative(root, resolve(root, dirname(path), specifier!)) : specifier!,
+  );
+}
+
+const importers = (files: readonly Source[], of: (specifier: string) => boolean): string[] =>
+  files.filter((file) => imports(file).some(of)).map(({ path }) => path);
+
+describe.skipIf(process.platform !== "linux")("PyTorch", () => {
+  test("is mapped into the worker's memory, and not into Node's", async () => {
+    await using worker = await testWorker();
+    expect(await worker.tensor([1, 2]).sum().item()).toBe(3);
+    const mapped = (pid: number): string => readFileSync(`/proc/${pid}/maps`, "utf8");
+    expect(mapped(worker.pid)).toMatch(/libtorch(_cpu)?\.so/);
+    expect(worker.pid).not.toBe(process.pid);
+    expect(mapped(process.pid)).toContain("node");
+    expect(mapped(process.pid)).not.toMatch(/torch[^\n]*\.so/);
+  });
+});
+
+describe("the worker's source", () => {
+  const worker = sources("python/torchwire_worker", ".py");
+
+  test("knows nothing of training", () => {
+    const files = worker.filter(({ path }) => !path.includes("/helpers/"));
+    expect(files.length).toBeGreaterThan(10);
+    expect(grep(files, /backward|optimizer|zero_grad|epoch/i)).toEqual([]);
+  });
+
+  test("reads no pickle, in whatever guise", () => {
+    expect(grep(worker, /pickle|cloudpickle|dill|recv_pyobj|send_pyobj|torch\.load|marshal|shelve|yaml\.load/)).toEqual(
+      [],
+    );
+  });
+
+  test("runs no text as code", () => {
+    expect(grep(worker, /\b(?:eval|exec|compile|__import__)\(/)).toEqual([]);
+  });
+
+  test("listens nowhere but in a directory of its own", () => {
+    expect(grep(worker, /(?:tcp|udp|ws|pgm):\/\/|0\.0\.0\.0/)).toEqual([]);
+  });
+
+  test("stands on pyzmq, msgspec, torch and Python, and on nothing of TypeScript's", () => {
+    const named = new Set(
+      worker.flatMap(({ text }) =>
+        [...text.matchAll(/^\s*(?:from|import)\s+(\w+)/gm)].map(([, name]) => name!).filter((name) => name !== ""),
+      ),
+    );
+    const standard = new Set(
+      (
+        "__future__ builtins collections contextlib copy ctypes enum gc hmac importlib itertools json logging math " +
+        "operator os queue random resource select shutil signal struct sys threading time traceback typing types"
+      ).split(" "),
+    );
+    expect([...named].filter((name) => !standard.has(name)).toSorted()).toEqual(
+      ["msgspec", "numpy", "torch", "torchwire_worker", "zmq"].filter((name) => named.has(name)),
+    );
+  });
+});
+
+describe("imports", () => {
+  const bridge = sources("bridge", ".ts");
+  const client = sources("client", ".ts");
+
+  test("go from client to bridge, never back", () => {
+    expect(importers(client, (specifier) => specifier.startsWith("bridge/")).length).toBeGreaterThan(0);
+    expect(importers(bridge, (specifier) => specifier.startsWith("client") || specifier === "torchwire")).toEqual([]);
+  });
+
+  test.for([
+    ["zeromq", "bridge/link/"],
+    ["msgpackr", "bridge/wire/"],
+  ] as const)("know %s in %s alone", ([name, folder]) => {
+    const found = importers([...bridge, ...client], (specifier) => specifier === name);
+    expect(found.length).toBeGreaterThan(0);
+    expect(found.filter((path) => !path.startsWith(folder))).toEqual([]);
+  });
+
+  test("of the client know neither the wire nor a link", () => {
+    expect(importers(client, (specifier) => /^bridge\/(?:wire|link)\//.test(specifier))).toEqual([]);
+  });
+
+  test("of the package are its dependencies, Node's own modules, or its own files", () => {
+    const { dependencies } = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as {
+      dependencies: Record<string, string>;
+    };
+    const strange = [...bridge, ...client].flatMap((file) =>
+      imports(file).filter(
+        (specifier) => !/^(?:node:|bridge\/|client\/|python\/)/.test(specifier) && !(specifier in dependencies),
+      ),
+    );
+    expect(strange).toEqual([]);
+  });
+});
+
+describe("the plain PyTorch that parity is measured against", () => {
+  test("imports nothing of ours", () => {
+    expect(
+      grep(sources("test/native", ".py"), /^\s*(?:from|import)\s.*torchwire|import_module|__import__|sys\.path/),
+    ).toEqual([]);
+  });
+});
