@@ -7,6 +7,7 @@ import { FetchMode, Op, type Batch, type Operation } from "./batch.ts";
 import { contextLayer, type ContextLayer, type ContextOptions } from "./context.ts";
 import { TorchwireError } from "./errors.ts";
 import { Fetched } from "./fetched.ts";
+import { FramePool } from "./frame-pool.ts";
 import { isKw } from "./kw.ts";
 import { Lane, type Generation } from "./lane.ts";
 import { inner, Reference, type RefOwner } from "./ref.ts";
@@ -34,7 +35,7 @@ export interface Departures {
 
 export interface LogPort {
   send(batch: Batch, departures: Departures): void;
-  /** Throws where so much is in flight that a program which never awaits must be told; one that `asks` for a value may go on for longer. */
+  /** Throws where so much is in flight that a program which never awaits must be told; what `asks` for a value may still go. */
   admit(asks: boolean): void;
   /** The error with which everything is refused once the worker is gone. */
   readonly ended: Error | undefined;
@@ -54,6 +55,8 @@ export class Log implements RefOwner {
   readonly #root: Ambient = { lane: this.mainLane, scope: undefined, contexts: [] };
   readonly #wellKnown: Generation = new Lane(-1).generation;
   readonly #sites = new SitePredictor();
+  readonly #pool = new FramePool();
+  #immediate = false;
   #batch: Batch | undefined;
   #nextId = FIRST_ID;
   #nextLane = 1;
@@ -290,6 +293,11 @@ export class Log implements RefOwner {
     this.#send(batch);
   }
 
+  /** To be called when `batch` has been answered: its buffers can be used again. */
+  answered(batch: Batch): void {
+    this.#pool.takeBack(batch.frames);
+  }
+
   /** Rejects what was built and will never be sent. */
   abandon(error: Error): void {
     for (const { promise } of this.#batch?.fetches.values() ?? []) promise.reject(error);
@@ -352,9 +360,13 @@ export class Log implements RefOwner {
       chain: undefined,
     };
     this.#batch = batch;
-    setImmediate(() => {
-      if (!batch.sent) this.flush();
-    });
+    if (!this.#immediate) {
+      this.#immediate = true;
+      setImmediate(() => {
+        this.#immediate = false;
+        this.flush();
+      });
+    }
     return batch;
   }
 
@@ -410,7 +422,7 @@ export class Log implements RefOwner {
   /** Encodes the arguments of one operation; where that throws, nothing of it is left behind. */
   #encoded<T>(batch: Batch, encode: (encoder: Encoder) => T): T {
     const before = batch.frames.length;
-    const encoder = new Encoder(batch.frames, this.limits, (reference) => void this.#use(reference));
+    const encoder = new Encoder(batch.frames, this.#pool, this.limits, (reference) => void this.#use(reference));
     try {
       const value = encode(encoder);
       const { frameBytes, metaBytes } = encoder;

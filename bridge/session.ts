@@ -149,6 +149,7 @@ export class Session implements LogPort {
     this.#inFlight.delete(seq);
     const { generation, fetches } = batch;
     generation.inFlight--;
+    this.log.answered(batch);
     this.#flying.operations -= batch.operations.length;
     this.#flying.bytes -= batch.bytes;
     if (failed !== null && generation.failure === undefined) generation.failure = { ...failureOf(failed, batch) };

@@ -1,6 +1,7 @@
 /**
  * The call sites of a batch's operations. Taking a stack costs ten times what the rest of an operation does, so a batch that
- * begins where an earlier one began, and goes on as that one did, takes one stack instead of one for each operation.
+ * begins where an earlier one began, and goes on as that one did, takes one stack instead of one for each operation. In a
+ * loop, where batch after batch was the same, only every so many batches take one at all.
  */
 import { captureSite, stackPosition, type CallSite } from "./site.ts";
 
@@ -11,16 +12,28 @@ interface Recording {
 }
 
 const MOST_RECORDINGS = 1000;
+/** Batches in a row that are taken to begin where the one before began, as long as they go on as it did. */
+const MOST_TRUSTED = 15;
 
 export class SitePredictor {
   /** By the place where the batch began; undefined for one that was seen only once. */
   readonly #recordings = new Map<string, Recording | undefined>();
+  #last: Recording | undefined;
+  #trusted = 0;
 
   begin(): BatchSites {
+    if (this.#last !== undefined && this.#trusted++ < MOST_TRUSTED) {
+      return new BatchSites(this.#last, true, (keys, sites, followed) => {
+        if (!followed) this.#last = undefined;
+      });
+    }
+    this.#trusted = 0;
     const anchor = stackPosition();
     const seen = this.#recordings.has(anchor);
     const recording = this.#recordings.get(anchor);
-    return new BatchSites(recording, (keys, sites) => {
+    return new BatchSites(recording, false, (keys, sites, followed) => {
+      this.#last = followed ? recording : undefined;
+      if (followed) return;
       if (this.#recordings.size >= MOST_RECORDINGS) this.#recordings.clear();
       // Formatted when it is kept, because an unformatted stack keeps every frame's objects alive.
       if (seen) for (const site of sites) void site.stack;
@@ -29,26 +42,38 @@ export class SitePredictor {
   }
 }
 
+type OnEnd = (keys: readonly string[], sites: readonly CallSite[], followed: boolean) => void;
+
 export class BatchSites {
   readonly sites: CallSite[] = [];
   readonly #keys: string[] = [];
   #expected: Recording | undefined;
-  readonly #record: (keys: readonly string[], sites: readonly CallSite[]) => void;
+  readonly #trusting: boolean;
+  readonly #onEnd: OnEnd;
 
-  constructor(expected: Recording | undefined, record: (keys: readonly string[], sites: readonly CallSite[]) => void) {
+  constructor(expected: Recording | undefined, trusting: boolean, onEnd: OnEnd) {
     this.#expected = expected;
-    this.#record = record;
+    this.#trusting = trusting;
+    this.#onEnd = onEnd;
   }
 
   /** Notes where the next position was written; `key` says what it is, `site` where it is known already. */
   add(key: string, site?: CallSite): void {
     const i = this.#keys.length;
     this.#keys.push(key);
-    if (this.#expected?.keys[i] !== key) this.#expected = undefined;
-    this.sites.push(site ?? this.#expected?.sites[i] ?? captureSite());
+    if (this.#expected?.keys[i] === key) {
+      this.sites.push(site ?? this.#expected.sites[i]!);
+      return;
+    }
+    const here = site ?? captureSite();
+    // It did not begin where the last one did, after all: this is the nearest place that is known.
+    if (this.#expected !== undefined && this.#trusting) this.sites.fill(here);
+    this.#expected = undefined;
+    this.sites.push(here);
   }
 
   end(): void {
-    if (this.#expected === undefined) this.#record(this.#keys, this.sites);
+    const followed = this.#expected !== undefined && this.#keys.length === this.#expected.keys.length;
+    this.#onEnd(this.#keys, this.sites, followed);
   }
 }

@@ -3,6 +3,7 @@
  * begins with one of these tags, so that nothing needs msgpack extensions.
  */
 import { TorchwireError } from "./errors.ts";
+import type { FramePool } from "./frame-pool.ts";
 import { isKw } from "./kw.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
 import {
@@ -45,6 +46,7 @@ const INT64 = { lowest: -(2n ** 63n), highest: 2n ** 64n - 1n };
 /** Turns the arguments of one operation into wire values. Its frames belong to the operation's batch. */
 export class Encoder {
   readonly #frames: Uint8Array[];
+  readonly #pool: FramePool;
   readonly #limits: Limits;
   readonly #check: (reference: Reference, path: string) => void;
   /** A rough count of the bytes that were encoded: in the frames… */
@@ -52,8 +54,14 @@ export class Encoder {
   /** …and in the meta. */
   metaBytes = 0;
 
-  constructor(frames: Uint8Array[], limits: Limits, check: (reference: Reference, path: string) => void) {
+  constructor(
+    frames: Uint8Array[],
+    pool: FramePool,
+    limits: Limits,
+    check: (reference: Reference, path: string) => void,
+  ) {
     this.#frames = frames;
+    this.#pool = pool;
     this.#limits = limits;
     this.#check = check;
   }
@@ -146,7 +154,7 @@ export class Encoder {
       );
     this.frameBytes += bytes.length;
     // A copy: the socket reads it later, and the caller may have changed his array by then.
-    this.#frames.push(Uint8Array.prototype.slice.call(bytes));
+    this.#frames.push(this.#pool.copyOf(bytes));
     return [Tag.tensor, this.#frames.length - 1, dtype, [...shape]];
   }
 }

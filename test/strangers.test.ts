@@ -102,11 +102,9 @@ describe.skipIf(process.platform !== "linux")("a stranger on a worker's sockets"
   /** The session still does what it is asked, and what it kept is still there. */
   async function undisturbed(act: () => Promise<void>): Promise<void> {
     const x = worker.tensor([1, 2, 3]);
-    const before = worker.stats();
     await act();
     expect(await x.sum().item()).toBe(6);
     expect(await worker.liveness()).toEqual({ state: "idle" });
-    expect((await worker.stats()).worker.objects).toBeGreaterThanOrEqual((await before).worker.objects);
   }
 
   const wrong: [string, readonly Uint8Array[], string][] = [

@@ -4,6 +4,7 @@ import { kw, py, type AnyRef } from "torchwire";
 import type { Link } from "../bridge/link/link.ts";
 import { Session } from "../bridge/session.ts";
 import { decodeValue, Encoder } from "../bridge/value.ts";
+import { FramePool } from "../bridge/frame-pool.ts";
 import { HEADER_BYTES, MessageType, readHeader, URGENT, writeHeader } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage } from "../bridge/wire/meta.ts";
@@ -101,7 +102,7 @@ describe("an argument", () => {
   test.for(named(golden.arguments))("%s is written as these bytes", ([, { js, hex, frames }]) => {
     const { session } = recorded();
     const found: Uint8Array[] = [];
-    const encoder = new Encoder(found, defaultLimits, () => undefined);
+    const encoder = new Encoder(found, new FramePool(), defaultLimits, () => undefined);
     // Ids begin at 16, so that this is #17.
     const reference = (): unknown => [session.log.import("a"), session.log.import("b")][1];
     const value = encoder.encode(written(js, reference), "value");
@@ -113,14 +114,15 @@ describe("an argument", () => {
   test("an array on its way is a copy: what the program does to it later is not sent", () => {
     const frames: Uint8Array[] = [];
     const data = Float32Array.of(1, 2);
-    new Encoder(frames, defaultLimits, () => undefined).encode(data, "x");
+    new Encoder(frames, new FramePool(), defaultLimits, () => undefined).encode(data, "x");
     data.fill(9);
     expect(toHex(frames[0]!)).toBe("0000803f00000040");
   });
 
   test("is refused past the limits of nesting and of dimensions, with its path", () => {
     const limits = { ...defaultLimits, depth: 3, dims: 2, frameBytes: 8 };
-    const encode = (value: unknown) => () => new Encoder([], limits, () => undefined).encode(value, "args[0]");
+    const encode = (value: unknown) => () =>
+      new Encoder([], new FramePool(), limits, () => undefined).encode(value, "args[0]");
     expect(encode([[[1]]])()).toEqual([1, [1, [1, 1]]]);
     expect(encode([[[[1]]]])).toThrow(
       expect.objectContaining({ code: "LIMIT", message: expect.stringContaining("args[0][0][0][0] is nested") }),

@@ -10,6 +10,8 @@ from .wire import Header, Limits, WireError, check_frames, read_header
 
 # Messages, not bytes: the client's credit bounds what is in flight, well below this.
 _HIGH_WATER_MARK = 100_000
+# For the last replies to be on their way, large ones too. With the client gone nothing waits: the guard sees to that.
+_LINGER_MS = 30_000
 
 
 class Message(NamedTuple):
@@ -31,7 +33,7 @@ class Link:
 
     def __init__(self, context: zmq.Context[Any], endpoint: str, limits: Limits) -> None:
         socket = context.socket(zmq.ROUTER)
-        socket.setsockopt(zmq.LINGER, 1000)
+        socket.setsockopt(zmq.LINGER, _LINGER_MS)
         socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
         socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
         socket.setsockopt(zmq.MAXMSGSIZE, limits.frame_bytes)

@@ -1,0 +1,29 @@
+/**
+ * Buffers for what is on its way to the worker, used again once it has answered: to allocate them anew for every step costs
+ * page faults and garbage collections.
+ */
+export class FramePool {
+  readonly #free = new Map<number, Uint8Array[]>();
+  #bytes = 0;
+
+  copyOf(bytes: Uint8Array): Uint8Array {
+    const buffer = this.#free.get(bytes.length)?.pop();
+    if (buffer === undefined) return new Uint8Array(bytes);
+    this.#bytes -= buffer.length;
+    buffer.set(bytes);
+    return buffer;
+  }
+
+  takeBack(frames: readonly Uint8Array[]): void {
+    for (const frame of frames) {
+      if (frame.length < WORTHWHILE || this.#bytes + frame.length > MOST_BYTES) continue;
+      const same = this.#free.get(frame.length);
+      if (same === undefined) this.#free.set(frame.length, [frame]);
+      else same.push(frame);
+      this.#bytes += frame.length;
+    }
+  }
+}
+
+const WORTHWHILE = 4096;
+const MOST_BYTES = 64 * 2 ** 20;
