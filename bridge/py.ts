@@ -148,7 +148,7 @@ function keep<T extends AnyReference>(ref: T): T {
 /** A float even where the number is integral: `py.float(1)` is 1.0. */
 function float(value: number): Is<"float"> {
   if (typeof value !== "number") throw new TorchwireError("MISUSE", `py.float: ${String(value)} is not a number`);
-  return literal(new PyFloatLiteral(value));
+  return new PyFloatLiteral(value) as unknown as Is<"float">;
 }
 
 /** An int: also of a number past 2^53, as JavaScript has it. */
@@ -160,12 +160,12 @@ function int(value: number | bigint): bigint {
 
 /** A tuple; an array is a list. */
 function tuple<T extends readonly unknown[]>(...items: T): TupleOf<T[number]> {
-  return literal(new PyTupleLiteral(items));
+  return new PyTupleLiteral(items) as unknown as TupleOf<T[number]>;
 }
 
 /** Bytes; a Uint8Array by itself is a tensor. */
 function bytes(data: Uint8Array): Is<"bytes"> {
-  return literal(new PyBytesLiteral(data));
+  return new PyBytesLiteral(data) as unknown as Is<"bytes">;
 }
 
 /** `slice(start, stop, step)`, to be used in `py.at`: `py.at(x, py.slice(1, 3))` is `x[1:3]`. */
@@ -222,9 +222,6 @@ export const py: {
   bytes,
   slice,
 };
-
-/** Literals are typed as the Python values that they become. */
-const literal = <T>(value: object): T => value as T;
 
 function known(ref: unknown): Reference {
   const reference = inner(ref);

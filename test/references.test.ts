@@ -97,6 +97,18 @@ class Counter:
     expect(await inner.n).toBe(1);
   });
 
+  test("an attribute or a method that is taken off a link has its place where it is used, not where the link was read", async () => {
+    const space = types.SimpleNamespace(kw({ inner: types.SimpleNamespace(kw({ n: 1 })), list: [] }));
+    const inner = space.inner;
+    inner.n = 2;
+    expect(await inner.n).toBe(2);
+    const clear = space.list.clear;
+    space.list.append(1);
+    clear();
+    space.list.append(2);
+    expect(await py.js(space.list)).toEqual([2]);
+  });
+
   test("every link of a chain stays usable", async () => {
     const model = twoLayers();
     const fc = model.fc;

@@ -122,6 +122,14 @@ describe("plain values, to Python and back", () => {
     expect(await builtins.abs(-1)).toBe(1);
   });
 
+  test("a log record that is no text, or whose arguments do not fit, does not silence the worker", async () => {
+    const logging = worker.import("logging");
+    logging.warning(builtins.chr(0xd800));
+    logging.warning("%d", "not a number");
+    expect(await builtins.abs(-1)).toBe(1);
+    expect((await worker.stats()).inFlight).toBe(0);
+  });
+
   test("a float by type where the number is whole", async () => {
     const types = [py.float(1), 1, -0, 1e300, 0.5].map((value) => py.type(identity(value)).__name__);
     expect(await Promise.all(types)).toEqual(["float", "int", "float", "float", "float"]);
@@ -360,6 +368,23 @@ describe("arrays", () => {
     sent.push(identity({ dtype: "float32", shape: [data.length], data }));
     data.fill(7);
     for (const tensor of sent) expect(await tensor.sum().item()).toBe(2 ** 18);
+  });
+
+  test("many arrays of equal sizes keep their own elements, whether or not those before them have been answered", async () => {
+    const sums: Promise<unknown>[] = [];
+    const kept: AnyRef[] = [];
+    const expected: number[] = [];
+    for (let i = 0; i < 120; i++) {
+      const data = new Uint8Array(2 ** 18 + (i % 3)).fill(i);
+      kept.push(identity(data));
+      sums.push(py.js(kept.at(-1)!.sum().item()));
+      expected.push(i * data.length);
+      data.fill(255);
+      if (i % 7 === 0) await Promise.resolve();
+      if (i % 20 === 0) await sums.at(-1);
+    }
+    expect(await Promise.all(sums)).toEqual(expected);
+    expect(await Promise.all(kept.map((tensor) => tensor.sum().item()))).toEqual(expected);
   });
 
   test.each<[string, unknown]>([
