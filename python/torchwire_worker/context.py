@@ -19,8 +19,12 @@ class Contexts:
         self._objects = objects
         self._forks: dict[int, Any] = {}
 
+    def entered(self, layers: list[ContextLayer]) -> contextlib.AbstractContextManager[None]:
+        # Most batches have none; the empty stack would cost as much as ten operations.
+        return self._entered(layers) if layers else contextlib.nullcontext()
+
     @contextlib.contextmanager
-    def entered(self, layers: list[ContextLayer]) -> Iterator[None]:
+    def _entered(self, layers: list[ContextLayer]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for layer in layers:
                 if layer.rng:
