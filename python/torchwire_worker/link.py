@@ -44,15 +44,17 @@ class Link:
     def receive(self) -> Message | Malformed:
         """Waits for the next message."""
         socket = self.socket
-        peer = socket.recv()
+        peer = socket.recv(copy=False)
         parts: list[Any] = []
         too_many = False
-        while socket.getsockopt(zmq.RCVMORE):
+        part = peer
+        while part.more:
             # copy=False: a tensor is made over the frame's own memory.
-            part = socket.recv(copy=False).buffer
+            part = socket.recv(copy=False)
             too_many = too_many or len(parts) > self._limits.frames
             if not too_many:
-                parts.append(part)
+                parts.append(part.buffer)
+        peer = peer.bytes
         if not parts or too_many:
             return Malformed(peer, "it has no frame" if not parts else f"more than {self._limits.frames} frames")
         try:

@@ -24,7 +24,6 @@ from .wire import URGENT, Limits, MessageType, WireError, encode
 _HOLD_WHILE_WAITING = 2
 # …but not for longer than this many, so that the client's credit comes back.
 _MOST_HELD = 16
-_MOST_READ_AHEAD = 64
 
 
 def serve(report: Callable[..., None]) -> None:
@@ -91,10 +90,6 @@ class _Session:
             self._control.idle()
             while not waiting:
                 self._read()
-        for _ in range(_MOST_READ_AHEAD - len(waiting)):
-            if not self._link.has_more:
-                break
-            self._read()
         return waiting.popleft()
 
     def _read(self) -> None:
@@ -136,8 +131,10 @@ class _Session:
             raise WireError(f"message type {header.type.name} does not belong on the data link")
 
     def _may_hold(self) -> bool:
-        while len(self._waiting) < _HOLD_WHILE_WAITING and self._link.has_more:
-            self._read()
+        # So many reads and no more: what strangers send must not keep replies back.
+        for _ in range(_HOLD_WHILE_WAITING):
+            if len(self._waiting) < _HOLD_WHILE_WAITING and self._link.has_more:
+                self._read()
         return len(self._waiting) >= _HOLD_WHILE_WAITING and len(self._held) < _MOST_HELD
 
     def _send_held(self) -> None:
