@@ -1,7 +1,7 @@
 /** Where in the user's program an operation was written. Captured cheaply for every operation, formatted only when an error comes. */
 import { readFileSync } from "node:fs";
 import { SourceMap, type SourceMapping, type SourceMapPayload } from "node:module";
-import { dirname, resolve, sep } from "node:path";
+import { basename, dirname, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 /** A stack that V8 has recorded and not yet formatted. */
@@ -42,8 +42,10 @@ function positions(_error: Error, frames: NodeJS.CallSite[]): string {
   return key;
 }
 
-const packageRoot = fileURLToPath(new URL("..", import.meta.url));
-const ours = [resolve(packageRoot, "bridge") + sep, resolve(packageRoot, "client") + sep];
+// From source we are in bridge/, from built output in dist/bridge/, whose source maps lead back to bridge/.
+const above = fileURLToPath(new URL("..", import.meta.url));
+const packageRoot = basename(above) === "dist" ? dirname(resolve(above)) : above;
+const ours = ["bridge", "client", "dist"].map((folder) => resolve(packageRoot, folder) + sep);
 
 /** `path/train.ts:31:9` of the nearest frame that is the user's, or undefined where there is none. */
 export function formatSite(site: CallSite | undefined): string | undefined {
