@@ -3,6 +3,7 @@ import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { mnist, type ModelName } from "../test/training.ts";
 import type { Readings } from "./rounds.ts";
+import { waitedSeconds } from "./usage.ts";
 
 export interface NativeLoop {
   readonly pid: number;
@@ -49,12 +50,16 @@ export async function startNativeLoop(
     pid: child.pid!,
     threads,
     async run(steps) {
+      const waitedBefore = waitedSeconds(child.pid!);
       const { seconds, cpu_seconds, minor_faults, loss } = await ask<Ran>({ cmd: "run", steps, item: true });
-      const readings = {
+      const waited = waitedSeconds(child.pid!);
+      const readings: Record<string, number> = {
         "ms/step": (1000 * seconds) / steps,
         "CPU ms/step": (1000 * cpu_seconds) / steps,
         "faults/step": minor_faults / steps,
       };
+      if (waitedBefore !== undefined && waited !== undefined)
+        readings["waited ms/step"] = (1000 * (waited - waitedBefore)) / steps;
       return { readings, loss };
     },
     async close() {

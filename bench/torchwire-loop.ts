@@ -2,7 +2,7 @@
 import { batches, py, spawnWorker, type NDArray, type Worker } from "torchwire";
 import { makeTraining, type ModelName, type Training } from "../test/training.ts";
 import type { Readings } from "./rounds.ts";
-import { usageOf } from "./usage.ts";
+import { usageOf, waitedSeconds } from "./usage.ts";
 
 export interface Images {
   readonly xs: NDArray;
@@ -49,6 +49,7 @@ export class TorchwireLoop {
     const worker = this.#worker;
     const step = this.#step;
     const before = usageOf(worker.pid);
+    const waitedBefore = waitedSeconds(worker.pid);
     const client = process.cpuUsage();
     const start = performance.now();
 
@@ -66,12 +67,15 @@ export class TorchwireLoop {
     const milliseconds = performance.now() - start;
     const { user, system } = process.cpuUsage(client);
     const after = usageOf(worker.pid);
+    const waited = waitedSeconds(worker.pid);
     const own = (user + system) / 1000;
     const readings: Record<string, number> = { "ms/step": milliseconds / steps, "client CPU ms/step": own / steps };
     if (before !== undefined && after !== undefined) {
       readings["CPU ms/step"] = (1000 * (after.cpuSeconds - before.cpuSeconds) + own) / steps;
       readings["faults/step"] = (after.minorFaults - before.minorFaults) / steps;
     }
+    if (waitedBefore !== undefined && waited !== undefined)
+      readings["waited ms/step"] = (1000 * (waited - waitedBefore)) / steps;
     return { readings, loss: (await last) as number };
   }
 

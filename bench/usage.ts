@@ -1,5 +1,5 @@
 /** What processes and the machine have used so far, as Linux counts it; elsewhere undefined. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 
 /** Of every Linux that Node runs on: the unit of /proc, not the kernel's own. */
 const TICKS_PER_SECOND = 100;
@@ -36,6 +36,27 @@ export function parseBusySeconds(text: string, cpus: ReadonlySet<number>): numbe
     for (const part of [user, nice, system, irq, softirq, steal]) ticks += part ?? 0;
   }
   return ticks / TICKS_PER_SECOND;
+}
+
+/**
+ * Seconds in which the living threads of `pid` could have run and had no CPU, added up. PyTorch's threads meet at barriers: while one of
+ * them waits for a CPU, the others spin.
+ */
+export function waitedSeconds(pid: number): number | undefined {
+  try {
+    let nanoseconds = 0;
+    for (const thread of readdirSync(`/proc/${pid}/task`))
+      nanoseconds += parseWaited(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8"));
+    return nanoseconds / 1e9;
+  } catch {
+    // Not Linux, a kernel without these statistics, or a thread has ended meanwhile.
+    return undefined;
+  }
+}
+
+/** Nanoseconds; `text` is that of /proc/PID/task/TID/schedstat: time on a CPU, time waiting for one, time slices. */
+export function parseWaited(text: string): number {
+  return Number(text.split(" ")[1]);
 }
 
 /** "0-2,5" → 0, 1, 2, 5. */

@@ -10,7 +10,15 @@ import { format, toGroup, writeResults, type Section } from "../bench/results.ts
 import { measure, orderOf, type Contest, type Readings, type Round } from "../bench/rounds.ts";
 import { readSettings } from "../bench/settings.ts";
 import { median, medianInterval, quantile, summarise } from "../bench/stats.ts";
-import { parseBusySeconds, parseCpuList, parseProcessStat, usageOf, watchForeign } from "../bench/usage.ts";
+import {
+  parseBusySeconds,
+  parseCpuList,
+  parseProcessStat,
+  parseWaited,
+  usageOf,
+  waitedSeconds,
+  watchForeign,
+} from "../bench/usage.ts";
 
 const upTo = (n: number): number[] => Array.from({ length: n }, (_, i) => i + 1);
 
@@ -254,6 +262,11 @@ describe("what was used", () => {
   test("by a process is read past a name with blanks and parentheses", () => {
     const text = "17 (a) b (c) S 1 17 17 0 -1 4194304 1234 5 6 7 150 50 9 9 20 0 1 0 350191 3133440 373";
     expect(parseProcessStat(text)).toEqual({ minorFaults: 1234, cpuSeconds: 2 });
+  });
+
+  test("waiting for a CPU is the second number of a thread's schedstat", () => {
+    expect(parseWaited("3234000 13000 5\n")).toBe(13_000);
+    expect(waitedSeconds(2 ** 30)).toBeUndefined();
   });
 
   test("by everybody is what was not idle, on our CPUs alone", () => {
