@@ -3,6 +3,7 @@ import { loadavg } from "node:os";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensurePython } from "torchwire";
+import { measureLearner } from "./learner.ts";
 import { measureLoops } from "./loops.ts";
 import { commitOf, describeMachine } from "./machine.ts";
 import { measureOps } from "./ops.ts";
@@ -18,6 +19,7 @@ const sections: Readonly<
   Record<SectionName, { title: string; measure: (surroundings: Surroundings) => Promise<Measured[]> }>
 > = {
   loops: { title: "Training loops", measure: measureLoops },
+  learner: { title: "Learner", measure: measureLearner },
   roundtrip: { title: "Round trips", measure: measureRoundTrips },
   ops: { title: "Operations a second", measure: measureOps },
   payload: { title: "Payload", measure: measurePayload },

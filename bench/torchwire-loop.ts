@@ -53,16 +53,7 @@ export class TorchwireLoop {
     const client = process.cpuUsage();
     const start = performance.now();
 
-    let last: Promise<unknown> | undefined;
-    const inFlight: Promise<unknown>[] = [];
-    for (let i = 0; i < steps; i++) {
-      const batch = this.#batches.next().value;
-      const loss = worker.scope(() => py.js(step(batch).item()));
-      inFlight.push(loss);
-      if (inFlight.length >= window) await inFlight.shift();
-      last = loss;
-    }
-    for (const loss of inFlight) await loss;
+    const loss = await runByHand(worker, step, this.#batches, steps, window);
 
     const milliseconds = performance.now() - start;
     const { user, system } = process.cpuUsage(client);
@@ -76,7 +67,7 @@ export class TorchwireLoop {
     }
     if (waitedBefore !== undefined && waited !== undefined)
       readings["waited ms/step"] = (1000 * (waited - waitedBefore)) / steps;
-    return { readings, loss: (await last) as number };
+    return { readings, loss };
   }
 
   close(): Promise<void> {
@@ -84,7 +75,27 @@ export class TorchwireLoop {
   }
 }
 
+/** The loop as a user writes it. The last loss, when all are in. */
+export async function runByHand(
+  worker: Worker,
+  step: Training["step"],
+  batches: Generator<Images, never>,
+  steps: number,
+  window: number,
+): Promise<number> {
+  let last: Promise<unknown> | undefined;
+  const inFlight: Promise<unknown>[] = [];
+  for (let i = 0; i < steps; i++) {
+    const batch = batches.next().value;
+    last = worker.scope(() => py.js(step(batch).item()));
+    inFlight.push(last);
+    if (inFlight.length >= window) await inFlight.shift();
+  }
+  for (const loss of inFlight) await loss;
+  return (await last) as number;
+}
+
 /** Epoch after epoch in the same order, as the native loop has it; shuffled anew each time, which costs it half a millisecond. */
-function* again(images: Images, batchSize: number): Generator<Images, never> {
+export function* again(images: Images, batchSize: number): Generator<Images, never> {
   for (;;) yield* batches(images, { batchSize, shuffle: { seed: SEED }, dropLast: true });
 }

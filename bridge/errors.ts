@@ -26,7 +26,15 @@ export type ErrorCode =
   /** The device asked for is not there. */
   | "NO_DEVICE"
   /** A data file or data set is not what it says it is. */
-  | "BAD_DATA";
+  | "BAD_DATA"
+  /** What was to be saved cannot be: the disk refuses it, or no file of that format can hold it. */
+  | "NOT_SAVED"
+  /** Another loop has the worker. */
+  | "BUSY"
+  /** A handler of a callback threw. */
+  | "CALLBACK"
+  /** A step of a loop failed. */
+  | "STEP";
 
 export class TorchwireError extends Error {
   readonly code: ErrorCode;

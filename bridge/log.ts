@@ -105,7 +105,11 @@ export class Log implements RefOwner {
 
   /** Calls `target.a.b(...)` as one operation. */
   callPath(target: Reference, path: readonly string[], args: readonly unknown[]): object {
-    return this.#make((encoder) => [Op.call, this.#use(target), [...path], ...encodeCall(encoder, args)]);
+    const result = this.#make((encoder) => [Op.call, this.#use(target), [...path], ...encodeCall(encoder, args)]);
+    const { id, generation } = inner(result)!;
+    // Each link is an object over there too, and has nobody else to free it.
+    if (id !== 0) for (let i = path.length; i > 0; i--) this.#reference(id - i, generation);
+    return result;
   }
 
   set(target: Reference, name: string, value: unknown): void {
@@ -433,7 +437,7 @@ export class Log implements RefOwner {
       batch.bytes += frameBytes + metaBytes + arrays * (MOST_BYTES / (this.limits.frames / 2));
       return value;
     } catch (error) {
-      batch.frames.length = before;
+      this.#pool.discard(batch.frames.splice(before));
       // (What comes from Python names its own line, and belongs to others too.)
       if (error instanceof TorchwireError && error.code !== "PYTHON" && error.code !== "NOT_RUN") locate(error);
       throw error;

@@ -1,4 +1,5 @@
 import { TorchwireError } from "./errors.ts";
+import { checkMemory } from "./lend.ts";
 
 /** Element types, by NumPy's names. `bool` holds 0 and 1 in a Uint8Array. */
 export type DType = "float32" | "float64" | "int64" | "int32" | "uint8" | "bool";
@@ -59,7 +60,7 @@ export function isNDArray(value: unknown): value is NDArray {
   return isDType(dtype) && Array.isArray(shape) && ArrayBuffer.isView(data);
 }
 
-/** Throws unless `array` says the truth about itself. `what` names it in the error. */
+/** Throws NOT_SENDABLE unless `array` says the truth about itself, MISUSE where its memory was taken back. `what` names it in the error. */
 export function checkNDArray(array: NDArray, what: string): void {
   const { dtype, shape, data } = array;
   const say = (text: string): never => {
@@ -69,6 +70,7 @@ export function checkNDArray(array: NDArray, what: string): void {
   if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0)) say(`shape is [${shape.join(", ")}], not whole numbers`);
   if (!(data instanceof arrays[dtype]))
     say(`dtype ${dtype} is held in a ${arrays[dtype].name}, not in a ${data.constructor.name}`);
+  checkMemory(data.buffer, what);
   if (data.length !== sizeOf(shape))
     say(`shape [${shape.join(", ")}] has ${sizeOf(shape)} elements, data has ${data.length}`);
 }

@@ -5,6 +5,7 @@
 import { TorchwireError } from "./errors.ts";
 import type { FramePool } from "./frame-pool.ts";
 import { isKw } from "./kw.ts";
+import { checkMemory } from "./lend.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
 import {
   checkNDArray,
@@ -133,6 +134,7 @@ export class Encoder {
   }
 
   #typedArray(data: ArrayBufferView, path: string): unknown {
+    checkMemory(data.buffer, path);
     const dtype = dtypeOf(data);
     if (dtype === undefined) return refuse(data, path, `a ${data.constructor.name} has no dtype of ours`);
     const bytes = toBytes(data);
@@ -153,8 +155,8 @@ export class Encoder {
         `${path} has ${bytes.length} bytes, the limit is ${this.#limits.frameBytes}; send it in pieces`,
       );
     this.frameBytes += bytes.length;
-    // A copy: the socket reads it later, and the caller may have changed his array by then.
-    this.#frames.push(this.#pool.copyOf(bytes));
+    // A copy, unless it is lent: the socket reads it later, and the caller may have changed his array by then.
+    this.#frames.push(this.#pool.frameOf(bytes));
     return [Tag.tensor, this.#frames.length - 1, dtype, [...shape]];
   }
 }

@@ -2,6 +2,8 @@ import type { ContextOptions } from "./context.ts";
 import { TorchwireError } from "./errors.ts";
 import { dtypeOf, isDType, isNDArray, sizeOf, type DType, type NDArray, type TypedArray } from "./ndarray.ts";
 import { Control, type Liveness, type Pong } from "./process/control.ts";
+import { checkMemory } from "./lend.ts";
+import { inner } from "./ref.ts";
 import type { Session, Counts } from "./session.ts";
 import type { Ref } from "./types/core.ts";
 import type { KnownModule, PythonModule } from "./types/modules.ts";
@@ -51,6 +53,7 @@ export class Worker implements AsyncDisposable {
     this.#session = session;
     this.#control = control;
     this.#life = life;
+    workers.set(session.log, this);
   }
 
   /** A Python module, as `import name` gives it. Types come for the modules that torchwire knows and those you declare. */
@@ -121,12 +124,21 @@ export class Worker implements AsyncDisposable {
   }
 }
 
+const workers = new WeakMap<object, Worker>();
+
+/** The worker that `reference` is of; undefined for what is no reference. */
+export function workerOf(reference: unknown): Worker | undefined {
+  const owner = inner(reference)?.owner;
+  return owner === undefined ? undefined : workers.get(owner);
+}
+
 function asNDArray(data: NDArray | ArrayBufferView, { dtype, shape }: TensorOptions): NDArray {
   if (!ArrayBuffer.isView(data)) {
     if (dtype !== undefined && dtype !== data.dtype)
       refuse(`the array is ${data.dtype}, dtype asks for ${dtype}; convert there: .to(torch.${dtype})`);
     return { ...data, shape: shape ?? data.shape };
   }
+  checkMemory(data.buffer, "worker.tensor");
   const own = dtypeOf(data) ?? refuse(`a ${data.constructor.name} has no dtype of ours`);
   const known = dtype ?? own;
   if (!isDType(known) || (known !== own && !(known === "bool" && own === "uint8")))

@@ -14,7 +14,122 @@ export type * from "../bridge/types/modules.ts";
 export type { DType, NDArray, TypedArray } from "../bridge/ndarray.ts";
 export type { Liveness, LivenessState } from "../bridge/process/control.ts";
 export { WorkerExitedError } from "../bridge/process/spawn.ts";
+export { lend } from "../bridge/lend.ts";
 export { py } from "../bridge/py.ts";
 export { PythonError, type PythonFrame } from "../bridge/python-error.ts";
-export { batches } from "./data/batches.ts";
+
+export { Learner, type FitOptions, type LearnerData, type LearnerOptions } from "./learner.ts";
+export { type Report } from "./report.ts";
+export {
+  AbstractTrainingPhase,
+  AbstractValidationPhase,
+  forward,
+  Phase,
+  TrainingPhase,
+  ValidationPhase,
+} from "./phases.ts";
+export { CancelEpoch, CancelFitting, CancelStep } from "./cancel.ts";
+export { CallbackError, StepError } from "./failures.ts";
+export type * from "./events.ts";
+export type * from "./callback/access.ts";
+export type * from "./callback/state.ts";
+export { callback, type Callback, type CallbackSpec, type Measured } from "./callback/callback.ts";
+export { customCallback } from "./callbacks/custom-callback.ts";
+export { Metrics } from "./callbacks/metrics.ts";
+export { MetricsPrinter } from "./callbacks/metrics-printer.ts";
+export { ProgressPrinter, type Output } from "./callbacks/progress-printer.ts";
+export { PyTorchBackend, type PyTorchBackendOptions } from "./callbacks/pytorch-backend.ts";
+export { Recorder } from "./callbacks/recorder.ts";
+export { StopOnNaNLoss } from "./callbacks/stop-on-nan-loss.ts";
+export { accuracy, metric, type Metric, type MetricParts } from "./metric.ts";
+export {
+  adam,
+  adamW,
+  sgd,
+  type AdamOptions,
+  type AdamWOptions,
+  type OptimizerFunction,
+  type OptimizerOption,
+  type OptimizerSpec,
+  type ParameterGroup,
+  type SgdOptions,
+} from "./optim.ts";
+export {
+  bceWithLogits,
+  crossEntropy,
+  l1,
+  logitCrossEntropy,
+  mse,
+  type BceWithLogitsOptions,
+  type CrossEntropyOptions,
+  type DistanceOptions,
+  type Loss,
+  type LossFunction,
+  type LossSpec,
+  type Reduction,
+} from "./losses.ts";
+export {
+  batch,
+  cifar10,
+  format,
+  image,
+  imagenet,
+  mnist,
+  same,
+  sequence,
+  video,
+  type AxesFormat,
+  type Format,
+  type FormatContext,
+  type FunctionFormat,
+  type Normalization,
+  type PixelOptions,
+  type SequenceOptions,
+} from "./formats/index.ts";
+export {
+  classify,
+  outputs,
+  type Candidate,
+  type ClassifyOptions,
+  type Prediction,
+  type PredictOptions,
+  type Samples,
+} from "./predict.ts";
+export { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
+export { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
+export { summary, type LayerSummary, type ModelSummary, type SummaryOptions } from "./summary.ts";
+export { freeze, unfreeze } from "./freeze.ts";
+export {
+  toNDArray,
+  type AnyArray,
+  type FlowTensor,
+  type LateTensor,
+  type OnnxTensor,
+  type Pixels,
+  type ReadyArray,
+  type ToNDArrayOptions,
+} from "./data/arrays.ts";
+export { batches, type BatchOptions } from "./data/batches.ts";
+export type { Rows } from "./data/rows.ts";
+export type { MemoryCounts } from "./data/memory.ts";
+export {
+  arrayDataset,
+  ArrayDataset,
+  split,
+  Subset,
+  subset,
+  take,
+  type ArrayRows,
+  type SplitOptions,
+} from "./data/dataset.ts";
+export type { ImageOptions, ImageSource } from "./data/decode.ts";
+export {
+  imageFolder,
+  type ImageFolder,
+  type ImageFolderOptions,
+  type ImageSample,
+  type SkippedImage,
+} from "./data/images.ts";
+export { DataLoader, type DataLoaderOptions, type Position } from "./data/loader.ts";
 export { readIdx } from "./data/idx.ts";
+export type { Batch, BatchLike, Data, Dataset, Inputs, Sample, Values } from "./data/types.ts";

@@ -269,6 +269,22 @@ describe("what a loop leaves behind", () => {
     expect((after10000.python - after2000.python) / 8000).toBeLessThan(200);
   });
 
+  test("nothing is left of what torchwire calls for a program: worker.tensor, operators, builtins", async () => {
+    const x = made(() => torch.ones(3));
+    const run = async (n: number): Promise<number> => {
+      for (let i = 0; i < n; i++)
+        worker.scope(() => {
+          worker.tensor(new Float32Array(3));
+          worker.tensor([1, 2]);
+          py.op("+", x, x);
+          void py.len(x);
+        });
+      return (await countsOf(worker)).worker.objects;
+    };
+    const few = await run(1);
+    expect(await run(100)).toBe(few);
+  });
+
   test("references outside any scope are freed when JavaScript has forgotten them", async () => {
     const before = (await memory()).objects;
     (() => {

@@ -5,8 +5,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { readIdx, type Worker } from "torchwire";
-import { makeModel, trainMnist, type Data } from "../examples/mnist/train.ts";
+import { Recorder, readIdx, type Worker } from "torchwire";
+import { makeLearner, makeModel, type Data } from "../examples/mnist/train.ts";
 import { mnist, parametersHash } from "./training.ts";
 import { testWorker } from "./worker.ts";
 
@@ -32,9 +32,13 @@ async function read(name: string, n: number): Promise<Data> {
 
 async function accuracyAfter(data: Data): Promise<number> {
   worker.import("torch").manual_seed(0);
-  const settings = { epochs: 2, batchSize: 64, lr: 1e-3, seed: 0 };
-  const { history } = await trainMnist(worker, { training: data, test: testing }, settings, () => undefined);
-  return history.at(-1)!.accuracy;
+  const settings = { batchSize: 64, lr: 1e-3, seed: 0 };
+  const learner = makeLearner(makeModel(worker), { training: data, test: testing }, settings, {
+    defaultCallbacks: false,
+    callbacks: [new Recorder()],
+  });
+  const { history } = await learner.fit(2);
+  return history["validation"]!["accuracy"]!.at(-1)!.value;
 }
 
 test("it learns from right labels, and stays at chance with labels in a wrong order", async () => {
@@ -50,23 +54,24 @@ test("with learning rate 0 the weights are the same bits as before", async () =>
   const torch = worker.import("torch");
   torch.manual_seed(0);
   const before = await parametersHash(worker, makeModel(worker));
-  torch.manual_seed(0);
   const few = {
     xs: { ...training.xs, shape: [128, 28, 28, 1], data: training.xs.data.subarray(0, 128 * 784) },
     ys: { ...training.ys, shape: [128], data: training.ys.data.subarray(0, 128) },
   };
-  const still = { epochs: 1, batchSize: 64, lr: 0, seed: 0 };
-  const { model } = await trainMnist(worker, { training: few, test: testing }, still, () => undefined);
-  expect(await parametersHash(worker, model)).toBe(before);
-
-  torch.manual_seed(0);
-  const { model: moved } = await trainMnist(
-    worker,
-    { training: few, test: testing },
-    { ...still, lr: 1e-3 },
-    () => undefined,
-  );
-  expect(await parametersHash(worker, moved)).not.toBe(before);
+  const fitted = async (lr: number): Promise<string> => {
+    torch.manual_seed(0);
+    const model = makeModel(worker);
+    const data = { training: few, test: testing };
+    await makeLearner(
+      model,
+      data,
+      { batchSize: 64, lr, seed: 0 },
+      { defaultCallbacks: false, callbacks: [new Recorder()] },
+    ).fit(1);
+    return parametersHash(worker, model);
+  };
+  expect(await fitted(0)).toBe(before);
+  expect(await fitted(1e-3)).not.toBe(before);
 });
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -77,23 +82,20 @@ const npmStart = (...options: string[]) =>
     reject: false,
   });
 
-test("npm start prints progress and a table, and writes weights that plain Python can load", async () => {
+test("npm start prints progress and a table, writes weights that plain Python can load, and predicts with them", async () => {
   const folder = await mkdtemp(join(tmpdir(), "mnist-"));
   try {
     const out = join(folder, "weights.safetensors");
-    const { exitCode, stdout } = await npmStart(
-      "--samples",
-      "128",
-      "--test-samples",
-      "100",
-      "--batch-size",
-      "32",
-      "--out",
-      out,
-    );
+    const options = ["--samples", "128", "--test-samples", "100", "--batch-size", "32", "--out", out];
+    const { exitCode, stdout, stderr } = await npmStart(...options);
     expect(exitCode).toBe(0);
-    expect(stdout).toMatch(/epoch 1\/1 \[#+\] 128\/128 {2}\d+ images\/s {2}loss \d\.\d+ {2}0 s left/);
-    expect(stdout).toMatch(/test accuracy.*wall time/);
+    expect(stderr).toMatch(/epoch 1 training {2}\[#+\] {2}4\/4 {2}[\d.]+ samples\/s {2}loss \d\.\d+ {2}0 s left/);
+    expect(stdout).toMatch(
+      /epoch +phase +loss +accuracy +time\n +1 +training( +[\d.]+){3} s\n +1 +validation( +[\d.]+){3} s\n/,
+    );
+    // Ten digits that were read from the file into another model, drawn, each with a probability.
+    expect(stdout.match(/\d \(\d+\.\d %\)/g)).toHaveLength(10);
+    expect(stdout).toMatch(/[@%#]{3}/);
     const weights = await readFile(out);
     const header = JSON.parse(weights.subarray(8, 8 + Number(weights.readBigUInt64LE(0))).toString()) as Record<
       string,

@@ -1,12 +1,7 @@
 import { TorchwireError } from "../../bridge/errors.ts";
-import { checkNDArray, fromBytes, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/ndarray.ts";
+import { fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+import { type Cut, gather, type Rows, rowsOf } from "./rows.ts";
 import { permutation } from "./shuffle.ts";
-
-/** Inputs and targets: row i of `xs` goes with row i of `ys`. */
-export interface Rows {
-  readonly xs: NDArray;
-  readonly ys: NDArray;
-}
 
 export interface BatchOptions {
   /** Rows in a batch. */
@@ -50,32 +45,15 @@ function* cut(
 ): Generator<{ xs: NDArray; ys: NDArray }, void, undefined> {
   for (let batch = 0; batch < total; batch++) {
     const start = batch * batchSize;
-    const end = Math.min(start + batchSize, rows);
-    yield { xs: gather(xs, start, end, order), ys: gather(ys, start, end, order) };
+    const which = { start, end: Math.min(start + batchSize, rows), order };
+    yield { xs: copyOf(xs, which), ys: copyOf(ys, which) };
   }
 }
 
-/** Rows `order[start]` to `order[end - 1]`, or `start` to `end - 1` where there is no order. */
-function gather({ dtype, shape, data }: NDArray, start: number, end: number, order: Uint32Array | undefined): NDArray {
-  const rest = shape.slice(1);
-  const rowBytes = sizeOf(rest) * itemSize(dtype);
-  const bytes = toBytes(data);
-  const gathered = new Uint8Array((end - start) * rowBytes);
-  if (order === undefined) gathered.set(bytes.subarray(start * rowBytes, end * rowBytes));
-  else {
-    let place = 0;
-    for (const row of order.subarray(start, end)) {
-      gathered.set(bytes.subarray(row * rowBytes, (row + 1) * rowBytes), place);
-      place += rowBytes;
-    }
-  }
-  return fromBytes(dtype, [end - start, ...rest], gathered);
-}
-
-function rowsOf(array: NDArray, name: string): number {
-  checkNDArray(array, name);
-  const [rows] = array.shape;
-  if (rows === undefined)
-    throw new TorchwireError("BAD_DATA", `${name} is a single number, without rows to cut into batches`);
-  return rows;
+function copyOf(array: NDArray, which: Cut): NDArray {
+  const { dtype } = array;
+  const shape = [which.end - which.start, ...array.shape.slice(1)];
+  const copy = fromBytes(dtype, shape, new Uint8Array(sizeOf(shape) * itemSize(dtype)));
+  gather(array, which, copy);
+  return copy;
 }

@@ -2,11 +2,11 @@
 import { join, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import { ensurePython, py, readIdx, spawnWorker } from "torchwire";
-import { Progress } from "./progress.ts";
-import { trainMnist, type Data } from "./train.ts";
+import { ensurePython, readIdx, spawnWorker } from "torchwire";
+import { gallery } from "./gallery.ts";
+import { makeLearner, makeModel, type Data } from "./train.ts";
 
-const help = `Trains torchvision's ResNet-18 on MNIST, from TypeScript.
+const help = `Trains torchvision's ResNet-18 on MNIST, saves it, loads it again, and predicts ten digits. From TypeScript.
 
     npm start -- [options]
 
@@ -28,7 +28,7 @@ else await main();
 
 async function main(): Promise<void> {
   const epochs = number("epochs");
-  const settings = { epochs, batchSize: number("batch-size"), lr: number("lr"), seed: number("seed") };
+  const settings = { batchSize: number("batch-size"), lr: number("lr"), seed: number("seed") };
   const { training, test } = await readMnist();
   const python = await ensurePython();
 
@@ -38,31 +38,23 @@ async function main(): Promise<void> {
     seed: settings.seed,
   });
   try {
-    const images = training.ys.shape[0]!;
     console.log(
-      `torch ${worker.versions["torch"]} on ${worker.device}; ${images} training images, ${test.ys.shape[0]} test images`,
+      `torch ${worker.versions["torch"]} on ${worker.device}; ${training.ys.shape[0]} training images, ${test.ys.shape[0]} test images`,
     );
-    const progress = new Progress(images);
-    const { model, history } = await trainMnist(worker, { training, test }, settings, (epoch, n, loss) =>
-      progress.step(`epoch ${epoch}/${epochs}`, n, loss),
-    );
-    progress.end();
-    console.table(
-      Object.fromEntries(
-        history.map(({ epoch, loss, accuracy, seconds }) => [
-          epoch,
-          {
-            "training loss": loss.toFixed(4),
-            "test accuracy": `${(100 * accuracy).toFixed(2)} %`,
-            "wall time": `${seconds.toFixed(1)} s`,
-          },
-        ]),
-      ),
-    );
+    const learner = makeLearner(makeModel(worker), { training, test }, settings);
+    const report = await learner.fit(epochs);
+    if (report.status !== "completed") console.log(`The fit was ${report.status}: ${report.reason}`);
+
     const out = resolve(options.out);
-    const { save_file } = worker.import("safetensors.torch");
-    await py.settle(save_file(model.state_dict(), out));
+    await learner.save(out);
     console.log(`The weights are in ${out}`);
+
+    // Into a model that has seen nothing yet: what it knows, it knows from the file.
+    const loaded = makeLearner(makeModel(worker), { training, test }, settings);
+    await loaded.load(out);
+    const ten = first(test, 10);
+    const predictions = await loaded.predict(ten.xs, { topK: 1 });
+    process.stdout.write(gallery(ten, predictions));
   } finally {
     await worker.close();
   }
@@ -74,11 +66,7 @@ async function readMnist(): Promise<{ training: Data; test: Data }> {
     const images = await readIdx(join(folder, `${name}-images-idx3-ubyte`));
     const labels = await readIdx(join(folder, `${name}-labels-idx1-ubyte`));
     const [all, height, width] = images.shape as [number, number, number];
-    const n = Math.min(limit ?? all, all);
-    return {
-      xs: { dtype: "uint8", shape: [n, height, width, 1], data: images.data.subarray(0, n * height * width) },
-      ys: { dtype: "uint8", shape: [n], data: labels.data.subarray(0, n) },
-    };
+    return first({ xs: { ...images, shape: [all, height, width, 1] }, ys: labels }, limit ?? all);
   };
   const training = await read("train", options.samples === undefined ? undefined : number("samples"));
   const test = await read("t10k", options["test-samples"] === undefined ? undefined : number("test-samples"));
@@ -87,6 +75,15 @@ async function readMnist(): Promise<{ training: Data; test: Data }> {
   const labels = training.ys.data as Uint8Array;
   const moved = labels.map((_, i) => labels[(i * 7919 + 104_729) % labels.length]!);
   return { training: { ...training, ys: { ...training.ys, data: moved } }, test };
+}
+
+function first({ xs, ys }: Data, limit: number): Data {
+  const [all, ...image] = xs.shape as [number, ...number[]];
+  const n = Math.min(limit, all);
+  return {
+    xs: { dtype: "uint8", shape: [n, ...image], data: xs.data.subarray(0, (xs.data.length / all) * n) },
+    ys: { dtype: "uint8", shape: [n], data: ys.data.subarray(0, n) },
+  };
 }
 
 function readOptions() {

@@ -1,70 +1,30 @@
-/** ResNet-18 on MNIST: the training loop, written by hand over references. */
-import { batches, kw, py, type NDArray, type Ref, type ResNet, type Worker } from "torchwire";
-
-export interface TrainOptions {
-  readonly epochs: number;
-  readonly batchSize: number;
-  readonly lr: number;
-  readonly seed: number;
-}
+/** ResNet-18 on MNIST, with a learner. */
+import {
+  accuracy,
+  adam,
+  crossEntropy,
+  DataLoader,
+  image,
+  kw,
+  Learner,
+  Metrics,
+  mnist,
+  type Callback,
+  type NDArray,
+  type Ref,
+  type ResNet,
+  type Worker,
+} from "torchwire";
 
 export interface Data {
   readonly xs: NDArray;
   readonly ys: NDArray;
 }
 
-export interface Epoch {
-  readonly epoch: number;
-  readonly loss: number;
-  readonly accuracy: number;
-  readonly seconds: number;
-}
-
-/** Steps that have been sent and not yet answered: the worker never waits for the loop. */
-const IN_FLIGHT = 3;
-
-export async function trainMnist(
-  worker: Worker,
-  { training, test }: { training: Data; test: Data },
-  { epochs, batchSize, lr, seed }: TrainOptions,
-  onStep: (epoch: number, images: number, loss: number) => void,
-): Promise<{ model: Model; history: Epoch[] }> {
-  const torch = worker.import("torch");
-  const F = torch.nn.functional;
-
-  const model = makeModel(worker);
-  const optimizer = torch.optim.Adam(model.parameters(), kw({ lr }));
-  const history: Epoch[] = [];
-
-  for (let epoch = 1; epoch <= epochs; epoch++) {
-    const start = performance.now();
-    const losses: { images: number; loss: Promise<unknown> }[] = [];
-    let total = 0;
-    const oldest = async (): Promise<void> => {
-      const { images, loss } = losses.shift()!;
-      const value = (await loss) as number;
-      total += images * value;
-      onStep(epoch, images, value);
-    };
-    model.train();
-    for (const batch of batches(training, { batchSize, shuffle: { seed, epoch } })) {
-      const loss = worker.scope(() => {
-        const { x, y } = toDevice(worker, batch);
-        const loss = F.cross_entropy(model(x), y);
-        optimizer.zero_grad();
-        loss.backward();
-        optimizer.step();
-        return py.js(loss.item());
-      });
-      losses.push({ images: batch.ys.shape[0]!, loss });
-      if (losses.length > IN_FLIGHT) await oldest();
-    }
-    while (losses.length > 0) await oldest();
-    const loss = total / training.ys.shape[0]!;
-    const accuracy = await validate(worker, model, test);
-    history.push({ epoch, loss, accuracy, seconds: (performance.now() - start) / 1000 });
-  }
-  return { model, history };
+export interface Settings {
+  readonly batchSize: number;
+  readonly lr: number;
+  readonly seed: number;
 }
 
 export type Model = Ref<ResNet>;
@@ -72,25 +32,25 @@ export type Model = Ref<ResNet>;
 export function makeModel(worker: Worker): Model {
   const model = worker.import("torchvision").models.resnet18(kw({ weights: null }));
   model.fc = worker.import("torch").nn.Linear(model.fc.in_features, 10);
-  return model.to(worker.device);
+  return model;
 }
 
-/** The fraction of `data` that `model` gets right. Nothing of the training is changed by it. */
-export function validate(worker: Worker, model: Model, data: Data): Promise<number> {
-  return worker.context({ mode: "inference", eval: [model], rng: "fork" }, async () => {
-    const right = [...batches(data, { batchSize: 500 })].map((batch) =>
-      worker.scope(() => {
-        const { x, y } = toDevice(worker, batch);
-        return py.js(model(x).argmax(1).eq(y).sum().item());
-      }),
-    );
-    const counts = (await Promise.all(right)) as number[];
-    return counts.reduce((sum, n) => sum + n, 0) / data.ys.shape[0]!;
+/** To be fitted: `await makeLearner(…).fit(1)`. */
+export function makeLearner(
+  model: Model,
+  { training, test }: { readonly training: Data; readonly test: Data },
+  { batchSize, lr, seed }: Settings,
+  options: { readonly callbacks?: readonly Callback[]; readonly defaultCallbacks?: boolean } = {},
+): Learner<Model> {
+  return new Learner(model, crossEntropy(), {
+    data: {
+      training: new DataLoader(training, { batchSize, shuffle: { seed } }),
+      validation: new DataLoader(test, { batchSize: 500 }),
+    },
+    // Grey bytes, as they lie in memory, become three normalised channels in the worker.
+    input: image({ ...mnist, channels: 3 }),
+    optimizer: adam({ lr }),
+    ...options,
+    callbacks: [new Metrics(accuracy), ...(options.callbacks ?? [])],
   });
-}
-
-/** uint8 NHWC as it lies in memory → float NCHW, normalised, three channels: all of it in the worker. */
-function toDevice(worker: Worker, { xs, ys }: Data) {
-  const grey = worker.tensor(xs).to(worker.device).permute(0, 3, 1, 2).contiguous().float().div(255);
-  return { x: grey.sub(0.1307).div(0.3081).expand(-1, 3, -1, -1), y: worker.tensor(ys).to(worker.device).long() };
 }

@@ -1,0 +1,175 @@
+/** The learner against the loop written by hand, and what handlers cost. */
+import {
+  accuracy,
+  adam,
+  callback,
+  crossEntropy,
+  DataLoader,
+  image,
+  Learner,
+  Metrics,
+  MetricsPrinter,
+  Phase,
+  ProgressPrinter,
+  py,
+  Recorder,
+  sgd,
+  spawnWorker,
+  type AnyRef,
+  type BatchLike,
+  type Data,
+  type Step,
+  type Worker,
+} from "torchwire";
+import { makeTraining, rgbDigits, type ModelName } from "../test/training.ts";
+import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
+import type { Surroundings } from "./section.ts";
+import { runByHand, again, type Images } from "./torchwire-loop.ts";
+
+const IMAGES = 20_000;
+const STARTS = 4;
+const WINDOW = 3;
+const cases = [
+  { model: "cnn", batch: 64 },
+  { model: "resnet18", batch: 64 },
+] as const satisfies readonly { model: ModelName; batch: number }[];
+const LEARNING_RATES = { cnn: 1e-3, resnet18: 0.01 } as const;
+const silent = { write: (): boolean => true };
+
+export async function measureLearner(surroundings: Surroundings): Promise<Measured[]> {
+  const images = await rgbDigits(IMAGES);
+  return measure(
+    () => open(surroundings, images),
+    surroundings.quick ? 1 : STARTS,
+    surroundings,
+    (text) => surroundings.progress(`learner: ${text}`),
+  );
+}
+
+async function open({ python, runSeconds, sawVersions }: Surroundings, images: Images): Promise<Opened> {
+  const worker = await spawnWorker({ python, device: "cpu", seed: 0 });
+  sawVersions(worker.versions);
+  const contests: Contest[] = [];
+  for (const { model, batch } of cases) contests.push(await loops(worker, images, model, batch, runSeconds));
+  contests.push(await handlers(worker));
+  return { contests, pids: [worker.pid], close: () => worker.close() };
+}
+
+async function loops(
+  worker: Worker,
+  images: Images,
+  name: ModelName,
+  batch: number,
+  runSeconds: number,
+): Promise<Contest> {
+  const lr = LEARNING_RATES[name];
+  const { step } = makeTraining(worker, name, lr);
+  const byHand = again(images, batch);
+  const { model } = makeTraining(worker, name, lr);
+  const loader = new DataLoader(images, { batchSize: batch, shuffle: { seed: 0 }, dropLast: true });
+  const batches = forEver(loader);
+  const learner = new Learner(model, crossEntropy(), {
+    input: image(),
+    optimizer: name === "cnn" ? adam({ lr }) : sgd({ lr, momentum: 0.9 }),
+    window: WINDOW,
+    callbacks: [new Metrics(accuracy), new ProgressPrinter({ output: silent }), new MetricsPrinter({ output: silent })],
+    data: { validation: [] },
+  });
+  const runs: [string, (steps: number) => Promise<unknown>][] = [
+    ["by hand", (steps) => runByHand(worker, step, byHand, steps, WINDOW)],
+    ["learner", (steps) => learner.fit(1, { data: { training: some(batches, steps) } })],
+  ];
+  const timed = async (run: (steps: number) => Promise<unknown>, steps: number): Promise<number> => {
+    const start = performance.now();
+    await run(steps);
+    return (performance.now() - start) / steps;
+  };
+  // Warm, and as many steps as fill the time.
+  for (let i = 0; i < 3; i++) for (const [, run] of runs) await timed(run, 5);
+  const steps = Math.max(5, Math.round((1000 * runSeconds) / (await timed(runs[0]![1], 5))));
+  for (const [, run] of runs) await timed(run, steps);
+  return {
+    name: `${name}, batch ${batch}: default callbacks and accuracy, against the same steps written by hand`,
+    primary: "ms/step",
+    better: "lower",
+    reference: "by hand",
+    columns: ["ms/step"],
+    variants: runs.map(([variant, run]): Variant => {
+      return { name: variant, run: async () => ({ "ms/step": await timed(run, steps) }) };
+    }),
+    facts: { "steps in a run": steps, "steps in flight": WINDOW },
+  };
+}
+
+/** Ten callbacks with seven handlers each, which read what they may, against none. */
+async function handlers(worker: Worker): Promise<Contest> {
+  const STEPS = 500;
+  const torch = worker.import("torch");
+  const batches: BatchLike[] = Array.from({ length: STEPS }, () => ({
+    xs: py.keep(torch.ones(1)),
+    ys: py.keep(torch.ones(1)),
+  }));
+  const learnerWith = (n: number): Learner => {
+    const many = Array.from({ length: n }, (_, i) => {
+      const look = ({ step }: { step: { readonly xs: unknown } }): void => void step.xs;
+      return callback({
+        name: `Looker${i}`,
+        access: { step: { xs: "use" } },
+        on: { stepBegin: look, lossBegin: look, backwardBegin: look, backwardEnd: look, stepEnd: look },
+        observe: { stepEnd: ({ index }) => void index, epochEnd: ({ index }) => void index },
+      });
+    });
+    const model = torch.nn.Linear(1, 1) as unknown as AnyRef;
+    return new Learner(model, crossEntropy(), { defaultCallbacks: false, callbacks: [new Recorder(), ...many] });
+  };
+  const phase = new Bare();
+  const variants = [0, 10, 11].map((n): Variant => {
+    const learner = learnerWith(n);
+    return {
+      name: n === 0 ? "no handlers" : `${6 * n} handlers a step`,
+      async run() {
+        const start = performance.now();
+        await learner.epoch(phase, batches);
+        return { "us/step": ((performance.now() - start) * 1000) / STEPS };
+      },
+    };
+  });
+  for (const { run } of variants) for (let i = 0; i < 5; i++) await run();
+  return {
+    name: "handlers, in steps that do nothing else",
+    primary: "us/step",
+    better: "lower",
+    reference: "no handlers",
+    columns: ["us/step"],
+    variants,
+    facts: { "steps in a run": STEPS },
+  };
+}
+
+/** All the events of a training step, and no training. */
+class Bare extends Phase {
+  readonly name = "bare";
+  readonly data = "training";
+
+  step(learner: Learner, batch: BatchLike): Promise<Step> {
+    return learner.runStep(this, batch, async (_step, handle) => {
+      await handle("lossBegin");
+      await handle("backwardBegin");
+      await handle("backwardEnd");
+    });
+  }
+}
+
+async function* forEver(loader: DataLoader): AsyncGenerator<BatchLike, never> {
+  for (;;) yield* loader;
+}
+
+/** The next `n` of `batches`, as data. */
+function some(batches: AsyncGenerator<BatchLike, never>, n: number): Data {
+  return {
+    length: n,
+    async *[Symbol.asyncIterator]() {
+      for (let i = 0; i < n; i++) yield (await batches.next()).value;
+    },
+  };
+}

@@ -1,0 +1,91 @@
+/** What a callback may touch: declared once, checked by the compiler and again at run time. */
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import type { Data } from "../data/types.ts";
+import type { EventName, KeysAt, StepKey, StepState } from "../events.ts";
+import type { Phase } from "../phases.ts";
+import type { IncludedState } from "./state.ts";
+
+/**
+ * "read" also allows to await the values behind references, at the price of a round trip; "write" allows everything; "use" is to
+ * hand references to further operations and never await them.
+ */
+export type Mode = "read" | "use" | "write";
+
+/** State of one's own callbacks, by augmentation: `declare module "torchwire" { interface CallbackState { best: number } }`. */
+export interface CallbackState {}
+
+export type State = IncludedState & CallbackState;
+export type StateKey = keyof IncludedState | keyof CallbackState;
+
+/** `access` of a callback: nothing by default. */
+export interface Access {
+  readonly model?: Mode;
+  readonly optimizer?: Mode;
+  readonly lossFn?: Mode;
+  readonly data?: Mode;
+  readonly step?: Mode | { readonly [K in StepKey]?: Mode };
+  readonly state?: { readonly [K in StateKey]?: Mode };
+  /** To cancel a step, an epoch or the fit. */
+  readonly control?: "write";
+}
+
+/** What handlers are given where their access allows it. */
+export interface Parts {
+  model: AnyRef;
+  optimizer: AnyRef;
+  lossFn: (yhat: AnyRef, ys: any) => AnyRef;
+  data: { training?: Data; validation?: Data };
+  step: StepState;
+  state: State;
+  control: Control;
+}
+
+export interface Control {
+  /** Takes effect when the other callbacks have had this event. A step of the optimizer that is already under way is not undone. */
+  cancel(what: "step" | "epoch" | "fit", reason?: string): void;
+}
+
+/** What every handler is told, whatever its access. */
+export interface Circumstances<E extends EventName = EventName> {
+  readonly event: E;
+  readonly phase: Phase;
+  /** The number of the epoch, from 1. */
+  readonly epoch: number;
+  /** The number of the step in its epoch, from 0; at an event that is not a step's, how many there were. */
+  readonly index: number;
+  /** Batches in an epoch of this phase, where the data says so. */
+  readonly batches: number | undefined;
+}
+
+export type DeepReadonly<T> = T extends PyObject | ((...args: never[]) => unknown)
+  ? T
+  : T extends object
+    ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
+    : T;
+
+type Granted<T, A> = {
+  readonly [K in keyof A & keyof T as A[K] extends "write" ? never : K]: A[K] extends Mode
+    ? DeepReadonly<T[K]>
+    : Granted<T[K], A[K]>;
+} & { -readonly [K in keyof A & keyof T as A[K] extends "write" ? K : never]: T[K] };
+
+/** A step that has only the keys of its event. */
+type StepAt<E extends EventName> = { [K in KeysAt<E> & keyof StepState]: StepState[K] };
+
+/** What a handler of the event `E` sees with the access `A`. */
+export type View<A, E extends EventName> = Circumstances<E> &
+  Granted<
+    { [K in keyof Parts]: K extends "step" ? StepAt<E> : Parts[K] },
+    E extends "epochBegin" | "epochEnd" | "fitBegin" | "fitEnd" ? Omit<A, "step"> : A
+  >;
+
+/** What an observer sees: numbers, and its own state; no references, which have been freed by then. */
+export type ObserverView<A, E extends EventName> = Circumstances<E> &
+  Granted<Parts, Pick<A, keyof A & ("state" | "data" | "control")>> &
+  (E extends "stepEnd" ? { readonly values: Values; readonly size: number } : {});
+
+/** `loss`, where the step has one, and what the callback's own `measure` asked for. */
+export interface Values {
+  readonly loss: number;
+  readonly [name: string]: any;
+}

@@ -1,0 +1,130 @@
+/** Callbacks: one literal says what they may touch, when they run, and what they do. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import type { EventName, ObservedEvent } from "../events.ts";
+import type { Learner } from "../learner.ts";
+import type { Phase } from "../phases.ts";
+import type { Access, Mode, ObserverView, View } from "./access.ts";
+
+export interface CallbackSpec<A extends Access> {
+  /** Unique among the callbacks of a learner. */
+  readonly name: string;
+  /** Nothing by default. */
+  readonly access?: A;
+  /** Only in phases of this class, or of one derived from it. Default: in all. */
+  readonly phase?: abstract new (...args: any[]) => Phase;
+  /** Names of callbacks that go first wherever both are there. */
+  readonly runAfter?: readonly string[];
+  /** Called when the learner gets the callback, with the learner itself. */
+  readonly init?: (learner: Learner) => void;
+  /** In line: run when the step is issued, in which they may still change it. What they await, the loop awaits. */
+  readonly on?: { readonly [E in EventName]?: (view: View<A, E>) => void | PromiseLike<void> };
+  /**
+   * At the end of a step: references whose values `observe.stepEnd` is to have, by name, as `values`. They travel with the step, so that
+   * nothing waits for them.
+   */
+  readonly measure?: (view: View<A, "stepEnd">) => Measured;
+  /** Observing: run when the worker has answered, in order, with plain numbers. */
+  readonly observe?: { readonly [E in ObservedEvent]?: (view: ObserverView<A, E>) => void | PromiseLike<void> };
+}
+
+/** References to numbers or tensors, or plain numbers. Not a promise: nothing may be waited for. */
+export interface Measured {
+  readonly [name: string]: object | number;
+  readonly then?: never;
+}
+
+type AnyHandler = (view: any) => void | PromiseLike<void>;
+
+/** What a learner takes: what `callback` returns, or an object of a class like `Metrics`. */
+export interface Callback {
+  readonly name: string;
+  readonly access: Access;
+  readonly phase: (abstract new (...args: any[]) => Phase) | undefined;
+  readonly runAfter: readonly string[];
+  readonly init: ((learner: Learner) => void) | undefined;
+  readonly on: { readonly [event: string]: AnyHandler };
+  readonly measure: ((view: any) => Measured) | undefined;
+  readonly observe: { readonly [event: string]: AnyHandler };
+}
+
+/**
+ * A callback from a literal:
+ *
+ *     callback({
+ *       name: "StopOnHighLoss",
+ *       access: { step: { loss: "read" }, control: "write" },
+ *       on: { backwardEnd: async ({ step, control }) => { if ((await step.loss.item()) > 100) control.cancel("fit", "too high"); } },
+ *     })
+ *
+ * Handlers see what `access` grants and nothing else, for the compiler and at run time.
+ */
+export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Callback {
+  const { name, access = {}, phase, runAfter = [], init, on = {}, measure, observe = {} } = spec;
+  if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a callback needs a name");
+  const handlers = on as Callback["on"];
+  const observers = observe as Callback["observe"];
+  for (const [key, handler] of [...Object.entries(handlers), ...Object.entries(observers)])
+    if (typeof handler !== "function") throw new TorchwireError("MISUSE", `callback ${name}: ${key} is not a function`);
+  checkAccess(name, access);
+  for (const event of Object.keys(observers))
+    if (!OBSERVED.includes(event))
+      throw new TorchwireError(
+        "MISUSE",
+        `callback ${name}: ${event} cannot be observed; only ${OBSERVED.join(", ")} can, the others are for "on"`,
+      );
+  return { name, access, phase, runAfter, init, on: handlers, measure, observe: observers };
+}
+
+const OBSERVED: readonly string[] = [
+  "fitBegin",
+  "epochBegin",
+  "stepEnd",
+  "epochEnd",
+  "fitEnd",
+] satisfies ObservedEvent[];
+
+const PARTS = ["model", "optimizer", "lossFn", "data", "step", "state", "control"] satisfies (keyof Access)[];
+const MODES: readonly unknown[] = ["read", "use", "write"] satisfies Mode[];
+
+/** What the types say, for programs that went round them: keys of a step and of the state are anybody's. */
+function checkAccess(name: string, access: Access): void {
+  const check = (part: unknown, path: string): void => {
+    if (part === undefined || MODES.includes(part)) return;
+    if (typeof part !== "object" || part === null)
+      throw new TorchwireError(
+        "MISUSE",
+        `callback ${name}: ${path} is ${JSON.stringify(part)}; it is to be "read", "use" or "write"`,
+      );
+    for (const [key, inner] of Object.entries(part)) check(inner, `${path}.${key}`);
+  };
+  for (const [key, part] of Object.entries(access)) {
+    if (!(PARTS as string[]).includes(key))
+      throw new TorchwireError("MISUSE", `callback ${name}: access has no "${key}"; it has ${PARTS.join(", ")}`);
+    check(part, `access.${key}`);
+  }
+}
+
+/** The base of callbacks that are classes, so that a learner can be asked for them: `learner.getCallback(Metrics)`. */
+export abstract class CallbackObject implements Callback {
+  readonly name: string;
+  readonly access: Access;
+  readonly phase: Callback["phase"];
+  readonly runAfter: readonly string[];
+  readonly init: Callback["init"];
+  readonly on: Callback["on"];
+  readonly measure: Callback["measure"];
+  readonly observe: Callback["observe"];
+
+  constructor(made: Callback) {
+    ({
+      name: this.name,
+      access: this.access,
+      phase: this.phase,
+      runAfter: this.runAfter,
+      init: this.init,
+      on: this.on,
+      measure: this.measure,
+      observe: this.observe,
+    } = made);
+  }
+}

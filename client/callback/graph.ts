@@ -1,0 +1,125 @@
+/** The order of callbacks, from what they read and write. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { isStepEvent, type EventName } from "../events.ts";
+import type { Access, Mode } from "./access.ts";
+import type { Callback } from "./callback.ts";
+
+/** One place that a callback touches: `["step", "loss"]`. */
+interface Touch {
+  readonly path: readonly string[];
+  readonly mode: Mode;
+}
+
+/** What some callback must provide before another can read it; everything else a learner has by itself. */
+const isProvided = ([first]: readonly string[]): boolean => first === "state";
+
+/**
+ * `callbacks` in the order in which they run at each event: who writes before who reads, and after those of its `runAfter`. Where that leaves
+ * a choice, the one that was added last goes first, as in FluxTraining.
+ *
+ * Throws MISUSE, naming callbacks and paths: a name twice, two that write the same, a reader of state that nobody writes, a cycle.
+ */
+export function inOrder(callbacks: readonly Callback[]): Callback[] {
+  const edges = edgesOf(callbacks);
+  const order: Callback[] = [];
+  const left = [...callbacks];
+  while (left.length > 0) {
+    const next = left.findLast((one) => !left.some((other) => edges.get(one)!.has(other)));
+    if (next === undefined) throw cycle(left, edges);
+    order.push(next);
+    left.splice(left.indexOf(next), 1);
+  }
+  return order;
+}
+
+/** Of each callback, those that go before it, and why. */
+export function edgesOf(callbacks: readonly Callback[]): Map<Callback, Map<Callback, string>> {
+  const names = new Set<string>();
+  for (const { name } of callbacks) {
+    if (names.has(name))
+      throw misuse(`there are two callbacks called ${name}: give one of them another name, or leave it out`);
+    names.add(name);
+  }
+  const touches = new Map(callbacks.map((one) => [one, touchesOf(one.access)]));
+  const edges = new Map(callbacks.map((one) => [one, new Map<Callback, string>()]));
+  for (const one of callbacks)
+    for (const other of callbacks) {
+      if (one === other) continue;
+      if (one.runAfter.includes(other.name)) edges.get(one)!.set(other, "runAfter");
+    }
+  for (const [i, one] of callbacks.entries())
+    for (const [j, other] of callbacks.entries()) {
+      if (i === j) continue;
+      for (const mine of touches.get(one)!)
+        for (const theirs of touches.get(other)!) {
+          if (theirs.mode !== "write" || !overlap(mine.path, theirs.path)) continue;
+          if (mine.mode !== "write") edges.get(one)!.set(other, theirs.path.join("."));
+          else if (i < j && !edges.get(one)!.has(other) && !edges.get(other)!.has(one))
+            throw misuse(
+              `callbacks ${one.name} and ${other.name} both write ${longer(mine.path, theirs.path)}: ` +
+                `say which goes first, by runAfter: ["${other.name}"] in ${one.name} or the other way round`,
+            );
+        }
+    }
+  for (const one of callbacks)
+    for (const { path, mode } of touches.get(one)!) {
+      if (mode === "write" || !isProvided(path)) continue;
+      if (!callbacks.some((other) => touches.get(other)!.some((t) => t.mode === "write" && overlap(t.path, path))))
+        throw misuse(`callback ${one.name} reads ${path.join(".")}, which no callback writes${providerOf(path)}`);
+    }
+  return edges;
+}
+
+function touchesOf(access: Access): Touch[] {
+  const touches: Touch[] = [];
+  const walk = (part: unknown, path: string[]): void => {
+    if (part === undefined) return;
+    if (typeof part === "string") touches.push({ path, mode: part as Mode });
+    else for (const [key, inner] of Object.entries(part as object)) walk(inner, [...path, key]);
+  };
+  for (const [key, part] of Object.entries(access)) if (key !== "control") walk(part, [key]);
+  return touches;
+}
+
+const overlap = (a: readonly string[], b: readonly string[]): boolean =>
+  a.slice(0, b.length).every((key, i) => key === b[i]);
+
+const longer = (a: readonly string[], b: readonly string[]): string => (a.length > b.length ? a : b).join(".");
+
+const PROVIDERS: { readonly [path: string]: string } = {
+  "state.history": "Recorder",
+  "state.metricsStep": "Metrics",
+  "state.metricsEpoch": "Metrics",
+};
+
+function providerOf(path: readonly string[]): string {
+  const provider = PROVIDERS[path.join(".")];
+  return provider === undefined ? "" : `: add ${provider}`;
+}
+
+function cycle(left: readonly Callback[], edges: ReturnType<typeof edgesOf>): TorchwireError {
+  const path = [left[0]!];
+  for (;;) {
+    const next = left.find((other) => edges.get(path.at(-1)!)!.has(other))!;
+    const start = path.indexOf(next);
+    path.push(next);
+    if (start < 0) continue;
+    const steps = path.slice(start, -1).map((one, i) => {
+      const before = path[start + i + 1]!;
+      return `${one.name} goes after ${before.name} (${edges.get(one)!.get(before)!})`;
+    });
+    return misuse(`the callbacks cannot be ordered: ${steps.join(", ")}`);
+  }
+}
+
+/** Callbacks because of which the loop has one step in flight: in line they may await values of a step, or cancel. */
+export function whoWaits(callbacks: readonly Callback[]): Callback[] {
+  return callbacks.filter(({ access, on }) => {
+    if (!Object.keys(on).some((event) => isStepEvent(event as EventName))) return false;
+    return access.control !== undefined || touchesOf(access).some((t) => t.path[0] === "step" && t.mode === "read");
+  });
+}
+
+function misuse(message: string): TorchwireError {
+  return new TorchwireError("MISUSE", message);
+}

@@ -1,0 +1,35 @@
+/** What `measure` returns, as plain values. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { isNDArray } from "../../bridge/ndarray.ts";
+import { py } from "../../bridge/py.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { Measured } from "./callback.ts";
+
+/** Asks for every value at once; the function returned waits for them. A tensor without axes is a number. */
+export function ask(measured: Measured): () => Promise<{ [name: string]: unknown }> {
+  if (typeof measured !== "object" || measured === null)
+    throw new TorchwireError("MISUSE", "measure must return a record of references or numbers");
+  if (typeof (measured as { then?: unknown }).then === "function")
+    throw new TorchwireError(
+      "MISUSE",
+      "measure must not be async: return references, and their values come to observe.stepEnd",
+    );
+  const asked = Object.entries(measured).map(([name, value]) => {
+    if (typeof value === "number") return [name, value] as const;
+    if (inner(value) === undefined)
+      throw new TorchwireError("MISUSE", `measure: ${name} is neither a reference nor a number`);
+    return [name, py.js(value)] as const;
+  });
+  // Not before: what is awaited in a step is sent for at once.
+  return () => collect(asked);
+}
+
+async function collect(asked: readonly (readonly [string, unknown])[]): Promise<{ [name: string]: unknown }> {
+  const values: { [name: string]: unknown } = {};
+  for (const [name, promise] of asked) values[name] = numberOr(await promise);
+  return values;
+}
+
+function numberOr(value: unknown): unknown {
+  return isNDArray(value) && value.shape.length === 0 ? Number(value.data[0]) : value;
+}

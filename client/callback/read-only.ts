@@ -1,0 +1,108 @@
+/** Objects as seen by callbacks that may read them and no more: not to be changed at any depth. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { inner } from "../../bridge/ref.ts";
+
+type Method = (this: unknown, ...args: unknown[]) => unknown;
+
+const views = new WeakMap<object, Map<string, object>>();
+
+/** `value`, which the callback `name` sees at `path`. Throws MISUSE where one changes it, or what is in it. */
+export function readOnly(value: object, name: string, path: string): object {
+  let known = views.get(value);
+  if (known === undefined) views.set(value, (known = new Map()));
+  let view = known.get(name);
+  if (view === undefined) known.set(name, (view = viewOf(value, name, path)));
+  return view;
+}
+
+/** Plain things that hold others. References are functions, and what is behind them is not ours to protect. */
+export const isContainer = (value: unknown): value is object => typeof value === "object" && value !== null;
+
+function viewOf(value: object, name: string, path: string): object {
+  const refuse = (key: string | symbol): never => {
+    throw new TorchwireError("MISUSE", `${path}.${String(key)} is read only for callback ${name}`);
+  };
+  const seen = (found: unknown, key: string | symbol): unknown =>
+    isContainer(found) ? readOnly(found, name, `${path}.${String(key)}`) : found;
+  const view: object = new Proxy(Object.isFrozen(value) ? copyOf(value) : value, {
+    get(target, key) {
+      const found: unknown = Reflect.get(value, key);
+      if (typeof found === "function")
+        return key === "constructor" || inner(found) !== undefined
+          ? found
+          : methodOf(value, found as Method, key, { refuse, seen, view });
+      return isFixed(target, key) ? found : seen(found, key);
+    },
+    getOwnPropertyDescriptor(target, key) {
+      const found = Reflect.getOwnPropertyDescriptor(target, key);
+      if (found !== undefined && "value" in found && !isFixed(target, key)) found.value = seen(found.value, key);
+      return found;
+    },
+    set: (_, key) => refuse(key),
+    deleteProperty: (_, key) => refuse(key),
+    defineProperty: (_, key) => refuse(key),
+    setPrototypeOf: () => refuse("prototype"),
+    preventExtensions: () => refuse("extensibility"),
+  });
+  return view;
+}
+
+/** A proxy must give what its target holds where that can never change: so that of a frozen object is a copy, which can. */
+function copyOf(value: object): object {
+  return Array.isArray(value)
+    ? Array.from<unknown>(value)
+    : Object.assign(Object.create(Object.getPrototypeOf(value) as object | null) as object, value);
+}
+
+function isFixed(target: object, key: string | symbol): boolean {
+  const own = Reflect.getOwnPropertyDescriptor(target, key);
+  return own !== undefined && own.configurable === false && own.writable === false;
+}
+
+interface Surroundings {
+  readonly refuse: (key: string | symbol) => never;
+  readonly seen: (found: unknown, key: string | symbol) => unknown;
+  readonly view: object;
+}
+
+const CHANGES = new Set("set add delete clear push pop shift unshift splice sort reverse fill copyWithin".split(" "));
+
+/**
+ * A method of `value`: those of arrays and of plain objects work on the view, and so give views; those of all other classes know only the
+ * object itself.
+ */
+function methodOf(value: object, method: Method, key: string | symbol, around: Surroundings): Method {
+  const { refuse, seen } = around;
+  const isKeyed = value instanceof Map || value instanceof Set;
+  const isBinary = ArrayBuffer.isView(value);
+  const isDate = value instanceof Date;
+  const changes =
+    typeof key === "string" &&
+    (((isKeyed || isBinary || Array.isArray(value)) && CHANGES.has(key)) ||
+      ((isDate || isBinary) && key.startsWith("set")));
+  if (changes) return () => refuse(key);
+  if (isKeyed) return keyedMethodOf(value, method, key, around);
+  if (key === "subarray") return (...args) => seen(method.apply(value, args), key);
+  const prototype: unknown = Object.getPrototypeOf(value);
+  const isPlain = Array.isArray(value) || prototype === Object.prototype || prototype === null;
+  return isPlain ? method : method.bind(value);
+}
+
+function keyedMethodOf(
+  value: Map<unknown, unknown> | Set<unknown>,
+  method: Method,
+  key: string | symbol,
+  { seen, view }: Surroundings,
+): Method {
+  if (key === "get") return (at) => seen(method.call(value, at), String(at));
+  if (key === "forEach")
+    return (each, self) =>
+      method.call(value, (one: unknown, at: unknown) => (each as Method).call(self, seen(one, String(at)), at, view));
+  if (!["values", "keys", "entries", Symbol.iterator].includes(key)) return method.bind(value);
+  // Pairs are made anew for whoever asks.
+  const gives = key === "entries" || (key === Symbol.iterator && value instanceof Map) ? "pairs" : "single ones";
+  return function* () {
+    for (const item of method.call(value) as Iterable<unknown>)
+      yield gives === "pairs" ? (item as unknown[]).map((one) => seen(one, key)) : seen(item, key);
+  };
+}

@@ -1,0 +1,23 @@
+/** The callbacks that a learner has without being told. */
+import type { Callback } from "../callback/callback.ts";
+import { Metrics } from "./metrics.ts";
+import { MetricsPrinter } from "./metrics-printer.ts";
+import { ProgressPrinter } from "./progress-printer.ts";
+import { PyTorchBackend } from "./pytorch-backend.ts";
+import { Recorder } from "./recorder.ts";
+import { StopOnNaNLoss } from "./stop-on-nan-loss.ts";
+
+const defaults: readonly (new () => Callback)[] = [
+  ProgressPrinter,
+  MetricsPrinter,
+  StopOnNaNLoss,
+  Recorder,
+  Metrics,
+  PyTorchBackend,
+];
+
+/** `given`, and the default ones of whose kind none is given; without `all`, only what nothing works without. */
+export function withDefaults(given: readonly Callback[], all: boolean): Callback[] {
+  const kinds = all ? defaults : [PyTorchBackend];
+  return [...given, ...kinds.filter((kind) => !given.some((one) => one instanceof kind)).map((kind) => new kind())];
+}

@@ -1,0 +1,26 @@
+/** Ways out of a loop. Thrown from the body of a step or a phase they act at once; handlers have `control.cancel` instead. */
+
+abstract class Cancel extends Error {
+  /** The callback that asked for it, where one did. */
+  readonly by: string | undefined;
+
+  constructor(reason = "no reason was given", by?: string) {
+    super(reason);
+    this.by = by;
+  }
+}
+
+/** Ends the step: its "stepEnd" is not sent and it is not counted; the epoch goes on. */
+export class CancelStep extends Cancel {
+  override name = "CancelStep";
+}
+
+/** Ends the epoch: its "epochEnd" is sent; the fit goes on. */
+export class CancelEpoch extends Cancel {
+  override name = "CancelEpoch";
+}
+
+/** Ends the fit, without "epochEnd". */
+export class CancelFitting extends Cancel {
+  override name = "CancelFitting";
+}

@@ -1,0 +1,192 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import type { BatchMemory, Lease } from "./memory.ts";
+import { type NumberTypes, stack } from "./stack.ts";
+import type { Batch, Dataset } from "./types.ts";
+
+/** A batch and its memory. */
+export interface Made {
+  readonly batch: Batch;
+  readonly lease: Lease;
+}
+
+/** Where the batches of one pass come from, asked for in order. */
+export interface Source {
+  batch(index: number): Made | Promise<Made>;
+  /** Resolves when nothing of it runs any more. */
+  stop(): Promise<void>;
+}
+
+/** One pass over samples: which of them in which order, and how far ahead they are read. */
+export interface Plan {
+  readonly dataset: Dataset;
+  /** Undefined: the order of the data. */
+  readonly order: Uint32Array | undefined;
+  readonly samples: number;
+  readonly batchSize: number;
+  /** Calls of `get` at once. */
+  readonly workers: number;
+  /** Batches made before they are asked for. */
+  readonly prefetch: number;
+  readonly memory: BatchMemory;
+  readonly numbers: NumberTypes;
+}
+
+interface Slot {
+  readonly values: unknown[];
+  /** Samples that have neither come nor failed. */
+  missing: number;
+  failure: { readonly place: number; readonly error: unknown } | undefined;
+  made: Made | undefined;
+  readonly full: Promise<void>;
+  readonly resolve: () => void;
+}
+
+/** Batches out of samples that are read ahead, several at once. */
+export class Ahead implements Source {
+  readonly #plan: Plan;
+  readonly #slots = new Map<number, Slot>();
+  /** The place in the order of the sample that is read next. */
+  #next: number;
+  /** The place before which reading stops. */
+  #until: number;
+  /** The place up to which it may go on by itself. */
+  #goal = 0;
+  #running = 0;
+  #stopped = false;
+  #later: NodeJS.Immediate | undefined;
+  #idle: (() => void) | undefined;
+
+  /** `first`: the batch that is asked for first. */
+  constructor(plan: Plan, first: number) {
+    this.#plan = plan;
+    this.#next = first * plan.batchSize;
+    this.#until = this.#next;
+  }
+
+  async batch(index: number): Promise<Made> {
+    this.#readUntil(this.#endOf(index));
+    this.#goal = this.#endOf(index + this.#plan.prefetch);
+    this.#readAhead();
+    const slot = this.#slot(index);
+    await slot.full;
+    this.#slots.delete(index);
+    if (slot.failure !== undefined) throw slot.failure.error;
+    return slot.made!;
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    clearImmediate(this.#later);
+    this.#slots.clear();
+    if (this.#running > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
+  }
+
+  /** After the loop has been served, and a batch in each turn: where `get` needs no waiting, it would hold up everything else. */
+  #readAhead(): void {
+    if (this.#until >= this.#goal) return;
+    this.#later ??= setImmediate(() => {
+      this.#later = undefined;
+      this.#readUntil(Math.min(this.#until + this.#plan.batchSize, this.#goal));
+      this.#readAhead();
+    });
+  }
+
+  #readUntil(place: number): void {
+    this.#until = Math.max(this.#until, place);
+    this.#read();
+  }
+
+  #read(): void {
+    const { dataset, order, workers } = this.#plan;
+    while (!this.#stopped && this.#running < workers && this.#next < this.#until) {
+      const place = this.#next++;
+      let sample: unknown;
+      try {
+        sample = dataset.get(order === undefined ? place : order[place]!);
+      } catch (error) {
+        this.#failed(place, error);
+        continue;
+      }
+      if (!isThenable(sample)) {
+        this.#came(place, sample);
+        continue;
+      }
+      this.#running++;
+      Promise.resolve(sample).then(
+        (value) => this.#settled(() => this.#came(place, value)),
+        (error: unknown) => this.#settled(() => this.#failed(place, error)),
+      );
+    }
+  }
+
+  #settled(note: () => void): void {
+    this.#running--;
+    if (!this.#stopped) {
+      note();
+      this.#read();
+    } else if (this.#running === 0) this.#idle?.();
+  }
+
+  #came(place: number, value: unknown): void {
+    const index = Math.floor(place / this.#plan.batchSize);
+    const slot = this.#slot(index);
+    slot.values[place - index * this.#plan.batchSize] = value;
+    this.#count(slot, index);
+  }
+
+  #failed(place: number, cause: unknown): void {
+    const index = Math.floor(place / this.#plan.batchSize);
+    const slot = this.#slot(index);
+    // Of several, the first in the order, whichever failed first.
+    if (slot.failure === undefined || place < slot.failure.place) {
+      const sample = this.#plan.order?.[place] ?? place;
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      const error = new TorchwireError("BAD_DATA", `sample ${sample} could not be read: ${reason}`, { cause });
+      slot.failure = { place, error };
+    }
+    this.#count(slot, index);
+  }
+
+  #count(slot: Slot, index: number): void {
+    if (--slot.missing > 0) return;
+    if (slot.failure === undefined) {
+      const { batchSize, order, memory, numbers } = this.#plan;
+      const start = index * batchSize;
+      const lease = memory.lease();
+      const indices = order?.subarray(start, this.#endOf(index)) ?? slot.values.map((_, i) => start + i);
+      try {
+        slot.made = { batch: stack({ values: slot.values, indices }, lease, numbers), lease };
+      } catch (error) {
+        slot.failure = { place: start, error };
+      }
+    }
+    slot.resolve();
+  }
+
+  #slot(index: number): Slot {
+    let slot = this.#slots.get(index);
+    if (slot === undefined) {
+      let resolve = (): void => undefined;
+      const full = new Promise<void>((done) => (resolve = done));
+      const size = this.#endOf(index) - index * this.#plan.batchSize;
+      slot = {
+        values: Array.from({ length: size }),
+        missing: size,
+        failure: undefined,
+        made: undefined,
+        full,
+        resolve,
+      };
+      this.#slots.set(index, slot);
+    }
+    return slot;
+  }
+
+  #endOf(batch: number): number {
+    return Math.min((batch + 1) * this.#plan.batchSize, this.#plan.samples);
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return typeof value === "object" && value !== null && "then" in value && typeof value.then === "function";
+}

@@ -1,0 +1,186 @@
+/** Arrays as other libraries and plain JavaScript have them, made into ours. Known by their shape: none of those libraries is needed. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import {
+  checkNDArray,
+  type DType,
+  dtypeOf,
+  dtypes,
+  isDType,
+  isNDArray,
+  type NDArray,
+  type TypedArray,
+} from "../../bridge/ndarray.ts";
+import { fromNumbers, isNumbers, type Numbers } from "./numbers.ts";
+
+/** A tensor of onnxruntime or transformers.js. With `location` other than "cpu", its data is read by `getData()`. */
+export interface OnnxTensor {
+  readonly type: string;
+  readonly dims: readonly number[];
+  readonly data: unknown;
+  readonly location?: string;
+  getData?(): Promise<unknown>;
+}
+
+/** A tensor of TensorFlow.js. */
+export interface FlowTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  dataSync(): unknown;
+}
+
+/** A tensor whose elements can only be waited for. */
+export interface LateTensor {
+  readonly dtype: string;
+  readonly shape: readonly number[];
+  data(): Promise<unknown>;
+}
+
+/** A canvas's pixels: RGBA, row after row. */
+export interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  readonly data: Uint8ClampedArray | Uint8Array;
+}
+
+/** What is there at once: of tensors with `getData`, only `location` tells. */
+export type ReadyArray =
+  | NDArray
+  | TypedArray
+  | Uint8ClampedArray
+  | Numbers
+  | (OnnxTensor & { getData?: undefined })
+  | FlowTensor
+  | Pixels;
+export type AnyArray = ReadyArray | OnnxTensor | LateTensor;
+
+export interface ToNDArrayOptions {
+  /** Element type of plain numbers: float32 by default. Anything else keeps its own, and must have this one where it is given. */
+  readonly dtype?: DType;
+  /** Names the array in errors: "the array" by default. */
+  readonly name?: string;
+}
+
+/**
+ * Makes an `NDArray` of what other libraries and plain JavaScript hold arrays in:
+ *
+ * - numbers nested as the dimensions are: float32, or `dtype`; booleans: bool; bigints: int64; typed arrays of equal length as the innermost: their own
+ * - a typed array: one dimension. Float32Array, Float64Array, Int32Array, BigInt64Array (int64), Uint8Array and Uint8ClampedArray (uint8)
+ * - `{ type, dims, data }`, a tensor of onnxruntime or transformers.js; `{ dtype, shape, dataSync() }`, one of TensorFlow.js
+ * - `{ width, height, data }`, an ImageData: uint8 of shape [height, width, 4]
+ * - an `NDArray`: itself
+ *
+ * Gives a promise only where the elements have to be waited for: `{ dtype, shape, data() }` without `dataSync`, or a tensor that lies on another
+ * device. Elements that are in a typed array already are shared with it, not copied.
+ *
+ * Throws BAD_DATA, saying where, for anything else: rows of unequal length, element types without a dtype here (float16, int8, uint16, text, …), a
+ * shape that does not fit its elements.
+ */
+export function toNDArray(x: ReadyArray, options?: ToNDArrayOptions): NDArray;
+export function toNDArray(x: AnyArray, options?: ToNDArrayOptions): NDArray | Promise<NDArray>;
+export function toNDArray(x: AnyArray, options: ToNDArrayOptions = {}): NDArray | Promise<NDArray> {
+  const { dtype, name = "the array" } = options;
+  const checked = (array: NDArray): NDArray => hasDType(array, dtype, name);
+  if (isNumbers(x)) return fromNumbers(x, name, dtype);
+  if (ArrayBuffer.isView(x)) return checked(fromView(x, name));
+  // First of those with `data`: that of one which lies elsewhere throws when it is so much as looked at.
+  if (isOnnx(x)) {
+    const read = (data: unknown): NDArray => checked(fromParts(x.type, x.dims, data, name));
+    return isElsewhere(x) ? x.getData().then(read) : read(x.data);
+  }
+  if (isNDArray(x)) return checked(verified(x, name));
+  if (isFlow(x)) return checked(fromParts(x.dtype, x.shape, x.dataSync(), name));
+  if (isLate(x)) return x.data().then((data) => checked(fromParts(x.dtype, x.shape, data, name)));
+  if (isPixels(x)) return checked(fromParts("uint8", [x.height, x.width, 4], x.data, name));
+  return refuseArray(x, name);
+}
+
+/** Whether `toNDArray` takes `x` for an array. An empty list is one; lists of anything but numbers are not. */
+export function isAnyArray(x: unknown): x is AnyArray {
+  return ArrayBuffer.isView(x) || isNumbers(x) || isOnnx(x) || isNDArray(x) || isFlow(x) || isLate(x) || isPixels(x);
+}
+
+/** The shape that a tensor claims, before its elements are there. */
+export function shapeOf(x: OnnxTensor | LateTensor): readonly number[] {
+  return "dims" in x ? x.dims : x.shape;
+}
+
+/** Whether the elements of `x` have to be waited for. */
+export function isPending(x: AnyArray): x is OnnxTensor | LateTensor {
+  return isOnnx(x) ? isElsewhere(x) : isLate(x) && !isFlow(x);
+}
+
+export function refuseArray(x: unknown, name: string): never {
+  let found: string = typeof x;
+  if (x === null) found = "null";
+  else if (Array.isArray(x)) found = "list of things that are no numbers";
+  else if (x instanceof Promise) found = "Promise, which has to be awaited first";
+  else if (typeof x === "object") found = x.constructor?.name ?? "object";
+  throw new TorchwireError(
+    "BAD_DATA",
+    `${name} is no array: found a ${found}; give { dtype, shape, data }, a typed array, nested numbers, an ImageData, or a tensor of onnxruntime, transformers.js or TensorFlow.js`,
+  );
+}
+
+function fromView(data: ArrayBufferView, name: string): NDArray {
+  const dtype = dtypeOf(data);
+  if (dtype === undefined)
+    throw new TorchwireError(
+      "BAD_DATA",
+      `${name} is a ${data.constructor.name}, which has no dtype here (known: ${dtypes.join(", ")}); convert it, e.g. Int32Array.from(x)`,
+    );
+  const typed = unclamped(data);
+  return verified({ dtype, shape: [typed.length], data: typed }, name);
+}
+
+function fromParts(type: string, dims: readonly number[], data: unknown, name: string): NDArray {
+  if (!isDType(type))
+    throw new TorchwireError(
+      "BAD_DATA",
+      `${name} is a tensor of ${type}, which has no dtype here (known: ${dtypes.join(", ")}); convert it first`,
+    );
+  if (!ArrayBuffer.isView(data))
+    throw new TorchwireError("BAD_DATA", `${name}: the data of this ${type} tensor is no typed array`);
+  return verified({ dtype: type, shape: [...dims], data: unclamped(data) }, name);
+}
+
+/** The same elements in the typed array that uint8 has. */
+function unclamped(data: ArrayBufferView): TypedArray {
+  return (
+    data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.length) : data
+  ) as TypedArray;
+}
+
+function verified(array: NDArray, name: string): NDArray {
+  try {
+    checkNDArray(array, name);
+  } catch (error) {
+    if (!(error instanceof TorchwireError) || error.code !== "NOT_SENDABLE") throw error;
+    throw new TorchwireError("BAD_DATA", error.message, { cause: error });
+  }
+  return array;
+}
+
+function hasDType(array: NDArray, dtype: DType | undefined, name: string): NDArray {
+  if (dtype === undefined || dtype === array.dtype) return array;
+  throw new TorchwireError(
+    "BAD_DATA",
+    `${name} is ${array.dtype}, dtype asks for ${dtype}; only plain numbers are converted`,
+  );
+}
+
+const isObject = (x: unknown): x is Readonly<Record<string, unknown>> => typeof x === "object" && x !== null;
+
+const isOnnx = (x: unknown): x is OnnxTensor =>
+  isObject(x) && typeof x["type"] === "string" && Array.isArray(x["dims"]) && "data" in x;
+
+const isElsewhere = (x: OnnxTensor): x is OnnxTensor & { getData(): Promise<unknown> } =>
+  x.location !== undefined && x.location !== "cpu" && typeof x.getData === "function";
+
+const isFlow = (x: unknown): x is FlowTensor =>
+  isObject(x) && typeof x["dtype"] === "string" && Array.isArray(x["shape"]) && typeof x["dataSync"] === "function";
+
+const isLate = (x: unknown): x is LateTensor =>
+  isObject(x) && typeof x["dtype"] === "string" && Array.isArray(x["shape"]) && typeof x["data"] === "function";
+
+const isPixels = (x: unknown): x is Pixels =>
+  isObject(x) && typeof x["width"] === "number" && typeof x["height"] === "number" && ArrayBuffer.isView(x["data"]);

@@ -1,0 +1,56 @@
+/** A batch as data gives it, and as a step takes it. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { isNDArray } from "../../bridge/ndarray.ts";
+import { py } from "../../bridge/py.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { Batch, BatchLike, Inputs, Values } from "./types.ts";
+
+export const isReference = (value: unknown): boolean => inner(value) !== undefined;
+
+/** Throws BAD_DATA for what is no batch. */
+export function toBatch(item: BatchLike): Batch {
+  if (isReference(item)) return { xs: py.at(item, 0), ys: py.at(item, 1) };
+  if (Array.isArray(item)) {
+    if (item.length === 2) return { xs: item[0] as Inputs, ys: item[1] as Inputs };
+    throw bad(`an array of ${item.length}`);
+  }
+  if (typeof item === "object" && item !== null && "xs" in item && "ys" in item) return item;
+  throw bad(isNDArray(item) ? "an array without targets" : item === null ? "null" : typeof item);
+}
+
+/** Samples in a batch, where JavaScript can tell. Throws BAD_DATA where its arrays do not agree. */
+export function samplesIn({ xs, ys }: Batch): number | undefined {
+  let known: { name: string; samples: number } | undefined;
+  for (const [name, value] of [...namesOf(xs, "xs"), ...namesOf(ys, "ys")]) {
+    if (!isNDArray(value)) continue;
+    const [samples] = value.shape;
+    if (samples === undefined)
+      throw new TorchwireError("BAD_DATA", `${name} is a single number: a batch has an axis of samples`);
+    if (known !== undefined && known.samples !== samples)
+      throw new TorchwireError(
+        "BAD_DATA",
+        `${known.name} has ${known.samples} samples and ${name} has ${samples}: each input needs its target`,
+      );
+    known ??= { name, samples };
+  }
+  return known?.samples;
+}
+
+/** The arrays of one side of a batch, each with its path. */
+export function namesOf(side: Inputs, name: string): [string, Values][] {
+  if (Array.isArray(side)) return side.map((value, i) => [`${name}[${i}]`, value as Values]);
+  if (isNDArray(side) || isReference(side)) return [[name, side as Values]];
+  return Object.entries(side).map(([key, value]) => [`${name}.${key}`, value as Values]);
+}
+
+/** The same side with each array replaced. */
+export function mapInputs(side: Inputs, name: string, replace: (value: Values, path: string) => unknown): any {
+  const replaced = namesOf(side, name).map(([path, value]) => replace(value, path));
+  if (Array.isArray(side)) return replaced;
+  if (isNDArray(side) || isReference(side)) return replaced[0];
+  return Object.fromEntries(Object.keys(side).map((key, i) => [key, replaced[i]]));
+}
+
+function bad(what: string): TorchwireError {
+  return new TorchwireError("BAD_DATA", `the data gave ${what} where a batch is needed: { xs, ys } or [xs, ys]`);
+}

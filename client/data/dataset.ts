@@ -1,0 +1,224 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import { fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+import { type AnyArray, isAnyArray, isPending, refuseArray, shapeOf, toNDArray } from "./arrays.ts";
+import { isLabels } from "./numbers.ts";
+import { type Cut, gather, rowsOf } from "./rows.ts";
+import { permutation } from "./shuffle.ts";
+import { mapTree, type Tree } from "./tree.ts";
+import type { Batch, Dataset, Inputs, Sample } from "./types.ts";
+
+/** Inputs and targets that are there as a whole: row i of every array is sample i. Several arrays go by position or by name. */
+export interface ArrayRows {
+  readonly xs: Tree<AnyArray>;
+  readonly ys: Tree<AnyArray>;
+}
+
+export interface SplitOptions {
+  /** An integer from 0 to 2^53 - 1; 0 by default. */
+  readonly seed?: number;
+}
+
+/**
+ * The rows of arrays as samples. Arrays may be all that `toNDArray` takes, nested in lists (by position) and records (by name). A list of numbers,
+ * or of typed arrays of one length, is one array; a list of other arrays is several.
+ *
+ * `ys` that is a plain list of whole numbers is labels: int64. All other plain numbers are float32.
+ *
+ * Throws BAD_DATA where something is no array, or the arrays do not have equally many rows.
+ */
+export function arrayDataset(data: ArrayRows): ArrayDataset {
+  return new ArrayDataset(data);
+}
+
+export class ArrayDataset implements Dataset {
+  readonly length: number;
+  readonly #xs: Tree<Column>;
+  readonly #ys: Tree<Column>;
+  readonly #late: Column[] = [];
+  #loading: Promise<void> | undefined;
+
+  constructor(data: ArrayRows) {
+    let before: Column | undefined = undefined as Column | undefined;
+    const column = (source: AnyArray, name: string): Column => {
+      const found = new Column(source, name);
+      if (before !== undefined && before.rows !== found.rows)
+        throw new TorchwireError(
+          "BAD_DATA",
+          `${before.name} has ${before.rows} rows and ${name} has ${found.rows}; each row needs its target`,
+        );
+      if (found.array === undefined) this.#late.push(found);
+      before = found;
+      return found;
+    };
+    const columns = (tree: unknown, name: string): Tree<Column> => {
+      let found = 0;
+      const mapped = mapTree(tree, name, isAnyArray, (source, at) => (found++, column(source, at)), refuseArray);
+      if (found === 0) throw new TorchwireError("BAD_DATA", `${name} holds no array`);
+      return mapped;
+    };
+    this.#xs = columns(data.xs, "xs");
+    this.#ys = columns(data.ys, "ys");
+    this.length = before!.rows;
+  }
+
+  /** Resolves when every array is there; undefined where all are. */
+  ready(): Promise<void> | undefined {
+    if (this.#late.every(({ array }) => array !== undefined)) return undefined;
+    this.#loading ??= Promise.all(this.#late.map((column) => column.load())).then(
+      () => undefined,
+      (error: unknown) => {
+        this.#loading = undefined;
+        throw error;
+      },
+    );
+    return this.#loading;
+  }
+
+  /** Row `index` of every array, copied, without the axis that counts samples. */
+  get(index: number): Sample | Promise<Sample> {
+    checkIndex(index, this.length);
+    const cut = { start: index, end: index + 1, order: undefined };
+    const row = (): Batch => this.#cut(cut, ({ dtype, shape }) => blank(dtype, shape.slice(1)));
+    return this.ready()?.then(row) ?? row();
+  }
+
+  /** The rows of `cut` in arrays that `make` gives, to be filled. Every array must be there. */
+  gather(cut: Cut, make: (dtype: NDArray["dtype"], shape: readonly number[]) => NDArray): Batch {
+    const { start, end } = cut;
+    return this.#cut(cut, ({ dtype, shape }) => make(dtype, [end - start, ...shape.slice(1)]));
+  }
+
+  split(fraction: number, options?: SplitOptions): [Subset, Subset] {
+    return split(this, fraction, options);
+  }
+
+  #cut(cut: Cut, make: (array: NDArray) => NDArray): Batch {
+    const part = (column: Column): NDArray => {
+      const target = make(column.array!);
+      gather(column.array!, cut, target);
+      return target;
+    };
+    const parts = (tree: Tree<Column>, name: string): Inputs =>
+      (tree instanceof Column ? part(tree) : mapTree(tree, name, isColumn, part, refuseArray)) as Inputs;
+    return { xs: parts(this.#xs, "xs"), ys: parts(this.#ys, "ys") };
+  }
+}
+
+/** Some samples of a data set, by their indices there. */
+export class Subset implements Dataset {
+  /** Never a subset itself: one of a subset counts in the data set underneath. */
+  readonly data: Dataset;
+  readonly indices: Uint32Array;
+
+  /** Throws MISUSE where an index is not one of `data`. */
+  constructor(data: Dataset | ArrayRows, indices: ArrayLike<number>) {
+    const within = asDataset(data);
+    const { length } = within;
+    for (let i = 0; i < indices.length; i++) checkIndex(indices[i]!, length);
+    this.data = within instanceof Subset ? within.data : within;
+    this.indices = Uint32Array.from(indices, (i) => (within instanceof Subset ? within.indices[i]! : i));
+  }
+
+  get length(): number {
+    return this.indices.length;
+  }
+
+  get(index: number): Sample | Promise<Sample> {
+    checkIndex(index, this.length);
+    return this.data.get(this.indices[index]!);
+  }
+
+  split(fraction: number, options?: SplitOptions): [Subset, Subset] {
+    return split(this, fraction, options);
+  }
+}
+
+/**
+ * Two parts of `data` that share no sample and together hold all: `fraction` of them, drawn by `seed`, and the rest. Each keeps the order of the
+ * data. The same number of samples, fraction and seed make the same split, always.
+ *
+ * Throws MISUSE unless `fraction` is between 0 and 1, both left out.
+ */
+export function split(data: Dataset | ArrayRows, fraction: number, options: SplitOptions = {}): [Subset, Subset] {
+  if (!(fraction > 0 && fraction < 1))
+    throw new TorchwireError(
+      "MISUSE",
+      `split: the fraction must be between 0 and 1, e.g. 0.8, not ${String(fraction)}`,
+    );
+  const whole = asDataset(data);
+  const order = permutation(whole.length, options.seed ?? 0);
+  const first = Math.round(fraction * whole.length);
+  return [new Subset(whole, order.slice(0, first).toSorted()), new Subset(whole, order.slice(first).toSorted())];
+}
+
+/** The samples of `data` at `indices`, in their order; an index may come more than once. Throws MISUSE where there is none of that index. */
+export function subset(data: Dataset | ArrayRows, indices: ArrayLike<number>): Subset {
+  return new Subset(data, indices);
+}
+
+/** The first `n` samples of `data`, or all where it has fewer. Throws MISUSE unless `n` is a whole number. */
+export function take(data: Dataset | ArrayRows, n: number): Subset {
+  if (!Number.isSafeInteger(n) || n < 0)
+    throw new TorchwireError("MISUSE", `take: n must be a whole number, not ${String(n)}`);
+  const whole = asDataset(data);
+  return new Subset(
+    whole,
+    Uint32Array.from({ length: Math.min(n, whole.length) }, (_, i) => i),
+  );
+}
+
+/** Throws MISUSE where `data` is neither samples by index nor arrays. */
+export function asDataset(data: Dataset | ArrayRows): Dataset {
+  const { get, length, xs, ys } = (data ?? {}) as Partial<Dataset & ArrayRows>;
+  if (typeof get === "function") {
+    if (Number.isSafeInteger(length) && length! >= 0) return data as Dataset;
+    throw new TorchwireError("MISUSE", `the length of a data set must be a whole number, not ${String(length)}`);
+  }
+  if (xs !== undefined && ys !== undefined) return new ArrayDataset({ xs, ys });
+  throw new TorchwireError(
+    "MISUSE",
+    "data must be { length, get(index) }, or { xs, ys } with arrays whose rows are samples",
+  );
+}
+
+/** One array, or what it will be made of. */
+class Column {
+  readonly name: string;
+  readonly rows: number;
+  array: NDArray | undefined;
+  readonly #source: AnyArray;
+
+  constructor(source: AnyArray, name: string) {
+    this.name = name;
+    this.#source = source;
+    if (isPending(source)) {
+      const [rows] = shapeOf(source);
+      if (rows === undefined)
+        throw new TorchwireError("BAD_DATA", `${name} is a single number, without rows to cut into batches`);
+      this.rows = rows;
+      return;
+    }
+    const labels = name === "ys" && isLabels(source);
+    this.array = toNDArray(source, labels ? { name, dtype: "int64" } : { name });
+    this.rows = rowsOf(this.array, name);
+  }
+
+  async load(): Promise<void> {
+    if (this.array !== undefined) return;
+    const array = await toNDArray(this.#source, { name: this.name });
+    // Its shape was believed so far.
+    if (rowsOf(array, this.name) !== this.rows)
+      throw new TorchwireError("BAD_DATA", `${this.name} changed its shape while its elements were waited for`);
+    this.array = array;
+  }
+}
+
+const isColumn = (value: unknown): value is Column => value instanceof Column;
+
+const blank = (dtype: NDArray["dtype"], shape: readonly number[]): NDArray =>
+  fromBytes(dtype, shape, new Uint8Array(sizeOf(shape) * itemSize(dtype)));
+
+function checkIndex(index: number, length: number): void {
+  if (Number.isSafeInteger(index) && index >= 0 && index < length) return;
+  throw new TorchwireError("MISUSE", `there is no sample ${String(index)}: the data set has ${length}, counted from 0`);
+}

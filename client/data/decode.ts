@@ -1,0 +1,168 @@
+/** Image files into arrays, by sharp: an optional peer, loaded when the first image is asked for. */
+import { readFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import type sharpModule from "sharp";
+import { EnvironmentError, TorchwireError } from "../../bridge/errors.ts";
+import { fromBytes, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+
+type Sharp = typeof sharpModule;
+
+/** An image: a path, relative to the working directory, a file URL, or the bytes of an encoded image. */
+export type ImageSource = string | URL | Uint8Array;
+
+export interface ImageOptions {
+  /** Every image becomes this many pixels: a square's side, or [height, width]. Without it, images keep their own size. */
+  readonly size?: number | readonly [height: number, width: number];
+  /**
+   * How an image of another shape becomes `size`. "cover", the default: scaled until it covers `size`, and the middle of it is cut out, as
+   * torchvision's Resize and CenterCrop do. "contain": scaled until it is within `size`, between black bars. "fill": stretched.
+   */
+  readonly fit?: "cover" | "contain" | "fill";
+}
+
+/** Options that were checked. */
+export interface ImageShape {
+  readonly size: readonly [height: number, width: number] | undefined;
+  readonly fit: "cover" | "contain" | "fill";
+}
+
+const fits: readonly unknown[] = ["cover", "contain", "fill"];
+
+export function checkImageOptions({ size, fit = "cover" }: ImageOptions): ImageShape {
+  if (!fits.includes(fit))
+    throw new TorchwireError("MISUSE", `fit is ${JSON.stringify(fit)}; known are ${fits.join(", ")}`);
+  if (size === undefined) {
+    if (fit !== "cover") throw new TorchwireError("MISUSE", `fit: "${fit}" says how to reach a size; give size too`);
+    return { size, fit };
+  }
+  const [height, width, ...more] = typeof size === "number" ? [size, size] : size;
+  if (!positive(height) || !positive(width) || more.length > 0)
+    throw new TorchwireError(
+      "MISUSE",
+      `size is ${JSON.stringify(size)}; it must be a positive integer or [height, width], in pixels`,
+    );
+  return { size: [height, width], fit };
+}
+
+const positive = (n: unknown): n is number => Number.isSafeInteger(n) && Number(n) > 0;
+
+/** Throws ENVIRONMENT, with the command that installs it, where sharp is not installed or cannot be loaded. */
+export async function needSharp(): Promise<void> {
+  await loadSharp();
+}
+
+/** Not exported: no declaration file may name the types of a package that need not be there. */
+async function loadSharp(): Promise<Sharp> {
+  try {
+    return (await import("sharp")).default;
+  } catch (cause) {
+    const reason = reasonOf(cause);
+    const missing = reason.includes("'sharp'") && (cause as NodeJS.ErrnoException).code === "ERR_MODULE_NOT_FOUND";
+    const what = missing ? "it is an optional dependency and not installed" : `it cannot be loaded: ${reason}`;
+    throw new EnvironmentError(`images are decoded by the package sharp; ${what}`, {
+      command: "npm install sharp",
+      cause,
+    });
+  }
+}
+
+/**
+ * One image as uint8 [height, width, 3]: upright by its EXIF orientation, in sRGB. Throws BAD_DATA, naming the image, where it cannot be read, is
+ * cut short or is no image; MISUSE for a source of another type.
+ */
+export async function decode(source: ImageSource, shape: ImageShape, name: string = nameOf(source)): Promise<NDArray> {
+  const sharp = await loadSharp();
+  try {
+    const bytes = source instanceof Uint8Array ? source : await readFile(source);
+    const { data, info } = await pixels(sharp, bytes, shape);
+    if (info.channels !== 3) throw new Error(`it has ${info.channels} channels after conversion to sRGB`);
+    return fromBytes("uint8", [info.height, info.width, 3], data);
+  } catch (cause) {
+    throw new TorchwireError("BAD_DATA", `cannot read the image ${name}: ${reasonOf(cause)}`, { cause });
+  }
+}
+
+/** `sources` in one array, uint8 [n, height, width, 3]. Throws as `decode` does, and BAD_DATA where sizes differ and none was asked for. */
+export async function decodeAll(sources: readonly ImageSource[], shape: ImageShape): Promise<NDArray> {
+  const names = sources.map((source, i) => nameOf(source, `number ${i}`));
+  if (sources.length === 0) {
+    if (shape.size === undefined)
+      throw new TorchwireError("MISUSE", "no image given, and no size that an array of none would have");
+    return fromBytes("uint8", [0, ...shape.size, 3], new Uint8Array(0));
+  }
+  const images = await inTurn(sources, (source, i) => decode(source, shape, names[i]));
+  const [first] = images;
+  const each = sizeOf(first!.shape);
+  const all = new Uint8Array(images.length * each);
+  for (const [i, image] of images.entries()) {
+    if (image.shape[0] !== first!.shape[0] || image.shape[1] !== first!.shape[1])
+      throw new TorchwireError(
+        "BAD_DATA",
+        `images of several sizes make no array: ${names[0]!} has ${pair(first!)} pixels (height × width), ` +
+          `${names[i]!} has ${pair(image)}; give imageFolder a size`,
+      );
+    all.set(image.data as Uint8Array, i * each);
+  }
+  return fromBytes("uint8", [images.length, ...first!.shape], all);
+}
+
+/** More at a time would only hold more files in memory: libvips works on Node's four threads. */
+const atATime = 8;
+
+/** `work` on each item, a few at a time; results in the order of the items. Rejects with the first error, and starts nothing after it. */
+export async function inTurn<T, R>(items: readonly T[], work: (item: T, i: number) => Promise<R>): Promise<R[]> {
+  const results: R[] = Array.from({ length: items.length });
+  let next = 0;
+  const hand = async (): Promise<void> => {
+    try {
+      for (let i = next++; i < items.length; i = next++) results[i] = await work(items[i]!, i);
+    } catch (error) {
+      next = items.length;
+      throw error;
+    }
+  };
+  await Promise.all(Array.from({ length: Math.min(atATime, items.length) }, hand));
+  return results;
+}
+
+async function pixels(
+  sharp: Sharp,
+  bytes: Uint8Array,
+  { size, fit }: ImageShape,
+): Promise<{ data: Buffer; info: { width: number; height: number; channels: number } }> {
+  // Cut short is an error; what libjpeg only warns of is not, else many a picture from the web would be refused that every viewer shows.
+  const image = sharp(bytes, { failOn: "error" }).rotate().removeAlpha();
+  const raw = { resolveWithObject: true } as const;
+  if (size === undefined) return image.raw().toBuffer(raw);
+
+  const resize = { height: size[0], width: size[1], fit, background: "black" };
+  if (!(await hasAlpha(sharp, bytes))) return image.resize(resize).raw().toBuffer(raw);
+  // Where there is alpha, sharp weighs colours by it as it resizes, and only then drops it: what is transparent would come out dark.
+  const { data, info } = await image.raw().toBuffer(raw);
+  return sharp(data, { raw: { width: info.width, height: info.height, channels: 3 } })
+    .resize(resize)
+    .raw()
+    .toBuffer(raw);
+}
+
+async function hasAlpha(sharp: Sharp, bytes: Uint8Array): Promise<boolean> {
+  const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
+  return !jpeg && (await sharp(bytes).metadata()).hasAlpha;
+}
+
+function nameOf(source: ImageSource, which?: string): string {
+  if (typeof source === "string") return source;
+  if (source instanceof URL) return fileURLToPath(source);
+  if (source instanceof Uint8Array)
+    return `${which === undefined ? "" : `${which} `}(${source.length} bytes in memory)`.trim();
+  throw new TorchwireError(
+    "MISUSE",
+    `an image is a path, a file URL or a Uint8Array of an encoded image, not ${typeof source}${which === undefined ? "" : ` (${which})`}`,
+  );
+}
+
+const pair = ({ shape: [height, width] }: NDArray): string => `${height} × ${width}`;
+
+/** What an error says, in a line. */
+export const reasonOf = (error: unknown): string =>
+  (error instanceof Error ? error.message : String(error)).trim().split("\n")[0]!;

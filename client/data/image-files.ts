@@ -1,0 +1,107 @@
+/** The files of a folder with a sub-folder per class, in the order of torchvision.datasets.ImageFolder. */
+import type { Dirent } from "node:fs";
+import { readdir, realpath, stat } from "node:fs/promises";
+import { extname, join } from "node:path";
+import { TorchwireError } from "../../bridge/errors.ts";
+
+/** What is taken for an image, by its name; capitals make no difference. Of animations, the first frame. */
+export const extensions: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".avif"];
+
+/** Images too, and to leave them out in silence would change the data; but sharp as it is published does not read them. */
+const unreadable: readonly string[] = [".bmp", ".pgm", ".ppm", ".pnm", ".heic", ".heif", ".jxl", ".jp2"];
+
+export interface ClassFiles {
+  /** The class: the sub-folder's name. */
+  readonly name: string;
+  /** Paths of its images, the folder's own path in front. */
+  readonly paths: string[];
+  /** Paths of files that are images of a kind that cannot be read. */
+  readonly unreadable: string[];
+}
+
+/**
+ * The sub-folders of `root`, by name, each with the images in it and in folders within it: by folder, then by name, compared by code points, which
+ * is the same on every platform. Links are followed. Names that start with a dot are ignored, and so are images beside the sub-folders.
+ *
+ * Throws BAD_DATA where `root` is no folder, has no sub-folder, or a link leads back into a folder it lies in.
+ */
+export async function classFiles(root: string): Promise<ClassFiles[]> {
+  const { folders, files } = await list(root);
+  if (folders.length === 0) {
+    const images = files.filter((name) => has(extensions, name)).length;
+    const found = images === 0 ? "it has no sub-folder" : `its ${images} images lie in no sub-folder`;
+    throw new TorchwireError(
+      "BAD_DATA",
+      `${root}: a folder per class is needed, as in ${join(root, "cat", "1.jpg")}; ${found}`,
+    );
+  }
+  const classes: ClassFiles[] = [];
+  for (const name of folders.toSorted(byCodePoint)) classes.push(await filesOf(root, name));
+  return classes;
+}
+
+async function filesOf(root: string, name: string): Promise<ClassFiles> {
+  const found: { folder: string; files: string[] }[] = [];
+  await walk(root, name, [await realpath(root)], found);
+  const paths: string[] = [];
+  const unreadablePaths: string[] = [];
+  for (const { folder, files } of found.toSorted((a, b) => byCodePoint(a.folder, b.folder)))
+    for (const file of files.toSorted(byCodePoint)) {
+      if (has(extensions, file)) paths.push(join(root, folder, file));
+      else if (has(unreadable, file)) unreadablePaths.push(join(root, folder, file));
+    }
+  return { name, paths, unreadable: unreadablePaths };
+}
+
+/** `folder` and `found` are relative to `root`, with slashes on every platform. `trail`: the real paths of the folders above. */
+async function walk(
+  root: string,
+  folder: string,
+  trail: readonly string[],
+  found: { folder: string; files: string[] }[],
+): Promise<void> {
+  const path = join(root, folder);
+  const real = await realpath(path);
+  if (trail.includes(real))
+    throw new TorchwireError("BAD_DATA", `${path} is a link back to ${real}, which it lies in; remove the link`);
+  const { folders, files } = await list(path);
+  found.push({ folder, files });
+  for (const name of folders) await walk(root, `${folder}/${name}`, [...trail, real], found);
+}
+
+/** The names in a folder. A link that leads nowhere counts as a file: reading it will tell. Sockets, pipes and devices are neither. */
+async function list(path: string): Promise<{ folders: string[]; files: string[] }> {
+  let entries: Dirent[];
+  try {
+    entries = await readdir(path, { withFileTypes: true });
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new TorchwireError("BAD_DATA", `cannot read the folder ${path}: ${reason}`, { cause });
+  }
+  const folders: string[] = [];
+  const files: string[] = [];
+  for (const entry of entries) {
+    if (entry.name.startsWith(".")) continue;
+    const kind = entry.isSymbolicLink() ? await stat(join(path, entry.name)).catch(() => undefined) : entry;
+    if (kind?.isDirectory() === true) folders.push(entry.name);
+    else if (kind === undefined || kind.isFile()) files.push(entry.name);
+  }
+  return { folders, files };
+}
+
+const has = (known: readonly string[], name: string): boolean => known.includes(extname(name).toLowerCase());
+
+/** Python's order of strings. JavaScript compares UTF-16 units, in which U+10000 and above come before U+E000 to U+FFFF. */
+export function byCodePoint(a: string, b: string): number {
+  const end = Math.min(a.length, b.length);
+  for (let i = 0; i < end; i++) {
+    const x = a.charCodeAt(i);
+    const y = b.charCodeAt(i);
+    if (x === y) continue;
+    const surrogates = Number(isSurrogate(x)) - Number(isSurrogate(y));
+    return surrogates === 0 ? x - y : surrogates;
+  }
+  return a.length - b.length;
+}
+
+const isSurrogate = (unit: number): boolean => unit >= 0xd800 && unit <= 0xdfff;

@@ -1,0 +1,210 @@
+import { fileURLToPath } from "node:url";
+import { TorchwireError } from "../../bridge/errors.ts";
+import type { NDArray } from "../../bridge/ndarray.ts";
+import {
+  checkImageOptions,
+  decode,
+  decodeAll,
+  type ImageOptions,
+  type ImageShape,
+  type ImageSource,
+  inTurn,
+  needSharp,
+  reasonOf,
+} from "./decode.ts";
+import type { SplitOptions } from "./dataset.ts";
+import { type ClassFiles, classFiles, extensions } from "./image-files.ts";
+import { permutation } from "./shuffle.ts";
+import type { Dataset } from "./types.ts";
+
+export interface ImageFolderOptions extends ImageOptions {
+  /** Accepts a class without an image. Default false: such a folder is mostly a mistake. */
+  readonly allowEmpty?: boolean;
+  /**
+   * What becomes of an image that cannot be read. "error", the default: `get` and `read` throw, naming it. "skip": every image is decoded once, before
+   * `imageFolder` returns; what fails is left out, and told of in `skipped`.
+   */
+  readonly onCorrupt?: "error" | "skip";
+  /** Called after each image that `onCorrupt: "skip"` has checked. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** An image that was left out, and why. */
+export interface SkippedImage {
+  readonly path: string;
+  readonly reason: string;
+}
+
+/** One image and its class. */
+export interface ImageSample {
+  /** uint8 [height, width, 3]. */
+  readonly xs: NDArray;
+  /** The index of its class in `classes`. */
+  readonly ys: number;
+}
+
+interface Parts {
+  readonly classes: readonly string[];
+  readonly paths: readonly string[];
+  readonly labels: readonly number[];
+  readonly skipped: readonly SkippedImage[];
+  readonly shape: ImageShape;
+}
+
+/** Images in a folder per class. Made by `imageFolder`. */
+export class ImageFolder implements Dataset {
+  /** Names of the classes, sorted by code points. */
+  readonly classes: readonly string[];
+  /** Of each image, its file. */
+  readonly paths: readonly string[];
+  /** Of each image, the index of its class in `classes`. */
+  readonly labels: readonly number[];
+  /** What `onCorrupt: "skip"` left out of the folder, whether this is all of it or a part. */
+  readonly skipped: readonly SkippedImage[];
+  readonly #shape: ImageShape;
+
+  constructor({ classes, paths, labels, skipped, shape }: Parts) {
+    this.classes = classes;
+    this.paths = paths;
+    this.labels = labels;
+    this.skipped = skipped;
+    this.#shape = shape;
+  }
+
+  /** How many images there are. */
+  get length(): number {
+    return this.paths.length;
+  }
+
+  /**
+   * Reads image `index`, from its file each time: xs is uint8 [height, width, 3], ys the index of its class. Throws MISUSE for an index out of range,
+   * BAD_DATA, naming the file, where it cannot be read or is cut short.
+   */
+  async get(index: number): Promise<ImageSample> {
+    const path = this.paths[index];
+    const label = this.labels[index];
+    if (path === undefined || label === undefined)
+      throw new TorchwireError("MISUSE", `there is no image ${String(index)}; there are ${this.length}, from 0`);
+    return { xs: await decode(path, this.#shape), ys: label };
+  }
+
+  /**
+   * Reads other images as this folder's are read: uint8 [n, height, width, 3]. Without a `size`, all must have the same, else BAD_DATA. Throws
+   * BAD_DATA, naming the image, where one cannot be read.
+   */
+  read(images: readonly ImageSource[]): Promise<NDArray> {
+    return decodeAll(images, this.#shape);
+  }
+
+  /**
+   * Two parts, without an image in common: the first round(fraction · length) images of `permutation(length, seed)`, and the rest; within each
+   * part the images keep their order. The same seed (0 by default) gives the same parts on every machine, while the folder has the same files.
+   * Throws MISUSE unless the fraction is between 0 and 1, both left out.
+   */
+  split(fraction: number, { seed = 0 }: SplitOptions = {}): [first: ImageFolder, second: ImageFolder] {
+    if (!(fraction > 0 && fraction < 1))
+      throw new TorchwireError(
+        "MISUSE",
+        `split: the fraction must be between 0 and 1, e.g. 0.8, not ${String(fraction)}`,
+      );
+    const order = permutation(this.length, seed);
+    const cut = Math.round(fraction * this.length);
+    return [this.#part(order.slice(0, cut)), this.#part(order.slice(cut))];
+  }
+
+  #part(indices: Uint32Array): ImageFolder {
+    const ascending = Array.from(indices).toSorted((a, b) => a - b);
+    return new ImageFolder({
+      classes: this.classes,
+      paths: ascending.map((i) => this.paths[i]!),
+      labels: ascending.map((i) => this.labels[i]!),
+      skipped: this.skipped,
+      shape: this.#shape,
+    });
+  }
+}
+
+/**
+ * Images in a folder per class, `folder/cat/1.jpg`, as torchvision.datasets.ImageFolder finds them: the same classes, and the same images in the
+ * same order with the same labels. Needs the package sharp (`npm install sharp`).
+ *
+ * Files: jpg, jpeg, png, webp, gif, tif, tiff and avif (torchvision takes no gif and no avif), also in folders within a class's; of an animation the
+ * first frame. Names that start with a dot are ignored. Links are followed. Nothing is read but names, until an image is asked for.
+ *
+ * Pixels: uint8 [height, width, 3] in sRGB. Grey images get three equal channels. Alpha is dropped, as by PIL's `convert("RGB")`: what is
+ * transparent has the colour that is stored there. Of 16 bits, the upper 8 are kept. PNG files at their own size are the same bytes as
+ * torchvision's, but for four differences: an image is turned upright by its EXIF orientation; one with a colour profile, or in CMYK, is converted by
+ * it to sRGB; grey of 16 bits keeps its shades, where PIL clips them at 255; and a resized image is sharp's (Lanczos, where torchvision's
+ * default is bilinear), mostly within a few levels of 255 of PIL's.
+ *
+ * Throws BAD_DATA for a missing folder, one without sub-folders, a class without an image (unless `allowEmpty`), and images of a kind that
+ * sharp does not read, such as bmp; MISUSE for a wrong option; ENVIRONMENT where sharp is missing.
+ */
+export async function imageFolder(folder: string | URL, options: ImageFolderOptions = {}): Promise<ImageFolder> {
+  const { allowEmpty = false, onCorrupt = "error", onProgress } = options;
+  const shape = checkImageOptions(options);
+  if (onCorrupt !== "error" && onCorrupt !== "skip")
+    throw new TorchwireError("MISUSE", `onCorrupt is ${JSON.stringify(onCorrupt)}; known are "error" and "skip"`);
+  await needSharp();
+
+  const root = folder instanceof URL ? fileURLToPath(folder) : folder;
+  const found = await classFiles(root);
+  const unreadable = found.flatMap((one) => one.unreadable);
+  if (onCorrupt === "error" && unreadable.length > 0)
+    throw new TorchwireError(
+      "BAD_DATA",
+      `${root}: sharp cannot read ${unreadable.length} of its images, the first ${unreadable[0]!}; convert them, to PNG for example`,
+    );
+  if (!allowEmpty) checkNoneEmpty(root, found, `none of ${extensions.join(" ")}`);
+  if (onCorrupt === "error") return new ImageFolder({ ...flat(found), skipped: [], shape });
+
+  const reasons = await check(found, shape, onProgress);
+  const kept = found.map((one) => ({ ...one, paths: one.paths.filter((path) => !reasons.has(path)) }));
+  if (!allowEmpty) checkNoneEmpty(root, kept, "none that can be read");
+  for (const path of unreadable) reasons.set(path, "sharp does not read files of this kind");
+  return new ImageFolder({
+    ...flat(kept),
+    skipped: Array.from(reasons, ([path, reason]) => ({ path, reason })),
+    shape,
+  });
+}
+
+/** Decodes every image once: of those that cannot be read, why, in the order of the images. */
+async function check(
+  found: readonly ClassFiles[],
+  shape: ImageShape,
+  onProgress?: (done: number, total: number) => void,
+): Promise<Map<string, string>> {
+  const paths = found.flatMap((one) => one.paths);
+  let done = 0;
+  const reasons = await inTurn(paths, async (path) => {
+    let reason: string | undefined;
+    try {
+      await decode(path, shape);
+    } catch (error) {
+      if (!(error instanceof TorchwireError) || error.code !== "BAD_DATA") throw error;
+      reason = reasonOf(error.cause);
+    }
+    onProgress?.(++done, paths.length);
+    return reason;
+  });
+  return new Map(paths.flatMap((path, i) => (reasons[i] === undefined ? [] : [[path, reasons[i]]])));
+}
+
+function checkNoneEmpty(root: string, found: readonly ClassFiles[], what: string): void {
+  const empty = found.filter((one) => one.paths.length === 0).map((one) => one.name);
+  if (empty.length === 0) return;
+  const names = empty.length > 5 ? `${empty.slice(0, 5).join(", ")} and ${empty.length - 5} more` : empty.join(", ");
+  throw new TorchwireError(
+    "BAD_DATA",
+    `${root}: no image (${what}) in the class ${names}; remove the folder, or accept it with allowEmpty: true`,
+  );
+}
+
+function flat(found: readonly ClassFiles[]): { classes: string[]; paths: string[]; labels: number[] } {
+  return {
+    classes: found.map((one) => one.name),
+    paths: found.flatMap((one) => one.paths),
+    labels: found.flatMap((one, label) => one.paths.map(() => label)),
+  };
+}

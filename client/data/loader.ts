@@ -1,0 +1,217 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import type { NDArray } from "../../bridge/ndarray.ts";
+import { Ahead, type Made, type Source } from "./ahead.ts";
+import { numBatches } from "./batches.ts";
+import { ArrayDataset, type ArrayRows, asDataset, Subset } from "./dataset.ts";
+import { BatchMemory, type MemoryCounts } from "./memory.ts";
+import { permutation } from "./shuffle.ts";
+import type { NumberTypes } from "./stack.ts";
+import type { Dataset, Inputs } from "./types.ts";
+
+export interface DataLoaderOptions {
+  /** Samples in a batch. */
+  readonly batchSize: number;
+  /** A new order in each epoch: `permutation(samples, seed, epoch)`. False, the default, keeps the order of the data. */
+  readonly shuffle?: boolean | { readonly seed: number };
+  /** Of the shuffling: an integer from 0 to 2^53 - 1, 0 by default. The same as `shuffle: { seed }`. */
+  readonly seed?: number;
+  /** Leaves out a last batch with fewer than `batchSize` samples. Default false. */
+  readonly dropLast?: boolean;
+  /** Batches that are made before they are asked for. Default 2. Arrays need none: their batches are made when they are asked for. */
+  readonly prefetch?: number;
+  /** Calls of the data set's `get` that run at once: it is files and networks that this is for. Default 4. */
+  readonly workers?: number;
+}
+
+/** What a loader gives next: batch `batch` (from 0) of epoch `epoch` (from 0) in the order of `seed`. */
+export interface Position {
+  readonly epoch: number;
+  readonly batch: number;
+  readonly seed: number;
+}
+
+/**
+ * Batches of a data set, or of arrays whose rows are samples, again and again: each iteration is one pass, the next epoch.
+ *
+ * **What a batch is.** `{ xs, ys }`, put together as a sample is: an array, several by position, or several by name, each with a new first axis. Samples
+ * of one batch must have the same shapes and dtypes. Where `get` gives plain numbers, whole ones are labels, int64; others are float32. The first
+ * batch settles which, and a fraction after that is an error.
+ *
+ * **Its memory is lent.** A batch goes to the worker without a copy. When the worker has it and the loop has asked for the next batch, the memory
+ * is used for a later one: the old arrays are then empty, and using them is a MISUSE error. A batch is safe in the body of its loop; to keep it for
+ * longer, copy it there. (What is below 4 KiB, or was never sent, is not used again. `batches` gives copies.)
+ *
+ * **Errors** leave the loop at the batch that they belong to, after those before it: BAD_DATA with the index where `get` fails, or where samples do
+ * not go together. Leaving a loop waits for the calls of `get` that are underway; nothing runs afterwards.
+ *
+ * **Two iterations at once** are two passes of their own, of two epochs.
+ */
+export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> implements AsyncIterable<{
+  readonly xs: X;
+  readonly ys: Y;
+}> {
+  readonly batchSize: number;
+  readonly #dataset: Dataset;
+  readonly #shuffle: boolean;
+  readonly #dropLast: boolean;
+  readonly #prefetch: number;
+  readonly #workers: number;
+  readonly #memory = new BatchMemory();
+  readonly #numbers: NumberTypes = new Map();
+  /** Moved by the pass that began last, or set from outside. */
+  #position: { epoch: number; batch: number; readonly seed: number };
+  /** A pass has begun at this position and is not over: the next one begins another epoch. */
+  #begun = false;
+
+  /** Throws MISUSE for an option out of range, and BAD_DATA where arrays do not fit each other. */
+  constructor(data: Dataset | ArrayRows, options: DataLoaderOptions) {
+    const { batchSize, shuffle = false, dropLast = false, prefetch = 2, workers = 4 } = options;
+    this.#dataset = asDataset(data);
+    numBatches(0, batchSize);
+    this.batchSize = batchSize;
+    this.#shuffle = shuffle !== false;
+    this.#dropLast = dropLast;
+    this.#prefetch = whole("prefetch", prefetch, 0);
+    this.#workers = whole("workers", workers, 1);
+    const asked = typeof shuffle === "object" ? shuffle.seed : undefined;
+    if (asked !== undefined && options.seed !== undefined && asked !== options.seed)
+      throw new TorchwireError("MISUSE", `two seeds: shuffle has ${asked}, seed is ${options.seed}; give one`);
+    this.#position = { epoch: 0, batch: 0, seed: whole("seed", asked ?? options.seed ?? 0, 0) };
+  }
+
+  /** Batches of one pass. */
+  get length(): number {
+    return numBatches(this.samples, this.batchSize, this.#dropLast);
+  }
+
+  /** Samples of the data, with those that `dropLast` leaves out. */
+  get samples(): number {
+    return this.#dataset.length;
+  }
+
+  /** How much memory batches have taken. Where `reused` stays 0 in a long loop, its batches are not sent, or their answers not waited for. */
+  get memory(): MemoryCounts {
+    return this.#memory.counts;
+  }
+
+  /**
+   * What comes next in the pass that began last, as plain JSON. It counts batches that were given out, whether or not the worker has them. After
+   * the last batch it is that epoch with `batch === length`; once the loop has ended, the start of the next epoch.
+   *
+   * The next iteration starts at a position that is assigned, in the middle of an epoch too; `batch === length` is an iteration without batches.
+   * A loop that was left early keeps its position, to be saved and assigned; without that, the next iteration starts the epoch after it.
+   * A position fits a loader with the same data and the same options. Throws MISUSE where it is none of this loader's.
+   */
+  get position(): Position {
+    return { ...this.#position };
+  }
+
+  set position({ epoch, batch, seed }: Position) {
+    whole("position.epoch", epoch, 0);
+    whole("position.seed", seed, 0);
+    if (whole("position.batch", batch, 0) > this.length)
+      throw new TorchwireError(
+        "MISUSE",
+        `position.batch is ${batch}, and an epoch of this loader has ${this.length} batches`,
+      );
+    this.#position = { epoch, batch, seed };
+    this.#begun = false;
+  }
+
+  /** One pass. It begins with the first `next`. */
+  async *[Symbol.asyncIterator](): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
+    const pass = this.#begin();
+    const { length } = this;
+    const source = this.#source(pass);
+    try {
+      while (pass.batch < length) {
+        const { batch, lease } = await source.batch(pass.batch);
+        pass.batch++;
+        yield batch as { xs: X; ys: Y };
+        lease.end();
+      }
+    } finally {
+      await source.stop();
+    }
+    pass.epoch++;
+    pass.batch = 0;
+    if (this.#position === pass) this.#begun = false;
+  }
+
+  #begin(): { epoch: number; batch: number; readonly seed: number } {
+    const { epoch, batch, seed } = this.#position;
+    const pass = this.#begun ? { epoch: epoch + 1, batch: 0, seed } : { epoch, batch, seed };
+    this.#position = pass;
+    this.#begun = true;
+    return pass;
+  }
+
+  #source({ epoch, batch, seed }: Position): Source {
+    const { batchSize, samples } = this;
+    const order = this.#shuffle ? permutation(samples, seed, epoch) : undefined;
+    const dataset = this.#dataset;
+    const arrays = dataset instanceof Subset ? dataset.data : dataset;
+    if (arrays instanceof ArrayDataset) {
+      const rows = dataset instanceof Subset ? chosen(dataset.indices, order) : order;
+      return new Gathered(arrays, { order: rows, samples, batchSize }, this.#memory);
+    }
+    return new Ahead(
+      {
+        dataset,
+        order,
+        samples: Math.min(this.length * batchSize, samples),
+        batchSize,
+        workers: this.#workers,
+        prefetch: this.#prefetch,
+        memory: this.#memory,
+        numbers: this.#numbers,
+      },
+      batch,
+    );
+  }
+}
+
+/** Batches cut out of arrays, when they are asked for: there is nothing to wait for, but arrays that are not there yet. */
+class Gathered implements Source {
+  readonly #arrays: ArrayDataset;
+  readonly #order: Uint32Array | undefined;
+  readonly #samples: number;
+  readonly #batchSize: number;
+  readonly #memory: BatchMemory;
+
+  constructor(
+    arrays: ArrayDataset,
+    { order, samples, batchSize }: { order: Uint32Array | undefined; samples: number; batchSize: number },
+    memory: BatchMemory,
+  ) {
+    this.#arrays = arrays;
+    this.#order = order;
+    this.#samples = samples;
+    this.#batchSize = batchSize;
+    this.#memory = memory;
+  }
+
+  batch(index: number): Made | Promise<Made> {
+    return this.#arrays.ready()?.then(() => this.#make(index)) ?? this.#make(index);
+  }
+
+  stop(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  #make(index: number): Made {
+    const start = index * this.#batchSize;
+    const end = Math.min(start + this.#batchSize, this.#samples);
+    const lease = this.#memory.lease();
+    const cut = { start, end, order: this.#order };
+    return { batch: this.#arrays.gather(cut, (dtype, shape) => lease.array(dtype, shape)), lease };
+  }
+}
+
+const chosen = (indices: Uint32Array, order: Uint32Array | undefined): Uint32Array =>
+  order === undefined ? indices : order.map((place) => indices[place]!);
+
+function whole(name: string, value: number, least: number): number {
+  if (Number.isSafeInteger(value) && value >= least) return value;
+  throw new TorchwireError("MISUSE", `${name} must be an integer from ${least} on, not ${String(value)}`);
+}

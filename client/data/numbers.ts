@@ -1,0 +1,132 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import {
+  type DType,
+  dtypeOf,
+  itemSize,
+  fromBytes,
+  type NDArray,
+  sizeOf,
+  type TypedArray,
+} from "../../bridge/ndarray.ts";
+
+/** Numbers, booleans or bigints, nested as an array's dimensions are; a typed array can stand for the innermost list. */
+export type Numbers = number | boolean | bigint | readonly (Numbers | TypedArray | Uint8ClampedArray)[];
+
+/** Deeper than any tensor: what is nested further contains itself. */
+const MOST_DIMENSIONS = 64;
+
+/** Whether `x` is a number, or a list whose first element is one, however deep: an empty list is. */
+export function isNumbers(x: unknown): x is Numbers {
+  let first = x;
+  for (let depth = 0; Array.isArray(first) && depth <= MOST_DIMENSIONS; depth++) {
+    if (first.length === 0) return true;
+    first = first[0];
+    if (ArrayBuffer.isView(first)) return true;
+  }
+  return isScalar(first);
+}
+
+/** Whether `x` is a list of whole numbers, as labels are: one dimension, at least one element. */
+export function isLabels(x: unknown): x is readonly number[] {
+  return Array.isArray(x) && x.length > 0 && x.every((n) => Number.isSafeInteger(n));
+}
+
+/** An array of `numbers`; `name` names it in errors. Throws BAD_DATA with the place of what does not fit. */
+export function fromNumbers(numbers: Numbers, name: string, asked: DType | undefined): NDArray {
+  const { shape, first } = outline(numbers, name);
+  const rows = typeof first === "object";
+  const own = rows ? dtypeOf(first) : first === undefined ? undefined : DTYPES[typeof first as keyof typeof DTYPES];
+  if (rows && own === undefined)
+    throw new TorchwireError("BAD_DATA", `${name} holds a ${first.constructor.name}, which has no dtype here`);
+  if (asked !== undefined && own !== undefined && asked !== own && typeof first !== "number")
+    throw new TorchwireError(
+      "BAD_DATA",
+      `${name} is ${own}, dtype asks for ${asked}; only plain numbers are converted`,
+    );
+  const dtype = asked ?? own ?? "float32";
+
+  const array = fromBytes(dtype, shape, new Uint8Array(sizeOf(shape) * itemSize(dtype)));
+  const put = writer(dtype, array.data, typeof first);
+  const place: number[] = [];
+  const wrong = (why: string): never => {
+    throw new TorchwireError("BAD_DATA", `${name}${place.map((i) => `[${i}]`).join("")} ${why}`);
+  };
+  let at = 0;
+  const fill = (part: unknown, depth: number): void => {
+    if (depth === shape.length) {
+      if (typeof part !== typeof first) wrong(`is ${describe(part)}, where those before it are each a ${typeof first}`);
+      const fault = put(at++, part);
+      if (fault !== undefined) wrong(fault);
+      return;
+    }
+    const length = shape[depth]!;
+    const isRow = rows && depth === shape.length - 1;
+    if (isRow ? !ArrayBuffer.isView(part) || dtypeOf(part) !== own : !Array.isArray(part))
+      wrong(`is ${describe(part)}, where a ${isRow ? first.constructor.name : "list"} of ${length} was expected`);
+    const list = part as ArrayLike<unknown>;
+    if (list.length !== length)
+      wrong(`has ${list.length} elements, where those before it have ${length}: each row needs the same length`);
+    if (isRow) {
+      (array.data as Float32Array).set(list as Float32Array, at);
+      at += length;
+      return;
+    }
+    for (let i = 0; i < length; i++) {
+      place.push(i);
+      fill(list[i], depth + 1);
+      place.pop();
+    }
+  };
+  fill(numbers, 0);
+  return array;
+}
+
+const DTYPES = { number: "float32", boolean: "bool", bigint: "int64" } as const;
+
+const isScalar = (x: unknown): x is number | boolean | bigint =>
+  typeof x === "number" || typeof x === "boolean" || typeof x === "bigint";
+
+/** The shape by the first element of each dimension, and the first of all: a number, or a row. Undefined where there is none. */
+function outline(
+  numbers: Numbers,
+  name: string,
+): { shape: number[]; first: number | boolean | bigint | ArrayBufferView | undefined } {
+  const shape: number[] = [];
+  let first: unknown = numbers;
+  while (Array.isArray(first)) {
+    if (shape.length === MOST_DIMENSIONS)
+      throw new TorchwireError("BAD_DATA", `${name} is nested more than ${MOST_DIMENSIONS} deep (or contains itself)`);
+    shape.push(first.length);
+    first = first[0];
+  }
+  if (ArrayBuffer.isView(first)) shape.push((first as Uint8Array).length);
+  return { shape, first: isScalar(first) || ArrayBuffer.isView(first) ? first : undefined };
+}
+
+/** Writes one element, or says why it cannot stand there. */
+function writer(dtype: DType, data: TypedArray, from: string): (at: number, value: unknown) => string | undefined {
+  const no = (value: unknown): string => `is ${String(value)}, which ${dtype} cannot hold`;
+  if (dtype === "int64") {
+    const whole = data as BigInt64Array;
+    return (at, value) => {
+      if (from === "number" && !Number.isSafeInteger(value)) return no(value);
+      const big = BigInt(value as number | bigint);
+      whole[at] = big;
+      return whole[at] === big ? undefined : no(value);
+    };
+  }
+  const numbers = data as Float32Array;
+  const isFloat = dtype === "float32" || dtype === "float64";
+  return (at, value) => {
+    const number = Number(value);
+    if (dtype === "bool" && number !== 0 && number !== 1) return no(value);
+    numbers[at] = number;
+    return isFloat || numbers[at] === number ? undefined : no(value);
+  };
+}
+
+function describe(part: unknown): string {
+  if (Array.isArray(part)) return `a list of ${part.length}`;
+  if (ArrayBuffer.isView(part)) return `a ${part.constructor.name}`;
+  return part === null || part === undefined || isScalar(part) ? String(part) : `a ${typeof part}`;
+}

@@ -1,0 +1,41 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import { checkNDArray, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/ndarray.ts";
+
+/** Inputs and targets: row i of `xs` goes with row i of `ys`. */
+export interface Rows {
+  readonly xs: NDArray;
+  readonly ys: NDArray;
+}
+
+/** Which rows: `order[start]` to `order[end - 1]`, or `start` to `end - 1` where there is no order. */
+export interface Cut {
+  readonly start: number;
+  readonly end: number;
+  readonly order: Uint32Array | undefined;
+}
+
+/** Copies rows of `array` into `target`, which has `end - start` of them. */
+export function gather(array: NDArray, { start, end, order }: Cut, target: NDArray): void {
+  const rowBytes = sizeOf(array.shape.slice(1)) * itemSize(array.dtype);
+  const from = toBytes(array.data);
+  const to = toBytes(target.data);
+  if (order === undefined) {
+    to.set(from.subarray(start * rowBytes, end * rowBytes));
+    return;
+  }
+  let place = 0;
+  for (let i = start; i < end; i++) {
+    const row = order[i]!;
+    to.set(from.subarray(row * rowBytes, (row + 1) * rowBytes), place);
+    place += rowBytes;
+  }
+}
+
+/** How many rows `array` has. `name` names it in errors: BAD_DATA where it has none, NOT_SENDABLE where its shape and data disagree. */
+export function rowsOf(array: NDArray, name: string): number {
+  checkNDArray(array, name);
+  const [rows] = array.shape;
+  if (rows === undefined)
+    throw new TorchwireError("BAD_DATA", `${name} is a single number, without rows to cut into batches`);
+  return rows;
+}

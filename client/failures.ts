@@ -1,0 +1,76 @@
+/** Errors of a loop, with the place in it. */
+import { TorchwireError } from "../bridge/errors.ts";
+import { PythonError } from "../bridge/python-error.ts";
+
+export interface Place {
+  readonly phase: string;
+  /** From 1. */
+  readonly epoch: number;
+  /** From 0; undefined outside of steps. */
+  readonly step: number | undefined;
+}
+
+const placeOf = ({ phase, epoch, step }: Place): string =>
+  step === undefined ? `${phase} epoch ${epoch}` : `${phase} epoch ${epoch}, step ${step}`;
+
+/** A handler of a callback threw. `cause` is what it threw. */
+export class CallbackError extends TorchwireError implements Place {
+  override name = "CallbackError";
+  readonly callback: string;
+  readonly event: string;
+  readonly phase: string;
+  readonly epoch: number;
+  readonly step: number | undefined;
+
+  constructor(callback: string, event: string, place: Place, cause: unknown) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    super(
+      cause instanceof TorchwireError ? cause.code : "CALLBACK",
+      `callback ${callback} failed at ${event} (${placeOf(place)}): ${reason}`,
+      { cause },
+    );
+    ({ phase: this.phase, epoch: this.epoch, step: this.step } = place);
+    this.callback = callback;
+    this.event = event;
+  }
+}
+
+/** A step failed. `cause` is why; where PyTorch raised, a PythonError. */
+export class StepError extends TorchwireError implements Place {
+  override name = "StepError";
+  readonly phase: string;
+  readonly epoch: number;
+  readonly step: number | undefined;
+
+  constructor(place: Place, cause: Error) {
+    const advice = adviceOn(cause);
+    super(
+      cause instanceof TorchwireError ? cause.code : "STEP",
+      `${placeOf(place)}: ${cause.message}${advice === undefined ? "" : `\n${advice}`}`,
+      { cause },
+    );
+    ({ phase: this.phase, epoch: this.epoch, step: this.step } = place);
+  }
+}
+
+/** What usually is the matter, for errors of PyTorch that do not say it. */
+function adviceOn(cause: Error): string | undefined {
+  if (!(cause instanceof PythonError)) return undefined;
+  for (const [pattern, advice] of ADVICE) if (pattern.test(cause.message)) return advice;
+  return undefined;
+}
+
+const ADVICE: readonly (readonly [RegExp, string])[] = [
+  [
+    /Target \S+ is out of bounds/,
+    "A label is past the last output of the model: has its head been replaced by one with an output for each class?",
+  ],
+  [
+    /grad can be implicitly created only for scalar outputs/,
+    "The loss function must return one number: reduce it, e.g. with .mean().",
+  ],
+  [
+    /does not require grad and does not have a grad_fn/,
+    "Nothing that the loss depends on is to be trained: are all parameters frozen?",
+  ],
+];

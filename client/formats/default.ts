@@ -1,0 +1,23 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import type { NDArray } from "../../bridge/ndarray.ts";
+import { shapeText } from "./axes.ts";
+import { same, type Format } from "./format.ts";
+import { image } from "./pixels.ts";
+
+/**
+ * The format of a batch that nobody has named one for. Bytes of four dimensions, the last of them 1, 3 or 4, are images; floats
+ * of four dimensions are asked about, as they may lie either way; everything else is `same`.
+ *
+ * `what` names the array. Throws MISUSE where the format is to be named.
+ */
+export function defaultFormat({ dtype, shape }: Pick<NDArray, "dtype" | "shape">, what = "input"): Format {
+  if (shape.length !== 4) return same;
+  if (dtype === "uint8") return [1, 3, 4].includes(shape[3]!) ? image() : same;
+  if (dtype === "float32" || dtype === "float64")
+    throw new TorchwireError(
+      "MISUSE",
+      `${what} is ${dtype} of shape ${shapeText(shape)}, which may be [N, H, W, C] or [N, C, H, W]. Say which it is: ` +
+        `"${what}: image({ … })" for the first, "${what}: same" for what PyTorch is to get as it is`,
+    );
+  return same;
+}

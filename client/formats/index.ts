@@ -1,0 +1,5 @@
+export { defaultFormat } from "./default.ts";
+export { batch, ofBatch, same, type Format, type FormatContext } from "./format.ts";
+export { format, type AxesFormat, type FunctionFormat } from "./own.ts";
+export { cifar10, image, imagenet, mnist, video, type Normalization, type PixelOptions } from "./pixels.ts";
+export { sequence, type SequenceOptions } from "./sequence.ts";

@@ -1,0 +1,104 @@
+/** Options in camelCase, by tables, as the keywords of a Python function in snake_case. */
+import { inspect } from "node:util";
+import { TorchwireError } from "../bridge/errors.ts";
+import { PyFloatLiteral } from "../bridge/literals.ts";
+import { isNDArray, type NDArray, type TypedArray } from "../bridge/ndarray.ts";
+import { py } from "../bridge/py.ts";
+import { inner } from "../bridge/ref.ts";
+import type { TensorLike } from "../bridge/types/values.ts";
+
+/** What a tensor option takes: numbers (float32), an array, or a reference to a tensor. */
+export type TensorOption = readonly number[] | TypedArray | NDArray | TensorLike;
+
+/** What an option may be, and how it is sent. */
+export interface Kind {
+  /** Completes "it is to be …". */
+  readonly is: string;
+  /** What is sent, or undefined for what the option cannot be. */
+  readonly send: (value: unknown) => unknown;
+}
+
+/** A table: the kind of each option of `O`. */
+export type Kinds<O> = { readonly [K in keyof O]-?: Kind };
+
+const isReference = (value: unknown): boolean => inner(value) !== undefined || value instanceof PyFloatLiteral;
+
+/** A float in Python also where the number is integral, so that `lr: 1` is what `lr=1.0` is. */
+export const float: Kind = {
+  is: "a number",
+  send: (value) => (typeof value === "number" ? py.float(value) : isReference(value) ? value : undefined),
+};
+
+export const int: Kind = {
+  is: "a whole number",
+  send: (value) =>
+    Number.isInteger(value) || typeof value === "bigint" || inner(value) !== undefined ? value : undefined,
+};
+
+export const flag: Kind = {
+  is: "true or false",
+  send: (value) => (typeof value === "boolean" || inner(value) !== undefined ? value : undefined),
+};
+
+/** A tuple of two floats. */
+export const floatPair: Kind = {
+  is: "an array of two numbers",
+  send(value) {
+    if (inner(value) !== undefined) return value;
+    if (!Array.isArray(value) || value.length !== 2) return undefined;
+    const items = value.map(float.send);
+    return items.includes(undefined) ? undefined : py.tuple(...items);
+  },
+};
+
+export function oneOf(...names: readonly string[]): Kind {
+  return {
+    is: names.map((name) => JSON.stringify(name)).join(" or "),
+    send: (value) => (names.includes(value as string) || inner(value) !== undefined ? value : undefined),
+  };
+}
+
+/** Sent as it is: whoever has a worker makes a tensor of it. */
+export const tensor: Kind = {
+  is: "an array of numbers or a reference to a tensor",
+  send: (value) => (inner(value) !== undefined || isTensorData(value) ? value : undefined),
+};
+
+/** Whether an option of the kind `tensor` is data of this side, and no reference yet. */
+export function isTensorData(value: unknown): value is number[] | TypedArray | NDArray {
+  return isNDArray(value) || ArrayBuffer.isView(value) || (Array.isArray(value) && value.every(isNumber));
+}
+
+const isNumber = (value: unknown): boolean => typeof value === "number";
+
+/**
+ * The keywords that `options` stand for: only those that were given, under Python's names (`weightDecay` is
+ * `weight_decay`). `what` names the function in errors. An option whose value is undefined was not given.
+ *
+ * Throws MISUSE for an unknown option, naming the known ones, and for a value of a wrong kind.
+ */
+export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, options: O): Record<string, unknown> {
+  if (typeof options !== "object" || options === null || Array.isArray(options))
+    throw new TorchwireError("MISUSE", `${what} takes an object of options, not ${described(options)}`);
+  const keywords: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(kinds, name))
+      throw new TorchwireError("MISUSE", `${what} has no option "${name}"; it has ${Object.keys(kinds).join(", ")}`);
+    if (value === undefined) continue;
+    const kind = kinds[name as keyof O];
+    const sent = kind.send(value);
+    if (sent === undefined)
+      throw new TorchwireError("MISUSE", `${what}: ${name} is ${described(value)}; it is to be ${kind.is}`);
+    keywords[snakeCase(name)] = sent;
+  }
+  return keywords;
+}
+
+const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
+/** A value in an error message: short, and on one line. */
+export function described(value: unknown): string {
+  return (
+    inner(value)?.tag ?? inspect(value, { depth: 0, breakLength: Infinity, maxArrayLength: 4, maxStringLength: 60 })
+  );
+}

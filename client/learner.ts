@@ -1,0 +1,332 @@
+/** The learner: a model, what it learns from, and a loop that others can join. */
+import { TorchwireError } from "../bridge/errors.ts";
+import type { NDArray } from "../bridge/ndarray.ts";
+import type { AnyRef, PyObject } from "../bridge/types/core.ts";
+import { workerOf, type Worker } from "../bridge/worker.ts";
+import type { Control, State } from "./callback/access.ts";
+import type { Callback } from "./callback/callback.ts";
+import { withDefaults } from "./callbacks/defaults.ts";
+import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
+import { isReference } from "./data/batch.ts";
+import { overReference } from "./data/remote.ts";
+import type { BatchLike, Data } from "./data/types.ts";
+import { EventStream } from "./events-stream.ts";
+import type { Step, TrainEvent } from "./events.ts";
+import type { Format } from "./formats/index.ts";
+import { Loop } from "./loop.ts";
+import { toLoss, type Loss } from "./losses.ts";
+import { adam, toOptimizer, type OptimizerOption } from "./optim.ts";
+import { TrainingPhase, ValidationPhase, type Phase } from "./phases.ts";
+import {
+  classify,
+  outputs,
+  type ClassifyOptions,
+  type Prediction,
+  type PredictOptions,
+  type Samples,
+} from "./predict.ts";
+import { LearnerParts } from "./parts.ts";
+import { Plan } from "./plan.ts";
+import type { Report } from "./report.ts";
+import { summary, type ModelSummary, type SummaryOptions } from "./summary.ts";
+import { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
+import { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
+import type { Run, StepBody } from "./run.ts";
+
+export interface LearnerData {
+  readonly training?: Data | PyObject;
+  readonly validation?: Data | PyObject;
+}
+
+export interface LearnerOptions {
+  readonly data?: LearnerData;
+  /** How the inputs lie in JavaScript's memory. Default: uint8 images are `image()`, floats with four axes must be told, all else is `same`. */
+  readonly input?: Format;
+  /** The same of the targets. Default `same`. */
+  readonly target?: Format;
+  /** Default `adam()`. With several models, one for each, by the same names. */
+  readonly optimizer?: OptimizerOption | { readonly [name: string]: OptimizerOption };
+  /** In addition to the default ones, of which one given here takes the place. */
+  readonly callbacks?: readonly Callback[];
+  /** PyTorchBackend, ProgressPrinter, MetricsPrinter, StopOnNaNLoss, Recorder and Metrics. With false, PyTorchBackend alone. Default true. */
+  readonly defaultCallbacks?: boolean;
+  /** Steps in flight. Default 3. It is 1 where a callback waits in line (see `explain`). */
+  readonly window?: number;
+}
+
+export interface FitOptions {
+  /** In place of the learner's own. */
+  readonly data?: LearnerData;
+  /** In place of TrainingPhase and ValidationPhase. */
+  readonly phases?: { readonly training?: Phase; readonly validation?: Phase };
+  /** Ends the fit between two steps: what is in flight is waited for, and the report says "interrupted". */
+  readonly signal?: AbortSignal;
+}
+
+/** `M` is a reference to a model, or a record of several, for phases of one's own. */
+export class Learner<M = any> {
+  readonly worker: Worker;
+  /** What the learner was given as its loss. */
+  readonly loss: Loss;
+  /** What it makes of outputs and targets: a reference to a tensor. */
+  lossFn: (yhat: AnyRef, ys: any) => AnyRef;
+  /** A PyTorch optimizer; with several models a record of them. */
+  optimizer: any;
+  data: LearnerData;
+  readonly input: Format | undefined;
+  readonly target: Format | undefined;
+  /** Of the step that is being issued. */
+  step: Step | undefined;
+  /** What callbacks leave for others: history, metrics. */
+  readonly state: State = {} as State;
+  readonly #optimizerLike: LearnerOptions["optimizer"];
+  readonly #requestedWindow: number;
+  readonly #stream = new EventStream();
+  readonly #loop: Loop;
+  #model: M;
+  #callbacks: readonly Callback[] = [];
+  #plan: Plan;
+  #saidNoValidation = false;
+
+  /**
+   * @throws MISUSE where the callbacks do not go together, or `model` is no reference.
+   */
+  constructor(model: M, loss: Loss, options: LearnerOptions = {}) {
+    const { data = {}, input, target, optimizer, callbacks = [], defaultCallbacks = true, window = 3 } = options;
+    const worker = workerOf(modulesOf(model)[0]);
+    if (worker === undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        "new Learner(model, …): model is not a reference to a module, nor a record of some",
+      );
+    if (!Number.isSafeInteger(window) || window < 1)
+      throw new TorchwireError("MISUSE", `window must be a whole number from 1, not ${String(window)}`);
+    this.worker = worker;
+    this.#model = model;
+    this.data = data;
+    this.input = input;
+    this.target = target;
+    this.#optimizerLike = optimizer;
+    this.#requestedWindow = window;
+    this.loss = loss;
+    this.lossFn = toLoss(worker, loss);
+    this.#loop = new Loop(this, new TrainingPhase(), this.#stream);
+    this.#callbacks = withDefaults(callbacks, defaultCallbacks);
+    this.#plan = this.#planned();
+    for (const { init } of this.#callbacks) init?.(this);
+    this.#makeOptimizer();
+  }
+
+  get model(): M {
+    return this.#model;
+  }
+
+  /** Another model gets a fresh optimizer. */
+  set model(model: M) {
+    this.#model = model;
+    this.getCallback(PyTorchBackend)?.init?.(this);
+    this.#makeOptimizer();
+  }
+
+  /** The model, or the models. */
+  get modules(): readonly AnyRef[] {
+    return modulesOf(this.#model);
+  }
+
+  get callbacks(): readonly Callback[] {
+    return this.#callbacks;
+  }
+
+  /** Adds a callback, which is then told of this learner. */
+  addCallback(callback: Callback): void {
+    const before = this.#callbacks;
+    this.#callbacks = [...before, callback];
+    try {
+      this.#plan = this.#planned();
+    } catch (error) {
+      this.#callbacks = before;
+      throw error;
+    }
+    callback.init?.(this);
+  }
+
+  /** The callback of this class, or undefined. */
+  getCallback<T extends Callback>(kind: abstract new (...args: any[]) => T): T | undefined {
+    return this.#callbacks.find((one): one is T => one instanceof kind);
+  }
+
+  /** Events with the callbacks at each, in their order, and how many steps are in flight and why. */
+  explain(): string {
+    return this.#plan.explain(this.#window);
+  }
+
+  /**
+   * `epochs` times a training epoch and a validation epoch. Where a callback stops it, or `signal` or Ctrl-C interrupts it, the report says so;
+   * it rejects where something failed.
+   */
+  async fit(epochs: number, options: FitOptions = {}): Promise<Report> {
+    if (!Number.isSafeInteger(epochs) || epochs < 0)
+      throw new TorchwireError("MISUSE", `fit: epochs must be a whole number, not ${String(epochs)}`);
+    const training = options.phases?.training ?? new TrainingPhase();
+    const validation = options.phases?.validation ?? new ValidationPhase();
+    const { training: trainingData, validation: validationData } = { ...this.data, ...options.data };
+    if (trainingData === undefined)
+      throw new TorchwireError("MISUSE", "fit: there is no training data: give the learner data: { training: … }");
+    const data = {
+      training: iterableAgain(trainingData, "training"),
+      validation: validationData && iterableAgain(validationData, "validation"),
+    };
+    if (data.validation === undefined && !this.#saidNoValidation) {
+      this.#saidNoValidation = true;
+      process.emitWarning("there is no validation data: fit runs training epochs only", { type: "TorchwireWarning" });
+    }
+
+    const loop = this.#loop;
+    const before = loop.steps;
+    let done = 0;
+    const ending = await loop.fit(this.#plan, this.#window, options.signal, async (run) => {
+      loop.moment.phase = training;
+      this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
+      await run.barrier("fitBegin");
+      for (; done < epochs; done++) {
+        await this.#epoch(run, training, data.training);
+        if (data.validation !== undefined) await this.#epoch(run, validation, data.validation);
+      }
+    });
+    this.#stream.emit({ type: "fitEnd", status: ending.status, reason: ending.reason ?? null, time: Date.now() });
+    const { history = {}, metricsEpoch = {} } = this.state as Partial<State>;
+    return { ...ending, epochs: done, steps: loop.steps - before, history: metricsEpoch, phases: history };
+  }
+
+  /** One epoch of `phase`, over `data` or the learner's own. A callback that stops it makes it reject with CancelFitting. */
+  async epoch(phase: Phase, data: Data | PyObject | undefined = this.data[phase.data]): Promise<void> {
+    if (data === undefined) throw new TorchwireError("MISUSE", `epoch: there is no ${phase.data} data`);
+    const again = iterableAgain(data, phase.data);
+    await this.#within((run) => this.#epoch(run, phase, again));
+  }
+
+  /** The frame of an epoch, for phases of one's own: "epochBegin", `body`, "epochEnd". CancelEpoch inside ends the body. */
+  async runEpoch(phase: Phase, body: () => Promise<void>): Promise<void> {
+    await this.#within((run) => this.#loop.epoch(phase, undefined, () => run.runEpoch(phase, body)));
+  }
+
+  /** The frame of a step, for phases of one's own: "stepBegin", `body`, "stepEnd". It is sent when it ends, and counted when it is acknowledged. */
+  async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
+    const { run, moment } = this.#loop;
+    if (run !== undefined) return run.runStep(phase, batch, body);
+    let step!: Step;
+    await this.#within(async (alone) => {
+      moment.phase = phase;
+      step = await alone.runStep(phase, batch, body);
+      await alone.drain();
+    });
+    return step;
+  }
+
+  /**
+   * A validation epoch, over `data` or the learner's own; the metrics of it, by name. Nothing of the training changes.
+   */
+  async validate(data?: Data | PyObject): Promise<{ readonly [metric: string]: number }> {
+    const phase = new ValidationPhase();
+    await this.epoch(phase, data ?? this.data.validation);
+    return this.#loop.lastMetrics(phase);
+  }
+
+  /**
+   * What the model makes of samples, in eval and inference mode; safe while a fit goes on, and from many requests at once. With `classes` or `topK` the
+   * outputs are taken as logits of classes, and each sample gets its likeliest ones; else they come as they are, in one array.
+   */
+  predict(
+    samples: Samples,
+    options: ClassifyOptions & ({ readonly classes: readonly string[] } | { readonly topK: number }),
+  ): Promise<Prediction[]>;
+  predict(samples: Samples, options?: PredictOptions): Promise<NDArray>;
+  predict(samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[] | NDArray> {
+    const device = this.getCallback(PyTorchBackend)?.device;
+    const own = { ...(this.input && { input: this.input }), ...(device !== undefined && { device }), ...options };
+    const model = this.#model as PyObject;
+    return options.classes === undefined && options.topK === undefined
+      ? outputs(model, samples, own)
+      : classify(model, samples, own);
+  }
+
+  /** Writes the model's weights to a safetensors file on this machine: as they are at this place of the program. See `saveWeights`. */
+  save(path: string, options?: SaveWeightsOptions): Promise<void> {
+    return saveWeights(this.worker, this.#model as object, path, options);
+  }
+
+  /** Reads them again, from a safetensors file or a state dict of PyTorch's. See `loadWeights`. The optimizer keeps its state. */
+  load(path: string, options?: LoadWeightsOptions): Promise<LoadedWeights> {
+    return loadWeights(this.worker, this.#model as object, path, options);
+  }
+
+  /** The model's layers, as a table: `console.log(String(await learner.summary()))`. */
+  summary(options?: SummaryOptions): Promise<ModelSummary> {
+    return summary(this.worker, this.#model as object, options);
+  }
+
+  /**
+   * What happens from now on, as plain JSON, for a web page or a log: `for await (const event of learner.events())`. It goes on from fit to fit
+   * until one breaks out of it. A reader that lags more than 1,024 events behind misses the oldest.
+   */
+  events(): AsyncIterableIterator<TrainEvent> {
+    return this.#stream.read();
+  }
+
+  // --- internal ---
+
+  get #window(): number {
+    return this.#plan.waiting.length > 0 ? 1 : this.#requestedWindow;
+  }
+
+  #makeOptimizer(): void {
+    const { worker } = this;
+    const model = this.#model as AnyRef;
+    const like = this.#optimizerLike ?? adam();
+    if (isReference(model)) {
+      this.optimizer = toOptimizer(worker, like as OptimizerOption, model);
+      return;
+    }
+    const made = Object.entries(this.#model as { [name: string]: AnyRef }).map(([name, one]) => {
+      const own = this.#optimizerLike === undefined ? adam() : (like as { [name: string]: OptimizerOption })[name];
+      if (own === undefined) throw new TorchwireError("MISUSE", `optimizer: there is none for the model "${name}"`);
+      return [name, toOptimizer(worker, own, one)] as const;
+    });
+    this.optimizer = Object.fromEntries(made);
+  }
+
+  #planned(): Plan {
+    return new Plan(this.#callbacks, ({ name }) => {
+      const control: Control = { cancel: (what, reason) => this.#loop.run?.cancel(what, reason, name) };
+      return new LearnerParts(this, this.#loop.moment, control);
+    });
+  }
+
+  #within(body: (run: Run) => Promise<void>): Promise<void> {
+    return this.#loop.within(this.#plan, this.#window, body);
+  }
+
+  #epoch(run: Run, phase: Phase, data: Data): Promise<void> {
+    return this.#loop.epoch(phase, data, () => run.epoch(phase, data, (batch) => phase.step(this, batch)));
+  }
+}
+
+function modulesOf(model: unknown): readonly AnyRef[] {
+  return (isReference(model) ? [model] : Object.values(model ?? {})) as AnyRef[];
+}
+
+/** What is in the worker is iterated from here. Throws MISUSE for what can be iterated only once. */
+function iterableAgain(data: Data | PyObject, name: string): Data {
+  if (isReference(data)) return overReference(data as AnyRef);
+  if (typeof (data as { next?: unknown }).next === "function")
+    throw new TorchwireError(
+      "MISUSE",
+      `the ${name} data can be iterated only once (it is a generator or another iterator): give a DataLoader, an array, or { [Symbol.asyncIterator]() { … } }`,
+    );
+  if (!(Symbol.asyncIterator in data) && !(Symbol.iterator in data))
+    throw new TorchwireError(
+      "MISUSE",
+      `the ${name} data cannot be iterated: give a DataLoader, or an array of batches`,
+    );
+  return data as Data;
+}

@@ -1,0 +1,117 @@
+/** The life of a loop: it takes the worker, runs epochs in a lane of its own, and gives the worker free again. */
+import type { MetricHistory } from "./callback/state.ts";
+import { CancelFitting } from "./cancel.ts";
+import { claim } from "./claim.ts";
+import type { Data } from "./data/types.ts";
+import type { EventStream } from "./events-stream.ts";
+import { Interruption } from "./interruption.ts";
+import type { Learner } from "./learner.ts";
+import type { Moment } from "./parts.ts";
+import type { Phase } from "./phases.ts";
+import type { Plan } from "./plan.ts";
+import type { Report } from "./report.ts";
+import { Run } from "./run.ts";
+
+export type Ending = Pick<Report, "status" | "reason" | "by">;
+
+export class Loop {
+  readonly moment: Moment;
+  /** Of the training phases, acknowledged. */
+  steps = 0;
+  run: Run | undefined;
+  readonly #learner: Learner;
+  readonly #stream: EventStream;
+  readonly #epochs = new Map<string, number>();
+
+  constructor(learner: Learner, phase: Phase, stream: EventStream) {
+    this.#learner = learner;
+    this.#stream = stream;
+    this.moment = { event: "fitBegin", phase, epoch: 1, index: 0, batches: undefined, size: undefined, values: {} };
+  }
+
+  /** `body`, as the one loop of this worker, and "fitEnd" after it, whatever happens. */
+  async fit(
+    plan: Plan,
+    window: number,
+    signal: AbortSignal | undefined,
+    body: (run: Run) => Promise<void>,
+  ): Promise<Ending> {
+    const { worker } = this.#learner;
+    const release = claim(worker, "fit");
+    const interruption = new Interruption();
+    const stopListening = interruption.listen(signal);
+    const run = this.#start(plan, window, interruption);
+    try {
+      const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
+      // What failed has closed the fit's lane; what ends it still runs. Of two errors the first is told.
+      const [end] = await Promise.allSettled([worker.lane(() => run.barrier("fitEnd"))]);
+      if (outcome.status === "rejected") throw outcome.reason;
+      if (end.status === "rejected") throw end.reason;
+      return outcome.value;
+    } finally {
+      this.run = undefined;
+      stopListening();
+      release();
+    }
+  }
+
+  /** `body` in the loop that is under way, or else in one of its own. */
+  async within(plan: Plan, window: number, body: (run: Run) => Promise<void>): Promise<void> {
+    if (this.run !== undefined) return body(this.run);
+    const { worker } = this.#learner;
+    const release = claim(worker, "epoch");
+    const run = this.#start(plan, window, new Interruption());
+    try {
+      await worker.lane(() => body(run));
+    } finally {
+      this.run = undefined;
+      release();
+    }
+  }
+
+  /** An epoch of `phase`: in its context, counted, and told to those who watch from outside. */
+  async epoch(phase: Phase, data: Data | undefined, body: () => Promise<void>): Promise<void> {
+    const { moment } = this;
+    const epoch = (this.#epochs.get(phase.name) ?? 0) + 1;
+    const length = data?.length;
+    const batches = typeof length === "number" ? length : undefined;
+    Object.assign(moment, { phase, epoch, index: 0, batches });
+    const about = { phase: phase.name, epoch };
+    this.#stream.emit({ type: "epochBegin", ...about, batches: batches ?? null, time: Date.now() });
+    const context = phase.context(this.#learner);
+    await (context === undefined ? body() : this.#learner.worker.context(context, body));
+    this.#epochs.set(phase.name, epoch);
+    this.#stream.emit({ type: "epochEnd", ...about, metrics: this.lastMetrics(phase), time: Date.now() });
+  }
+
+  lastMetrics(phase: Phase): { [name: string]: number } {
+    const { metricsEpoch } = this.#learner.state as { metricsEpoch?: MetricHistory };
+    const metrics = Object.entries(metricsEpoch?.[phase.name] ?? {});
+    return Object.fromEntries(metrics.map(([name, values]) => [name, values.at(-1)!.value]));
+  }
+
+  #start(plan: Plan, window: number, interruption: Interruption): Run {
+    const { moment } = this;
+    const acknowledged = (phase: Phase, index: number, size: number, loss: number | undefined): void => {
+      if (phase.data === "training") this.steps++;
+      const about = { phase: phase.name, epoch: moment.epoch, index, size };
+      this.#stream.emit({ type: "stepEnd", ...about, loss: loss ?? null, time: Date.now() });
+    };
+    return (this.run = new Run({ learner: this.#learner, plan, moment, acknowledged }, window, interruption));
+  }
+}
+
+async function endingOf(run: Run, interruption: Interruption, body: (run: Run) => Promise<void>): Promise<Ending> {
+  try {
+    await body(run);
+    return { status: "completed", reason: undefined, by: undefined };
+  } catch (error) {
+    if (error instanceof CancelFitting) {
+      await run.drain();
+      return { status: "stopped", reason: error.message, by: error.by };
+    }
+    if (!interruption.is(error)) throw error;
+    await run.drain();
+    return { status: "interrupted", reason: error.message, by: undefined };
+  }
+}

@@ -1,0 +1,106 @@
+/** What a callback's handlers are shown of a learner: always what is current. */
+import type { Control, State } from "./callback/access.ts";
+import type { Step } from "./events.ts";
+import type { Learner, LearnerData } from "./learner.ts";
+import type { Phase } from "./phases.ts";
+
+/** Where the loop is: the same object throughout, kept up to date. */
+export interface Moment {
+  event: string;
+  phase: Phase;
+  /** From 1. */
+  epoch: number;
+  /** Of the step in its epoch, from 0. */
+  index: number;
+  batches: number | undefined;
+  /** Samples and values of the step that is observed. */
+  size: number | undefined;
+  values: { [name: string]: unknown };
+}
+
+/** Getters, because most of it is another thing at each event. */
+export class LearnerParts {
+  readonly control: Control;
+  readonly #learner: Learner;
+  readonly #moment: Moment;
+
+  constructor(learner: Learner, moment: Moment, control: Control) {
+    this.#learner = learner;
+    this.#moment = moment;
+    this.control = Object.freeze(control);
+  }
+
+  get model(): any {
+    return this.#learner.model;
+  }
+  set model(model) {
+    this.#learner.model = model;
+  }
+
+  get optimizer(): any {
+    return this.#learner.optimizer;
+  }
+  set optimizer(optimizer) {
+    this.#learner.optimizer = optimizer;
+  }
+
+  get lossFn(): Learner["lossFn"] {
+    return this.#learner.lossFn;
+  }
+  set lossFn(lossFn) {
+    this.#learner.lossFn = lossFn;
+  }
+
+  get data(): LearnerData {
+    return this.#learner.data;
+  }
+  set data(data) {
+    this.#learner.data = data;
+  }
+
+  get step(): Step | undefined {
+    return this.#learner.step;
+  }
+
+  get state(): State {
+    return this.#learner.state;
+  }
+
+  get event(): string {
+    return this.#moment.event;
+  }
+
+  get phase(): Phase {
+    return this.#moment.phase;
+  }
+
+  get epoch(): number {
+    return this.#moment.epoch;
+  }
+
+  get index(): number {
+    return this.#moment.index;
+  }
+
+  get batches(): number | undefined {
+    return this.#moment.batches;
+  }
+
+  get size(): number | undefined {
+    return this.#moment.size;
+  }
+
+  get values(): object {
+    return this.#moment.values;
+  }
+}
+
+export const PUBLIC_PARTS: ReadonlySet<string> = new Set([
+  "event",
+  "phase",
+  "epoch",
+  "index",
+  "batches",
+  "size",
+  "values",
+]);

@@ -1,0 +1,99 @@
+/** Who does what at which event: the callbacks in their order, each with its view of the learner. */
+import type { Callback, Measured } from "./callback/callback.ts";
+import { inOrder, whoWaits } from "./callback/graph.ts";
+import { protect } from "./callback/protect.ts";
+import type { EventName } from "./events.ts";
+import { PUBLIC_PARTS } from "./parts.ts";
+import type { Phase } from "./phases.ts";
+
+export interface Participant {
+  readonly callback: Callback;
+  readonly on: Callback["on"];
+  readonly observe: Callback["observe"];
+  readonly measure: ((view: any) => Measured) | undefined;
+  /** What its handlers are given. */
+  readonly view: object;
+}
+
+export class Plan {
+  readonly callbacks: readonly Callback[];
+  /** Because of these the window is 1. */
+  readonly waiting: readonly Callback[];
+  readonly #participants: readonly Participant[];
+  readonly #inline = new Map<string, readonly Participant[]>();
+  readonly #observing = new Map<string, readonly Participant[]>();
+
+  /** `partsFor` gives what a callback's view looks at: the learner's parts and its circumstances. */
+  constructor(callbacks: readonly Callback[], partsFor: (callback: Callback) => object) {
+    this.callbacks = inOrder(callbacks);
+    this.waiting = whoWaits(this.callbacks);
+    this.#participants = this.callbacks.map((callback) => {
+      const { on, observe, measure, access, name } = callback;
+      return { callback, on, observe, measure, view: protect(partsFor(callback), access, name, PUBLIC_PARTS) };
+    });
+  }
+
+  inline(event: EventName, phase: Phase): readonly Participant[] {
+    return this.#those(this.#inline, event, phase, ({ on }) => on[event] !== undefined);
+  }
+
+  observing(event: EventName, phase: Phase): readonly Participant[] {
+    return this.#those(this.#observing, event, phase, ({ observe }) => observe[event] !== undefined);
+  }
+
+  measuring(phase: Phase): readonly Participant[] {
+    return this.#those(this.#observing, "measure", phase, ({ measure }) => measure !== undefined);
+  }
+
+  /** Events and who takes part, the window, and the graph, to be read by people. */
+  explain(window: number): string {
+    const lines: string[] = [];
+    const events = [
+      "fitBegin",
+      "epochBegin",
+      "stepBegin",
+      "lossBegin",
+      "backwardBegin",
+      "backwardEnd",
+      "stepEnd",
+      "epochEnd",
+      "fitEnd",
+    ];
+    const others = this.callbacks.flatMap(({ on }) => Object.keys(on)).filter((event) => !events.includes(event));
+    for (const event of [...events, ...new Set(others)]) {
+      const names = this.#participants.flatMap(({ callback: { name, phase }, on, observe, measure }) => {
+        const ways = [
+          ...(on[event] === undefined ? [] : ["in line"]),
+          ...(event === "stepEnd" && measure !== undefined ? ["measures"] : []),
+          ...(observe[event] === undefined ? [] : ["observes"]),
+        ];
+        const where = phase === undefined ? "" : ` in ${phase.name}`;
+        return ways.length === 0 ? [] : [`${name} (${ways.join(", ")}${where})`];
+      });
+      lines.push(`${event.padEnd(14)}${names.join(", ") || "-"}`);
+    }
+    const because =
+      this.waiting.length === 0
+        ? ""
+        : `, because of ${this.waiting.map(({ name }) => name).join(", ")}: in line, with values of a step or the right to cancel`;
+    lines.push("", `steps in flight: ${window}${because}`);
+    return lines.join("\n");
+  }
+
+  #those(
+    known: Map<string, readonly Participant[]>,
+    event: string,
+    phase: Phase,
+    takesPart: (one: Participant) => boolean,
+  ): readonly Participant[] {
+    const key = `${event} ${phase.name}`;
+    let those = known.get(key);
+    if (those === undefined) {
+      those = this.#participants.filter(
+        (one) => takesPart(one) && (one.callback.phase === undefined || phase instanceof one.callback.phase),
+      );
+      known.set(key, those);
+    }
+    return those;
+  }
+}

@@ -1,0 +1,18 @@
+import type { PhaseHistory, MetricHistory } from "./callback/state.ts";
+
+/** How a fit ended. */
+export interface Report {
+  /** "stopped": a callback, or a step, cancelled it. "interrupted": from outside, by a signal or Ctrl-C. */
+  readonly status: "completed" | "stopped" | "interrupted";
+  /** Why it was stopped or interrupted. */
+  readonly reason: string | undefined;
+  /** The callback that stopped it. */
+  readonly by: string | undefined;
+  /** Training epochs of this fit that were completed. */
+  readonly epochs: number;
+  /** Training steps of this fit that the worker has acknowledged. */
+  readonly steps: number;
+  /** Metrics by phase and name, over all fits of this learner. Empty without Metrics among the callbacks. */
+  readonly history: MetricHistory;
+  readonly phases: { readonly [phase: string]: PhaseHistory };
+}

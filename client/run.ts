@@ -1,0 +1,313 @@
+/**
+ * One run of the loop, with its two clocks. In line, handlers run while a step is being issued; observers run when the worker has
+ * acknowledged it, up to `window` steps later, in order.
+ */
+import { TorchwireError } from "../bridge/errors.ts";
+import { py } from "../bridge/py.ts";
+import { PythonError } from "../bridge/python-error.ts";
+import type { AnyRef } from "../bridge/types/core.ts";
+import { ask } from "./callback/measured.ts";
+import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
+import { CancelEpoch, CancelFitting, CancelStep } from "./cancel.ts";
+import { samplesIn, toBatch } from "./data/batch.ts";
+import type { BatchLike, Data } from "./data/types.ts";
+import type { EventName, Step, StepGroup } from "./events.ts";
+import { CallbackError, StepError, type Place } from "./failures.ts";
+import type { Interruption } from "./interruption.ts";
+import type { Learner } from "./learner.ts";
+import type { Moment } from "./parts.ts";
+import type { Phase } from "./phases.ts";
+import type { Participant, Plan } from "./plan.ts";
+
+export type Handle = (event: EventName) => void | Promise<void>;
+export type StepBody = (step: Step, handle: Handle) => Promise<unknown>;
+
+/** A step on its way: what has been asked of it. */
+interface Pending {
+  readonly place: Place;
+  readonly index: number;
+  readonly size: number | Promise<number>;
+  readonly loss: Promise<unknown> | undefined;
+  /** Of a step without a loss: that it has been run. */
+  readonly done: Promise<unknown> | undefined;
+  readonly measured: ReadonlyMap<Participant, () => Promise<{ [name: string]: unknown }>>;
+}
+
+/** What a run works with. */
+export interface Workings {
+  readonly learner: Learner;
+  readonly plan: Plan;
+  readonly moment: Moment;
+  /** Told of each step that the worker has done, before the observers are. */
+  readonly acknowledged: (phase: Phase, index: number, size: number, loss: number | undefined) => void;
+}
+
+const ALONE: StepGroup = { isFirst: true, isLast: true, size: 1 };
+
+export class Run {
+  readonly window: number;
+  readonly #workings: Workings;
+  readonly #interruption: Interruption;
+  readonly #inFlight: Pending[] = [];
+  #group: StepGroup = ALONE;
+  #issued = 0;
+  #cancelled: CancelStep | CancelEpoch | CancelFitting | undefined;
+
+  constructor(workings: Workings, window: number, interruption: Interruption) {
+    this.#workings = workings;
+    this.window = window;
+    this.#interruption = interruption;
+  }
+
+  /** What `control.cancel` does: it is obeyed when the event is over. */
+  cancel(what: "step" | "epoch" | "fit", reason: string | undefined, by: string): void {
+    const { [what]: Kind } = { step: CancelStep, epoch: CancelEpoch, fit: CancelFitting };
+    if (Kind === undefined)
+      throw new TorchwireError("MISUSE", `control.cancel: ${what as string} is not "step", "epoch" or "fit"`);
+    if (this.#cancelled instanceof CancelFitting) return;
+    this.#cancelled = new Kind(reason, by);
+  }
+
+  /** A whole pass of `phase` over `data`. */
+  async epoch(phase: Phase, data: Data, body: (batch: BatchLike) => Promise<unknown>): Promise<void> {
+    const accumulate = this.#workings.learner.getCallback(PyTorchBackend)?.accumulate ?? 1;
+    await this.runEpoch(phase, async () => {
+      for await (const group of groupsOf(data, phase.data === "training" ? accumulate : 1, this.#interruption)) {
+        const start = this.#issued;
+        for (const [index, batch] of group.entries()) {
+          this.#group = { isFirst: this.#issued === start, isLast: index === group.length - 1, size: group.length };
+          try {
+            await body(batch);
+          } finally {
+            this.#group = ALONE;
+          }
+        }
+      }
+    });
+  }
+
+  async runEpoch(phase: Phase, body: () => Promise<void>): Promise<void> {
+    const { moment } = this.#workings;
+    Object.assign(moment, { phase, index: 0 });
+    this.#issued = 0;
+    try {
+      await this.barrier("epochBegin");
+      await body();
+      await this.drain();
+    } catch (error) {
+      if (!(error instanceof CancelEpoch)) throw error;
+      await this.drain();
+    }
+    moment.index = this.#issued;
+    await this.barrier("epochEnd");
+  }
+
+  async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
+    const { learner, moment } = this.#workings;
+    this.#interruption.check();
+    while (this.#inFlight.length >= this.window) await this.#acknowledge();
+    this.#obey();
+    const index = this.#issued;
+    const place = { phase: phase.name, epoch: moment.epoch, step: index };
+    const handle: Handle = (event) => this.#handle(event, index);
+    let step: Step | undefined;
+    try {
+      await learner.worker.scope(async () => {
+        const { xs, ys } = toBatch(batch);
+        step = { xs, ys, index, size: samplesIn({ xs, ys }), group: this.#group } as Step;
+        learner.step = step;
+        await handle("stepBegin");
+        await body(step, handle);
+        await this.#run("stepEnd", index);
+        this.#inFlight.push(this.#ask(step, place));
+        this.#issued++;
+      });
+    } catch (error) {
+      this.#cancelled = undefined;
+      if (!(error instanceof CancelStep)) throw await this.#failure(error, place);
+    }
+    this.#obey();
+    return step!;
+  }
+
+  /** Waits until every step has been acknowledged, and those who observe have seen it. */
+  async drain(): Promise<void> {
+    while (this.#inFlight.length > 0) await this.#acknowledge();
+    this.#obey();
+  }
+
+  /** An event between steps: nothing is in flight, so that each callback's handlers of both kinds run, in the order of the callbacks. */
+  async barrier(event: EventName): Promise<void> {
+    const { plan, moment } = this.#workings;
+    const { phase } = moment;
+    moment.event = event;
+    this.#workings.learner.step = undefined;
+    const inline = plan.inline(event, phase);
+    const observing = plan.observing(event, phase);
+    for (const callback of plan.callbacks)
+      for (const [those, kind] of [[inline, "on"] as const, [observing, "observe"] as const]) {
+        const one = those.find((other) => other.callback === callback);
+        if (one !== undefined) await this.#call(one, one[kind][event]!, event, undefined);
+      }
+    this.#obey();
+  }
+
+  // --- in line ---
+
+  /** Tells those who are in line, and does what they ask for. */
+  #handle(event: EventName, index: number): void | Promise<void> {
+    const result = this.#run(event, index);
+    if (result === undefined) return this.#obey();
+    return result.then(() => this.#obey());
+  }
+
+  #run(event: EventName, index: number): void | Promise<void> {
+    const { plan, moment } = this.#workings;
+    moment.event = event;
+    moment.index = index;
+    const inline = plan.inline(event, moment.phase);
+    for (let i = 0; i < inline.length; i++) {
+      const result = this.#call(inline[i]!, inline[i]!.on[event]!, event, index);
+      // Waits only where there is something to wait for: most handlers are not async, and a step has many.
+      if (result !== undefined) return this.#runRest(result, inline, i + 1, event, index);
+    }
+  }
+
+  async #runRest(
+    first: Promise<void>,
+    inline: readonly Participant[],
+    from: number,
+    event: EventName,
+    index: number,
+  ): Promise<void> {
+    await first;
+    for (const one of inline.slice(from)) await this.#call(one, one.on[event]!, event, index);
+  }
+
+  #call(
+    { callback, view }: Participant,
+    handler: (view: object) => void | PromiseLike<void>,
+    event: EventName,
+    step: number | undefined,
+  ): undefined | Promise<void> {
+    const wrapped = (error: unknown): unknown => {
+      if (error instanceof CancelStep || error instanceof CancelEpoch || error instanceof CancelFitting) return error;
+      const { phase, epoch } = this.#workings.moment;
+      return new CallbackError(callback.name, event, { phase: phase.name, epoch, step }, error);
+    };
+    let result: void | PromiseLike<void>;
+    try {
+      result = handler(view);
+    } catch (error) {
+      throw wrapped(error);
+    }
+    if (!isPromise(result)) return undefined;
+    return this.#interruption.waitFor(result, `callback ${callback.name} (${event})`).catch((error: unknown) => {
+      throw this.#interruption.is(error) ? error : wrapped(error);
+    });
+  }
+
+  #obey(): void {
+    const cancelled = this.#cancelled;
+    if (cancelled === undefined) return;
+    this.#cancelled = undefined;
+    throw cancelled;
+  }
+
+  // --- observing ---
+
+  /** Asks for what observers want to see of `step`; it travels with it. */
+  #ask(step: Step, place: Place): Pending {
+    const { plan, moment } = this.#workings;
+    const { worker } = this.#workings.learner;
+    const { loss, index, size } = step as Partial<Step> & Step;
+    const measured = new Map<Participant, () => Promise<{ [name: string]: unknown }>>();
+    for (const one of plan.measuring(moment.phase)) {
+      try {
+        measured.set(one, ask(one.measure!(one.view)));
+      } catch (error) {
+        throw new CallbackError(one.callback.name, "measure", place, error);
+      }
+    }
+    return {
+      place,
+      index,
+      size: size ?? (py.js(worker.import("builtins").len(firstOf(step.ys) as AnyRef)) as Promise<number>),
+      loss: loss === undefined ? undefined : py.js(loss.item()),
+      done: loss === undefined ? py.js(worker.import("builtins").bool()) : undefined,
+      measured,
+    };
+  }
+
+  /** Waits for the oldest step in flight; then it counts, and observers see it. */
+  async #acknowledge(): Promise<void> {
+    const { plan, moment } = this.#workings;
+    const pending = this.#inFlight[0]!;
+    let loss: number | undefined;
+    let size: number;
+    const own = new Map<Participant, { [name: string]: unknown }>();
+    try {
+      loss = (await pending.loss) as number | undefined;
+      await pending.done;
+      size = await pending.size;
+      for (const [one, values] of pending.measured) own.set(one, await values());
+    } catch (error) {
+      this.#inFlight.length = 0;
+      throw stepFailure(error, pending.place);
+    }
+    this.#inFlight.shift();
+    this.#workings.acknowledged(moment.phase, pending.index, size, loss);
+    const issuing = { event: moment.event, index: moment.index };
+    for (const one of plan.observing("stepEnd", moment.phase)) {
+      const values = { loss, ...own.get(one) };
+      Object.assign(moment, { event: "stepEnd", index: pending.index, size, values });
+      await this.#call(one, one.observe["stepEnd"]!, "stepEnd", pending.index);
+    }
+    Object.assign(moment, issuing, { size: undefined, values: {} });
+  }
+
+  /** The first thing that went wrong: what a step that was issued earlier failed of, rather than that later ones were not run. */
+  async #failure(error: unknown, place: Place): Promise<unknown> {
+    if (error instanceof CancelEpoch || error instanceof CancelFitting || this.#interruption.is(error)) return error;
+    try {
+      while (this.#inFlight.length > 0) await this.#acknowledge();
+    } catch (earlier) {
+      return earlier;
+    }
+    return error instanceof CallbackError ? error : stepFailure(error, place);
+  }
+}
+
+/** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
+function stepFailure(error: unknown, place: Place): unknown {
+  if (error instanceof PythonError) {
+    const stop = error.mro.includes(LOSS_IS_NAN)
+      ? `loss is NaN in ${place.phase} epoch ${place.epoch}, step ${String(place.step)}`
+      : undefined;
+    return stop === undefined ? new StepError(place, error) : new CancelFitting(stop, "StopOnNaNLoss");
+  }
+  return error instanceof TorchwireError ? new StepError(place, error) : error;
+}
+
+/** Raised by the helper that StopOnNaNLoss puts before the update. */
+const LOSS_IS_NAN = "torchwire_worker.helpers.training.LossIsNaN";
+
+/** `data`, `size` batches at a time: only then is it known how many the last group has. */
+async function* groupsOf(data: Data, size: number, interruption: Interruption): AsyncGenerator<BatchLike[]> {
+  let group: BatchLike[] = [];
+  for await (const batch of interruption.guard(data)) {
+    group.push(batch);
+    if (group.length < size) continue;
+    yield group;
+    group = [];
+  }
+  if (group.length > 0) yield group;
+}
+
+function firstOf(ys: unknown): unknown {
+  if (Array.isArray(ys)) return ys[0];
+  return typeof ys === "object" && ys !== null ? Object.values(ys)[0] : ys;
+}
+
+const isPromise = (value: unknown): value is PromiseLike<void> =>
+  value !== undefined && value !== null && typeof (value as { then?: unknown }).then === "function";

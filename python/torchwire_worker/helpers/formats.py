@@ -1,0 +1,25 @@
+"""Normalising images and videos, by channel."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+
+def normalize(x: Any, mean: list[float], std: list[float], after: int) -> Any:
+    """(x - mean) / std along the axis that `after` others come after: the bits of torchvision's Normalize."""
+    return x.sub(_constant(tuple(mean), after, x.dtype, x.device)).div(_constant(tuple(std), after, x.dtype, x.device))
+
+
+def denormalize(y: Any, mean: list[float], std: list[float], after: int) -> Any:
+    """y * std + mean: `normalize` undone."""
+    return y.mul(_constant(tuple(std), after, y.dtype, y.device)).add(_constant(tuple(mean), after, y.dtype, y.device))
+
+
+@lru_cache(maxsize=64)
+def _constant(values: tuple[float, ...], after: int, dtype: Any, device: Any) -> Any:
+    """Made once, as to copy it to a GPU takes longer than to use it; never an inference tensor, which training cannot use."""
+    import torch
+
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).reshape(-1, *[1] * after)

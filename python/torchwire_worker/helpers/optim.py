@@ -1,0 +1,50 @@
+"""Groups of parameters for an optimiser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+
+def parameter_groups(model: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The param_groups of a torch.optim.Optimizer.
+
+    `named` has a "name", "params" (tensors, modules, or iterables of these) and options each. Parameters of `model` that
+    are in none of them make the group "default", which comes first, and is left out where it is empty.
+
+    Raises ValueError for a group without parameters and for a parameter in two groups, TypeError for what is no parameter.
+    """
+    # By identity: == of tensors compares their elements.
+    owner: dict[int, str] = {}
+    groups = []
+    for group in named:
+        name = group["name"]
+        # A parameter that was mentioned twice, as a weight and in its layer, is there once.
+        params = list({id(param): param for param in _parameters(group["params"], name)}.values())
+        if not params:
+            raise ValueError(f'group "{name}": params gave no parameters')
+        for param in params:
+            if id(param) in owner:
+                raise ValueError(f'{_name(model, param)} is in two groups, "{owner[id(param)]}" and "{name}"; each parameter has one')
+            owner[id(param)] = name
+        groups.append({**group, "params": params})
+    rest = [param for param in model.parameters() if id(param) not in owner]
+    return [{"name": "default", "params": rest}, *groups] if rest else groups
+
+
+def _parameters(found: Any, group: str) -> Iterator[Any]:
+    import torch
+
+    if isinstance(found, torch.Tensor):
+        yield found
+    elif isinstance(found, torch.nn.Module):
+        yield from found.parameters()
+    elif isinstance(found, Iterable) and not isinstance(found, (str, bytes)):
+        for item in found:
+            yield from _parameters(item, group)
+    else:
+        raise TypeError(f'group "{group}": params gave {type(found).__name__}, which is no parameter, module or iterable of these')
+
+
+def _name(model: Any, param: Any) -> str:
+    return next((f'the parameter "{name}"' for name, one in model.named_parameters() if one is param), "a parameter outside of the model")

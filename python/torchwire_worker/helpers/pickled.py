@@ -1,0 +1,85 @@
+"""State dicts as torch.save writes them. They are pickles, and are read with `weights_only=True` alone."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from .state import Described, Modules, compare, put
+
+# Before this one, weights_only=True could be made to run code: CVE-2025-32434.
+_FIRST_SAFE = (2, 6)
+# Where training scripts put the weights among other things.
+_NESTED = ("state_dict", "model_state_dict", "model")
+
+
+def refusal(version: str = torch.__version__) -> str | None:
+    """Why this torch must not read one."""
+    major, minor = version.split(".")[:2]
+    if (int(major), int(minor)) >= _FIRST_SAFE:
+        return None
+    return f"torch {version} can be made to run code by such a file (CVE-2025-32434); update it to 2.6 or newer, or convert the file to safetensors"
+
+
+class Pickled:
+    """A file on its way into modules: nothing of these changes before `commit`."""
+
+    def __init__(self, modules: Modules) -> None:
+        self.refusal = refusal()
+        self._modules = modules
+        self._file = io.BytesIO()
+        self._values: dict[str, Any] = {}
+
+    def write(self, piece: torch.Tensor) -> int:
+        return self._file.write(piece.numpy().data)
+
+    def open(self) -> dict[str, Any]:
+        """How what the file holds fits; `problem` says why it cannot be read."""
+        problem = self.refusal or self._read()
+        # Its bytes are not needed any more.
+        self._file = io.BytesIO()
+        if problem is not None:
+            return {"problem": problem}
+        return {"problem": None, **self._compare()}
+
+    def commit(self) -> None:
+        fitting = self._compare()["fitting"]
+        put(self._modules, {name: self._values[name] for name in fitting})
+
+    def _compare(self) -> dict[str, Any]:
+        return compare(self._modules, {name: _described(value) for name, value in self._values.items()})
+
+    def _read(self) -> str | None:
+        self._file.seek(0)
+        try:
+            content = torch.load(self._file, map_location="cpu", weights_only=True)
+        except Exception as error:
+            # Whatever a broken file makes of the unpickler: the first line says what, the rest is advice to switch the safety off.
+            why = (str(error) or type(error).__name__).splitlines()[0]
+            return f"torch.load(weights_only=True) refuses it ({why}); such a file holds a state dict: torch.save(model.state_dict(), path)"
+        state = _state_in(content)
+        if state is None:
+            keys = f" with the keys {', '.join(map(str, content))}" if isinstance(content, Mapping) else ""
+            return f"it holds a {type(content).__name__}{keys[:500]}, not a state dict"
+        self._values = state
+        return None
+
+
+def _state_in(content: Any) -> dict[str, Any] | None:
+    """The mapping of names to tensors: the content itself, or what lies in it under one of the usual keys."""
+    candidates = [content, *(content[key] for key in _NESTED if key in content)] if isinstance(content, Mapping) else []
+    for state in candidates:
+        if (
+            isinstance(state, Mapping)
+            and all(isinstance(name, str) for name in state)
+            and any(isinstance(value, torch.Tensor) for value in state.values())
+        ):
+            return dict(state)
+    return None
+
+
+def _described(value: Any) -> Described:
+    return (value.dtype, list(value.shape)) if isinstance(value, torch.Tensor) else None

@@ -1,0 +1,103 @@
+"""What a model is made of: its modules, their parameters, and the shapes that come out of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from typing import Any
+
+import torch
+
+
+def describe(model: torch.nn.Module, given: Any = None) -> dict[str, Any]:
+    """Every module once, in the order of `named_modules`.
+
+    `given` is None, a shape (a list of ints), or what the model is called with: a tensor, a list of tensors, or a dict of
+    them by keyword. With an input the model runs once, and the shapes of all tensors in each output are noted.
+    """
+    outputs: dict[torch.nn.Module, list[list[int]]] = {}
+    calls: dict[torch.nn.Module, int] = {}
+    if given is not None:
+        _run(model, given, outputs, calls)
+    own = {name: list(module.parameters(recurse=False)) for name, module in model.named_modules()}
+    parameters = list(model.parameters())
+    return {
+        "layers": [
+            {
+                "name": name,
+                "type": type(module).__name__,
+                "outputs": outputs.get(module, []),
+                "calls": calls.get(module, 0),
+                "parameters": _count(own[name]),
+                "trainable": _count([p for p in own[name] if p.requires_grad]),
+            }
+            for name, module in model.named_modules()
+        ],
+        "parameters": _count(parameters),
+        "trainable": _count([p for p in parameters if p.requires_grad]),
+        "bytes": sum(_size(t) and t.nbytes for t in chain(parameters, model.buffers())),
+    }
+
+
+def _run(
+    model: torch.nn.Module,
+    given: Any,
+    outputs: dict[torch.nn.Module, list[list[int]]],
+    calls: dict[torch.nn.Module, int],
+) -> None:
+    def note(module: torch.nn.Module, _arguments: Any, output: Any) -> None:
+        outputs.setdefault(module, [list(tensor.shape) for tensor in _tensors_in(output)])
+        calls[module] = calls.get(module, 0) + 1
+
+    if any(torch.nn.parameter.is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers())):
+        raise RuntimeError("a lazy module gets its shapes from the first batch: run the model once before its summary is asked with an input")
+    handles = []
+    try:
+        for module in model.modules():
+            handles.append(module.register_forward_hook(note))
+        args, kwargs = _arguments(model, given)
+        model(*args, **kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _arguments(model: torch.nn.Module, given: Any) -> tuple[list[Any], dict[str, Any]]:
+    device, dtype = _home(model)
+    if isinstance(given, Mapping):
+        return [], {name: value.to(device) for name, value in given.items()}
+    if isinstance(given, torch.Tensor):
+        return [given.to(device)], {}
+    if all(isinstance(part, int) for part in given):
+        return [torch.zeros(given, dtype=dtype, device=device)], {}
+    return [value.to(device) for value in given], {}
+
+
+def _home(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Where its values are, and the dtype of the first that is a float."""
+    device, dtype = torch.device("cpu"), torch.float32
+    for tensor in reversed([*model.parameters(), *model.buffers()]):
+        device = tensor.device
+        if tensor.is_floating_point():
+            dtype = tensor.dtype
+    return device, dtype
+
+
+def _tensors_in(output: Any) -> Iterator[torch.Tensor]:
+    if isinstance(output, torch.Tensor):
+        yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from _tensors_in(value)
+    elif isinstance(output, (list, tuple)):
+        for value in output:
+            yield from _tensors_in(value)
+
+
+def _count(parameters: list[torch.nn.Parameter]) -> int:
+    return sum(map(_size, parameters))
+
+
+def _size(tensor: torch.Tensor) -> int:
+    """0 for a parameter that gets its shape when the module is first run."""
+    return 0 if torch.nn.parameter.is_lazy(tensor) else tensor.numel()

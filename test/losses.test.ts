@@ -1,0 +1,215 @@
+/** Losses as values: the operation that each becomes, its options, and what is made of a loss of one's own. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { kw, py, type NDArray, type Worker } from "torchwire";
+import type { AnyRef } from "../bridge/types/core.ts";
+import {
+  bceWithLogits,
+  crossEntropy,
+  l1,
+  logitCrossEntropy,
+  mse,
+  toLoss,
+  toTargets,
+  type Loss,
+  type LossSpec,
+} from "../client/losses.ts";
+import { caught, operationsOf, untyped } from "./observed.ts";
+import { recorded } from "./recorded.ts";
+import { testWorker } from "./worker.ts";
+
+/** What no type checker has seen. */
+const unchecked = (options: unknown): never => options as never;
+
+describe("options are checked when the spec is made", () => {
+  test.each<[string, () => unknown, RegExp]>([
+    [
+      "an unknown one",
+      () => crossEntropy(unchecked({ label_smoothing: 0.1 })),
+      /^crossEntropy has no option "label_smoothing"; it has weight, ignoreIndex, reduction, labelSmoothing$/,
+    ],
+    ["another loss's", () => mse(unchecked({ weight: [1] })), /^mse has no option "weight"; it has reduction$/],
+    [
+      "an unknown reduction",
+      () => l1(unchecked({ reduction: "avg" })),
+      /^l1: reduction is 'avg'; it is to be "mean" or "sum" or "none"$/,
+    ],
+    [
+      "a fraction as an index",
+      () => crossEntropy(unchecked({ ignoreIndex: 0.5 })),
+      /^crossEntropy: ignoreIndex is 0\.5; it is to be a whole number$/,
+    ],
+    [
+      "a number as a tensor",
+      () => bceWithLogits(unchecked({ posWeight: 2 })),
+      /^bceWithLogits: posWeight is 2; it is to be an array of numbers or a reference to a tensor$/,
+    ],
+    [
+      "strings as a tensor",
+      () => crossEntropy(unchecked({ weight: ["1"] })),
+      /^crossEntropy: weight is \[ '1' \]; it is to be an array of numbers or a reference to a tensor$/,
+    ],
+    ["a number as options", () => crossEntropy(unchecked(0.1)), /^crossEntropy takes an object of options, not 0\.1$/],
+  ])("%s", async (_what, run, message) => {
+    const error = await caught(run);
+    expect(error.message).toMatch(message);
+    expect(error.code).toBe("MISUSE");
+  });
+});
+
+describe("targets arrive as the loss asks for them", () => {
+  const dtypes = ["uint8", "int32", "int64", "bool", "float32", "float64"] as const;
+  /** The methods that each dtype costs. */
+  const conversions = (loss: Loss): unknown[] =>
+    dtypes.map((dtype) => {
+      const operations = recorded((worker) => toTargets(loss, untyped(worker, "y"), dtype));
+      return operations[1]?.[2] ?? "as it is";
+    });
+  const asItIs = dtypes.map(() => "as it is");
+
+  test("indices of classes as int64, and probabilities as they are", () => {
+    expect(conversions(crossEntropy())).toEqual([["long"], ["long"], "as it is", ["long"], "as it is", "as it is"]);
+  });
+
+  test("values as floats", () => {
+    const floats = [["float"], ["float"], ["float"], ["float"], "as it is", "as it is"];
+    expect([mse(), l1(), bceWithLogits()].map(conversions)).toEqual([floats, floats, floats]);
+  });
+
+  test("what a loss of one's own gets is not touched", () => {
+    expect(conversions((yhat) => yhat)).toEqual(asItIs);
+  });
+});
+
+describe("in a worker", () => {
+  let worker: Worker;
+  let torch: AnyRef;
+  let F: AnyRef;
+  let logits: AnyRef;
+
+  beforeAll(async () => {
+    worker = await testWorker();
+    torch = untyped(worker, "torch");
+    F = torch.nn.functional;
+    logits = await torch.randn(6, 3);
+  });
+  afterAll(() => worker.close());
+
+  const labels: NDArray = { dtype: "uint8", shape: [6], data: Uint8Array.of(0, 1, 2, 1, 1, 0) };
+  const soft = (): AnyRef => torch.softmax(torch.arange(18, kw({ dtype: torch.float32 })).view(6, 3), 1);
+  const classes = (): AnyRef => worker.tensor(labels).long() as unknown as AnyRef;
+  const weight = (): AnyRef => torch.tensor([0.5, 1, 2]);
+  const tensor = { dtype: "float32", shape: [3], data: Float32Array.of(0.5, 1, 2) } as const;
+
+  test.each<[string, () => LossSpec, () => AnyRef, () => AnyRef]>([
+    ["crossEntropy", () => crossEntropy(), classes, () => F.cross_entropy(logits, classes())],
+    ["its alias", () => logitCrossEntropy(), classes, () => F.cross_entropy(logits, classes())],
+    ["with probabilities", () => crossEntropy(), soft, () => F.cross_entropy(logits, soft())],
+    [
+      "with integral floats",
+      () => crossEntropy({ labelSmoothing: 1, weight: [1, 2, 3] }),
+      classes,
+      () =>
+        F.cross_entropy(
+          logits,
+          classes(),
+          kw({ label_smoothing: py.float(1), weight: torch.tensor([1, 2, 3]).float() }),
+        ),
+    ],
+    [
+      "with everything",
+      () => crossEntropy({ weight: tensor, ignoreIndex: 2, reduction: "sum", labelSmoothing: 0.1 }),
+      classes,
+      () =>
+        F.cross_entropy(
+          logits,
+          classes(),
+          kw({ weight: weight(), ignore_index: 2, reduction: "sum", label_smoothing: 0.1 }),
+        ),
+    ],
+    [
+      "with a reference",
+      () => crossEntropy({ weight: weight() }),
+      classes,
+      () => F.cross_entropy(logits, classes(), kw({ weight: weight() })),
+    ],
+    ["mse", () => mse(), soft, () => F.mse_loss(logits, soft())],
+    ["mse, summed", () => mse({ reduction: "sum" }), soft, () => F.mse_loss(logits, soft(), kw({ reduction: "sum" }))],
+    ["l1", () => l1(), soft, () => F.l1_loss(logits, soft())],
+    ["l1 of each", () => l1({ reduction: "none" }), soft, () => F.l1_loss(logits, soft(), kw({ reduction: "none" }))],
+    ["bceWithLogits", () => bceWithLogits(), soft, () => F.binary_cross_entropy_with_logits(logits, soft())],
+    [
+      "bceWithLogits with everything",
+      () => bceWithLogits({ posWeight: Float32Array.of(0.5, 1, 2), weight: [1, 2, 1], reduction: "sum" }),
+      soft,
+      () =>
+        F.binary_cross_entropy_with_logits(
+          logits,
+          soft(),
+          kw({ pos_weight: weight(), weight: torch.tensor([1, 2, 1]).float(), reduction: "sum" }),
+        ),
+    ],
+  ])("%s is PyTorch's, bit for bit", async (_what, spec, ys, expected) => {
+    const loss = toLoss(worker, spec());
+    expect(await py.ndarray(loss(logits, ys()))).toEqual(await py.ndarray(expected()));
+  });
+
+  test("labels of int32 are int64 for the loss, which refuses them otherwise", async () => {
+    const y = worker.tensor(Int32Array.from(labels.data, Number)) as unknown as AnyRef;
+    const loss = toLoss(worker, crossEntropy());
+    const found = await loss(logits, toTargets(crossEntropy(), y, "int32")).item();
+    expect(found).toBe(await F.cross_entropy(logits, classes()).item());
+    expect((await caught(() => loss(logits, y))).code).toBe("PYTHON");
+  });
+
+  test("0/1 labels of bytes are floats for bceWithLogits", async () => {
+    const hot: NDArray = { dtype: "uint8", shape: [6, 3], data: Uint8Array.from({ length: 18 }, (_, i) => i % 2) };
+    const ys = toTargets(bceWithLogits(), worker.tensor(hot) as unknown as AnyRef, hot.dtype);
+    const expected = F.binary_cross_entropy_with_logits(logits, (worker.tensor(hot) as unknown as AnyRef).float());
+    expect(await toLoss(worker, bceWithLogits())(logits, ys).item()).toBe(await expected.item());
+  });
+
+  test("a step's loss is one operation, with its tensors made beforehand and alive beyond the scope", async () => {
+    const loss = worker.scope(() => toLoss(worker, crossEntropy({ weight: tensor, reduction: "sum" })));
+    const ys = await classes();
+    expect(await operationsOf(worker, () => void loss(logits, ys))).toBe(1);
+    expect(await loss(logits, ys).item()).toBe(
+      await F.cross_entropy(logits, ys, kw({ weight: weight(), reduction: "sum" })).item(),
+    );
+  });
+
+  test("its tensors are where the model is", async () => {
+    const loss = toLoss(worker, crossEntropy({ weight: tensor }), "meta");
+    expect(await loss(logits.to("meta"), classes().to("meta")).device.type).toBe("meta");
+  });
+
+  test("a function of references is called with them", async () => {
+    const loss = toLoss(worker, (yhat, ys) => F.huber_loss(yhat, ys).mul(2));
+    expect(await loss(logits, soft()).item()).toBe(await F.huber_loss(logits, soft()).mul(2).item());
+  });
+
+  test("a module in the worker is called as it is", async () => {
+    const module = torch.nn.CrossEntropyLoss(kw({ label_smoothing: 0.5 }));
+    expect(toLoss(worker, module)).toBe(module);
+    expect(toTargets(module, logits, "uint8")).toBe(logits);
+    expect(await toLoss(worker, module)(logits, classes()).item()).toBe(
+      await F.cross_entropy(logits, classes(), kw({ label_smoothing: 0.5 })).item(),
+    );
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    [
+      "an async function",
+      async (yhat: AnyRef) => yhat,
+      /^the loss function gave Promise .*; it is to give a reference at once: leave async and await out/,
+    ],
+    ["a function without return", () => undefined, /^the loss function gave undefined; .*is a return missing\?$/],
+    ["a function of numbers", () => 1, /^the loss function gave 1; it is to give a reference, such as F\.mse_loss/],
+    ["a factory that was not called", crossEntropy, /^crossEntropy takes an object of options, not \[PyRef #\d+/],
+    ["a name", "mse", /^the loss is 'mse'; it is to be crossEntropy\(\) or its like, a function/],
+    ["nothing", undefined, /^the loss is undefined; /],
+  ])("%s is refused", async (_what, loss, message) => {
+    const error = await caught(() => void toLoss(worker, loss as Loss)(logits, logits));
+    expect(error.message).toMatch(message);
+    expect(error.code).toBe("MISUSE");
+  });
+});

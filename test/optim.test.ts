@@ -1,0 +1,353 @@
+/** Optimisers as values: the operation that each becomes, its options, and the groups of parameters that it makes. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { kw, py, type Worker } from "torchwire";
+import type { AnyRef } from "../bridge/types/core.ts";
+import { adam, adamW, sgd, toOptimizer, type OptimizerOption, type OptimizerSpec } from "../client/optim.ts";
+import { caught, untyped } from "./observed.ts";
+import { recorded } from "./recorded.ts";
+import { testWorker } from "./worker.ts";
+
+/** What no type checker has seen. */
+const unchecked = (options: unknown): never => options as never;
+
+/** The operations by which `write` makes an optimiser of a model. */
+const written = (write: (torch: AnyRef, model: AnyRef) => unknown): unknown[] =>
+  recorded((worker) => {
+    const model = untyped(worker, "net").Net();
+    return write(untyped(worker, "torch"), model);
+  });
+const made = (spec: OptimizerSpec): unknown[] =>
+  recorded((worker) => {
+    const model = untyped(worker, "net").Net();
+    return spec.create(worker, model);
+  });
+
+describe("without groups, it is the operation that one would have written", () => {
+  const float = py.float;
+  test.each<[string, OptimizerSpec, (torch: AnyRef, model: AnyRef) => unknown]>([
+    ["no options", adamW(), (torch, model) => torch.optim.AdamW(model.parameters())],
+    ["no groups", adamW({ groups: {} }), (torch, model) => torch.optim.AdamW(model.parameters())],
+    ["an undefined one", sgd(unchecked({ lr: undefined })), (torch, model) => torch.optim.SGD(model.parameters())],
+    [
+      "all of sgd's, in the order given",
+      sgd({
+        lr: 1,
+        momentum: 0.9,
+        dampening: 0,
+        weightDecay: 1e-4,
+        nesterov: true,
+        maximize: false,
+        foreach: true,
+        differentiable: false,
+        fused: false,
+      }),
+      (torch, model) =>
+        torch.optim.SGD(
+          model.parameters(),
+          kw({
+            lr: float(1),
+            momentum: 0.9,
+            dampening: float(0),
+            weight_decay: 1e-4,
+            nesterov: true,
+            maximize: false,
+            foreach: true,
+            differentiable: false,
+            fused: false,
+          }),
+        ),
+    ],
+    [
+      "all of adam's",
+      adam({
+        lr: 1e-3,
+        betas: [0, 0.9],
+        eps: 1e-6,
+        weightDecay: 1,
+        amsgrad: true,
+        capturable: false,
+        foreach: false,
+        fused: true,
+        maximize: true,
+        differentiable: true,
+      }),
+      (torch, model) =>
+        torch.optim.Adam(
+          model.parameters(),
+          kw({
+            lr: 1e-3,
+            betas: py.tuple(float(0), 0.9),
+            eps: 1e-6,
+            weight_decay: float(1),
+            amsgrad: true,
+            capturable: false,
+            foreach: false,
+            fused: true,
+            maximize: true,
+            differentiable: true,
+          }),
+        ),
+    ],
+  ])("%s", (_what, spec, write) => {
+    // A float is a token of its own where it is integral; elsewhere a number is one.
+    expect(simple(made(spec))).toEqual(simple(written(write)));
+  });
+
+  /** py.float(0.9) and 0.9 are both 0.9 in Python. */
+  const simple = (token: unknown): unknown => {
+    if (Array.isArray(token) && token.length === 2 && token[0] === 6 && token[1] instanceof Uint8Array) {
+      const value = new DataView(token[1].buffer).getFloat64(0, true);
+      return Number.isInteger(value) ? `${value}.0` : value;
+    }
+    if (Array.isArray(token)) return token.map(simple);
+    if (typeof token === "object" && token !== null)
+      return Object.fromEntries(Object.entries(token).map(([name, value]) => [name, simple(value)]));
+    return token;
+  };
+});
+
+describe("options are checked when the spec is made", () => {
+  test.each<[string, () => unknown, RegExp]>([
+    [
+      "an unknown one",
+      () => adamW(unchecked({ weight_decay: 0.1 })),
+      /^adamW has no option "weight_decay"; it has weightDecay, lr, betas, eps, amsgrad, capturable, foreach, .*, groups$/,
+    ],
+    [
+      "another optimiser's",
+      () => sgd(unchecked({ betas: [0, 1] })),
+      /^sgd has no option "betas"; it has lr, momentum, /,
+    ],
+    ["a string as a float", () => sgd(unchecked({ lr: "0.1" })), /^sgd: lr is '0\.1'; it is to be a number$/],
+    ["null as a float", () => sgd(unchecked({ lr: null })), /^sgd: lr is null; it is to be a number$/],
+    ["a number as a flag", () => sgd(unchecked({ nesterov: 1 })), /^sgd: nesterov is 1; it is to be true or false$/],
+    [
+      "one beta",
+      () => adam(unchecked({ betas: [0.9] })),
+      /^adam: betas is \[ 0\.9 \]; it is to be an array of two numbers$/,
+    ],
+    [
+      "strings as betas",
+      () => adam(unchecked({ betas: ["0", 1] })),
+      /^adam: betas is \[ '0', 1 \]; it is to be an array/,
+    ],
+    ["a number as options", () => sgd(unchecked(0.1)), /^sgd takes an object of options, not 0\.1$/],
+    ["null as options", () => sgd(unchecked(null)), /^sgd takes an object of options, not null$/],
+    [
+      "an unknown one of a group",
+      () => sgd({ groups: { head: unchecked({ params: () => undefined, lR: 1 }) } }),
+      /^sgd: group "head" has no option "lR"; it has lr, momentum, /,
+    ],
+    [
+      "a wrong one of a group",
+      () => sgd({ groups: { head: unchecked({ params: () => undefined, lr: [1] }) } }),
+      /^sgd: group "head": lr is \[ 1 \]; it is to be a number$/,
+    ],
+    [
+      "a group without params",
+      () => sgd({ groups: { head: unchecked({ lr: 1 }) } }),
+      /^sgd: group "head": params is undefined; it is to be a function of the model: \(m\) => m\.fc\.parameters\(\)$/,
+    ],
+    [
+      "a group that is none",
+      () => sgd({ groups: { head: unchecked(null) } }),
+      /^sgd: group "head" is null; it is to be \{ params/,
+    ],
+    [
+      "groups that are a list",
+      () => sgd({ groups: unchecked([]) }),
+      /^sgd: groups is \[\]; it is to be an object of groups/,
+    ],
+    [
+      "a group called default",
+      () => sgd({ groups: { default: { params: (m) => m, lr: 1 } } }),
+      /^sgd: group "default" is what is in no other group: its options are those of sgd$/,
+    ],
+  ])("%s", async (_what, run, message) => {
+    const error = await caught(run);
+    expect(error.message).toMatch(message);
+    expect(error.code).toBe("MISUSE");
+  });
+});
+
+describe("in a worker", () => {
+  let worker: Worker;
+  let torch: AnyRef;
+  let builtins: AnyRef;
+
+  beforeAll(async () => {
+    worker = await testWorker();
+    torch = untyped(worker, "torch");
+    builtins = untyped(worker, "builtins");
+  });
+  afterAll(() => worker.close());
+
+  /** body (weight, bias), norm (weight, bias), head (weight, bias). */
+  const network = (): AnyRef => {
+    const collections = untyped(worker, "collections");
+    const layers = { body: torch.nn.Linear(4, 3), norm: torch.nn.LayerNorm(3), head: torch.nn.Linear(3, 2) };
+    return torch.nn.Sequential(collections.OrderedDict(layers));
+  };
+
+  /** Of each param_group its name, the names of its parameters, and some of its options. */
+  async function groupsOf(model: AnyRef, optimizer: AnyRef, ...options: string[]): Promise<unknown> {
+    const name = builtins.eval("lambda model: {id(p): name for name, p in model.named_parameters()}")(model);
+    const read = builtins.eval(
+      "lambda groups, names, options: [[g.get('name'), [names.get(id(p)) for p in g['params']], *(repr(g[o]) for o in options)] for g in groups]",
+    );
+    return py.js(read(optimizer.param_groups, name, options));
+  }
+
+  test("PyTorch's defaults are PyTorch's, and floats arrive as floats", async () => {
+    const model = network();
+    const spec = sgd({ lr: 1, momentum: 0, weightDecay: 1e-4 });
+    const all = ["body.weight", "body.bias", "norm.weight", "norm.bias", "head.weight", "head.bias"];
+    expect(await groupsOf(model, spec.create(worker, model), "lr", "momentum", "dampening", "weight_decay")).toEqual([
+      [null, all, "1.0", "0.0", "0", "0.0001"],
+    ]);
+    expect(await groupsOf(model, adamW().create(worker, model), "lr", "betas", "eps", "weight_decay")).toEqual([
+      [null, all, "0.001", "(0.9, 0.999)", "1e-08", "0.01"],
+    ]);
+    expect(await groupsOf(model, adam({ betas: [0, 0.9] }).create(worker, model), "betas", "weight_decay")).toEqual([
+      [null, all, "(0.0, 0.9)", "0"],
+    ]);
+    expect(spec.name).toBe("SGD");
+  });
+
+  test("what is in no group is the group default, which comes first", async () => {
+    const model = network();
+    const spec = adamW({
+      lr: 1e-3,
+      weightDecay: 0.1,
+      groups: {
+        head: { params: (m) => m.head.parameters(), lr: 1 },
+        plain: { params: (m) => [m.body.bias, m.norm], weightDecay: 0, betas: [0.5, 0.9] },
+      },
+    });
+    expect(await groupsOf(model, spec.create(worker, model), "lr", "weight_decay", "betas")).toEqual([
+      ["default", ["body.weight"], "0.001", "0.1", "(0.9, 0.999)"],
+      ["head", ["head.weight", "head.bias"], "1.0", "0.1", "(0.9, 0.999)"],
+      ["plain", ["body.bias", "norm.weight", "norm.bias"], "0.001", "0.0", "(0.5, 0.9)"],
+    ]);
+  });
+
+  test("default is left out where it is empty, and a parameter mentioned twice in one group is there once", async () => {
+    const model = network();
+    const spec = sgd({
+      lr: 0.1,
+      groups: {
+        rest: { params: (m) => [m.norm, m.head] },
+        body: { params: (m) => [m.body.weight, m.body.parameters(), m.body] },
+      },
+    });
+    expect(await groupsOf(model, spec.create(worker, model))).toEqual([
+      ["rest", ["norm.weight", "norm.bias", "head.weight", "head.bias"]],
+      ["body", ["body.weight", "body.bias"]],
+    ]);
+  });
+
+  test("with groups, a step is that of the optimiser made by hand", async () => {
+    const weights = async (make: (model: AnyRef) => AnyRef): Promise<unknown> => {
+      torch.manual_seed(3);
+      const model = network();
+      const optimizer = make(model);
+      for (let step = 0; step < 3; step++) {
+        optimizer.zero_grad();
+        model(torch.ones(2, 4)).pow(2).sum().backward();
+        optimizer.step();
+      }
+      return py.js(model.state_dict());
+    };
+    const byHand = (model: AnyRef): AnyRef =>
+      torch.optim.AdamW(
+        [
+          { params: model.body.parameters() },
+          { params: model.norm.parameters(), lr: 0.1 },
+          { params: [model.head.weight, model.head.bias] },
+        ],
+        kw({ lr: 0.01, weight_decay: 0.5 }),
+      );
+    const groups = { norm: { params: (m: AnyRef) => m.norm.parameters(), lr: 0.1 } };
+    const found = await weights((model) => adamW({ lr: 0.01, weightDecay: 0.5, groups }).create(worker, model));
+    expect(found).toEqual(await weights(byHand));
+    expect(found).not.toEqual(await weights((model) => adamW({ lr: 0.01, weightDecay: 0.5 }).create(worker, model)));
+  });
+
+  test.each<[string, OptimizerSpec, RegExp]>([
+    [
+      "a parameter in two groups",
+      sgd({ groups: { head: { params: (m) => m.head }, biases: { params: (m) => [m.body.bias, m.head.bias] } } }),
+      /ValueError: the parameter "head\.bias" is in two groups, "head" and "biases"; each parameter has one/,
+    ],
+    [
+      "a group of none",
+      sgd({ groups: { empty: { params: () => torch.nn.ReLU().parameters() } } }),
+      /ValueError: group "empty": params gave no parameters/,
+    ],
+    [
+      "what is no parameter",
+      sgd({ groups: { head: { params: (m) => m.head.out_features } } }),
+      /TypeError: group "head": params gave int, which is no parameter, module or iterable of these/,
+    ],
+  ])("%s is an error of Python", async (_what, spec, message) => {
+    const error = await caught(() => spec.create(worker, network()));
+    expect(error.message).toMatch(message);
+    expect(error).toMatchObject({ code: "NOT_RUN", cause: { code: "PYTHON" } });
+  });
+
+  test.each<[string, unknown, RegExp]>([
+    ["nothing", undefined, /^sgd: group "head": params gave undefined; it is to give references, at once/],
+    [
+      "a Promise",
+      Promise.resolve(1),
+      /^sgd: group "head": params gave Promise \{ 1 \}; it is to give references, at once/,
+    ],
+    ["an array of numbers", [1], /^sgd: group "head": params gave \[ 1 \]; it is to give references, at once/],
+  ])("params that give %s", async (_what, result, message) => {
+    const spec = sgd({ groups: { head: { params: () => unchecked(result) } } });
+    const error = await caught(() => spec.create(worker, network()));
+    expect(error.message).toMatch(message);
+    expect(error.code).toBe("MISUSE");
+  });
+
+  describe("toOptimizer", () => {
+    test("makes a spec's", async () => {
+      const model = network();
+      const optimizer = toOptimizer(worker, sgd({ lr: 0.5 }), model);
+      expect(await groupsOf(model, optimizer, "lr")).toMatchObject([[null, { length: 6 }, "0.5"]]);
+      expect(await py.isInstance(optimizer, torch.optim.SGD)).toBe(true);
+    });
+
+    test("asks a function, with the model", async () => {
+      const model = network();
+      const optimizer = toOptimizer(worker, (m) => torch.optim.Adagrad(m.head.parameters()), model);
+      expect(await groupsOf(model, optimizer)).toEqual([[null, ["head.weight", "head.bias"]]]);
+    });
+
+    test("takes a reference as it is", () => {
+      const model = network();
+      const optimizer = torch.optim.SGD(model.parameters());
+      expect(toOptimizer(worker, optimizer, model)).toBe(optimizer);
+    });
+
+    test.each<[string, unknown, RegExp]>([
+      [
+        "an async function",
+        async () => torch,
+        /^the function that makes the optimizer gave Promise .*it is to give a reference, at once/,
+      ],
+      ["a function of nothing", () => undefined, /^the function that makes the optimizer gave undefined; /],
+      ["a factory that was not called", adamW, /^adamW takes an object of options, not \[PyRef #\d+/],
+      [
+        "a name",
+        "adam",
+        /^the optimizer is 'adam'; it is to be adamW\(\{ … \}\) or its like, an optimizer in the worker, or a function$/,
+      ],
+      ["nothing", undefined, /^the optimizer is undefined; /],
+    ])("refuses %s", async (_what, option, message) => {
+      const error = await caught(() => void toOptimizer(worker, option as OptimizerOption, network()));
+      expect(error.message).toMatch(message);
+      expect(error.code).toBe("MISUSE");
+    });
+  });
+});

@@ -1,0 +1,13 @@
+/** What a piece of code asks of a worker, operation by operation, with no worker there. */
+import { Log } from "../bridge/log.ts";
+import type { Batch, Operation } from "../bridge/batch.ts";
+import type { Worker } from "torchwire";
+
+/** The operations that `run` queues. The same code gives the same ones each time, with the same ids. */
+export function recorded(run: (worker: Worker) => unknown): Operation[] {
+  const sent: Batch[] = [];
+  const log = new Log({ send: (batch) => void sent.push(batch), admit: () => undefined, ended: undefined });
+  run({ device: "cpu", import: (name: string) => log.import(name) } as unknown as Worker);
+  log.flush();
+  return sent.flatMap((batch) => batch.operations);
+}
