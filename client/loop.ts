@@ -1,4 +1,6 @@
 /** The life of a loop: it takes the worker, runs epochs in a lane of its own, and gives the worker free again. */
+import { py } from "../bridge/py.ts";
+import type { Worker } from "../bridge/worker.ts";
 import type { MetricHistory } from "./callback/state.ts";
 import { CancelFitting } from "./cancel.ts";
 import { claim } from "./claim.ts";
@@ -43,6 +45,7 @@ export class Loop {
     const run = this.#start(plan, window, interruption);
     try {
       const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
+      if (outcome.status === "rejected") await caughtUp(worker);
       // What failed has closed the fit's lane; what ends it still runs. Of two errors the first is told.
       const [end] = await Promise.allSettled([worker.lane(() => run.barrier("fitEnd"))]);
       if (outcome.status === "rejected") throw outcome.reason;
@@ -63,6 +66,9 @@ export class Loop {
     const run = this.#start(plan, window, new Interruption());
     try {
       await worker.lane(() => body(run));
+    } catch (error) {
+      await caughtUp(worker);
+      throw error;
     } finally {
       this.run = undefined;
       release();
@@ -99,6 +105,11 @@ export class Loop {
     };
     return (this.run = new Run({ learner: this.#learner, plan, moment, acknowledged }, window, interruption));
   }
+}
+
+/** Waits until nothing is in flight: what failed may have left a part of a step on its way. */
+async function caughtUp(worker: Worker): Promise<void> {
+  await worker.lane(() => py.js(worker.import("builtins").bool())).catch(() => undefined);
 }
 
 async function endingOf(run: Run, interruption: Interruption, body: (run: Run) => Promise<void>): Promise<Ending> {

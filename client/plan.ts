@@ -20,8 +20,8 @@ export class Plan {
   /** Because of these the window is 1. */
   readonly waiting: readonly Callback[];
   readonly #participants: readonly Participant[];
-  readonly #inline = new Map<string, readonly Participant[]>();
-  readonly #observing = new Map<string, readonly Participant[]>();
+  /** Who takes part, by class of phase and by way and event. */
+  readonly #known = new Map<unknown, Map<string, readonly Participant[]>>();
 
   /** `partsFor` gives what a callback's view looks at: the learner's parts and its circumstances. */
   constructor(callbacks: readonly Callback[], partsFor: (callback: Callback) => object) {
@@ -34,15 +34,15 @@ export class Plan {
   }
 
   inline(event: EventName, phase: Phase): readonly Participant[] {
-    return this.#those(this.#inline, event, phase, ({ on }) => on[event] !== undefined);
+    return this.#those(phase, `on ${event}`, ({ on }) => on[event] !== undefined);
   }
 
   observing(event: EventName, phase: Phase): readonly Participant[] {
-    return this.#those(this.#observing, event, phase, ({ observe }) => observe[event] !== undefined);
+    return this.#those(phase, `observe ${event}`, ({ observe }) => observe[event] !== undefined);
   }
 
   measuring(phase: Phase): readonly Participant[] {
-    return this.#those(this.#observing, "measure", phase, ({ measure }) => measure !== undefined);
+    return this.#those(phase, "measure", ({ measure }) => measure !== undefined);
   }
 
   /** Events and who takes part, the window, and the graph, to be read by people. */
@@ -80,19 +80,16 @@ export class Plan {
     return lines.join("\n");
   }
 
-  #those(
-    known: Map<string, readonly Participant[]>,
-    event: string,
-    phase: Phase,
-    takesPart: (one: Participant) => boolean,
-  ): readonly Participant[] {
-    const key = `${event} ${phase.name}`;
-    let those = known.get(key);
+  #those(phase: Phase, how: string, takesPart: (one: Participant) => boolean): readonly Participant[] {
+    // Not by name: phases of several classes may have the same.
+    let ofPhase = this.#known.get(phase.constructor);
+    if (ofPhase === undefined) this.#known.set(phase.constructor, (ofPhase = new Map()));
+    let those = ofPhase.get(how);
     if (those === undefined) {
       those = this.#participants.filter(
         (one) => takesPart(one) && (one.callback.phase === undefined || phase instanceof one.callback.phase),
       );
-      known.set(key, those);
+      ofPhase.set(how, those);
     }
     return those;
   }

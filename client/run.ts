@@ -95,8 +95,9 @@ export class Run {
       await body();
       await this.drain();
     } catch (error) {
+      // Steps that were issued before the data failed count; where one of them failed too, that came first.
+      if (!(error instanceof CallbackError) && this.#inFlight.length > 0) await this.drain();
       if (!(error instanceof CancelEpoch)) throw error;
-      await this.drain();
     }
     moment.index = this.#issued;
     await this.barrier("epochEnd");
