@@ -109,6 +109,7 @@ export {
   type ReadyArray,
   type ToNDArrayOptions,
 } from "./data/arrays.ts";
+export { fromWorker, type FromWorkerOptions } from "./data/from-worker.ts";
 export { batches, type BatchOptions } from "./data/batches.ts";
 export type { Rows } from "./data/rows.ts";
 export type { MemoryCounts } from "./data/memory.ts";

@@ -15,25 +15,29 @@ export function overReference(data: AnyRef): Data {
   return {
     async *[Symbol.asyncIterator](): AsyncGenerator<BatchLike> {
       const worker = workerOf(data)!;
-      const builtins = worker.import("builtins");
-      const take = worker.import("torchwire_worker.helpers").take as AnyRef;
-      const iterator = builtins.iter(data) as AnyRef;
-      const pull = (): { chunk: AnyRef; length: Promise<number> } => {
-        const chunk = take(iterator, AHEAD);
-        return { chunk, length: py.js(builtins.len(chunk) as AnyRef) as Promise<number> };
-      };
-      let next = pull();
-      for (;;) {
-        const { chunk } = next;
-        const length = await next.length;
-        if (length === AHEAD) next = pull();
-        for (let i = 0; i < length; i++) {
-          const batch = py.at(chunk, i);
-          if (i === length - 1) chunk[Symbol.dispose]();
-          yield batch;
-          batch[Symbol.dispose]();
+      const iterator = worker.scope(() => py.keep(worker.import("builtins").iter(data) as AnyRef));
+      const pull = (): { chunk: AnyRef; length: Promise<unknown> } =>
+        worker.scope(() => {
+          const chunk = py.keep(worker.import("torchwire_worker.helpers").take(iterator, AHEAD) as AnyRef);
+          return { chunk, length: py.js(worker.import("builtins").len(chunk) as AnyRef) };
+        });
+      try {
+        let next = pull();
+        for (;;) {
+          const { chunk, length } = next;
+          const found = (await length) as number;
+          if (found === AHEAD) next = pull();
+          for (let i = 0; i < found; i++) {
+            const batch = py.at(chunk, i);
+            if (i === found - 1) chunk[Symbol.dispose]();
+            yield batch as unknown as BatchLike;
+            batch[Symbol.dispose]();
+          }
+          if (found === 0) chunk[Symbol.dispose]();
+          if (found < AHEAD) return;
         }
-        if (length < AHEAD) return;
+      } finally {
+        iterator[Symbol.dispose]();
       }
     },
   };

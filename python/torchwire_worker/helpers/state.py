@@ -138,22 +138,13 @@ def compare(modules: Modules, theirs: Mapping[str, Described]) -> dict[str, Any]
     }
 
 
-@torch.no_grad()
 def put(modules: Modules, values: Mapping[str, Any]) -> None:
-    """Loads values that fit, each converted to the dtype and moved to the device of what it replaces."""
-    ready: list[tuple[torch.nn.Module, OrderedDict[str, Any]]] = []
+    """Loads values that fit; load_state_dict converts each to the dtype, and moves it to the device, of what it replaces."""
     for prefix, module, own in _states(modules):
-        # Here, where a conversion may still fail: nothing has been changed so far.
-        state = OrderedDict((name, _as(own[name], values[prefix + name])) for name in own if prefix + name in values)
+        state = OrderedDict((name, values[prefix + name]) for name in own if prefix + name in values)
         # The names are those of this very version of its classes, which some of them ask for.
         state._metadata = getattr(own, "_metadata", None)  # type: ignore[attr-defined]
-        ready.append((module, state))
-    for module, state in ready:
         module.load_state_dict(state, strict=False)
-
-
-def _as(own: Any, value: Any) -> Any:
-    return value.to(own.dtype) if isinstance(own, torch.Tensor) and not is_lazy(own) else value
 
 
 def _states(modules: Modules) -> Iterator[tuple[str, torch.nn.Module, dict[str, Any]]]:

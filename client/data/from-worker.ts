@@ -1,0 +1,56 @@
+/** A data set that lies in the worker, cut into batches from here. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { py } from "../../bridge/py.ts";
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import { workerOf } from "../../bridge/worker.ts";
+import { numBatches } from "./batches.ts";
+import { permutation } from "./shuffle.ts";
+import type { BatchLike, Data } from "./types.ts";
+
+export interface FromWorkerOptions {
+  /** Samples in a batch. */
+  readonly batchSize: number;
+  /** A new order in each pass: `permutation(samples, seed, pass)`, as DataLoader has it. Default false. */
+  readonly shuffle?: boolean | { readonly seed: number };
+  /** Leaves out a last batch with fewer than `batchSize` samples. Default false. */
+  readonly dropLast?: boolean;
+}
+
+/**
+ * Data for a learner over a map-style data set of torchvision or torch.utils.data, `dataset[i]` and `len(dataset)`:
+ *
+ *     const digits = torchvision.datasets.MNIST("data", kw({ transform: torchvision.transforms.ToTensor() }));
+ *     const training = await fromWorker(digits, { batchSize: 64, shuffle: true });
+ *
+ * Samples are read by the worker, in the same process that trains; nothing of them comes here. A torch.utils.data.DataLoader needs none of this: it is
+ * data by itself.
+ *
+ * Throws MISUSE for what is no reference or an option out of range.
+ */
+export async function fromWorker(
+  dataset: PyObject,
+  { batchSize, shuffle = false, dropLast = false }: FromWorkerOptions,
+): Promise<Data & { readonly length: number; readonly samples: number }> {
+  const worker = workerOf(dataset);
+  if (worker === undefined) throw new TorchwireError("MISUSE", "fromWorker: the data set is not a reference");
+  numBatches(0, batchSize);
+  const samples = await py.len(dataset);
+  const length = numBatches(samples, batchSize, dropLast);
+  const seed = typeof shuffle === "object" ? shuffle.seed : 0;
+  let pass = 0;
+  return {
+    length,
+    samples,
+    *[Symbol.iterator](): Generator<BatchLike> {
+      const order =
+        shuffle === false ? Uint32Array.from({ length: samples }, (_, i) => i) : permutation(samples, seed, pass);
+      pass++;
+      const helpers = worker.import("torchwire_worker.helpers.data");
+      for (let start = 0; start < length * batchSize; start += batchSize) {
+        const batch: AnyRef = helpers.collate(dataset, [...order.subarray(start, start + batchSize)]);
+        yield batch;
+        batch[Symbol.dispose]();
+      }
+    },
+  };
+}
