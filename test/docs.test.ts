@@ -18,7 +18,7 @@ beforeAll(async () => {
     ["cat", 200],
     ["dog", 40],
   ] as const) {
-    const photo = (i: number): sharp.Sharp =>
+    const photo = (i: number): ReturnType<typeof sharp> =>
       sharp({ create: { width: 60 + i, height: 50, channels: 3, background: { r: red, g: 20 * i, b: 100 } } }).jpeg();
     await mkdir(join(folder, "photos", name), { recursive: true });
     for (let i = 0; i < 8; i++) await photo(i).toFile(join(folder, "photos", name, `${i}.jpg`));

@@ -30,7 +30,7 @@ export function overReference(data: AnyRef): Data {
           for (let i = 0; i < found; i++) {
             const batch = py.at(chunk, i);
             if (i === found - 1) chunk[Symbol.dispose]();
-            yield batch as unknown as BatchLike;
+            yield batch;
             batch[Symbol.dispose]();
           }
           if (found === 0) chunk[Symbol.dispose]();
