@@ -15,6 +15,7 @@ import {
   Recorder,
   sgd,
   spawnWorker,
+  TrainingPhase,
   type AnyRef,
   type BatchLike,
   type Data,
@@ -68,16 +69,16 @@ async function loops(
   const { model } = makeTraining(worker, name, lr);
   const loader = new DataLoader(images, { batchSize: batch, shuffle: { seed: 0 }, dropLast: true });
   const batches = forEver(loader);
+  const phase = new TrainingPhase();
   const learner = new Learner(model, crossEntropy(), {
     input: image(),
     optimizer: name === "cnn" ? adam({ lr }) : sgd({ lr, momentum: 0.9 }),
     window: WINDOW,
     callbacks: [new Metrics(accuracy), new ProgressPrinter({ output: silent }), new MetricsPrinter({ output: silent })],
-    data: { validation: [] },
   });
   const runs: [string, (steps: number) => Promise<unknown>][] = [
     ["by hand", (steps) => runByHand(worker, step, byHand, steps, WINDOW)],
-    ["learner", (steps) => learner.fit(1, { data: { training: some(batches, steps) } })],
+    ["learner", (steps) => learner.epoch(phase, some(batches, steps))],
   ];
   const timed = async (run: (steps: number) => Promise<unknown>, steps: number): Promise<number> => {
     const start = performance.now();

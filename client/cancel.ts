@@ -10,6 +10,9 @@ abstract class Cancel extends Error {
   }
 }
 
+/** Whether `error` is one of these. */
+export const isCancel = (error: unknown): error is CancelStep | CancelEpoch | CancelFitting => error instanceof Cancel;
+
 /** Ends the step: its "stepEnd" is not sent and it is not counted; the epoch goes on. */
 export class CancelStep extends Cancel {
   override name = "CancelStep";

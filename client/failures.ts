@@ -53,6 +53,10 @@ export class StepError extends TorchwireError implements Place {
   }
 }
 
+/** What failed, where `error` only says that something was not run because of it. */
+export const rootOf = (error: unknown): unknown =>
+  error instanceof PythonError && error.code === "NOT_RUN" ? (error.cause ?? error) : error;
+
 /** What usually is the matter, for errors of PyTorch that do not say it. */
 function adviceOn(cause: Error): string | undefined {
   if (!(cause instanceof PythonError)) return undefined;
@@ -66,7 +70,7 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     "A label is past the last output of the model: has its head been replaced by one with an output for each class?",
   ],
   [
-    /grad can be implicitly created only for scalar outputs/,
+    /grad can be implicitly created only for scalar outputs|elements cannot be converted to Scalar/,
     "The loss function must return one number: reduce it, e.g. with .mean().",
   ],
   [

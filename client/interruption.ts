@@ -4,14 +4,19 @@ import type { BatchLike, Data } from "./data/types.ts";
 /** How long a handler that is under way, or a data set, may still take. */
 const GRACE_MS = 2000;
 
+/** One Ctrl-C may come several times: npm, tsx and their like hand it on to programs that the terminal has told already. */
+const SAME_MS = 500;
+
+const ours = new WeakSet<(...args: never[]) => unknown>();
+
 class Interrupted extends Error {
   override name = "Interrupted";
 }
 
 export class Interruption {
   #reason: string | undefined;
-  #whoHangs: ((error: Interrupted) => void)[] = [];
-  #timer: NodeJS.Timeout | undefined;
+  /** For each that is waited for: starts its grace. */
+  readonly #waiting = new Set<() => void>();
 
   get reason(): string | undefined {
     return this.#reason;
@@ -25,27 +30,29 @@ export class Interruption {
   interrupt(reason: string): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
-    this.#timer = setTimeout(() => {
-      for (const reject of this.#whoHangs.splice(0)) reject(new Interrupted(reason));
-    }, GRACE_MS);
+    for (const startGrace of this.#waiting) startGrace();
   }
 
   check(): void {
     if (this.#reason !== undefined) throw new Interrupted(this.#reason);
   }
 
-  /** `promise`, but no longer than the grace after an interruption. */
+  /** `promise`, but no longer than the grace after an interruption, or after the call where that was before. */
   async waitFor<T>(promise: PromiseLike<T>, who: string): Promise<T> {
-    let hangs!: (error: Interrupted) => void;
-    const interrupted = new Promise<never>((_, reject) => {
-      hangs = (error) =>
-        reject(new Interrupted(`${error.message}; ${who} had not returned after ${GRACE_MS / 1000} s`));
+    let timer: NodeJS.Timeout | undefined;
+    let startGrace!: () => void;
+    const tooLong = new Promise<never>((_, reject) => {
+      const hangs = (): void =>
+        reject(new Interrupted(`${this.#reason!}; ${who} had not returned after ${GRACE_MS / 1000} s`));
+      startGrace = () => (timer = setTimeout(hangs, GRACE_MS));
     });
-    this.#whoHangs.push(hangs);
+    if (this.#reason === undefined) this.#waiting.add(startGrace);
+    else startGrace();
     try {
-      return await Promise.race([promise, interrupted]);
+      return await Promise.race([promise, tooLong]);
     } finally {
-      this.#whoHangs = this.#whoHangs.filter((one) => one !== hangs);
+      clearTimeout(timer);
+      this.#waiting.delete(startGrace);
     }
   }
 
@@ -54,14 +61,19 @@ export class Interruption {
     const abort = (): void => this.interrupt(reasonOf(signal!));
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort, { once: true });
-    const isOurs = process.stdin.isTTY && process.stderr.isTTY && process.listenerCount("SIGINT") === 0;
-    // The second one is Node's own again: it ends the program.
-    const onInterrupt = (): void => this.interrupt("Ctrl-C");
-    if (isOurs) process.once("SIGINT", onInterrupt);
+    let leaving: NodeJS.Timeout | undefined;
+    const leave = (): void => void process.removeListener("SIGINT", onInterrupt);
+    const onInterrupt = (): void => {
+      this.interrupt("Ctrl-C");
+      // The second one is Node's own again: it ends the program.
+      leaving ??= setTimeout(leave, SAME_MS).unref();
+    };
+    ours.add(onInterrupt);
+    const nobodyElse = process.listeners("SIGINT").every((listener) => ours.has(listener));
+    if (process.stdin.isTTY && process.stderr.isTTY && nobodyElse) process.on("SIGINT", onInterrupt);
     return () => {
       signal?.removeEventListener("abort", abort);
-      process.removeListener("SIGINT", onInterrupt);
-      clearTimeout(this.#timer);
+      if (leaving === undefined) leave();
     };
   }
 
@@ -89,5 +101,6 @@ export class Interruption {
 }
 
 function reasonOf({ reason }: AbortSignal): string {
+  if (typeof reason === "string") return reason;
   return reason instanceof Error && reason.name !== "AbortError" ? reason.message : "aborted by its signal";
 }

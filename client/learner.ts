@@ -13,6 +13,7 @@ import type { BatchLike, Data } from "./data/types.ts";
 import { EventStream } from "./events-stream.ts";
 import type { Step, TrainEvent } from "./events.ts";
 import type { Format } from "./formats/index.ts";
+import { described } from "./keywords.ts";
 import { Loop } from "./loop.ts";
 import { toLoss, type Loss } from "./losses.ts";
 import { adam, toOptimizer, type OptimizerOption } from "./optim.ts";
@@ -99,6 +100,12 @@ export class Learner<M = any> {
         "MISUSE",
         "new Learner(model, …): model is not a reference to a module, nor a record of some",
       );
+    for (const [name, one] of isReference(model) ? [] : Object.entries(model as object))
+      if (workerOf(one) !== worker)
+        throw new TorchwireError(
+          "MISUSE",
+          `new Learner(model, …): the model "${name}" is ${described(one)}, and no reference to a module of this worker`,
+        );
     if (!Number.isSafeInteger(window) || window < 1)
       throw new TorchwireError("MISUSE", `window must be a whole number from 1, not ${String(window)}`);
     this.worker = worker;
@@ -139,15 +146,15 @@ export class Learner<M = any> {
 
   /** Adds a callback, which is then told of this learner. */
   addCallback(callback: Callback): void {
-    const before = this.#callbacks;
-    this.#callbacks = [...before, callback];
+    const [callbacks, plan] = [this.#callbacks, this.#plan];
+    this.#callbacks = [...callbacks, callback];
     try {
       this.#plan = this.#planned();
+      callback.init?.(this);
     } catch (error) {
-      this.#callbacks = before;
+      [this.#callbacks, this.#plan] = [callbacks, plan];
       throw error;
     }
-    callback.init?.(this);
   }
 
   /** The callback of this class, or undefined. */
@@ -188,12 +195,12 @@ export class Learner<M = any> {
       loop.moment.phase = training;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
-      for (; done < epochs; done++) {
+      for (let i = 0; i < epochs; i++) {
         await this.#epoch(run, training, data.training);
+        done++;
         if (data.validation !== undefined) await this.#epoch(run, validation, data.validation);
       }
     });
-    this.#stream.emit({ type: "fitEnd", status: ending.status, reason: ending.reason ?? null, time: Date.now() });
     const { history = {}, metricsEpoch = {} } = this.state as Partial<State>;
     return { ...ending, epochs: done, steps: loop.steps - before, history: metricsEpoch, phases: history };
   }
@@ -318,6 +325,11 @@ function modulesOf(model: unknown): readonly AnyRef[] {
 /** What is in the worker is iterated from here. Throws MISUSE for what can be iterated only once. */
 function iterableAgain(data: Data | PyObject, name: string): Data {
   if (isReference(data)) return overReference(data as AnyRef);
+  if (typeof data !== "object" || data === null)
+    throw new TorchwireError(
+      "MISUSE",
+      `the ${name} data is ${described(data)}: give a DataLoader, or an array of batches`,
+    );
   if (typeof (data as { next?: unknown }).next === "function")
     throw new TorchwireError(
       "MISUSE",

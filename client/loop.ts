@@ -2,7 +2,7 @@
 import { py } from "../bridge/py.ts";
 import type { Worker } from "../bridge/worker.ts";
 import type { MetricHistory } from "./callback/state.ts";
-import { CancelFitting } from "./cancel.ts";
+import { CancelFitting, isCancel } from "./cancel.ts";
 import { claim } from "./claim.ts";
 import type { Data } from "./data/types.ts";
 import type { EventStream } from "./events-stream.ts";
@@ -48,8 +48,11 @@ export class Loop {
       if (outcome.status === "rejected") await caughtUp(worker);
       // What failed has closed the fit's lane; what ends it still runs. Of two errors the first is told.
       const [end] = await Promise.allSettled([worker.lane(() => run.barrier("fitEnd"))]);
+      const { status, reason } = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
+      this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
       if (outcome.status === "rejected") throw outcome.reason;
-      if (end.status === "rejected") throw end.reason;
+      // Who cancels now is too late, and nobody waits any longer for who hangs: it is over.
+      if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
       return outcome.value;
     } finally {
       this.run = undefined;
@@ -58,9 +61,8 @@ export class Loop {
     }
   }
 
-  /** `body` in the loop that is under way, or else in one of its own. */
+  /** `body` in a loop of its own. Throws BUSY where one is under way. */
   async within(plan: Plan, window: number, body: (run: Run) => Promise<void>): Promise<void> {
-    if (this.run !== undefined) return body(this.run);
     const { worker } = this.#learner;
     const release = claim(worker, "epoch");
     const run = this.#start(plan, window, new Interruption());
@@ -107,6 +109,11 @@ export class Loop {
   }
 }
 
+const failedWith = (error: unknown): { status: "failed"; reason: string } => ({
+  status: "failed",
+  reason: error instanceof Error ? error.message : String(error),
+});
+
 /** Waits until nothing is in flight: what failed may have left a part of a step on its way. */
 async function caughtUp(worker: Worker): Promise<void> {
   await worker.lane(() => py.js(worker.import("builtins").bool())).catch(() => undefined);
@@ -118,11 +125,9 @@ async function endingOf(run: Run, interruption: Interruption, body: (run: Run) =
     return { status: "completed", reason: undefined, by: undefined };
   } catch (error) {
     if (error instanceof CancelFitting) {
-      await run.drain();
       return { status: "stopped", reason: error.message, by: error.by };
     }
     if (!interruption.is(error)) throw error;
-    await run.drain();
     return { status: "interrupted", reason: error.message, by: undefined };
   }
 }

@@ -1,6 +1,7 @@
 /** Metrics: what to count in the worker, batch by batch, and what number to make of the sums. */
 import { TorchwireError } from "../bridge/errors.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
+import type { Measured } from "./callback/callback.ts";
 import type { Step } from "./events.ts";
 import type { Phase } from "./phases.ts";
 
@@ -9,11 +10,7 @@ export interface MetricParts {
    * Of one batch: references to numbers or tensors, or numbers, that can be added up over batches: counts and sums, not means. `yhat` carries
    * no gradient; what else a phase of one's own has left is in `step`. Not async.
    */
-  readonly update: (
-    yhat: AnyRef,
-    ys: any,
-    step: Readonly<Step>,
-  ) => { readonly [name: string]: object | number; readonly then?: never };
+  readonly update: (yhat: AnyRef, ys: any, step: Readonly<Step>) => Measured;
   /** The value, of the sums over the batches of an epoch, or of one batch. A tensor with axes is `{ shape, data }` here. */
   readonly compute: (sums: any) => number;
   /** Only in phases of this class. Default: in all. */

@@ -7,7 +7,9 @@ import { workerOf } from "../bridge/worker.ts";
 import { toTorch } from "./convert.ts";
 import { isReference, mapInputs, toBatch } from "./data/batch.ts";
 import type { Data, Inputs } from "./data/types.ts";
+import { rootOf } from "./failures.ts";
 import type { Format } from "./formats/index.ts";
+import { described } from "./keywords.ts";
 import { forward } from "./phases.ts";
 
 export interface PredictOptions {
@@ -122,6 +124,13 @@ async function* run(
 ): AsyncGenerator<NDArray[]> {
   const worker = workerOf(model);
   if (worker === undefined) throw new TorchwireError("MISUSE", "predict: the model is not a reference");
+  if (!Number.isSafeInteger(batchSize) || batchSize < 1)
+    throw new TorchwireError("MISUSE", `predict: batchSize must be a whole number from 1, not ${String(batchSize)}`);
+  if (!isReference(samples) && (typeof samples !== "object" || samples === null))
+    throw new TorchwireError(
+      "MISUSE",
+      `predict: the samples are ${described(samples)}; give an array { dtype, shape, data }, a reference to a tensor, or data`,
+    );
   const how = { worker, device: device ?? worker.device, format: input };
   const send = (xs: Inputs): Promise<NDArray[]> =>
     // A lane of its own: what fails here stops nothing else, and is not stopped by what failed before.
@@ -138,10 +147,16 @@ async function* run(
     const sent = send(xs);
     sent.catch(() => undefined);
     waiting.push(sent);
-    if (waiting.length >= AHEAD) yield await waiting.shift()!;
+    if (waiting.length >= AHEAD) yield await done(waiting.shift()!);
   }
-  for (const one of waiting) yield await one;
+  for (const one of waiting) yield await done(one);
 }
+
+/** What failed, rather than that the outputs were not made because of it. */
+const done = (one: Promise<NDArray[]>): Promise<NDArray[]> =>
+  one.catch((error: unknown) => {
+    throw rootOf(error);
+  });
 
 async function* inputsOf(samples: Samples, batchSize: number): AsyncGenerator<Inputs> {
   if (isNDArray(samples)) yield* pieces(samples, batchSize);
@@ -172,7 +187,14 @@ function joined(chunks: readonly NDArray[]): NDArray {
   const [, ...rest] = first.shape;
   const bytes = new Uint8Array(rows * sizeOf(rest) * itemSize(first.dtype));
   let place = 0;
-  for (const { data } of chunks) {
+  for (const { data, shape } of chunks) {
+    if (shape.length === 0 || shape.slice(1).join() !== rest.join())
+      throw new TorchwireError(
+        "MISUSE",
+        shape.length === 0
+          ? "predict: the model gives a single number; its outputs must have an axis of samples"
+          : `predict: the model gives outputs of shape [${rest.join(", ")}] for some samples and [${shape.slice(1).join(", ")}] for others, which make no array: predict them one batch at a time`,
+      );
     bytes.set(toBytes(data), place);
     place += data.byteLength;
   }

@@ -8,11 +8,12 @@ import { PythonError } from "../bridge/python-error.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { ask } from "./callback/measured.ts";
 import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
-import { CancelEpoch, CancelFitting, CancelStep } from "./cancel.ts";
-import { samplesIn, toBatch } from "./data/batch.ts";
+import { CancelEpoch, CancelFitting, CancelStep, isCancel } from "./cancel.ts";
+import { isReference, samplesIn, toBatch } from "./data/batch.ts";
+import { DataLoader } from "./data/loader.ts";
 import type { BatchLike, Data } from "./data/types.ts";
 import type { EventName, Step, StepGroup } from "./events.ts";
-import { CallbackError, StepError, type Place } from "./failures.ts";
+import { CallbackError, rootOf, StepError, type Place } from "./failures.ts";
 import type { Interruption } from "./interruption.ts";
 import type { Learner } from "./learner.ts";
 import type { Moment } from "./parts.ts";
@@ -51,6 +52,8 @@ export class Run {
   readonly #inFlight: Pending[] = [];
   #group: StepGroup = ALONE;
   #issued = 0;
+  /** A step is being issued. */
+  #isInStep = false;
   #cancelled: CancelStep | CancelEpoch | CancelFitting | undefined;
 
   constructor(workings: Workings, window: number, interruption: Interruption) {
@@ -64,15 +67,31 @@ export class Run {
     const { [what]: Kind } = { step: CancelStep, epoch: CancelEpoch, fit: CancelFitting };
     if (Kind === undefined)
       throw new TorchwireError("MISUSE", `control.cancel: ${what as string} is not "step", "epoch" or "fit"`);
-    if (this.#cancelled instanceof CancelFitting) return;
-    this.#cancelled = new Kind(reason, by);
+    const refused = this.#nothingToCancel(what);
+    if (refused !== undefined) throw new TorchwireError("MISUSE", `control.cancel("${what}"): ${refused}`);
+    const before = this.#cancelled;
+    // The first one, and whichever ends more.
+    if (before === undefined || before instanceof CancelStep || (what === "fit" && !(before instanceof CancelFitting)))
+      this.#cancelled = before instanceof CancelStep && what === "step" ? before : new Kind(reason, by);
+  }
+
+  /** Why there is no such thing under way, where that is so. */
+  #nothingToCancel(what: "step" | "epoch" | "fit"): string | undefined {
+    const { event } = this.#workings.moment;
+    if (what === "step" && !this.#isInStep)
+      return event === "stepEnd" ? "the step is over when it is observed" : `there is no step at ${event}`;
+    return what === "epoch" && (event === "fitBegin" || event === "fitEnd")
+      ? `there is no epoch at ${event}`
+      : undefined;
   }
 
   /** A whole pass of `phase` over `data`. */
   async epoch(phase: Phase, data: Data, body: (batch: BatchLike) => Promise<unknown>): Promise<void> {
     const accumulate = this.#workings.learner.getCallback(PyTorchBackend)?.accumulate ?? 1;
     await this.runEpoch(phase, async () => {
+      let isEmpty = true;
       for await (const group of groupsOf(data, phase.data === "training" ? accumulate : 1, this.#interruption)) {
+        isEmpty = false;
         const start = this.#issued;
         for (const [index, batch] of group.entries()) {
           this.#group = { isFirst: this.#issued === start, isLast: index === group.length - 1, size: group.length };
@@ -83,6 +102,12 @@ export class Run {
           }
         }
       }
+      // A loader may stand at the end of its pass, and go on from there.
+      if (isEmpty && !(data instanceof DataLoader))
+        throw new TorchwireError(
+          "BAD_DATA",
+          `the ${phase.data} data gave no batches in epoch ${this.#workings.moment.epoch}: it must give them each time it is iterated`,
+        );
     });
   }
 
@@ -95,12 +120,14 @@ export class Run {
       await body();
       await this.drain();
     } catch (error) {
-      // Steps that were issued before the data failed count; where one of them failed too, that came first.
-      if (!(error instanceof CallbackError) && this.#inFlight.length > 0) await this.drain();
-      if (!(error instanceof CancelEpoch)) throw error;
+      const ending = error instanceof CallbackError ? error : await this.#finish(error);
+      if (!(ending instanceof CancelEpoch)) throw ending;
     }
     moment.index = this.#issued;
-    await this.barrier("epochEnd");
+    await this.barrier("epochEnd").catch((error: unknown) => {
+      // It is over already.
+      if (!(error instanceof CancelEpoch)) throw error;
+    });
   }
 
   async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
@@ -117,6 +144,7 @@ export class Run {
         const { xs, ys } = toBatch(batch);
         step = { xs, ys, index, size: samplesIn({ xs, ys }), group: this.#group } as Step;
         learner.step = step;
+        this.#isInStep = true;
         await handle("stepBegin");
         await body(step, handle);
         await this.#run("stepEnd", index);
@@ -126,7 +154,11 @@ export class Run {
     } catch (error) {
       this.#cancelled = undefined;
       if (!(error instanceof CancelStep)) throw await this.#failure(error, place);
+    } finally {
+      this.#isInStep = false;
     }
+    // Asked for at "stepEnd": it is over already.
+    if (this.#cancelled instanceof CancelStep) this.#cancelled = undefined;
     this.#obey();
     return step!;
   }
@@ -135,6 +167,24 @@ export class Run {
   async drain(): Promise<void> {
     while (this.#inFlight.length > 0) await this.#acknowledge();
     this.#obey();
+  }
+
+  /**
+   * Waits for what is in flight when the loop ends with `error`: it still counts, and is observed. Returns what the loop ends with: what failed in a
+   * step that was issued earlier came first; what observers cancel now matters where it ends more.
+   */
+  async #finish(error: unknown): Promise<unknown> {
+    let ending = error;
+    while (this.#inFlight.length > 0 || this.#cancelled !== undefined)
+      try {
+        await this.drain();
+      } catch (next) {
+        const isEnd = isCancel(next) || this.#interruption.is(next);
+        if (!isEnd) return next;
+        const endsMore = isCancel(ending) || this.#interruption.is(ending) ? ending instanceof CancelEpoch : true;
+        if (endsMore && !(next instanceof CancelEpoch)) ending = next;
+      }
+    return ending;
   }
 
   /** An event between steps: nothing is in flight, so that each callback's handlers of both kinds run, in the order of the callbacks. */
@@ -192,9 +242,11 @@ export class Run {
     step: number | undefined,
   ): undefined | Promise<void> {
     const wrapped = (error: unknown): unknown => {
-      if (error instanceof CancelStep || error instanceof CancelEpoch || error instanceof CancelFitting) return error;
+      const refused = isCancel(error) ? this.#nothingToCancel(kindOf(error)) : undefined;
+      if (isCancel(error) && refused === undefined) return error;
       const { phase, epoch } = this.#workings.moment;
-      return new CallbackError(callback.name, event, { phase: phase.name, epoch, step }, error);
+      const cause = refused === undefined ? error : new TorchwireError("MISUSE", `${String(error)}: ${refused}`);
+      return new CallbackError(callback.name, event, { phase: phase.name, epoch, step }, cause);
     };
     let result: void | PromiseLike<void>;
     try {
@@ -275,12 +327,17 @@ export class Run {
     } catch (earlier) {
       return earlier;
     }
-    return error instanceof CallbackError ? error : stepFailure(error, place);
+    if (!(error instanceof CallbackError)) return stepFailure(error, place);
+    // A handler that awaits what was never run did not fail by itself.
+    const { cause } = error;
+    return cause instanceof PythonError && cause.code === "NOT_RUN" ? stepFailure(cause, place) : error;
   }
 }
 
 /** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
-function stepFailure(error: unknown, place: Place): unknown {
+function stepFailure(failure: unknown, place: Place): unknown {
+  // Mostly it is a later operation that is waited for: the loss's value.
+  const error = rootOf(failure);
   if (error instanceof PythonError) {
     const stop = error.mro.includes(LOSS_IS_NAN)
       ? `loss is NaN in ${place.phase} epoch ${place.epoch}, step ${String(place.step)}`
@@ -310,5 +367,12 @@ function firstOf(ys: unknown): unknown {
   return typeof ys === "object" && ys !== null ? Object.values(ys)[0] : ys;
 }
 
+/** Something to wait for. Not a reference: that would be a round trip for what nobody looks at. */
 const isPromise = (value: unknown): value is PromiseLike<void> =>
-  value !== undefined && value !== null && typeof (value as { then?: unknown }).then === "function";
+  value !== undefined &&
+  value !== null &&
+  !isReference(value) &&
+  typeof (value as { then?: unknown }).then === "function";
+
+const kindOf = (error: CancelStep | CancelEpoch | CancelFitting): "step" | "epoch" | "fit" =>
+  error instanceof CancelStep ? "step" : error instanceof CancelEpoch ? "epoch" : "fit";

@@ -29,6 +29,8 @@ export interface Access {
   readonly control?: "write";
 }
 
+export const PARTS: readonly (keyof Access)[] = ["model", "optimizer", "lossFn", "data", "step", "state", "control"];
+
 /** What handlers are given where their access allows it. */
 export interface Parts {
   model: AnyRef;

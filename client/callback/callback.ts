@@ -3,7 +3,7 @@ import { TorchwireError } from "../../bridge/errors.ts";
 import type { EventName, ObservedEvent } from "../events.ts";
 import type { Learner } from "../learner.ts";
 import type { Phase } from "../phases.ts";
-import type { Access, Mode, ObserverView, View } from "./access.ts";
+import { PARTS, type Access, type Mode, type ObserverView, type View } from "./access.ts";
 
 export interface CallbackSpec<A extends Access> {
   /** Unique among the callbacks of a learner. */
@@ -28,10 +28,7 @@ export interface CallbackSpec<A extends Access> {
 }
 
 /** References to numbers or tensors, or plain numbers. Not a promise: nothing may be waited for. */
-export interface Measured {
-  readonly [name: string]: object | number;
-  readonly then?: never;
-}
+export type Measured = { readonly [name: string]: object | number } & { readonly then?: never };
 
 type AnyHandler = (view: any) => void | PromiseLike<void>;
 
@@ -83,7 +80,6 @@ const OBSERVED: readonly string[] = [
   "fitEnd",
 ] satisfies ObservedEvent[];
 
-const PARTS = ["model", "optimizer", "lossFn", "data", "step", "state", "control"] satisfies (keyof Access)[];
 const MODES: readonly unknown[] = ["read", "use", "write"] satisfies Mode[];
 
 /** What the types say, for programs that went round them: keys of a step and of the state are anybody's. */
@@ -98,7 +94,7 @@ function checkAccess(name: string, access: Access): void {
     for (const [key, inner] of Object.entries(part)) check(inner, `${path}.${key}`);
   };
   for (const [key, part] of Object.entries(access)) {
-    if (!(PARTS as string[]).includes(key))
+    if (!(PARTS as readonly string[]).includes(key))
       throw new TorchwireError("MISUSE", `callback ${name}: access has no "${key}"; it has ${PARTS.join(", ")}`);
     check(part, `access.${key}`);
   }

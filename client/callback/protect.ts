@@ -1,6 +1,6 @@
 /** Access at run time: the same rules that the types have, for programs that went round them. */
 import { TorchwireError } from "../../bridge/errors.ts";
-import type { Access, Mode } from "./access.ts";
+import { PARTS, type Access, type Mode } from "./access.ts";
 import { isContainer, readOnly } from "./read-only.ts";
 
 type Grant = Mode | "free" | { readonly [key: string]: Grant };
@@ -22,7 +22,7 @@ function granted(current: () => object, grants: ReadonlyMap<string, Grant>, name
     if (grants.get(String(key)) === "free") throw misuse(`${what} is read only`);
     if (path === "learner" && !(key in current()))
       throw misuse(
-        `callback ${name}: there is no ${what} for handlers; there are ${Object.keys(current()).toSorted().join(", ")}`,
+        `callback ${name}: there is no ${what} for handlers; there are ${PARTS.join(", ")} for those with access`,
       );
     throw misuse(
       `callback ${name} has no ${verb} access to ${what}: say so in its access, ${hint(path, String(key), verb)}`,

@@ -2,6 +2,7 @@ import { TorchwireError } from "../../bridge/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
 import type { Step } from "../events.ts";
+import { described } from "../keywords.ts";
 import { metric, type Metric } from "../metric.ts";
 
 /** The mean of the step's loss, over samples. */
@@ -74,12 +75,19 @@ export class Metrics extends CallbackObject {
 
 /** What `update` gives. An error in it is most likely about outputs that a phase of one's own has not got. */
 function measured(name: string, step: { readonly yhat?: unknown }, update: () => Measured): Measured {
+  let given: unknown;
   try {
-    return update();
+    given = update();
   } catch (cause) {
     if (step.yhat !== undefined) throw cause;
     throw new TorchwireError("MISUSE", `metric ${name}: this phase has no step.yhat to measure`, { cause });
   }
+  if (typeof given === "object" && given !== null && typeof (given as { then?: unknown }).then !== "function")
+    return given as Measured;
+  throw new TorchwireError(
+    "MISUSE",
+    `metric ${name}: update gave ${described(given)}; it is to return a record of references or numbers, and not to be async`,
+  );
 }
 
 interface Recorded {
@@ -95,7 +103,8 @@ function ownOf(values: { readonly [name: string]: unknown }, i: number): { [name
   return Object.fromEntries(
     Object.entries(values)
       .filter(([key]) => key.startsWith(prefix))
-      .map(([key, value]) => [key.slice(prefix.length), value]),
+      // The same kind of value as the sums have: of int64 no bigints.
+      .map(([key, value]) => [key.slice(prefix.length), copied(value)]),
   );
 }
 

@@ -10,6 +10,7 @@ export interface Output {
 const REDRAW_MS = 100;
 const PLAIN_LINE_MS = 5000;
 const WIDTH = 20;
+const MIN_WIDTH = 5;
 
 /**
  * A line for each epoch with samples a second, the loss and the time left. On a terminal it is a bar that is drawn again; elsewhere a plain
@@ -23,6 +24,29 @@ export class ProgressPrinter extends CallbackObject {
     let samples = 0;
     let first = 0;
     let loss: number | undefined;
+    let shown = 0;
+    const show = (now: number, name: string, batches: number | undefined): void => {
+      drawn = now;
+      shown = steps;
+      const seconds = (now - started) / 1000;
+      const rate = (samples - first) / seconds;
+      const texts = [
+        ...(batches === undefined ? [`${steps} batches`] : [`${steps}/${batches}`]),
+        ...(Number.isFinite(rate) ? [`${rate.toFixed(rate < 10 ? 1 : 0)} samples/s`] : []),
+        ...(loss === undefined ? [] : [`loss ${loss.toFixed(4)}`]),
+        ...(batches === undefined || !Number.isFinite(rate)
+          ? []
+          : [`${duration(((batches - steps) * seconds) / Math.max(1, steps - 1))} left`]),
+      ];
+      const rest = texts.join("  ");
+      const columns = output.isTTY ? (output.columns ?? 80) - 1 : Infinity;
+      // What does not fit is taken off the bar first.
+      const width = Math.min(WIDTH, columns - name.length - rest.length - 6);
+      const parts =
+        batches === undefined || width < MIN_WIDTH ? [name, rest] : [name, bar(steps / batches, width), rest];
+      const text = parts.join("  ");
+      output.write(output.isTTY ? `\r\x1b[K${text.slice(0, columns)}` : `${text}\n`);
+    };
     super(
       callback({
         name: "ProgressPrinter",
@@ -30,7 +54,7 @@ export class ProgressPrinter extends CallbackObject {
         observe: {
           epochBegin: () => {
             started = drawn = performance.now();
-            steps = samples = first = 0;
+            steps = samples = first = shown = 0;
             loss = undefined;
           },
           stepEnd: ({ phase, epoch, batches, values, size }) => {
@@ -41,23 +65,10 @@ export class ProgressPrinter extends CallbackObject {
             if (steps === 1) [started, first] = [now, size];
             if (values.loss !== undefined) loss = loss === undefined ? values.loss : 0.95 * loss + 0.05 * values.loss;
             if (now - drawn < (output.isTTY ? REDRAW_MS : PLAIN_LINE_MS) && steps !== batches) return;
-            drawn = now;
-            const seconds = (now - started) / 1000;
-            const rate = (samples - first) / seconds;
-            const parts = [
-              `epoch ${epoch} ${phase.name}`,
-              ...(batches === undefined ? [`${steps} batches`] : [bar(steps / batches), `${steps}/${batches}`]),
-              ...(Number.isFinite(rate) ? [`${rate.toFixed(rate < 10 ? 1 : 0)} samples/s`] : []),
-              ...(loss === undefined ? [] : [`loss ${loss.toFixed(4)}`]),
-              ...(batches === undefined || !Number.isFinite(rate)
-                ? []
-                : [`${duration(((batches - steps) * seconds) / Math.max(1, steps - 1))} left`]),
-            ];
-            const text = parts.join("  ");
-            if (!output.isTTY) output.write(`${text}\n`);
-            else output.write(`\r\x1b[K${text.slice(0, (output.columns ?? 80) - 1)}`);
+            show(now, `epoch ${epoch} ${phase.name}`, batches);
           },
-          epochEnd: () => {
+          epochEnd: ({ phase, epoch, batches }) => {
+            if (shown !== steps) show(performance.now(), `epoch ${epoch} ${phase.name}`, batches);
             if (output.isTTY && steps > 0) output.write("\n");
           },
           fitEnd: () => {
@@ -70,9 +81,9 @@ export class ProgressPrinter extends CallbackObject {
   }
 }
 
-function bar(fraction: number): string {
-  const filled = Math.round(WIDTH * Math.min(1, fraction));
-  return `[${"#".repeat(filled)}${"-".repeat(WIDTH - filled)}]`;
+function bar(fraction: number, width: number): string {
+  const filled = Math.round(width * Math.min(1, fraction));
+  return `[${"#".repeat(filled)}${"-".repeat(width - filled)}]`;
 }
 
 function duration(seconds: number): string {

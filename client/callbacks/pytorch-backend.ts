@@ -18,7 +18,10 @@ export interface PyTorchBackendOptions {
   readonly device?: string;
   /** Scales the gradients down to this norm, all parameters together, before each update: `torch.nn.utils.clip_grad_norm_`. */
   readonly clipGradNorm?: number;
-  /** Batches whose gradients are averaged before each update; a last group may have fewer, and is averaged over what it has. Default 1. */
+  /**
+   * Batches whose gradients are averaged before each update; a last group may have fewer, and is averaged over what it has.
+   * A step that is cancelled leaves its share out; where it is the last of its group, the group makes no update. Default 1.
+   */
   readonly accumulate?: number;
   /** Images and model in NHWC memory layout, which suits tensor cores. Other bits than contiguous, and as right. Default false. */
   readonly channelsLast?: boolean;

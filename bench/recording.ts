@@ -1,0 +1,34 @@
+/**
+ * Records `npm start` in a terminal of its own, and puts what is on its screen at the end into README.md:
+ *
+ *     npx tsx bench/recording.ts
+ */
+import { readFile, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import { describeMachine } from "./machine.ts";
+
+const readme = new URL("../README.md", import.meta.url);
+const [BEGIN, END] = ["<!-- recording -->", "<!-- end of recording -->"];
+
+// npm and bars behave as for people only where they see a terminal; Python, which is there anyway, has one to give.
+const terminal = `import os, pty, sys
+status = pty.spawn(sys.argv[1:])
+sys.exit(os.waitstatus_to_exitcode(status))`;
+const { stdout } = await execa("python3", ["-c", terminal, "npm", "start"], {
+  cwd: fileURLToPath(new URL("..", import.meta.url)),
+  env: { COLUMNS: "100" },
+  stdin: "ignore",
+});
+
+/** A line is what was written since the cursor last went back to its start. */
+const screen = stdout
+  .split(/\r?\n/)
+  .map((line) => line.slice(line.lastIndexOf("\r") + 1).replaceAll("\u001b[K", "").trimEnd())
+  .join("\n");
+const start = screen.indexOf("torch ");
+const { cpu, cores } = describeMachine();
+const text = `${BEGIN}\n\n\`npm start\`, as a terminal shows it when it is over (${cpu}, ${cores} cores):\n\n\`\`\`\n${screen.slice(start).trimEnd()}\n\`\`\`\n\n${END}`;
+const page = await readFile(readme, "utf8");
+const [before, after] = [page.indexOf(BEGIN), page.indexOf(END) + END.length];
+await writeFile(readme, page.slice(0, before) + text + page.slice(after));

@@ -1,0 +1,281 @@
+/** Who watches a fit changes nothing of it: the final weights are, bit for bit, those of a fit that nobody watches. */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  accuracy,
+  callback,
+  crossEntropy,
+  customCallback,
+  DataLoader,
+  kw,
+  Learner,
+  metric,
+  Metrics,
+  MetricsPrinter,
+  ProgressPrinter,
+  py,
+  PyTorchBackend,
+  Recorder,
+  sgd,
+  StopOnNaNLoss,
+  type Callback,
+  type NDArray,
+  type TrainEvent,
+  type Worker,
+} from "torchwire";
+import type { AnyRef } from "../bridge/types/core.ts";
+import { caught, untyped } from "./observed.ts";
+import { rgbDigits, weightsHash } from "./training.ts";
+import { testWorker } from "./worker.ts";
+
+const BATCH = 16;
+const TRAINING = 90;
+const VALIDATION = 40;
+const EPOCHS = 2;
+/** Batches of an epoch of both phases. */
+const STEPS = Math.ceil(TRAINING / BATCH) + Math.ceil(VALIDATION / BATCH);
+
+let worker: Worker;
+let torch: AnyRef;
+let images: { readonly xs: NDArray; readonly ys: NDArray };
+let folder: string;
+let unwatched: string;
+beforeAll(async () => {
+  worker = await testWorker();
+  torch = untyped(worker, "torch");
+  images = await rgbDigits(TRAINING + VALIDATION);
+  folder = await mkdtemp(join(tmpdir(), "neutral-"));
+  unwatched = await weightsAfter({});
+});
+afterAll(async () => {
+  await worker?.close();
+  await rm(folder, { recursive: true });
+});
+
+function rows({ dtype, shape: [, ...rest], data }: NDArray, start: number, end: number): NDArray {
+  const size = rest.reduce((product, length) => product * length, 1);
+  return { dtype, shape: [end - start, ...rest], data: data.subarray(start * size, end * size) };
+}
+
+const part = (start: number, end: number): { xs: NDArray; ys: NDArray } => ({
+  xs: rows(images.xs, start, end),
+  ys: rows(images.ys, start, end),
+});
+
+interface Watched {
+  readonly callbacks?: readonly Callback[];
+  readonly defaultCallbacks?: boolean;
+  /** Runs beside the fit, until `isOver()`. */
+  readonly beside?: (learner: Learner, isOver: () => boolean) => Promise<unknown>;
+}
+
+/** Of a fit in which any disturbance shows: of the random numbers (dropout), of the mode (dropout, batch norm), of gradients and of the order. */
+async function weightsAfter({ callbacks = [], defaultCallbacks = false, beside }: Watched): Promise<string> {
+  torch.manual_seed(0);
+  const { nn } = torch;
+  const model = nn.Sequential(
+    nn.Conv2d(3, 8, 3, kw({ padding: 1 })),
+    nn.BatchNorm2d(8),
+    nn.ReLU(),
+    nn.MaxPool2d(4),
+    nn.Dropout(0.25),
+    nn.Flatten(),
+    nn.Linear(8 * 7 * 7, 10),
+  );
+  const learner = new Learner(model, crossEntropy(), {
+    data: {
+      training: new DataLoader(part(0, TRAINING), { batchSize: BATCH, shuffle: true }),
+      validation: new DataLoader(part(TRAINING, TRAINING + VALIDATION), { batchSize: BATCH }),
+    },
+    optimizer: sgd({ lr: 0.05, momentum: 0.9 }),
+    callbacks,
+    defaultCallbacks,
+  });
+  let over = false;
+  const [report] = await Promise.all([
+    learner.fit(EPOCHS).finally(() => {
+      over = true;
+    }),
+    beside?.(learner, () => over),
+  ]);
+  expect(report.status).toBe("completed");
+  return weightsHash(worker, model);
+}
+
+/** What `output` was given; of a terminal, or of a file. */
+class Paper {
+  readonly isTTY: boolean;
+  text = "";
+  constructor(isTTY: boolean) {
+    this.isTTY = isTTY;
+  }
+  write(text: string): void {
+    this.text += text;
+  }
+}
+
+/** A metric of each kind: a number, a tensor with axes, and one in validation only. */
+const metrics = (): Metrics =>
+  new Metrics(
+    accuracy,
+    metric("largest", { update: (yhat) => ({ sum: yhat.max() }), compute: ({ sum }) => sum }),
+    metric("classes", {
+      update: (yhat) => ({ found: yhat.argmax(1).bincount(kw({ minlength: 10 })) }),
+      compute: ({ found }) => found.data.reduce((a: number, b: number) => a + b, 0),
+    }),
+  );
+
+const reader = (): Callback =>
+  callback({
+    name: "Reader",
+    access: { step: { loss: "read", yhat: "read" } },
+    on: {
+      lossBegin: async ({ step }) => void (await step.yhat.detach().mean().item()),
+      backwardEnd: async ({ step }) => void (await step.loss.item()),
+    },
+  });
+
+const measurer = (): Callback =>
+  callback({
+    name: "Measurer",
+    access: { step: { yhat: "use", xs: "use" } },
+    measure: ({ step }) => ({ spread: step.yhat.detach().std(), brightness: step.xs.mean() }),
+    observe: { stepEnd: async ({ values }) => void (await Promise.resolve(values)) },
+  });
+
+const everywhere = (): Callback[] =>
+  (
+    ["fitBegin", "epochBegin", "stepBegin", "lossBegin", "backwardBegin", "backwardEnd", "stepEnd", "epochEnd"] as const
+  ).map((event) =>
+    customCallback(event, () => new Promise((resolve) => setImmediate(resolve)), { name: `At ${event}` }),
+  );
+
+const printers = (): Callback[] => [
+  new ProgressPrinter({ output: new Paper(true) }),
+  new MetricsPrinter({ output: new Paper(false) }),
+];
+
+describe("callbacks", () => {
+  test.each<[string, () => Watched]>([
+    ["Recorder", () => ({ callbacks: [new Recorder()] })],
+    ["Metrics", () => ({ callbacks: [new Recorder(), new Metrics()] })],
+    ["Metrics with metrics", () => ({ callbacks: [new Recorder(), metrics()] })],
+    ["StopOnNaNLoss", () => ({ callbacks: [new StopOnNaNLoss()] })],
+    ["StopOnNaNLoss, late", () => ({ callbacks: [new StopOnNaNLoss({ late: true })] })],
+    ["ProgressPrinter on a terminal", () => ({ callbacks: [new ProgressPrinter({ output: new Paper(true) })] })],
+    ["ProgressPrinter elsewhere", () => ({ callbacks: [new ProgressPrinter({ output: new Paper(false) })] })],
+    ["MetricsPrinter", () => ({ callbacks: [new Recorder(), new Metrics(), ...printers().slice(1)] })],
+    ["PyTorchBackend, given", () => ({ callbacks: [new PyTorchBackend()] })],
+    ["customCallback, at every event", () => ({ callbacks: everywhere() })],
+    ["one that reads values in line", () => ({ callbacks: [reader()] })],
+    ["one that measures", () => ({ callbacks: [measurer()] })],
+    ["the default ones", () => ({ callbacks: printers(), defaultCallbacks: true })],
+    [
+      "all of them together",
+      () => ({
+        callbacks: [...printers(), metrics(), reader(), measurer(), ...everywhere()],
+        defaultCallbacks: true,
+      }),
+    ],
+  ])("%s", async (_, watched) => {
+    expect(await weightsAfter(watched())).toBe(unwatched);
+  });
+});
+
+describe("beside the fit", () => {
+  /** The events of one fit, each taken `wait` later. */
+  async function read(learner: Learner, wait: () => Promise<unknown>): Promise<TrainEvent[]> {
+    const seen: TrainEvent[] = [];
+    for await (const event of learner.events()) {
+      seen.push(event);
+      if (event.type === "fitEnd") break;
+      await wait();
+    }
+    return seen;
+  }
+
+  test("readers of events(), fast and slow, who see the same", async () => {
+    let seen: TrainEvent[][] = [];
+    const beside = async (learner: Learner): Promise<void> => {
+      const slow = (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 20));
+      seen = await Promise.all([read(learner, async () => undefined), read(learner, slow)]);
+    };
+    expect(await weightsAfter({ beside })).toBe(unwatched);
+    expect(seen[0]!.filter(({ type }) => type === "stepEnd")).toHaveLength(EPOCHS * STEPS);
+    expect(seen[1]).toEqual(seen[0]);
+  });
+
+  test("ten tasks that predict", async () => {
+    const some = rows(images.xs, 0, 10);
+    let predictions = 0;
+    const beside = async (learner: Learner, isOver: () => boolean): Promise<void> => {
+      const task = async (): Promise<void> => {
+        while (!isOver()) {
+          const found = await learner.predict(some, { topK: 2 });
+          expect(found.map(({ top }) => top.length)).toEqual(Array.from({ length: 10 }, () => 2));
+          predictions++;
+        }
+      };
+      await Promise.all(Array.from({ length: 10 }, task));
+    };
+    expect(await weightsAfter({ beside })).toBe(unwatched);
+    expect(predictions).toBeGreaterThanOrEqual(20);
+  });
+
+  test("all that one may do besides: predict, save, summary, lanes of one's own, and what fails or is refused", async () => {
+    let done = 0;
+    const again = (isOver: () => boolean, what: () => Promise<unknown>): Promise<void> =>
+      (async () => {
+        while (!isOver()) {
+          await what();
+          done++;
+        }
+      })();
+    const beside = (learner: Learner, isOver: () => boolean): Promise<unknown> =>
+      Promise.all([
+        again(isOver, () => learner.predict(rows(images.xs, 0, 4))),
+        again(isOver, async () => expect(await caught(() => learner.predict(rows(images.ys, 0, 4)))).toBeDefined()),
+        expect(learner.validate()).rejects.toMatchObject({ code: "BUSY" }),
+        again(isOver, () => learner.save(join(folder, "weights.safetensors"))),
+        again(isOver, () => learner.summary({ input: [2, 3, 28, 28] })),
+        again(isOver, async () => {
+          const error = await caught(() => worker.lane(() => py.js(torch.no_such_thing)));
+          expect(error.code).toBe("PYTHON");
+        }),
+        // Random numbers of one's own are drawn in a fork.
+        again(isOver, () =>
+          worker.lane(() => worker.context({ rng: "fork" }, () => py.js(torch.rand(3).sum().item()))),
+        ),
+      ]);
+    expect(await weightsAfter({ callbacks: printers(), defaultCallbacks: true, beside })).toBe(unwatched);
+    expect(done).toBeGreaterThan(12);
+  });
+});
+
+describe("what is not neutral is seen", () => {
+  test.each<[string, () => Watched]>([
+    [
+      "a handler that draws a random number",
+      () => ({ callbacks: [customCallback("stepEnd", ({ index }) => void (index === 2 && torch.rand(1)))] }),
+    ],
+    [
+      "a handler that looks at the model in training mode",
+      () => ({
+        callbacks: [
+          customCallback("stepBegin", ({ index, model }) => void (index === 2 && model(torch.ones(2, 3, 28, 28))), {
+            access: { model: "use" },
+          }),
+        ],
+      }),
+    ],
+    [
+      "a lane beside it that draws a random number outside of a fork",
+      () => ({ beside: () => worker.lane(() => py.js(torch.rand(1).item())) }),
+    ],
+    ["clipped gradients", () => ({ callbacks: [new PyTorchBackend({ clipGradNorm: 0.1 })] })],
+  ])("%s", async (_, watched) => {
+    expect(await weightsAfter(watched())).not.toBe(unwatched);
+  });
+});
