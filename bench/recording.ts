@@ -24,7 +24,12 @@ const { stdout } = await execa("python3", ["-c", terminal, "npm", "start"], {
 /** A line is what was written since the cursor last went back to its start. */
 const screen = stdout
   .split(/\r?\n/)
-  .map((line) => line.slice(line.lastIndexOf("\r") + 1).replaceAll("\u001b[K", "").trimEnd())
+  .map((line) =>
+    line
+      .slice(line.lastIndexOf("\r") + 1)
+      .replaceAll("\u001b[K", "")
+      .trimEnd(),
+  )
   .join("\n");
 const start = screen.indexOf("torch ");
 const { cpu, cores } = describeMachine();

@@ -5,11 +5,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { ensurePython } from "torchwire";
+import { testPackages } from "./python-packages.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 const filters = process.argv.slice(2);
 const folder = await mkdtemp(join(tmpdir(), "torchwire-test-"));
 const { executable } = await ensurePython();
+if (filters.length === 0) await testPackages();
 const run = execa({
   cwd: root,
   stdio: "inherit",

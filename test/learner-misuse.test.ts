@@ -1,0 +1,528 @@
+/** What one gets wrong with a Learner: each is an error, or a word, that says what it was, where, and what to do. */
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import {
+  callback,
+  CallbackError,
+  crossEntropy,
+  customCallback,
+  DataLoader,
+  freeze,
+  Learner,
+  metric,
+  Metrics,
+  mse,
+  PyTorchBackend,
+  Recorder,
+  sgd,
+  StepError,
+  ValidationPhase,
+  type Callback,
+  type Data,
+  type Learner as AnyLearner,
+  type LearnerOptions,
+  type NDArray,
+  type Report,
+  type Worker,
+} from "torchwire";
+import type { AnyRef } from "../bridge/types/core.ts";
+import { caught, untyped } from "./observed.ts";
+import { testWorker } from "./worker.ts";
+
+let worker: Worker;
+let torch: AnyRef;
+
+beforeAll(async () => {
+  worker = await testWorker();
+  torch = untyped(worker, "torch");
+});
+afterAll(() => worker.close());
+
+/** What no type checker has seen. */
+const unchecked = (value: unknown): any => value;
+
+const ones = (...shape: readonly number[]): NDArray => ({
+  dtype: "float32",
+  shape,
+  data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(1),
+});
+const labels = (...data: readonly number[]): NDArray => ({
+  dtype: "uint8",
+  shape: [data.length],
+  data: Uint8Array.from(data),
+});
+const pairs = (count: number): { xs: NDArray; ys: NDArray }[] =>
+  Array.from({ length: count }, () => ({ xs: ones(2, 1), ys: ones(2, 1) }));
+
+const linear = (from = 1, to = 1): AnyRef => torch.nn.Linear(from, to);
+
+function learnerWith(
+  callbacks: readonly Callback[] = [],
+  options: LearnerOptions = {},
+  model: AnyRef = linear(),
+): Learner {
+  return new Learner(model, mse(), {
+    data: { training: pairs(3), validation: pairs(1) },
+    optimizer: sgd({ lr: 0.01 }),
+    defaultCallbacks: false,
+    callbacks: [new Recorder(), new Metrics(), ...callbacks],
+    ...options,
+  });
+}
+
+const fit = (learner: AnyLearner, data?: unknown): Promise<Report> =>
+  learner.fit(1, data === undefined ? {} : { data: { training: unchecked(data) } });
+
+describe("making a learner", () => {
+  test("a model that is none, on no worker, or a record in which one is none", () => {
+    const made =
+      (model: unknown): (() => unknown) =>
+      () =>
+        new Learner(model, mse());
+    for (const model of [undefined, null, {}, 3, "resnet18", () => 1, { generator: 3 }])
+      expect(made(model)).toThrow("new Learner(model, …): model is not a reference to a module, nor a record of some");
+    expect(made({ generator: linear(), critic: 3 })).toThrow(
+      'new Learner(model, …): the model "critic" is 3, and no reference to a module of this worker',
+    );
+  });
+
+  test("a loss that is none, or was not called", () => {
+    expect(() => new Learner(linear(), unchecked("mse"))).toThrow(/^the loss is 'mse'; it is to be crossEntropy\(\)/);
+    expect(() => new Learner(linear(), unchecked(undefined))).toThrow(/^the loss is undefined/);
+  });
+
+  test("a window that is none", () => {
+    for (const window of [0, 1.5, "3", Number.NaN])
+      expect(() => learnerWith([], { window: unchecked(window) })).toThrow(
+        `window must be a whole number from 1, not ${window}`,
+      );
+  });
+
+  test("a metric of one name twice", () => {
+    const one = metric("one", { update: () => ({}), compute: () => 1 });
+    expect(() => new Metrics(one, one)).toThrow('Metrics: there are two metrics called "one"; names are keys');
+    expect(() => new Metrics(metric("loss", one))).toThrow('two metrics called "loss"');
+  });
+
+  test("one PyTorchBackend for two learners, or two for one", () => {
+    const backend = new PyTorchBackend();
+    learnerWith([backend]);
+    expect(() => learnerWith([backend])).toThrow("a PyTorchBackend belongs to one learner: make another one");
+    expect(() => learnerWith([new PyTorchBackend(), new PyTorchBackend()])).toThrow(
+      "two callbacks called PyTorchBackend",
+    );
+    expect(() => new PyTorchBackend({ accumulate: 0 })).toThrow("accumulate must be a whole number from 1, not 0");
+    expect(() => new PyTorchBackend({ clipGradNorm: 0 })).toThrow("clipGradNorm must be above 0, not 0");
+  });
+
+  test("several models: an optimizer for each", () => {
+    const models = { generator: linear(), critic: linear() };
+    expect(() => new Learner(models, mse(), { optimizer: { generator: sgd() } as never })).toThrow(
+      'optimizer: there is none for the model "critic"',
+    );
+  });
+
+  test("a callback that cannot be added leaves the learner as it was", async () => {
+    const learner = learnerWith();
+    const before = [learner.callbacks, learner.explain()];
+    expect(() => learner.addCallback(new Recorder())).toThrow("two callbacks called Recorder");
+    const failing = callback({
+      name: "Failing",
+      on: { stepBegin: () => undefined },
+      init: () => {
+        throw new RangeError("not here");
+      },
+    });
+    expect(() => learner.addCallback(failing)).toThrow("not here");
+    expect([learner.callbacks, learner.explain()]).toEqual(before);
+    expect((await fit(learner)).status).toBe("completed");
+  });
+
+  test("a callback that is added is told of the learner, and found by its class", () => {
+    let told: unknown;
+    const learner = learnerWith();
+    const added = callback({ name: "Told", init: (one) => (told = one), on: { epochEnd: () => undefined } });
+    learner.addCallback(added);
+    expect(told).toBe(learner);
+    expect(learner.callbacks.at(-1)).toBe(added);
+    expect(learner.explain()).toContain("Told (in line)");
+    expect(learner.getCallback(Recorder)).toBe(learner.callbacks.find((one) => one instanceof Recorder));
+    class Other extends Recorder {}
+    expect(learner.getCallback(Other)).toBeUndefined();
+  });
+});
+
+describe("starting a fit", () => {
+  test("epochs that are no number", async () => {
+    for (const epochs of ["10", 1.5, -1, Number.NaN, undefined, Infinity])
+      expect(await caught(() => learnerWith().fit(unchecked(epochs)))).toMatchObject({
+        code: "MISUSE",
+        message: `fit: epochs must be a whole number, not ${epochs}`,
+      });
+  });
+
+  test("no training data", async () => {
+    expect(await caught(() => learnerWith([], { data: {} }).fit(1))).toMatchObject({
+      code: "MISUSE",
+      message: "fit: there is no training data: give the learner data: { training: … }",
+    });
+    expect(await caught(() => learnerWith([], { data: {} }).validate())).toMatchObject({
+      code: "MISUSE",
+      message: "epoch: there is no validation data",
+    });
+  });
+
+  test("no validation data: it trains, and says so once", async () => {
+    const warnings: Error[] = [];
+    const listen = (warning: Error): void => void (warning.name === "TorchwireWarning" && warnings.push(warning));
+    process.on("warning", listen);
+    const learner = learnerWith([], { data: { training: pairs(2) } });
+    const report = await learner.fit(1);
+    await learner.fit(1);
+    await new Promise((resolve) => setImmediate(resolve));
+    process.removeListener("warning", listen);
+    expect(report).toMatchObject({ status: "completed", epochs: 1, steps: 2 });
+    expect(Object.keys(report.phases)).toEqual(["training"]);
+    expect(warnings.map(({ message }) => message)).toEqual([
+      "there is no validation data: fit runs training epochs only",
+    ]);
+  });
+
+  test("data that can be iterated only once", async () => {
+    function* generator(): Generator<{ xs: NDArray; ys: NDArray }> {
+      yield* pairs(2);
+    }
+    for (const once of [generator(), pairs(2).values(), new Map().entries()]) {
+      const error = await caught(() => fit(learnerWith(), once));
+      expect(error.code).toBe("MISUSE");
+      expect(error.message).toMatch(
+        /^the training data can be iterated only once \(it is a generator or another iterator\): give a DataLoader/,
+      );
+    }
+    expect((await caught(() => learnerWith().validate(unchecked(generator())))).message).toContain(
+      "the validation data",
+    );
+  });
+
+  test("data that gives its batches once, and nothing in the second epoch", async () => {
+    const iterator = pairs(2).values();
+    const once: Data = { [Symbol.iterator]: () => ({ next: () => iterator.next() }) };
+    const learner = learnerWith([], { data: { training: once, validation: pairs(1) } });
+    const error = await caught(() => learner.fit(2));
+    expect(error.code).toBe("BAD_DATA");
+    expect(error.message).toBe(
+      "the training data gave no batches in epoch 2: it must give them each time it is iterated",
+    );
+    expect((await caught(() => fit(learnerWith(), []))).message).toContain("gave no batches in epoch 1");
+  });
+
+  test("data that cannot be iterated", async () => {
+    expect((await caught(() => fit(learnerWith(), { length: 3, get: () => 1 }))).message).toBe(
+      "the training data cannot be iterated: give a DataLoader, or an array of batches",
+    );
+    for (const data of [3, "photos/", null, () => pairs(1)])
+      expect((await caught(() => fit(learnerWith(), data))).message).toMatch(
+        /^the training data is .+: give a DataLoader, or an array of batches$/,
+      );
+  });
+
+  test("several models without a phase of their own", async () => {
+    const models = { generator: linear(), critic: linear() };
+    const learner = new Learner(models, mse(), { data: { training: pairs(1) }, defaultCallbacks: false });
+    const error = await caught(() => learner.fit(1));
+    expect(error).toBeInstanceOf(StepError);
+    expect(error).toMatchObject({ code: "MISUSE", phase: "training", epoch: 1, step: 0 });
+    expect(error.message).toBe(
+      "training epoch 1, step 0: the learner has several models: write a phase that says how they work together, and fit with { phases: … }",
+    );
+  });
+
+  test("a second fit, or an epoch, of this learner or of another one, while one runs", async () => {
+    const learner = learnerWith();
+    const running = learner.fit(1);
+    const busy =
+      /^this worker is busy with a fit, since \d{4}-\d\d-\d\dT[\d:.]+Z: await it first, or spawn another worker$/;
+    for (const second of [() => learner.fit(1), () => learnerWith().fit(1), () => learner.validate()]) {
+      const error = await caught(second);
+      expect(error.code).toBe("BUSY");
+      expect(error.message).toMatch(busy);
+    }
+    expect((await running).status).toBe("completed");
+    const epoch = learner.epoch(new ValidationPhase());
+    expect((await caught(() => learner.fit(1))).message).toContain("busy with an epoch, since");
+    await epoch;
+    expect((await learner.fit(1)).status).toBe("completed");
+  });
+
+  test("validating inside of a fit, which would be an epoch in an epoch", async () => {
+    const inside = customCallback("epochEnd", async () => void (await learner.validate()), { name: "Inside" });
+    const learner = learnerWith([inside]);
+    expect(await caught(() => learner.fit(1))).toMatchObject({ code: "BUSY", callback: "Inside", event: "epochEnd" });
+  });
+});
+
+describe("a handler that throws is named, with the event, the phase and the step", () => {
+  const thrown = new RangeError("mine");
+  const throws = (): never => {
+    throw thrown;
+  };
+  const place = { callback: "Bad", phase: "training", epoch: 1 };
+
+  test.each([
+    ["in line", "lossBegin", throws, 0],
+    ["async, in line", "backwardEnd", () => Promise.reject(thrown), 0],
+    ["at the start of an epoch", "epochBegin", throws, undefined],
+    ["at the end of an epoch, async", "epochEnd", () => Promise.reject(thrown), undefined],
+    ["at the start of the fit", "fitBegin", throws, undefined],
+  ] as const)("%s", async (_how, event, handler, step) => {
+    const error = await caught(() => fit(learnerWith([customCallback(event, handler, { name: "Bad" })])));
+    expect(error).toBeInstanceOf(CallbackError);
+    expect(error).toMatchObject({ ...place, code: "CALLBACK", event, step, cause: thrown });
+    expect(error.message).toBe(
+      `callback Bad failed at ${event} (training epoch 1${step === undefined ? "" : `, step ${step}`}): mine`,
+    );
+  });
+
+  test.each([
+    ["observing", throws],
+    ["observing, async", () => Promise.reject(thrown)],
+  ] as const)("%s", async (_how, handler) => {
+    const observe = { stepEnd: ({ index }: { index: number }) => (index === 1 ? handler() : undefined) };
+    const error = await caught(() => fit(learnerWith([callback({ name: "Bad", observe })])));
+    expect(error).toMatchObject({ ...place, code: "CALLBACK", event: "stepEnd", step: 1, cause: thrown });
+  });
+
+  test("at the end of the fit; but of two errors the first is told", async () => {
+    const atEnd = customCallback("fitEnd", throws, { name: "Bad" });
+    expect(await caught(() => fit(learnerWith([atEnd])))).toMatchObject({ callback: "Bad", event: "fitEnd" });
+    const first = customCallback("stepBegin", throws, { name: "First" });
+    const second = customCallback("fitEnd", throws, { name: "Second" });
+    expect(await caught(() => fit(learnerWith([first, second])))).toMatchObject({ callback: "First" });
+  });
+
+  test("measuring: what throws, what is async, what is neither a reference nor a number", async () => {
+    const measuring = (measure: unknown): Promise<Error> =>
+      caught(() => fit(learnerWith([callback({ name: "Bad", measure: unchecked(measure) })])));
+    expect(await measuring(throws)).toMatchObject({ ...place, event: "measure", step: 0, cause: thrown });
+    expect((await measuring(async () => ({}))).message).toBe(
+      "callback Bad failed at measure (training epoch 1, step 0): " +
+        "measure must not be async: return references, and their values come to observe.stepEnd",
+    );
+    expect((await measuring(() => ({ text: "1" }))).message).toContain(
+      "measure: text is neither a reference nor a number",
+    );
+    expect((await measuring(() => undefined)).message).toContain(
+      "measure must return a record of references or numbers",
+    );
+  });
+
+  test("going past its access", async () => {
+    const sneaks = customCallback(
+      "stepBegin",
+      unchecked(({ step }: any) => step.xs),
+      { name: "Bad" },
+    );
+    const error = await caught(() => fit(learnerWith([sneaks])));
+    expect(error).toMatchObject({ ...place, code: "MISUSE", event: "stepBegin", step: 0 });
+    expect(error.message).toContain(
+      'callback Bad has no read access to learner.step: say so in its access, step: "read"',
+    );
+  });
+
+  test("a throwing handler leaves neither the learner nor the worker unusable", async () => {
+    let isBad = true;
+    const bad = customCallback("backwardEnd", () => {
+      if (isBad) throw thrown;
+    });
+    const learner = learnerWith([bad]);
+    await caught(() => learner.fit(1));
+    isBad = false;
+    expect(await learner.fit(1)).toMatchObject({ status: "completed", steps: 3 });
+    expect((await learner.predict(ones(2, 1))).shape).toEqual([2, 1]);
+  });
+});
+
+describe("a step that fails has its place", () => {
+  const failed = async (learner: AnyLearner): Promise<string> => {
+    const error = await caught(() => learner.fit(1));
+    expect(error).toBeInstanceOf(StepError);
+    expect(error).toMatchObject({ phase: "training", epoch: 1, step: 1 });
+    expect(error.message).toMatch(/^training epoch 1, step 1: /);
+    return error.message;
+  };
+  /** The second batch is another one. */
+  const second = (batch: unknown): Learner =>
+    learnerWith([], { data: { training: unchecked([...pairs(1), batch, ...pairs(2)]) } });
+
+  test("xs and ys that differ in length", async () => {
+    expect(await failed(second({ xs: ones(2, 1), ys: ones(3, 1) }))).toContain(
+      "xs has 2 samples and ys has 3: each input needs its target",
+    );
+    expect(await failed(second([[ones(2, 1), ones(4, 1)], ones(2, 1)]))).toContain(
+      "xs[0] has 2 samples and xs[1] has 4",
+    );
+    expect(await failed(second({ xs: { a: ones(2, 1) }, ys: { b: ones(1, 1) } }))).toContain(
+      "xs.a has 2 samples and ys.b has 1",
+    );
+    expect(await failed(second({ xs: ones(), ys: ones(1) }))).toContain("xs is a single number");
+  });
+
+  test("what is no batch", async () => {
+    const message = (what: string): string => `the data gave ${what} where a batch is needed: { xs, ys } or [xs, ys]`;
+    for (const [batch, what] of [
+      [3, "number"],
+      [null, "null"],
+      ["a", "string"],
+      [[ones(1)], "an array of 1"],
+      [ones(2, 1), "an array without targets"],
+      [{ x: ones(2, 1), y: ones(2, 1) }, "object"],
+      [{ xs: ones(2, 1) }, "object"],
+    ])
+      expect(await failed(second(batch))).toContain(message(what as string));
+    const unsendable = await caught(() => second({ xs: [1, 2], ys: ones(2, 1) }).fit(1));
+    expect(unsendable).toMatchObject({ code: "BAD_DATA", callback: "PyTorchBackend", event: "stepBegin", step: 1 });
+    expect(unsendable.message).toContain("xs[0] is neither an array { dtype, shape, data } nor a reference");
+  });
+
+  test("a loss that is not a scalar", async () => {
+    const learner = new Learner(linear(), (yhat, ys) => yhat.sub(ys), {
+      data: { training: pairs(2), validation: pairs(1) },
+      defaultCallbacks: false,
+    });
+    const advice = "The loss function must return one number: reduce it, e.g. with .mean().";
+    for (const run of [() => learner.fit(1), () => learner.validate()]) {
+      const error = await caught(run);
+      expect(error).toMatchObject({ code: "PYTHON", step: 0 });
+      expect(error.message).toContain(advice);
+    }
+  });
+
+  test("a loss that is a promise, or nothing", async () => {
+    const learner = (loss: unknown): Learner =>
+      new Learner(linear(), unchecked(loss), { data: { training: pairs(1) }, defaultCallbacks: false });
+    const error = await caught(() => learner(async (yhat: AnyRef) => yhat.mean()).fit(1));
+    expect(error).toMatchObject({ code: "MISUSE", phase: "training", step: 0 });
+    expect(error.message).toContain("the loss function gave Promise");
+    expect(error.message).toContain("leave async and await out");
+    expect((await caught(() => learner(() => undefined).fit(1))).message).toContain("is a return missing?");
+  });
+
+  test("a head that was not replaced: a label past the last output", async () => {
+    const learner = new Learner(linear(1, 2), crossEntropy(), {
+      data: {
+        training: [
+          { xs: ones(2, 1), ys: labels(0, 1) },
+          { xs: ones(2, 1), ys: labels(1, 2) },
+        ],
+      },
+      defaultCallbacks: false,
+    });
+    const message = await failed(learner);
+    expect(message).toContain("Target 2 is out of bounds");
+    expect(message).toContain("has its head been replaced by one with an output for each class?");
+  });
+
+  test("everything frozen", async () => {
+    const model = linear();
+    await freeze(model);
+    const error = await caught(() => fit(learnerWith([], {}, model)));
+    expect(error).toMatchObject({ code: "PYTHON", step: 0 });
+    expect(error.message).toContain("Nothing that the loss depends on is to be trained: are all parameters frozen?");
+  });
+
+  test("a model that takes other shapes, with the operation and its line", async () => {
+    const error = await caught(() => fit(learnerWith([], {}, linear(3, 1))));
+    expect(error).toMatchObject({ code: "PYTHON", step: 0, cause: { pyType: "RuntimeError" } });
+    expect(error.message).toContain("mat1 and mat2 shapes cannot be multiplied");
+  });
+
+  test("a metric that PyTorch cannot compute", async () => {
+    const odd = metric("odd", { update: (yhat) => ({ sum: yhat.argmax(7) }), compute: ({ sum }) => sum });
+    const learner = new Learner(linear(), mse(), {
+      data: { training: pairs(1) },
+      defaultCallbacks: false,
+      callbacks: [new Recorder(), new Metrics(odd)],
+    });
+    const error = await caught(() => learner.fit(1));
+    expect(error).toMatchObject({ phase: "training", epoch: 1, step: 0 });
+    expect(error.message).toContain("Dimension out of range");
+    expect(error.message).toContain("learner-misuse.test.ts");
+  });
+
+  test("a metric whose update is async, or gives no record", async () => {
+    const run = (update: unknown): Promise<Error> =>
+      caught(() =>
+        new Learner(linear(), mse(), {
+          data: { training: pairs(1) },
+          defaultCallbacks: false,
+          callbacks: [new Recorder(), new Metrics(metric("odd", { update: unchecked(update), compute: () => 1 }))],
+        }).fit(1),
+      );
+    for (const update of [async () => ({ a: 1 }), (yhat: AnyRef) => yhat.sum(), () => undefined]) {
+      const error = await run(update);
+      expect(error).toMatchObject({ callback: "Metrics", event: "measure", step: 0 });
+      expect(error.message).toContain("metric odd");
+    }
+  });
+
+  test("where a callback awaits what was never run, it is the step that failed", async () => {
+    const reads = customCallback("stepEnd", async ({ step }) => void (await step.loss.item()), {
+      name: "Innocent",
+      access: { step: { loss: "read" } },
+    });
+    const error = await caught(() => fit(learnerWith([reads], {}, linear(3, 1))));
+    expect(error).toBeInstanceOf(StepError);
+    expect(error.message).toContain("mat1 and mat2 shapes cannot be multiplied");
+    expect(error.message).not.toContain("Innocent");
+  });
+
+  test("data that fails: the steps before it count, and the error is the data's own", async () => {
+    const broken = new RangeError("file 7 is corrupt");
+    const data: Data = {
+      *[Symbol.iterator]() {
+        yield* pairs(5);
+        throw broken;
+      },
+    };
+    const learner = learnerWith([], { data: { training: data } });
+    expect(await caught(() => learner.fit(1))).toBe(broken);
+    expect(learner.state.history["training"]).toMatchObject({ epochs: 0, steps: 5 });
+    const loader = new DataLoader(
+      { length: 4, get: (i) => (i === 2 ? unchecked("?") : [ones(1), ones(1)]) },
+      { batchSize: 1 },
+    );
+    expect(await caught(() => fit(learner, loader))).toMatchObject({ code: "BAD_DATA" });
+  });
+});
+
+describe("a worker that dies in the middle", () => {
+  test("the fit says so, fitEnd comes, and later fits say so too", async () => {
+    const mortal = await testWorker();
+    const nn = untyped(mortal, "torch").nn;
+    const events: string[] = [];
+    const kill = customCallback("stepEnd", ({ index }) => void (index === 20 && process.kill(mortal.pid, "SIGKILL")));
+    const learner = new Learner(nn.Linear(1, 1), mse(), {
+      data: { training: pairs(2000), validation: pairs(1) },
+      defaultCallbacks: false,
+      callbacks: [new Recorder(), kill, customCallback("fitEnd", () => void events.push("fitEnd"))],
+    });
+    const error = await caught(() => learner.fit(1));
+    expect(error).toMatchObject({ code: "WORKER_GONE", phase: "training", epoch: 1 });
+    expect(error.message).toContain("SIGKILL");
+    expect(error.cause).toMatchObject({ name: "WorkerExitedError" });
+    expect(events).toEqual(["fitEnd"]);
+    expect(learner.state.history["training"]!.steps).toBeGreaterThanOrEqual(1);
+    expect(await caught(() => learner.fit(1))).toMatchObject({ code: "WORKER_GONE" });
+    expect(await caught(() => learner.predict(ones(1, 1)))).toMatchObject({ code: "WORKER_GONE" });
+    await mortal.close().catch(() => undefined);
+  });
+
+  test("a worker that was closed", async () => {
+    const closed = await testWorker();
+    const learner = new Learner(untyped(closed, "torch").nn.Linear(1, 1), mse(), {
+      data: { training: pairs(1) },
+      defaultCallbacks: false,
+    });
+    await closed.close();
+    expect(await caught(() => learner.fit(1))).toMatchObject({ code: "CLOSED" });
+  });
+});

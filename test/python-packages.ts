@@ -1,0 +1,44 @@
+/** Python packages that only tests need. The environment that torchwire makes is left as its users have it. */
+import { createHash } from "node:crypto";
+import { existsSync } from "node:fs";
+import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import { ensurePython } from "torchwire";
+
+const root = fileURLToPath(new URL("..", import.meta.url));
+
+/**
+ * The folder that holds what python/requirements-test.txt pins, for PYTHONPATH. It is filled the first time (18 MB), and needs no network after that.
+ */
+export async function testPackages(): Promise<string> {
+  const requirements = join(root, "python", "requirements-test.txt");
+  const hash = createHash("sha256").update(await readFile(requirements));
+  const cache = join(root, "node_modules", ".cache", "torchwire");
+  const folder = join(cache, `python-${hash.digest("hex").slice(0, 12)}`);
+  if (existsSync(folder)) return folder;
+
+  await mkdir(cache, { recursive: true });
+  const { executable } = await ensurePython();
+  const options = ["--no-deps", "--require-hashes", "-r", requirements];
+  // An environment made by uv has no pip, one made by pip no uv.
+  const installers = [
+    ["uv", "pip", "install", "--python", executable],
+    [executable, "-m", "uv", "pip", "install", "--python", executable],
+    [executable, "-m", "pip", "install", "--no-input", "--disable-pip-version-check"],
+  ] as const;
+  const failures: string[] = [];
+  for (const [file, ...args] of installers) {
+    // Filled beside its place and then put there: what is there is whole.
+    const draft = await mkdtemp(join(cache, "draft-"));
+    const { failed, all } = await execa(file, [...args, ...options, "--target", draft], { all: true, reject: false });
+    if (!failed) {
+      await rename(draft, folder);
+      return folder;
+    }
+    failures.push(`${file}: ${all || "not found"}`);
+    await rm(draft, { recursive: true });
+  }
+  throw new Error(`the packages of ${requirements} could not be installed:\n${failures.join("\n")}`);
+}
