@@ -27,3 +27,7 @@ export class CancelEpoch extends Cancel {
 export class CancelFitting extends Cancel {
   override name = "CancelFitting";
 }
+
+/** As `control.cancel` calls them. */
+export const kindOf = (error: CancelStep | CancelEpoch | CancelFitting): "step" | "epoch" | "fit" =>
+  error instanceof CancelStep ? "step" : error instanceof CancelEpoch ? "epoch" : "fit";

@@ -11,19 +11,11 @@ export class EventStream {
     for (const reader of this.#readers) reader.push(event);
   }
 
-  get isWatched(): boolean {
-    return this.#readers.size > 0;
-  }
-
-  /** From now on, until the reader breaks out of its loop, or `close`. */
+  /** From now on, until the reader breaks out of its loop. */
   read(): AsyncIterableIterator<TrainEvent> {
     const reader = new Reader(() => this.#readers.delete(reader));
     this.#readers.add(reader);
     return reader;
-  }
-
-  close(): void {
-    for (const reader of this.#readers) void reader.return();
   }
 }
 

@@ -1,6 +1,7 @@
 /** Errors of a loop, with the place in it. */
 import { TorchwireError } from "../bridge/errors.ts";
 import { PythonError } from "../bridge/python-error.ts";
+import { CancelFitting } from "./cancel.ts";
 
 export interface Place {
   readonly phase: string;
@@ -78,3 +79,19 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     "Nothing that the loss depends on is to be trained: are all parameters frozen?",
   ],
 ];
+
+/** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
+export function stepFailure(failure: unknown, place: Place): unknown {
+  // Mostly it is a later operation that is waited for: the loss's value.
+  const error = rootOf(failure);
+  if (error instanceof PythonError) {
+    const stop = error.mro.includes(LOSS_IS_NAN)
+      ? `loss is NaN in ${place.phase} epoch ${place.epoch}, step ${String(place.step)}`
+      : undefined;
+    return stop === undefined ? new StepError(place, error) : new CancelFitting(stop, "StopOnNaNLoss");
+  }
+  return error instanceof TorchwireError ? new StepError(place, error) : error;
+}
+
+/** Raised by the helper that StopOnNaNLoss puts before the update. */
+const LOSS_IS_NAN = "torchwire_worker.helpers.training.LossIsNaN";

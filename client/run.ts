@@ -3,36 +3,24 @@
  * acknowledged it, up to `window` steps later, in order.
  */
 import { TorchwireError } from "../bridge/errors.ts";
-import { py } from "../bridge/py.ts";
 import { PythonError } from "../bridge/python-error.ts";
-import type { AnyRef } from "../bridge/types/core.ts";
-import { ask } from "./callback/measured.ts";
 import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
-import { CancelEpoch, CancelFitting, CancelStep, isCancel } from "./cancel.ts";
+import { CancelEpoch, CancelFitting, CancelStep, isCancel, kindOf } from "./cancel.ts";
 import { isReference, samplesIn, toBatch } from "./data/batch.ts";
+import { groupsOf } from "./data/groups.ts";
 import { DataLoader } from "./data/loader.ts";
 import type { BatchLike, Data } from "./data/types.ts";
 import type { EventName, Step, StepGroup } from "./events.ts";
-import { CallbackError, rootOf, StepError, type Place } from "./failures.ts";
+import { CallbackError, stepFailure, type Place } from "./failures.ts";
 import type { Interruption } from "./interruption.ts";
 import type { Learner } from "./learner.ts";
 import type { Moment } from "./parts.ts";
+import { Pending } from "./pending.ts";
 import type { Phase } from "./phases.ts";
 import type { Participant, Plan } from "./plan.ts";
 
 export type Handle = (event: EventName) => void | Promise<void>;
 export type StepBody = (step: Step, handle: Handle) => Promise<unknown>;
-
-/** A step on its way: what has been asked of it. */
-interface Pending {
-  readonly place: Place;
-  readonly index: number;
-  readonly size: number | Promise<number>;
-  readonly loss: Promise<unknown> | undefined;
-  /** Of a step without a loss: that it has been run. */
-  readonly done: Promise<unknown> | undefined;
-  readonly measured: ReadonlyMap<Participant, () => Promise<{ [name: string]: unknown }>>;
-}
 
 /** What a run works with. */
 export interface Workings {
@@ -131,7 +119,7 @@ export class Run {
   }
 
   async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
-    const { learner, moment } = this.#workings;
+    const { learner, moment, plan } = this.#workings;
     this.#interruption.check();
     while (this.#inFlight.length >= this.window) await this.#acknowledge();
     this.#obey();
@@ -148,7 +136,7 @@ export class Run {
         await handle("stepBegin");
         await body(step, handle);
         await this.#run("stepEnd", index);
-        this.#inFlight.push(this.#ask(step, place));
+        this.#inFlight.push(new Pending(step, place, learner.worker, plan.measuring(phase)));
         this.#issued++;
       });
     } catch (error) {
@@ -269,52 +257,20 @@ export class Run {
 
   // --- observing ---
 
-  /** Asks for what observers want to see of `step`; it travels with it. */
-  #ask(step: Step, place: Place): Pending {
-    const { plan, moment } = this.#workings;
-    const { worker } = this.#workings.learner;
-    const { loss, index, size } = step as Partial<Step> & Step;
-    const measured = new Map<Participant, () => Promise<{ [name: string]: unknown }>>();
-    for (const one of plan.measuring(moment.phase)) {
-      try {
-        measured.set(one, ask(one.measure!(one.view)));
-      } catch (error) {
-        throw new CallbackError(one.callback.name, "measure", place, error);
-      }
-    }
-    return {
-      place,
-      index,
-      size: size ?? (py.js(worker.import("builtins").len(firstOf(step.ys) as AnyRef)) as Promise<number>),
-      loss: loss === undefined ? undefined : py.js(loss.item()),
-      done: loss === undefined ? py.js(worker.import("builtins").bool()) : undefined,
-      measured,
-    };
-  }
-
   /** Waits for the oldest step in flight; then it counts, and observers see it. */
   async #acknowledge(): Promise<void> {
-    const { plan, moment } = this.#workings;
-    const pending = this.#inFlight[0]!;
-    let loss: number | undefined;
-    let size: number;
-    const own = new Map<Participant, { [name: string]: unknown }>();
-    try {
-      loss = (await pending.loss) as number | undefined;
-      await pending.done;
-      size = await pending.size;
-      for (const [one, values] of pending.measured) own.set(one, await values());
-    } catch (error) {
+    const { plan, moment, acknowledged } = this.#workings;
+    const { index, size, loss, measured } = await this.#inFlight[0]!.arrival().catch((error: unknown) => {
+      // Those after it were not run.
       this.#inFlight.length = 0;
-      throw stepFailure(error, pending.place);
-    }
+      throw error;
+    });
     this.#inFlight.shift();
-    this.#workings.acknowledged(moment.phase, pending.index, size, loss);
+    acknowledged(moment.phase, index, size, loss);
     const issuing = { event: moment.event, index: moment.index };
     for (const one of plan.observing("stepEnd", moment.phase)) {
-      const values = { loss, ...own.get(one) };
-      Object.assign(moment, { event: "stepEnd", index: pending.index, size, values });
-      await this.#call(one, one.observe["stepEnd"]!, "stepEnd", pending.index);
+      Object.assign(moment, { event: "stepEnd", index, size, values: { loss, ...measured.get(one) } });
+      await this.#call(one, one.observe["stepEnd"]!, "stepEnd", index);
     }
     Object.assign(moment, issuing, { size: undefined, values: {} });
   }
@@ -334,45 +290,9 @@ export class Run {
   }
 }
 
-/** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
-function stepFailure(failure: unknown, place: Place): unknown {
-  // Mostly it is a later operation that is waited for: the loss's value.
-  const error = rootOf(failure);
-  if (error instanceof PythonError) {
-    const stop = error.mro.includes(LOSS_IS_NAN)
-      ? `loss is NaN in ${place.phase} epoch ${place.epoch}, step ${String(place.step)}`
-      : undefined;
-    return stop === undefined ? new StepError(place, error) : new CancelFitting(stop, "StopOnNaNLoss");
-  }
-  return error instanceof TorchwireError ? new StepError(place, error) : error;
-}
-
-/** Raised by the helper that StopOnNaNLoss puts before the update. */
-const LOSS_IS_NAN = "torchwire_worker.helpers.training.LossIsNaN";
-
-/** `data`, `size` batches at a time: only then is it known how many the last group has. */
-async function* groupsOf(data: Data, size: number, interruption: Interruption): AsyncGenerator<BatchLike[]> {
-  let group: BatchLike[] = [];
-  for await (const batch of interruption.guard(data)) {
-    group.push(batch);
-    if (group.length < size) continue;
-    yield group;
-    group = [];
-  }
-  if (group.length > 0) yield group;
-}
-
-function firstOf(ys: unknown): unknown {
-  if (Array.isArray(ys)) return ys[0];
-  return typeof ys === "object" && ys !== null ? Object.values(ys)[0] : ys;
-}
-
 /** Something to wait for. Not a reference: that would be a round trip for what nobody looks at. */
 const isPromise = (value: unknown): value is PromiseLike<void> =>
   value !== undefined &&
   value !== null &&
   !isReference(value) &&
   typeof (value as { then?: unknown }).then === "function";
-
-const kindOf = (error: CancelStep | CancelEpoch | CancelFitting): "step" | "epoch" | "fit" =>
-  error instanceof CancelStep ? "step" : error instanceof CancelEpoch ? "epoch" : "fit";

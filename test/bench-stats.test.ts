@@ -301,7 +301,7 @@ describe("options", () => {
     expect(readSettings([])).toMatchObject({
       quick: false,
       rounds: 24,
-      sections: ["loops", "roundtrip", "ops", "payload"],
+      sections: ["loops", "learner", "roundtrip", "ops", "payload"],
     });
     expect(readSettings(["--only", "ops", "--only", "loops", "--rounds", "20"])).toMatchObject({
       rounds: 20,

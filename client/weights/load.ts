@@ -38,7 +38,7 @@ interface Found {
  *
  * Values are converted to the dtypes, and moved to the devices, of what they replace; tied tensors are found under any of their names. They are gathered
  * in the worker's main memory (as much as the state has; a `.pt` file twice that), and put in all at once: a load that fails leaves the module as it was.
- * `.pt` files are pickles; they are read with `weights_only=True`, and only by a torch of 2.6 or newer.
+ * `.pt` files are pickles; they are read with `weights_only=True`, and only by a torch of 2.10 or newer.
  *
  * Throws BAD_DATA where the file cannot be read, is not what it says it is, or does not fit, with everything that does not, ENVIRONMENT for a torch that
  * must not read a `.pt` file, MISUSE for arguments that make no sense.

@@ -10,8 +10,8 @@ import torch
 
 from .state import Described, Modules, compare, put
 
-# Before this one, weights_only=True could be made to run code: CVE-2025-32434.
-_FIRST_SAFE = (2, 6)
+# Before these, a file could get round weights_only=True: it ran code before 2.6 (CVE-2025-32434), and corrupted memory before 2.10 (CVE-2026-24747).
+_FIRST_SAFE = (2, 10)
 # Where training scripts put the weights among other things.
 _NESTED = ("state_dict", "model_state_dict", "model")
 
@@ -21,7 +21,7 @@ def refusal(version: str = torch.__version__) -> str | None:
     major, minor = version.split(".")[:2]
     if (int(major), int(minor)) >= _FIRST_SAFE:
         return None
-    return f"torch {version} can be made to run code by such a file (CVE-2025-32434); update it to 2.6 or newer, or convert the file to safetensors"
+    return f"torch {version} has a hole that such a file can use (CVE-2025-32434, CVE-2026-24747); update it to 2.10 or newer, or convert the file to safetensors"
 
 
 class Pickled:
