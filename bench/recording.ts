@@ -15,9 +15,8 @@ const [BEGIN, END] = ["<!-- recording -->", "<!-- end of recording -->"];
 const terminal = `import os, pty, sys
 status = pty.spawn(sys.argv[1:])
 sys.exit(os.waitstatus_to_exitcode(status))`;
-const { stdout } = await execa("python3", ["-c", terminal, "npm", "start"], {
+const { stdout } = await execa("python3", ["-c", terminal, "sh", "-c", "stty cols 110; npm start"], {
   cwd: fileURLToPath(new URL("..", import.meta.url)),
-  env: { COLUMNS: "100" },
   stdin: "ignore",
 });
 
@@ -30,6 +29,8 @@ const screen = stdout
       .replaceAll("\u001b[K", "")
       .trimEnd(),
   )
+  // npm's own spinner.
+  .filter((line) => !line.includes("\u001b"))
   .join("\n");
 const start = screen.indexOf("torch ");
 const { cpu, cores } = describeMachine();

@@ -170,6 +170,9 @@ describe("what is printed", () => {
     }
     const wide = (await written({ isTTY: true, columns: 120 })).find((piece) => piece.includes("3/3"))!;
     expect(wide).toContain("epoch 1 training  [####################]  3/3  ");
+    // One that does not know its size.
+    const unsized = (await written({ isTTY: true, columns: 0 })).find((piece) => piece.includes("3/3"))!;
+    expect(unsized).toMatch(/ {2}\[#{5,20}\] {2}3\/3 .*(left|loss \d\.\d{4})$/);
     const narrow = (await written({ isTTY: true, columns: 76 })).find((piece) => piece.includes("3/3"))!;
     expect(narrow).toMatch(/ {2}\[#{5,19}\] {2}3\/3 .*(left|loss \d\.\d{4})$/);
   });

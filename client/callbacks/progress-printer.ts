@@ -39,7 +39,9 @@ export class ProgressPrinter extends CallbackObject {
           : [`${duration(((batches - steps) * seconds) / Math.max(1, steps - 1))} left`]),
       ];
       const rest = texts.join("  ");
-      const columns = output.isTTY ? (output.columns ?? 80) - 1 : Infinity;
+      // A terminal that does not know its size says 0.
+      const { columns: given = 0 } = output;
+      const columns = output.isTTY ? (given > 0 ? given : 80) - 1 : Infinity;
       // What does not fit is taken off the bar first.
       const width = Math.min(WIDTH, columns - name.length - rest.length - 6);
       const parts =

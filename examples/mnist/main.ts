@@ -47,7 +47,7 @@ async function main(): Promise<void> {
 
     const out = resolve(options.out);
     await learner.save(out);
-    console.log(`The weights are in ${out}`);
+    console.log(`The weights are in ${options.out}`);
 
     // Into a model that has seen nothing yet: what it knows, it knows from the file.
     const loaded = makeLearner(makeModel(worker), { training, test }, settings);
