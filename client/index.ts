@@ -34,7 +34,7 @@ export type * from "./events.ts";
 export type * from "./callback/access.ts";
 export type * from "./callback/state.ts";
 export { callback, type Callback, type CallbackSpec, type Measured } from "./callback/callback.ts";
-export { customCallback } from "./callbacks/custom-callback.ts";
+export { CustomCallback, type CustomCallbackOptions } from "./callbacks/custom-callback.ts";
 export { Metrics } from "./callbacks/metrics.ts";
 export { MetricsPrinter } from "./callbacks/metrics-printer.ts";
 export { ProgressPrinter, type Output } from "./callbacks/progress-printer.ts";

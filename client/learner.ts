@@ -259,17 +259,17 @@ export class Learner<M = any> {
 
   /** Writes the model's weights to a safetensors file on this machine: as they are at this place of the program. See `saveWeights`. */
   save(path: string, options?: SaveWeightsOptions): Promise<void> {
-    return saveWeights(this.worker, this.#model as object, path, options);
+    return saveWeights(this.#model as object, path, options);
   }
 
   /** Reads them again, from a safetensors file or a state dict of PyTorch's. See `loadWeights`. The optimizer keeps its state. */
   load(path: string, options?: LoadWeightsOptions): Promise<LoadedWeights> {
-    return loadWeights(this.worker, this.#model as object, path, options);
+    return loadWeights(this.#model as object, path, options);
   }
 
   /** The model's layers, as a table: `console.log(String(await learner.summary()))`. */
   summary(options?: SummaryOptions): Promise<ModelSummary> {
-    return summary(this.worker, this.#model as object, options);
+    return summary(this.#model as object, options);
   }
 
   /**

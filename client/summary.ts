@@ -1,6 +1,7 @@
 /** What a model is made of. */
+import { TorchwireError } from "../bridge/errors.ts";
 import { py, type AnyReference } from "../bridge/py.ts";
-import type { Worker } from "../bridge/worker.ts";
+import { workerOf } from "../bridge/worker.ts";
 import type { Inputs } from "./data/types.ts";
 
 export interface SummaryOptions {
@@ -41,11 +42,9 @@ export interface ModelSummary {
  * The model then runs once, in eval mode, without gradients and with random numbers of its own: training does not notice. Python's error is thrown where
  * it cannot run with that input.
  */
-export async function summary(
-  worker: Worker,
-  model: AnyReference,
-  { input }: SummaryOptions = {},
-): Promise<ModelSummary> {
+export async function summary(model: AnyReference, { input }: SummaryOptions = {}): Promise<ModelSummary> {
+  const worker = workerOf(model);
+  if (worker === undefined) throw new TorchwireError("MISUSE", "summary: the model is not a reference to a module");
   const described = await worker.context({ mode: "inference", eval: [model], rng: "fork" }, () =>
     worker.scope(() => {
       const helpers = worker.import("torchwire_worker.helpers.summary");

@@ -96,7 +96,7 @@ await first.save(file);
 
 console.log(`\nThe digits 5 to 9, ${options.steps} steps, fine-tuned:`);
 const model = network();
-await loadWeights(worker, model, file);
+await loadWeights(model, file);
 freeze(model);
 py.setAt(model, 1, head()); // in Python: model[1] = nn.Linear(64 * 7 * 7, 5)
 const tuned = await learnerOf(model, 5).fit(1);

@@ -4,7 +4,7 @@ import {
   AbstractTrainingPhase,
   AbstractValidationPhase,
   callback,
-  customCallback,
+  CustomCallback,
   Metrics,
   MetricsPrinter,
   ProgressPrinter,
@@ -236,7 +236,7 @@ describe("access at run time", () => {
       "callback Odd: lossBegin cannot be observed; only fitBegin, epochBegin, stepEnd, epochEnd, fitEnd can, " +
         'the others are for "on"',
     );
-    expect(misuse(() => customCallback("stepEnd", unchecked(undefined)))).toContain("there is no handler");
+    expect(misuse(() => new CustomCallback("stepEnd", unchecked(undefined)))).toContain("there is no handler");
   });
 });
 
@@ -355,7 +355,7 @@ describe("who takes part", () => {
 
   test("a callback for a class of phases is there in those derived from it, and in no other", () => {
     const at = (phase?: any): Callback =>
-      customCallback("stepBegin", () => undefined, { phase, name: phase?.name ?? "all" });
+      new CustomCallback("stepBegin", () => undefined, { phase, name: phase?.name ?? "all" });
     const all = plan(at(), at(AbstractTrainingPhase), at(ValidationPhase), at(Adversarial));
     expect(inline(all, new TrainingPhase())).toEqual(["AbstractTrainingPhase", "all"]);
     expect(inline(all, new Adversarial())).toEqual(["Adversarial", "AbstractTrainingPhase", "all"]);
@@ -363,7 +363,7 @@ describe("who takes part", () => {
   });
 
   test("phases are told apart by their class, also where they have one name", () => {
-    const one = plan(customCallback("stepBegin", () => undefined, { phase: AbstractTrainingPhase, name: "one" }));
+    const one = plan(new CustomCallback("stepBegin", () => undefined, { phase: AbstractTrainingPhase, name: "one" }));
     expect(inline(one, new TrainingPhase())).toEqual(["one"]);
     expect(inline(one, new Namesake())).toEqual([]);
   });

@@ -6,7 +6,7 @@ import {
   accuracy,
   callback,
   crossEntropy,
-  customCallback,
+  CustomCallback,
   DataLoader,
   Learner,
   metric,
@@ -292,7 +292,7 @@ describe("after a fit", () => {
   async function failing(): Promise<never> {
     throw new Error("no more");
   }
-  const thrower = customCallback("backwardBegin", ({ index }) => (index === 5 ? failing() : undefined));
+  const thrower = new CustomCallback("backwardBegin", ({ index }) => (index === 5 ? failing() : undefined));
   async function* fiveBatches(): AsyncGenerator<{ xs: NDArray; ys: NDArray }> {
     for await (const batch of new DataLoader(points(5 * BATCH), { batchSize: BATCH })) yield batch;
     await failing();

@@ -4,7 +4,7 @@ import {
   callback,
   CallbackError,
   crossEntropy,
-  customCallback,
+  CustomCallback,
   DataLoader,
   freeze,
   Learner,
@@ -254,7 +254,7 @@ describe("starting a fit", () => {
   });
 
   test("validating inside of a fit, which would be an epoch in an epoch", async () => {
-    const inside = customCallback("epochEnd", async () => void (await learner.validate()), { name: "Inside" });
+    const inside = new CustomCallback("epochEnd", async () => void (await learner.validate()), { name: "Inside" });
     const learner = learnerWith([inside]);
     expect(await caught(() => learner.fit(1))).toMatchObject({ code: "BUSY", callback: "Inside", event: "epochEnd" });
   });
@@ -274,7 +274,7 @@ describe("a handler that throws is named, with the event, the phase and the step
     ["at the end of an epoch, async", "epochEnd", () => Promise.reject(thrown), undefined],
     ["at the start of the fit", "fitBegin", throws, undefined],
   ] as const)("%s", async (_how, event, handler, step) => {
-    const error = await caught(() => fit(learnerWith([customCallback(event, handler, { name: "Bad" })])));
+    const error = await caught(() => fit(learnerWith([new CustomCallback(event, handler, { name: "Bad" })])));
     expect(error).toBeInstanceOf(CallbackError);
     expect(error).toMatchObject({ ...place, code: "CALLBACK", event, step, cause: thrown });
     expect(error.message).toBe(
@@ -292,10 +292,10 @@ describe("a handler that throws is named, with the event, the phase and the step
   });
 
   test("at the end of the fit; but of two errors the first is told", async () => {
-    const atEnd = customCallback("fitEnd", throws, { name: "Bad" });
+    const atEnd = new CustomCallback("fitEnd", throws, { name: "Bad" });
     expect(await caught(() => fit(learnerWith([atEnd])))).toMatchObject({ callback: "Bad", event: "fitEnd" });
-    const first = customCallback("stepBegin", throws, { name: "First" });
-    const second = customCallback("fitEnd", throws, { name: "Second" });
+    const first = new CustomCallback("stepBegin", throws, { name: "First" });
+    const second = new CustomCallback("fitEnd", throws, { name: "Second" });
     expect(await caught(() => fit(learnerWith([first, second])))).toMatchObject({ callback: "First" });
   });
 
@@ -316,7 +316,7 @@ describe("a handler that throws is named, with the event, the phase and the step
   });
 
   test("going past its access", async () => {
-    const sneaks = customCallback(
+    const sneaks = new CustomCallback(
       "stepBegin",
       unchecked(({ step }: any) => step.xs),
       { name: "Bad" },
@@ -330,7 +330,7 @@ describe("a handler that throws is named, with the event, the phase and the step
 
   test("a throwing handler leaves neither the learner nor the worker unusable", async () => {
     let isBad = true;
-    const bad = customCallback("backwardEnd", () => {
+    const bad = new CustomCallback("backwardEnd", () => {
       if (isBad) throw thrown;
     });
     const learner = learnerWith([bad]);
@@ -465,7 +465,7 @@ describe("a step that fails has its place", () => {
   });
 
   test("where a callback awaits what was never run, it is the step that failed", async () => {
-    const reads = customCallback("stepEnd", async ({ step }) => void (await step.loss.item()), {
+    const reads = new CustomCallback("stepEnd", async ({ step }) => void (await step.loss.item()), {
       name: "Innocent",
       access: { step: { loss: "read" } },
     });
@@ -499,11 +499,14 @@ describe("a worker that dies in the middle", () => {
     const mortal = await testWorker();
     const nn = untyped(mortal, "torch").nn;
     const events: string[] = [];
-    const kill = customCallback("stepEnd", ({ index }) => void (index === 20 && process.kill(mortal.pid, "SIGKILL")));
+    const kill = new CustomCallback(
+      "stepEnd",
+      ({ index }) => void (index === 20 && process.kill(mortal.pid, "SIGKILL")),
+    );
     const learner = new Learner(nn.Linear(1, 1), mse(), {
       data: { training: pairs(2000), validation: pairs(1) },
       defaultCallbacks: false,
-      callbacks: [new Recorder(), kill, customCallback("fitEnd", () => void events.push("fitEnd"))],
+      callbacks: [new Recorder(), kill, new CustomCallback("fitEnd", () => void events.push("fitEnd"))],
     });
     const error = await caught(() => learner.fit(1));
     expect(error).toMatchObject({ code: "WORKER_GONE", phase: "training", epoch: 1 });

@@ -7,7 +7,7 @@ import {
   accuracy,
   callback,
   crossEntropy,
-  customCallback,
+  CustomCallback,
   DataLoader,
   kw,
   Learner,
@@ -148,8 +148,9 @@ const measurer = (): Callback =>
 const everywhere = (): Callback[] =>
   (
     ["fitBegin", "epochBegin", "stepBegin", "lossBegin", "backwardBegin", "backwardEnd", "stepEnd", "epochEnd"] as const
-  ).map((event) =>
-    customCallback(event, () => new Promise((resolve) => setImmediate(resolve)), { name: `At ${event}` }),
+  ).map(
+    (event) =>
+      new CustomCallback(event, () => new Promise((resolve) => setImmediate(resolve)), { name: `At ${event}` }),
   );
 
 const printers = (): Callback[] => [
@@ -168,7 +169,7 @@ describe("callbacks", () => {
     ["ProgressPrinter elsewhere", () => ({ callbacks: [new ProgressPrinter({ output: new Paper(false) })] })],
     ["MetricsPrinter", () => ({ callbacks: [new Recorder(), new Metrics(), ...printers().slice(1)] })],
     ["PyTorchBackend, given", () => ({ callbacks: [new PyTorchBackend()] })],
-    ["customCallback, at every event", () => ({ callbacks: everywhere() })],
+    ["CustomCallback, at every event", () => ({ callbacks: everywhere() })],
     ["one that reads values in line", () => ({ callbacks: [reader()] })],
     ["one that measures", () => ({ callbacks: [measurer()] })],
     ["the default ones", () => ({ callbacks: printers(), defaultCallbacks: true })],
@@ -258,13 +259,13 @@ describe("what is not neutral is seen", () => {
   test.each<[string, () => Watched]>([
     [
       "a handler that draws a random number",
-      () => ({ callbacks: [customCallback("stepEnd", ({ index }) => void (index === 2 && torch.rand(1)))] }),
+      () => ({ callbacks: [new CustomCallback("stepEnd", ({ index }) => void (index === 2 && torch.rand(1)))] }),
     ],
     [
       "a handler that looks at the model in training mode",
       () => ({
         callbacks: [
-          customCallback("stepBegin", ({ index, model }) => void (index === 2 && model(torch.ones(2, 3, 28, 28))), {
+          new CustomCallback("stepBegin", ({ index, model }) => void (index === 2 && model(torch.ones(2, 3, 28, 28))), {
             access: { model: "use" },
           }),
         ],

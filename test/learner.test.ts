@@ -7,7 +7,7 @@ import {
   CancelEpoch,
   CancelFitting,
   CancelStep,
-  customCallback,
+  CustomCallback,
   Learner,
   Metrics,
   mse,
@@ -101,7 +101,7 @@ function diary(lines: string[]): Callback {
 /** Cancels at the event, when it comes for the `nth` time in the first training epoch. */
 function canceller(event: EventName, what: "step" | "epoch" | "fit", nth = 0): Callback {
   let calls = 0;
-  return customCallback(
+  return new CustomCallback(
     event,
     ({ control, phase }) => {
       if (phase.name === "training" && calls++ === nth) control.cancel(what, "enough");
@@ -158,11 +158,13 @@ describe("what happens, in order", () => {
 
   test("a step holds what its event says, and is nobody's between steps", async () => {
     const keys: { [event: string]: string[] } = {};
-    const looks = EVENTS.map((event) =>
-      customCallback(event, ({ phase }) => {
-        const step = learner.step as object | undefined;
-        keys[`${phase.name} ${event}`] ??= step === undefined ? [] : Object.keys(step).filter((key) => key.length > 1);
-      }),
+    const looks = EVENTS.map(
+      (event) =>
+        new CustomCallback(event, ({ phase }) => {
+          const step = learner.step as object | undefined;
+          keys[`${phase.name} ${event}`] ??=
+            step === undefined ? [] : Object.keys(step).filter((key) => key.length > 1);
+        }),
     );
     const learner = learnerWith(looks);
     await learner.fit(1);
@@ -199,7 +201,7 @@ describe("what happens, in order", () => {
   test("several fits in a row go on counting epochs, and each reports its own", async () => {
     const epochs: number[] = [];
     const learner = learnerWith([
-      customCallback("epochBegin", ({ phase, epoch }) => void (phase.name === "training" && epochs.push(epoch))),
+      new CustomCallback("epochBegin", ({ phase, epoch }) => void (phase.name === "training" && epochs.push(epoch))),
     ]);
     const reports = [await learner.fit(2), await learner.fit(1), await learner.fit(0)];
     expect(epochs).toEqual([1, 2, 3]);
@@ -214,16 +216,16 @@ describe("what happens, in order", () => {
 
   test("handlers are waited for, one after the other; a reference that one returns is not", async () => {
     const order: string[] = [];
-    const slow = customCallback("stepBegin", async () => {
+    const slow = new CustomCallback("stepBegin", async () => {
       order.push("begin");
       await sleep(5);
       order.push("end");
     });
-    const returns = customCallback("stepEnd", (({ step }: { step: Step }) => step.loss.item()) as never, {
+    const returns = new CustomCallback("stepEnd", (({ step }: { step: Step }) => step.loss.item()) as never, {
       name: "returns",
       access: { step: { loss: "use" } },
     });
-    const learner = learnerWith([slow, customCallback("stepBegin", () => void order.push("other")), returns], {
+    const learner = learnerWith([slow, new CustomCallback("stepBegin", () => void order.push("other")), returns], {
       data: { training: pairs(2), validation: [pair()] },
     });
     const before = (await worker.stats()).roundTrips;
@@ -262,7 +264,7 @@ describe("cancelling by control", () => {
   );
 
   test("a step that is cancelled before the update makes none", async () => {
-    const updates = customCallback("stepBegin", ({ control }) => control.cancel("step"), {
+    const updates = new CustomCallback("stepBegin", ({ control }) => control.cancel("step"), {
       access: { control: "write" },
     });
     const learner = learnerWith([updates]);
@@ -332,7 +334,7 @@ describe("cancelling by control", () => {
     ["step", "fitEnd", 'control.cancel("step"): there is no step at fitEnd'],
     ["epoch", "fitBegin", 'control.cancel("epoch"): there is no epoch at fitBegin'],
   ] as const)("there is no %s to cancel at %s", async (what, event, message) => {
-    const always = customCallback(event, ({ control }) => control.cancel(what), {
+    const always = new CustomCallback(event, ({ control }) => control.cancel(what), {
       name: "Odd",
       access: { control: "write" },
     });
@@ -343,7 +345,7 @@ describe("cancelling by control", () => {
 
   test("of what is cancelled in one event the most counts, and of two of a kind the first", async () => {
     const cancel = (name: string, what: "step" | "epoch" | "fit"): Callback =>
-      customCallback("stepBegin", ({ control }) => control.cancel(what, `by ${name}`), {
+      new CustomCallback("stepBegin", ({ control }) => control.cancel(what, `by ${name}`), {
         name,
         access: { control: "write" },
       });
@@ -486,7 +488,7 @@ describe("StopOnNaNLoss", () => {
 
   test("exact, beside a callback that reads the loss in line: it is stopped, and no failure of that callback", async () => {
     const seen: number[] = [];
-    const reads = customCallback("stepEnd", async ({ step }) => void seen.push(await step.loss.item()), {
+    const reads = new CustomCallback("stepEnd", async ({ step }) => void seen.push(await step.loss.item()), {
       name: "Reads",
       access: { step: { loss: "read" } },
     });
@@ -521,7 +523,7 @@ describe("ended from outside", () => {
   test("a signal in mid-epoch: what is in flight counts, and the report says interrupted", async () => {
     const stop = new AbortController();
     const lines: string[] = [];
-    const aborts = customCallback("stepEnd", ({ index }) => void (index === 4 && stop.abort()));
+    const aborts = new CustomCallback("stepEnd", ({ index }) => void (index === 4 && stop.abort()));
     const learner = learnerWith([aborts, diary(lines)], { data: { training: pairs(50), validation: pairs(1) } });
     const report = await learner.fit(3, { signal: stop.signal });
     expect(report).toMatchObject({
@@ -546,7 +548,10 @@ describe("ended from outside", () => {
 
   test("a signal in validation: the training epoch before it counts", async () => {
     const stop = new AbortController();
-    const aborts = customCallback("stepEnd", ({ phase }) => void (phase.name === "validation" && stop.abort("late")));
+    const aborts = new CustomCallback(
+      "stepEnd",
+      ({ phase }) => void (phase.name === "validation" && stop.abort("late")),
+    );
     const report = await learnerWith([aborts]).fit(2, { signal: stop.signal });
     expect(report).toMatchObject({ status: "interrupted", reason: "late", epochs: 1, steps: 3 });
   });
@@ -554,7 +559,7 @@ describe("ended from outside", () => {
   test("a handler that never resolves: the fit ends within the grace, and the reason names it", async () => {
     const stop = new AbortController();
     const never = (event: EventName, name: string): Callback =>
-      customCallback(
+      new CustomCallback(
         event,
         () => {
           stop.abort();
@@ -683,7 +688,7 @@ describe("events(), for those outside", () => {
 
   test("a fit that fails says so there, too", async () => {
     const learner = learnerWith([
-      customCallback(
+      new CustomCallback(
         "stepEnd",
         () => {
           throw new Error("no");

@@ -22,13 +22,13 @@ afterAll(() => worker.close());
 test("nothing is left in the worker", async () => {
   const model = worker.scope(() => py.keep(nn.Linear(3, 4)));
   const { objects } = (await countsOf(worker)).worker;
-  for (let i = 0; i < 20; i++) await summary(worker, model, { input: [2, 3] });
+  for (let i = 0; i < 20; i++) await summary(model, { input: [2, 3] });
   expect((await countsOf(worker)).worker.objects).toBeLessThanOrEqual(objects);
 });
 
 test("resnet18: every layer, its shapes, and the sums that are known", async () => {
   const model = worker.import("torchvision").models.resnet18(kw({ weights: null }));
-  const found = await summary(worker, model, { input: [2, 3, 64, 64] });
+  const found = await summary(model, { input: [2, 3, 64, 64] });
   expect(found.layers).toHaveLength(68);
   expect([found.parameters, found.trainable]).toEqual([11_689_512, 11_689_512]);
   expect(found.layers.reduce((sum, { parameters }) => sum + parameters, 0)).toBe(11_689_512);
@@ -51,7 +51,7 @@ test("the table", async () => {
   const body = nn.Sequential(nn.Linear(3, 400), nn.ReLU());
   const model = nn.Sequential(body, nn.LSTM(400, 4), nn.Linear(4, 2));
   freeze(body);
-  expect(`${(await summary(worker, nn.Sequential(body, nn.Linear(400, 2)), { input: [5, 3] })).toString()}\n`).toBe(`\
+  expect(`${(await summary(nn.Sequential(body, nn.Linear(400, 2)), { input: [5, 3] })).toString()}\n`).toBe(`\
 ┌─────────┬────────────┬──────────┬────────────┬───────────┐
 │ Layer   │ Type       │ Output   │ Parameters │ Trainable │
 ├─────────┼────────────┼──────────┼────────────┼───────────┤
@@ -64,25 +64,25 @@ test("the table", async () => {
 2,402 parameters, 802 of them trainable; 9.4 KiB with buffers
 `);
   // Without an input there is no column for what comes out.
-  const lines = (await summary(worker, model)).toString().split("\n");
+  const lines = (await summary(model)).toString().split("\n");
   expect(lines[1]).toBe("│ Layer   │ Type       │ Parameters │ Trainable │");
   expect(lines.every((line) => line.length === lines[0]!.length || line === lines.at(-1))).toBe(true);
 });
 
 test("arrays, several inputs and keywords", async () => {
   const ids = { dtype: "int64", shape: [2, 3], data: BigInt64Array.from([0n, 1n, 2n, 3n, 4n, 0n]) } as const;
-  const embedded = await summary(worker, nn.Embedding(5, 4), { input: ids });
+  const embedded = await summary(nn.Embedding(5, 4), { input: ids });
   expect(embedded.layers[0]!.outputs).toEqual([[2, 3, 4]]);
   const bilinear = nn.Bilinear(3, 4, 5);
   const [one, two] = [torch.ones(2, 3), torch.ones(2, 4)];
   for (const input of [[one, two], { input1: one, input2: two }])
-    expect((await summary(worker, bilinear, { input })).layers[0]!.outputs).toEqual([[2, 5]]);
+    expect((await summary(bilinear, { input })).layers[0]!.outputs).toEqual([[2, 5]]);
 });
 
 test("training does not notice: modes, weights, running statistics, random numbers, hooks", async () => {
   const model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout());
   await model[1].eval();
-  await summary(worker, model, { input: [2, 3] });
+  await summary(model, { input: [2, 3] });
   const look = async (): Promise<unknown> => [
     await weightsHash(worker, model),
     await torch.get_rng_state().sum().item(),
@@ -91,11 +91,11 @@ test("training does not notice: modes, weights, running statistics, random numbe
     await model[2].training,
   ];
   const before = await look();
-  await summary(worker, model, { input: [2, 3] });
+  await summary(model, { input: [2, 3] });
   expect(await look()).toEqual(before);
   expect(before).toEqual([expect.any(String), expect.any(Number), true, false, true]);
 
-  const error = await caught(() => summary(worker, model, { input: [2, 99] }));
+  const error = await caught(() => summary(model, { input: [2, 99] }));
   expect([error.code, error.pyType]).toEqual(["PYTHON", "RuntimeError"]);
   expect(await look()).toEqual(before);
   for (const module of [model, model[0], model[2]])

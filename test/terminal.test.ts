@@ -6,7 +6,7 @@ import {
   accuracy,
   callback,
   crossEntropy,
-  customCallback,
+  CustomCallback,
   Learner,
   Metrics,
   MetricsPrinter,
@@ -116,7 +116,7 @@ describe("what is printed", () => {
   ): Promise<string[]> {
     const pieces: string[] = [];
     const output = { ...screen, write: (text: string) => pieces.push(text) };
-    const stop = customCallback("stepEnd", ({ index, control }) => void (index === 1 && control.cancel("fit")), {
+    const stop = new CustomCallback("stepEnd", ({ index, control }) => void (index === 1 && control.cancel("fit")), {
       access: { control: "write" },
     });
     const learner = new Learner(worker.import("torch").nn.Linear(1, 2), crossEntropy(), {

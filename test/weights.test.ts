@@ -68,15 +68,15 @@ test("nothing is left in the worker, whether it goes well or not", async () => {
     torch.save(layers[0].state_dict(), file);
     return layers;
   });
-  await saveWeights(worker, layer, path);
+  await saveWeights(layer, path);
   const { objects } = (await countsOf(worker)).worker;
   for (let i = 0; i < 20; i++) {
-    await saveWeights(worker, layer, path);
-    await loadWeights(worker, layer, path);
-    await loadWeights(worker, layer, file);
-    await caught(() => saveWeights(worker, layer, join(folder, "no", "where")));
-    await caught(() => loadWeights(worker, other, path));
-    await caught(() => loadWeights(worker, other, file));
+    await saveWeights(layer, path);
+    await loadWeights(layer, path);
+    await loadWeights(layer, file);
+    await caught(() => saveWeights(layer, join(folder, "no", "where")));
+    await caught(() => loadWeights(other, path));
+    await caught(() => loadWeights(other, file));
     unfreeze(freeze(layer));
   }
   expect((await countsOf(worker)).worker.objects).toBeLessThanOrEqual(objects);
@@ -99,8 +99,8 @@ describe("round trips", () => {
     const zeros = Object.entries(tensors).map(([name, tensor]) => [name, torch.zeros_like(tensor)] as const);
     const target = holder(Object.fromEntries(zeros));
 
-    await saveWeights(worker, source, path);
-    expect(await loadWeights(worker, target, path)).toEqual({
+    await saveWeights(source, path);
+    expect(await loadWeights(target, path)).toEqual({
       missing: [],
       unexpected: [],
       mismatched: [],
@@ -119,7 +119,7 @@ describe("round trips", () => {
     const expected = await stateOf(source);
     expect(await stateOf(target)).not.toEqual(expected);
     const progress: [number, number][] = [];
-    await saveWeights(worker, source, path, { onProgress: (...now) => void progress.push(now) });
+    await saveWeights(source, path, { onProgress: (...now) => void progress.push(now) });
     expect(await bitsOf(safetensors.load_file(path))).toEqual(expected);
     const total = Object.values(expected).reduce((sum, bits) => sum + Number.parseInt(bits, 10), 0);
     expect(progress.at(-1)).toEqual([total, total]);
@@ -128,7 +128,7 @@ describe("round trips", () => {
     const theirs = join(folder, "theirs.safetensors");
     await py.settle(safetensors.save_file(source.state_dict(), theirs));
     progress.length = 0;
-    await loadWeights(worker, target, theirs, { onProgress: (...now) => void progress.push(now) });
+    await loadWeights(target, theirs, { onProgress: (...now) => void progress.push(now) });
     expect(await stateOf(target)).toEqual(expected);
     expect(progress.at(-1)).toEqual([total, total]);
   });
@@ -141,9 +141,9 @@ describe("round trips", () => {
     };
     const [source, target] = [tied(), tied()];
     const expected = await stateOf(source);
-    await saveWeights(worker, source, path);
+    await saveWeights(source, path);
     expect(Object.keys(await bitsOf(safetensors.load_file(path)))).toEqual(["embedding.weight", "head.weight"]);
-    await loadWeights(worker, target, path);
+    await loadWeights(target, path);
     expect(await stateOf(target)).toEqual(expected);
 
     // As safetensors.torch.save_model writes it.
@@ -151,7 +151,7 @@ describe("round trips", () => {
     const once = join(folder, "once.safetensors");
     await py.settle(safetensors.save_model(source, once));
     expect(Object.keys(await bitsOf(safetensors.load_file(once)))).toHaveLength(1);
-    expect((await loadWeights(worker, again, once)).missing).toEqual([]);
+    expect((await loadWeights(again, once)).missing).toEqual([]);
     expect(await stateOf(again)).toEqual(expected);
   });
 
@@ -161,11 +161,11 @@ describe("round trips", () => {
       critic: nn.BatchNorm1d(2),
     });
     const [source, target] = [make(), make()];
-    await saveWeights(worker, source, path, { metadata: { epoch: "3" } });
-    const { metadata } = await loadWeights(worker, target, path);
+    await saveWeights(source, path, { metadata: { epoch: "3" } });
+    const { metadata } = await loadWeights(target, path);
     expect(metadata).toEqual({ format: "pt", epoch: "3" });
     expect(await stateOf(target.generator)).toEqual(await stateOf(source.generator));
-    const generator = await loadWeights(worker, { generator: target.generator }, path, { strict: false });
+    const generator = await loadWeights({ generator: target.generator }, path, { strict: false });
     expect(generator.unexpected).toContain("critic.weight");
     expect(generator.missing).toEqual([]);
   });
@@ -173,8 +173,8 @@ describe("round trips", () => {
   test("values take the dtype of what they replace, as load_state_dict has it", async () => {
     const source = nn.Linear(3, 4);
     const target = nn.Linear(3, 4).to(torch.bfloat16);
-    await saveWeights(worker, source, path);
-    await loadWeights(worker, target, path);
+    await saveWeights(source, path);
+    await loadWeights(target, path);
     const expected = nn.Linear(3, 4).to(torch.bfloat16);
     expected.load_state_dict(source.state_dict());
     expect(await stateOf(target)).toEqual(await stateOf(expected));
@@ -183,10 +183,10 @@ describe("round trips", () => {
 
 describe("what does not fit", () => {
   test("is said all at once, and the module is as it was", async () => {
-    await saveWeights(worker, { a: nn.Linear(2, 3), b: nn.Linear(2, 2) }, path);
+    await saveWeights({ a: nn.Linear(2, 3), b: nn.Linear(2, 2) }, path);
     const module = { a: nn.Linear(4, 3), c: nn.Linear(2, 2) };
     const before = [await stateOf(module.a), await stateOf(module.c)];
-    const error = await caught(() => loadWeights(worker, module, path));
+    const error = await caught(() => loadWeights(module, path));
     expect(error.code).toBe("BAD_DATA");
     expect(error.message).toBe(
       `${path} does not fit the module, which is as it was (strict: false loads what fits)\n` +
@@ -196,7 +196,7 @@ describe("what does not fit", () => {
     );
     expect([await stateOf(module.a), await stateOf(module.c)]).toEqual(before);
 
-    expect(await loadWeights(worker, module, path, { strict: false })).toMatchObject({
+    expect(await loadWeights(module, path, { strict: false })).toMatchObject({
       missing: ["c.weight", "c.bias"],
       unexpected: ["b.weight", "b.bias"],
       mismatched: ["a.weight"],
@@ -208,25 +208,25 @@ describe("what does not fit", () => {
   });
 
   test("at all is an error also where strict is false", async () => {
-    await saveWeights(worker, { a: nn.Linear(2, 3) }, path);
-    const error = await caught(() => loadWeights(worker, nn.Linear(2, 3), path, { strict: false }));
+    await saveWeights({ a: nn.Linear(2, 3) }, path);
+    const error = await caught(() => loadWeights(nn.Linear(2, 3), path, { strict: false }));
     expect([error.code, error.message]).toEqual(["BAD_DATA", expect.stringContaining("nothing in it fits")]);
   });
 
   test("in a file, a damaged one, is found before anything is sent", async () => {
     const module = nn.Linear(2, 3);
-    await saveWeights(worker, module, path);
+    await saveWeights(module, path);
     const whole = await readFile(path);
     await writeFile(path, whole.subarray(0, -1));
     const { operations } = await countsOf(worker);
-    const error = await caught(() => loadWeights(worker, module, path));
+    const error = await caught(() => loadWeights(module, path));
     expect([error.code, error.message]).toEqual(["BAD_DATA", expect.stringContaining("cut short")]);
     expect((await countsOf(worker)).operations).toBe(operations + 1);
   });
 
   test("in safetensors is not written, and what was there stays", async () => {
     await writeFile(path, "old");
-    const error = await caught(() => saveWeights(worker, { a: nn.LazyLinear(3), b: nn.Linear(2, 2) }, path));
+    const error = await caught(() => saveWeights({ a: nn.LazyLinear(3), b: nn.Linear(2, 2) }, path));
     expect(error.code).toBe("NOT_SAVED");
     expect(error.message).toContain("a.weight (it has no shape before the module was run once), a.bias");
     expect(await readFile(path, "utf8")).toBe("old");
@@ -235,9 +235,9 @@ describe("what does not fit", () => {
   test("as an argument is refused at once", async () => {
     const layer = nn.Linear(2, 2);
     for (const wrong of [null, 3, {}, { "a.b": layer }, { "": layer }, { a: 1 }])
-      expect((await caught(() => saveWeights(worker, wrong as object, path))).code).toBe("MISUSE");
-    expect((await caught(() => saveWeights(worker, layer, "model.pt"))).message).toContain(".safetensors");
-    const inDict = await caught(() => saveWeights(worker, layer.state_dict(), path));
+      expect((await caught(() => saveWeights(wrong as object, path))).code).toBe("MISUSE");
+    expect((await caught(() => saveWeights(layer, "model.pt"))).message).toContain(".safetensors");
+    const inDict = await caught(() => saveWeights(layer.state_dict(), path));
     expect(inDict.message).toContain("is not a module: it has no state_dict");
   });
 });
@@ -250,11 +250,11 @@ describe(".pt files", () => {
       const file = join(folder, "weights.pt");
       await py.settle(torch.save(content, file));
       const target = nn.Linear(3, 4);
-      expect((await loadWeights(worker, target, file)).missing).toEqual([]);
+      expect((await loadWeights(target, file)).missing).toEqual([]);
       expect(await stateOf(target)).toEqual(expected);
       const other = nn.Linear(3, 5);
       const before = await stateOf(other);
-      const error = await caught(() => loadWeights(worker, other, file));
+      const error = await caught(() => loadWeights(other, file));
       expect([error.code, error.message]).toEqual(["BAD_DATA", expect.stringContaining("[4, 3] in the file, [5, 3]")]);
       expect(await stateOf(other)).toEqual(before);
     }
@@ -264,7 +264,7 @@ describe(".pt files", () => {
     const file = join(folder, "model.pt");
     const layer = nn.Linear(3, 4);
     await py.settle(torch.save(layer, file));
-    const error = await caught(() => loadWeights(worker, layer, file));
+    const error = await caught(() => loadWeights(layer, file));
     expect([error.code, error.message]).toEqual(["BAD_DATA", expect.stringContaining("weights_only=True")]);
   });
 
@@ -274,10 +274,10 @@ describe(".pt files", () => {
     await py.settle(torch.save(layer.state_dict(), file));
     const helpers = untyped(worker, "torchwire_worker.helpers.pickled");
     await py.set(helpers, "_FIRST_SAFE", py.tuple(99, 0));
-    const error = await caught(() => loadWeights(worker, layer, file));
+    const error = await caught(() => loadWeights(layer, file));
     expect([error.code, error.message]).toEqual(["ENVIRONMENT", expect.stringContaining("CVE-2025-32434")]);
     await py.set(helpers, "_FIRST_SAFE", py.tuple(2, 10));
-    expect((await loadWeights(worker, layer, file)).missing).toEqual([]);
+    expect((await loadWeights(layer, file)).missing).toEqual([]);
   });
 });
 
@@ -285,7 +285,7 @@ describe("in the program", () => {
   test("what is saved is what was there where the call stands", async () => {
     const layer = nn.Linear(1500, 1500);
     const expected = await stateOf(layer);
-    const saving = saveWeights(worker, layer, path);
+    const saving = saveWeights(layer, path);
     worker.scope(() => nn.init.zeros_(layer.weight));
     await saving;
     expect(await bitsOf(safetensors.load_file(path))).toEqual(expected);
@@ -295,7 +295,7 @@ describe("in the program", () => {
   test("what failed before fails the save; what is refused here stops nothing, also in a lane", async () => {
     const layer = nn.Linear(2, 2);
     const failed = torch.zeros(-1);
-    const notRun = await caught(() => saveWeights(worker, layer, path));
+    const notRun = await caught(() => saveWeights(layer, path));
     expect([notRun.code, notRun.message]).toEqual([
       "NOT_RUN",
       expect.stringContaining("because torch.zeros(...) failed"),
@@ -303,10 +303,10 @@ describe("in the program", () => {
     await caught(() => failed);
     expect(await readdir(folder)).not.toContain(basename(path));
     await worker.lane(async () => {
-      await caught(() => saveWeights(worker, nn.LazyLinear(3), path));
-      await caught(() => loadWeights(worker, layer, join(folder, "nothing")));
-      await saveWeights(worker, layer, path);
-      await caught(() => loadWeights(worker, nn.Linear(3, 3), path));
+      await caught(() => saveWeights(nn.LazyLinear(3), path));
+      await caught(() => loadWeights(layer, join(folder, "nothing")));
+      await saveWeights(layer, path);
+      await caught(() => loadWeights(nn.Linear(3, 3), path));
       expect(await torch.ones(2).sum().item()).toBe(2);
     });
   });
@@ -314,7 +314,7 @@ describe("in the program", () => {
   test("what fails elsewhere meanwhile does not stop a save", async () => {
     const layer = nn.Linear(1500, 1500);
     const expected = await stateOf(layer);
-    const saving = saveWeights(worker, layer, path);
+    const saving = saveWeights(layer, path);
     const failed = torch.zeros(-1);
     await saving;
     expect((await caught(() => failed)).code).toBe("PYTHON");
@@ -323,8 +323,8 @@ describe("in the program", () => {
 
   test("loading in an inference context leaves parameters that can be trained", async () => {
     const layer = nn.Linear(2, 2);
-    await saveWeights(worker, layer, path);
-    await worker.context({ mode: "inference" }, () => loadWeights(worker, layer, path));
+    await saveWeights(layer, path);
+    await worker.context({ mode: "inference" }, () => loadWeights(layer, path));
     layer(torch.ones(1, 2)).sum().backward();
     expect(await layer.weight.grad.sum().item()).toBe(4);
   });
@@ -334,7 +334,7 @@ describe("a save that is interrupted leaves the old file", () => {
   const weights = { a: new Uint8Array([1, 2, 3]) };
 
   test("by the end of this process", async () => {
-    await saveWeights(worker, holder({ a: worker.tensor(weights.a) as unknown as AnyRef }), path);
+    await saveWeights(holder({ a: worker.tensor(weights.a) as unknown as AnyRef }), path);
     const old = await readFile(path);
     const script = fileURLToPath(new URL("fixtures/weights/killed.ts", import.meta.url));
     const options = ["--import", "tsx", "--conditions=torchwire-source", script, path];
@@ -350,7 +350,7 @@ describe("a save that is interrupted leaves the old file", () => {
     const own = await testWorker();
     await writeFile(path, "old");
     const layer = untyped(own, "torch").nn.Linear(2048, 4096);
-    const error = await caught(() => saveWeights(own, layer, path, { onProgress: () => void own.kill() }));
+    const error = await caught(() => saveWeights(layer, path, { onProgress: () => void own.kill() }));
     expect(error.code).toBe("CLOSED");
     expect(await readFile(path, "utf8")).toBe("old");
     expect((await readdir(folder)).filter((name) => path.endsWith(name) || name.includes("worker-and"))).toHaveLength(

@@ -3,7 +3,7 @@ import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { byteLengthOf } from "./header.ts";
-import { checkModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
+import { workerOfModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
 import { openSafetensors, openToRead, readRanges } from "./safetensors.ts";
 
 export interface LoadWeightsOptions {
@@ -44,12 +44,11 @@ interface Found {
  * must not read a `.pt` file, MISUSE for arguments that make no sense.
  */
 export async function loadWeights(
-  worker: Worker,
   module: Modules,
   path: string,
   { strict = true, onProgress }: LoadWeightsOptions = {},
 ): Promise<LoadedWeights> {
-  checkModules(module, "loadWeights");
+  const worker = workerOfModules(module, "loadWeights");
   const load = (await isPickled(path)) ? loadPickled : loadSafetensors;
   return load(worker, module, path, strict, onProgress);
 }

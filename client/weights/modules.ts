@@ -1,9 +1,8 @@
 /** What saving and loading have in common: which modules, and how their bytes travel. */
 import { TorchwireError } from "../../bridge/errors.ts";
 import { py, type AnyReference } from "../../bridge/py.ts";
-import { inner } from "../../bridge/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { Worker } from "../../bridge/worker.ts";
+import { workerOf, type Worker } from "../../bridge/worker.ts";
 
 /** A module, or several: in a file, `{ generator, critic }` has names that begin with `generator.` and `critic.`. */
 export type Modules = AnyReference | Readonly<Record<string, AnyReference>>;
@@ -14,20 +13,24 @@ export const pieceBytes: number = 4 * 2 ** 20;
 /** Pieces that are asked for and have not come, so that neither side waits for the other. */
 export const onTheWay = 4;
 
-/** Throws MISUSE unless `modules` is a reference, or an object of references under names that can be prefixes. */
-export function checkModules(modules: Modules, who: string): void {
+/** The worker that has them. Throws MISUSE unless `modules` is a reference, or an object of references, of one worker, under names that can be prefixes. */
+export function workerOfModules(modules: Modules, who: string): Worker {
   const refuse = (what: string): never => {
     throw new TorchwireError("MISUSE", `${who}: ${what}`);
   };
-  if (inner(modules) !== undefined) return;
+  const only = workerOf(modules);
+  if (only !== undefined) return only;
   if (typeof modules !== "object" || modules === null)
     return refuse(`${String(modules)} is not a module, nor an object of modules`);
   const entries = Object.entries(modules);
+  const worker = workerOf(entries[0]?.[1]);
   if (entries.length === 0) refuse("no module was given");
   for (const [name, module] of entries) {
-    if (inner(module) === undefined) refuse(`${name} is not a reference to a module`);
+    const its = workerOf(module) ?? refuse(`${name} is not a reference to a module`);
+    if (its !== worker) refuse(`${name} is in another worker than the others`);
     if (name === "" || name.includes(".")) refuse(`"${name}" cannot be a prefix: it is empty or has a dot`);
   }
+  return worker!;
 }
 
 /** Makes an object in the worker that outlives the scope it is made in, and nothing else: its owner disposes it. */

@@ -3,7 +3,7 @@ import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "./header.ts";
-import { checkModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
+import { workerOfModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
 import { writeSafetensors } from "./safetensors.ts";
 
 export interface SaveWeightsOptions {
@@ -29,12 +29,11 @@ interface Plan {
  * Throws NOT_SAVED where the file cannot be written or the state holds something else than dense tensors, MISUSE for arguments that make no sense.
  */
 export async function saveWeights(
-  worker: Worker,
   module: Modules,
   path: string,
   { metadata, onProgress }: SaveWeightsOptions = {},
 ): Promise<void> {
-  checkModules(module, "saveWeights");
+  const worker = workerOfModules(module, "saveWeights");
   if (/\.(?:pt|pth|bin|ckpt|pkl)$/i.test(path))
     throw new TorchwireError(
       "MISUSE",

@@ -6,7 +6,7 @@ import {
   callback,
   classify,
   crossEntropy,
-  customCallback,
+  CustomCallback,
   DataLoader,
   forward,
   image,
@@ -161,13 +161,13 @@ export const whole: Callback[] = [
       fitEnd: async () => undefined,
     },
   }),
-  customCallback("epochEnd", ({ epoch }) => console.log(epoch)),
-  customCallback("lossBegin", ({ step }) => void step.yhat.mean(), {
+  new CustomCallback("epochEnd", ({ epoch }) => console.log(epoch)),
+  new CustomCallback("lossBegin", ({ step }) => void step.yhat.mean(), {
     name: "looks",
     access: { step: { yhat: "use" } },
     phase: TrainingPhase,
   }),
-  customCallback("fakeEnd", async ({ control }) => control.cancel("epoch"), { access: { control: "write" } }),
+  new CustomCallback("fakeEnd", async ({ control }) => control.cancel("epoch"), { access: { control: "write" } }),
   new Recorder(),
   new Metrics(),
   new StopOnNaNLoss({ late: true }),
@@ -269,6 +269,6 @@ export async function used(learner: Learner): Promise<void> {
     if (event.type === "epochEnd") console.log(event.metrics["loss"]);
     if (event.type === "fitEnd") break;
   }
-  learner.addCallback(customCallback("stepBegin", () => undefined));
+  learner.addCallback(new CustomCallback("stepBegin", () => undefined));
   learner.state.best = (learner.getCallback(PyTorchBackend)?.accumulate ?? 0) + learner.state.best;
 }

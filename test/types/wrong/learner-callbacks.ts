@@ -1,5 +1,5 @@
 /** Callbacks: what their handlers may not see or do. Each line ends in the one error it must give. */
-import { callback, customCallback, ValidationPhase } from "torchwire";
+import { callback, CustomCallback, ValidationPhase } from "torchwire";
 
 const name = "wrong";
 
@@ -90,10 +90,10 @@ callback({ name, runAfter: "Recorder" }); // TS2322 one name as several
 callback({ name, access: { control: "write" }, on: { epochEnd: ({ control }) => control.cancel("fitting") } }); // TS2345 cancelling what is none
 callback({ name, access: { control: "write" }, on: { epochEnd: ({ control }) => control.stop() } }); // TS2339 a method that control does not have
 
-customCallback("stepEndd", () => undefined); // TS2345 a misspelt event
-customCallback("stepEnd", ({ step }) => step); // TS2339 a step without access
-customCallback("stepEnd", ({ step }) => step.loss, { access: { step: { ys: "read" } } }); // TS2339 another key
-customCallback("lossBegin", ({ step }) => step.loss, { access: { step: "read" } }); // TS2339 the loss before there is one
-customCallback("epochEnd", ({ control }) => control.cancel("fit")); // TS2339 control without access
-customCallback("stepEnd", () => undefined, { phases: ValidationPhase }); // TS2561 a misspelt option
-customCallback("stepEnd"); // TS2554 without a handler
+new CustomCallback("stepEndd", () => undefined); // TS2345 a misspelt event
+new CustomCallback("stepEnd", ({ step }) => step); // TS2339 a step without access
+new CustomCallback("stepEnd", ({ step }) => step.loss, { access: { step: { ys: "read" } } }); // TS2339 another key
+new CustomCallback("lossBegin", ({ step }) => step.loss, { access: { step: "read" } }); // TS2339 the loss before there is one
+new CustomCallback("epochEnd", ({ control }) => control.cancel("fit")); // TS2339 control without access
+new CustomCallback("stepEnd", () => undefined, { phases: ValidationPhase }); // TS2561 a misspelt option
+new CustomCallback("stepEnd"); // TS2554 without a handler

@@ -5,7 +5,7 @@ import {
   adamW,
   batches,
   crossEntropy,
-  customCallback,
+  CustomCallback,
   DataLoader,
   image,
   imageFolder,
@@ -144,4 +144,4 @@ imageFolder("photos", { size: 224 }).classes; // TS2339 a folder that was not aw
 image({ ...imagenet, channel: 3 }); // TS2561 misspelt
 image(0.5); // TS2559 a number as options
 sequence(true); // TS2559 a boolean as options
-customCallback("epochEnd", ({ epoch }) => epoch.toFixed(1), { name: 3 }); // TS2322 a number as a name
+new CustomCallback("epochEnd", ({ epoch }) => epoch.toFixed(1), { name: 3 }); // TS2322 a number as a name
