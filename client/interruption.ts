@@ -1,4 +1,5 @@
 /** What ends a fit from outside: an AbortSignal, or Ctrl-C. */
+import { TorchwireError } from "../bridge/errors.ts";
 import type { BatchLike, Data } from "./data/types.ts";
 
 /** How long a handler that is under way, or a data set, may still take. */
@@ -58,6 +59,11 @@ export class Interruption {
 
   /** Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns what ends the listening. */
   listen(signal: AbortSignal | undefined): () => void {
+    if (signal !== undefined && !(signal instanceof AbortSignal))
+      throw new TorchwireError(
+        "MISUSE",
+        "fit: signal is no AbortSignal: give that of an AbortController, controller.signal",
+      );
     const abort = (): void => this.interrupt(reasonOf(signal!));
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort, { once: true });

@@ -1,7 +1,7 @@
 /** The life of a loop: it takes the worker, runs epochs in a lane of its own, and gives the worker free again. */
 import { py } from "../bridge/py.ts";
 import type { Worker } from "../bridge/worker.ts";
-import type { MetricHistory } from "./callback/state.ts";
+import type { State } from "./callback/access.ts";
 import { CancelFitting, isCancel } from "./cancel.ts";
 import { claim } from "./claim.ts";
 import type { Data } from "./data/types.ts";
@@ -41,9 +41,10 @@ export class Loop {
     const { worker } = this.#learner;
     const release = claim(worker, "fit");
     const interruption = new Interruption();
-    const stopListening = interruption.listen(signal);
-    const run = this.#start(plan, window, interruption);
+    let stopListening: (() => void) | undefined;
     try {
+      stopListening = interruption.listen(signal);
+      const run = this.#start(plan, window, interruption);
       const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
       if (outcome.status === "rejected") await caughtUp(worker);
       // What failed has closed the fit's lane; what ends it still runs. Of two errors the first is told.
@@ -56,7 +57,7 @@ export class Loop {
       return outcome.value;
     } finally {
       this.run = undefined;
-      stopListening();
+      stopListening?.();
       release();
     }
   }
@@ -92,10 +93,12 @@ export class Loop {
     this.#stream.emit({ type: "epochEnd", ...about, metrics: this.lastMetrics(phase), time: Date.now() });
   }
 
-  lastMetrics(phase: Phase): { [name: string]: number } {
-    const { metricsEpoch } = this.#learner.state as { metricsEpoch?: MetricHistory };
-    const metrics = Object.entries(metricsEpoch?.[phase.name] ?? {});
-    return Object.fromEntries(metrics.map(([name, values]) => [name, values.at(-1)!.value]));
+  /** Of the epoch that ended last: one without a step has none. */
+  lastMetrics({ name: phase }: Phase): { [name: string]: number } {
+    const { history, metricsEpoch } = this.#learner.state as Partial<State>;
+    const epoch = history?.[phase]?.epochs;
+    const last = Object.entries(metricsEpoch?.[phase] ?? {}).map(([name, values]) => [name, values.at(-1)!] as const);
+    return Object.fromEntries(last.filter(([, { at }]) => at === epoch).map(([name, { value }]) => [name, value]));
   }
 
   #start(plan: Plan, window: number, interruption: Interruption): Run {

@@ -45,7 +45,7 @@ export class Plan {
     return this.#those(phase, "measure", ({ measure }) => measure !== undefined);
   }
 
-  /** Events and who takes part, the window, and the graph, to be read by people. */
+  /** Events with who takes part in what order, and the window and why, to be read by people. */
   explain(window: number): string {
     const lines: string[] = [];
     const events = [

@@ -90,8 +90,8 @@ export class Run {
           }
         }
       }
-      // A loader may stand at the end of its pass, and go on from there.
-      if (isEmpty && !(data instanceof DataLoader))
+      // A loader may stand at the end of its pass, and go on from there; but it must have something to give.
+      if (isEmpty && (!(data instanceof DataLoader) || data.length === 0))
         throw new TorchwireError(
           "BAD_DATA",
           `the ${phase.data} data gave no batches in epoch ${this.#workings.moment.epoch}: it must give them each time it is iterated`,

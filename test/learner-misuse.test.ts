@@ -215,6 +215,18 @@ describe("starting a fit", () => {
     expect((await caught(() => fit(learnerWith(), []))).message).toContain("gave no batches in epoch 1");
   });
 
+  test("a loader without a single batch; one that stands at the end of its pass has none to give, and no metrics of it", async () => {
+    const few = { xs: ones(3, 1), ys: ones(3, 1) };
+    const none = new DataLoader(few, { batchSize: 4, dropLast: true });
+    expect((await caught(() => fit(learnerWith(), none))).message).toContain("gave no batches in epoch 1");
+    const loader = new DataLoader(few, { batchSize: 2 });
+    const learner = learnerWith();
+    expect(await learner.validate(loader)).toHaveProperty("loss");
+    loader.position = { ...loader.position, batch: loader.length };
+    expect(await learner.validate(loader)).toEqual({});
+    expect(await learner.validate(loader)).toHaveProperty("loss");
+  });
+
   test("data that cannot be iterated", async () => {
     expect((await caught(() => fit(learnerWith(), { length: 3, get: () => 1 }))).message).toBe(
       "the training data cannot be iterated: give a DataLoader, or an array of batches",
@@ -250,6 +262,13 @@ describe("starting a fit", () => {
     const epoch = learner.epoch(new ValidationPhase());
     expect((await caught(() => learner.fit(1))).message).toContain("busy with an epoch, since");
     await epoch;
+    expect((await learner.fit(1)).status).toBe("completed");
+  });
+
+  test("a signal that is none; the worker is not held by a fit that never began", async () => {
+    const learner = learnerWith();
+    const error = await caught(() => learner.fit(1, { signal: unchecked({ aborted: false }) }));
+    expect([error.code, error.message]).toEqual(["MISUSE", expect.stringContaining("signal is no AbortSignal")]);
     expect((await learner.fit(1)).status).toBe("completed");
   });
 
