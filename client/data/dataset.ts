@@ -140,15 +140,25 @@ export class Subset implements Dataset {
  * Throws MISUSE unless `fraction` is between 0 and 1, both left out.
  */
 export function split(data: Dataset | ArrayRows, fraction: number, options: SplitOptions = {}): [Subset, Subset] {
+  const whole = asDataset(data);
+  const [first, second] = splitIndices(whole.length, fraction, options);
+  return [new Subset(whole, first), new Subset(whole, second)];
+}
+
+/** What `split` is: the first round(fraction · length) of `permutation(length, seed)`, and the rest, each in ascending order. */
+export function splitIndices(
+  length: number,
+  fraction: number,
+  { seed = 0 }: SplitOptions = {},
+): [first: Uint32Array, second: Uint32Array] {
   if (!(fraction > 0 && fraction < 1))
     throw new TorchwireError(
       "MISUSE",
       `split: the fraction must be between 0 and 1, e.g. 0.8, not ${String(fraction)}`,
     );
-  const whole = asDataset(data);
-  const order = permutation(whole.length, options.seed ?? 0);
-  const first = Math.round(fraction * whole.length);
-  return [new Subset(whole, order.slice(0, first).toSorted()), new Subset(whole, order.slice(first).toSorted())];
+  const order = permutation(length, seed);
+  const cut = Math.round(fraction * length);
+  return [order.slice(0, cut).toSorted(), order.slice(cut).toSorted()];
 }
 
 /** The samples of `data` at `indices`, in their order; an index may come more than once. Throws MISUSE where there is none of that index. */

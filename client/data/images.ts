@@ -12,9 +12,8 @@ import {
   needSharp,
   reasonOf,
 } from "./decode.ts";
-import type { SplitOptions } from "./dataset.ts";
+import { splitIndices, type SplitOptions } from "./dataset.ts";
 import { type ClassFiles, classFiles, extensions } from "./image-files.ts";
-import { permutation } from "./shuffle.ts";
 import type { Dataset } from "./types.ts";
 
 export interface ImageFolderOptions extends ImageOptions {
@@ -101,23 +100,16 @@ export class ImageFolder implements Dataset {
    * part the images keep their order. The same seed (0 by default) gives the same parts on every machine, while the folder has the same files.
    * Throws MISUSE unless the fraction is between 0 and 1, both left out.
    */
-  split(fraction: number, { seed = 0 }: SplitOptions = {}): [first: ImageFolder, second: ImageFolder] {
-    if (!(fraction > 0 && fraction < 1))
-      throw new TorchwireError(
-        "MISUSE",
-        `split: the fraction must be between 0 and 1, e.g. 0.8, not ${String(fraction)}`,
-      );
-    const order = permutation(this.length, seed);
-    const cut = Math.round(fraction * this.length);
-    return [this.#part(order.slice(0, cut)), this.#part(order.slice(cut))];
+  split(fraction: number, options?: SplitOptions): [first: ImageFolder, second: ImageFolder] {
+    const [first, second] = splitIndices(this.length, fraction, options);
+    return [this.#part(first), this.#part(second)];
   }
 
   #part(indices: Uint32Array): ImageFolder {
-    const ascending = Array.from(indices).toSorted((a, b) => a - b);
     return new ImageFolder({
       classes: this.classes,
-      paths: ascending.map((i) => this.paths[i]!),
-      labels: ascending.map((i) => this.labels[i]!),
+      paths: Array.from(indices, (i) => this.paths[i]!),
+      labels: Array.from(indices, (i) => this.labels[i]!),
       skipped: this.skipped,
       shape: this.#shape,
     });
