@@ -11,7 +11,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const filters = process.argv.slice(2);
 const folder = await mkdtemp(join(tmpdir(), "torchwire-test-"));
 const { executable } = await ensurePython();
-if (filters.length === 0) await testPackages();
+const packages = await testPackages();
 const run = execa({
   cwd: root,
   stdio: "inherit",
@@ -64,7 +64,7 @@ async function vitest(): Promise<Tally> {
 
 async function pytest(): Promise<Tally> {
   const outputFile = join(folder, "pytest.xml");
-  const { exitCode } = await run(executable, [
+  const { exitCode } = await run({ env: { PYTHONPATH: packages } })(executable, [
     "-m",
     "pytest",
     "-q",
