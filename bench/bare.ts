@@ -1,4 +1,4 @@
-/** A bare link: a Dealer of zeromq.js, and bench/peers/bare.py behind it. */
+/** A bare link: a Dealer of zeromq.js, and bench/programs/bare.py behind it. */
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { Context, Dealer } from "zeromq";
@@ -17,7 +17,7 @@ export class BareLink {
 
   /** "echo" answers each message with itself, "sink" with an empty one. */
   static async open(python: string, kind: "echo" | "sink"): Promise<BareLink> {
-    const script = fileURLToPath(new URL("peers/bare.py", import.meta.url));
+    const script = fileURLToPath(new URL("programs/bare.py", import.meta.url));
     // In a group of its own: a Ctrl-C would end it before it has removed its socket; the end of its input does both.
     const child = execa(python, [script, kind], { detached: true, cleanup: false });
     // Whoever waits for its line, or its end, is told.

@@ -4,7 +4,6 @@ import {
   adam,
   callback,
   crossEntropy,
-  DataLoader,
   image,
   Learner,
   Metrics,
@@ -25,7 +24,7 @@ import {
 import { makeTraining, rgbDigits, type ModelName } from "../test/training.ts";
 import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
-import { runByHand, again, type Images } from "./torchwire-loop.ts";
+import { again, LEARNING_RATES, runByHand, type Images } from "./torchwire-loop.ts";
 
 const IMAGES = 20_000;
 const STARTS = 4;
@@ -34,7 +33,6 @@ const cases = [
   { model: "cnn", batch: 64 },
   { model: "resnet18", batch: 64 },
 ] as const satisfies readonly { model: ModelName; batch: number }[];
-const LEARNING_RATES = { cnn: 1e-3, resnet18: 0.01 } as const;
 const silent = { write: (): boolean => true };
 
 export async function measureLearner(surroundings: Surroundings): Promise<Measured[]> {
@@ -67,8 +65,7 @@ async function loops(
   const { step } = makeTraining(worker, name, lr);
   const byHand = again(images, batch);
   const { model } = makeTraining(worker, name, lr);
-  const loader = new DataLoader(images, { batchSize: batch, shuffle: { seed: 0 }, dropLast: true });
-  const batches = forEver(loader);
+  const batches = again(images, batch);
   const phase = new TrainingPhase();
   const learner = new Learner(model, crossEntropy(), {
     input: image(),
@@ -159,10 +156,6 @@ class Bare extends Phase {
       await handle("backwardEnd");
     });
   }
-}
-
-async function* forEver(loader: DataLoader): AsyncGenerator<BatchLike, never> {
-  for (;;) yield* loader;
 }
 
 /** The next `n` of `batches`, as data. */

@@ -11,6 +11,7 @@ interface Case {
 }
 
 const cases: readonly Case[] = [
+  { model: "mlp", batch: 8 },
   { model: "cnn", batch: 16 },
   { model: "cnn", batch: 64 },
   { model: "cnn", batch: 256 },

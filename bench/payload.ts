@@ -1,5 +1,5 @@
 /** Bytes a second as tensors, against the sockets alone. */
-import { py, spawnWorker } from "torchwire";
+import { lend, py, spawnWorker, type NDArray } from "torchwire";
 import { BareLink } from "./bare.ts";
 import { measure, type Contest, type Measured, type Opened } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
@@ -33,13 +33,17 @@ async function open({ python, runSeconds, sawVersions }: Surroundings): Promise<
     });
     const bareStream = async (message: () => Uint8Array): Promise<Record<string, number>> =>
       gigabytes(await bare.stream(runSeconds, WINDOW, message));
-    const send = (): Promise<unknown> => worker.scope(() => py.js(worker.tensor(bytes).numel()));
-    const arrived = await send();
+    const lent = lend({ dtype: "uint8", shape: [size], data: bytes.slice() });
+    const send = (x: NDArray | Uint8Array): Promise<unknown> => worker.scope(() => py.js(worker.tensor(x).numel()));
+    const arrived = await send(bytes);
     if (arrived !== size) throw new Error(`of ${size} bytes, ${String(arrived)} arrived`);
     const variants = [
       { name: "bare ZeroMQ, the same bytes again", run: async () => bareStream(() => bytes) },
       { name: "bare ZeroMQ, a fresh copy each", run: async () => bareStream(() => bytes.slice()) },
-      { name: "torchwire, worker.tensor(bytes)", run: async () => gigabytes(await stream(runSeconds, WINDOW, send)) },
+      ...[
+        { name: "torchwire, memory that is lent, as a DataLoader's is", x: lent },
+        { name: "torchwire, worker.tensor(bytes), which copies", x: bytes },
+      ].map(({ name, x }) => ({ name, run: async () => gigabytes(await stream(runSeconds, WINDOW, () => send(x))) })),
     ];
     for (const { run } of variants) await run();
     contests.push({

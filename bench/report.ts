@@ -1,10 +1,17 @@
 /** The table for people. */
 import type { Machine } from "./machine.ts";
-import type { Group, Row, Section, Series } from "./results.ts";
+import type { Group, Results, Row, Section, Series } from "./results.ts";
+import { sectionNames, type SectionName } from "./settings.ts";
 
 export function reportMachine(machine: Machine): string {
   const { name, glibc, architecture } = machine;
   return `${name}, ${architecture}${glibc === null ? "" : `, glibc ${glibc}`}\n`;
+}
+
+/** All of a file, as the bench printed it. */
+export function reportAll({ machine, sections }: Results, titles: Readonly<Record<SectionName, string>>): string {
+  const names = sectionNames.filter((name) => sections[name] !== undefined);
+  return [reportMachine(machine), ...names.map((name) => reportSection(titles[name], sections[name]!))].join("\n");
 }
 
 export function reportSection(title: string, { date, seconds, commit, versions, load, groups }: Section): string {

@@ -8,6 +8,7 @@ import type { SectionName } from "./settings.ts";
 import { median, summarise, type Summary } from "./stats.ts";
 
 const SCHEMA = 1;
+export const resultsFolder: string = fileURLToPath(new URL("results/", import.meta.url));
 
 export interface Series extends Summary {
   /** One a round; those of the same round stand at the same place in all series of a group. */
@@ -112,12 +113,12 @@ function toSeries(values: readonly number[]): Series {
 
 const short = (value: number): number => Number(value.toPrecision(6));
 
-/** Puts `sections` into the file of `machine` in `folder`, in the place of those measured before. Returns its path. */
+/** Puts `sections` into the file of `machine` in `folder`, in the place of those measured before. Returns its path, and all that it holds now. */
 export async function writeResults(
   machine: Machine,
   sections: Results["sections"],
-  folder: string = fileURLToPath(new URL("results/", import.meta.url)),
-): Promise<string> {
+  folder: string = resultsFolder,
+): Promise<{ file: string; results: Results }> {
   const file = join(folder, `${slugOf(machine)}.json`);
   const before = await readResults(file);
   const results: Results = { schema: SCHEMA, machine, sections: { ...before?.sections, ...sections } };
@@ -125,10 +126,11 @@ export async function writeResults(
   const draft = `${file}.${process.pid}`;
   await writeFile(draft, format(results));
   await rename(draft, file);
-  return file;
+  return { file, results };
 }
 
-async function readResults(file: string): Promise<Results | undefined> {
+/** Undefined where the file is not there, or is none of ours. */
+export async function readResults(file: string): Promise<Results | undefined> {
   let text: string;
   try {
     text = await readFile(file, "utf8");

@@ -1,4 +1,5 @@
 /** `npm run bench`: sets up Python where that is needed, measures, prints a table, and writes the figures to bench/results. */
+import { writeFile } from "node:fs/promises";
 import { loadavg } from "node:os";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,18 +9,22 @@ import { measureLoops } from "./loops.ts";
 import { commitOf, describeMachine } from "./machine.ts";
 import { measureOps } from "./ops.ts";
 import { measurePayload } from "./payload.ts";
-import { reportMachine, reportSection } from "./report.ts";
+import { judge } from "./bars.ts";
+import { pages, writePages } from "./pages.ts";
+import { reportAll, reportMachine, reportSection } from "./report.ts";
 import { toGroup, writeResults, type Section } from "./results.ts";
 import { measureRoundTrips } from "./roundtrip.ts";
+import { measureStartUp } from "./startup.ts";
 import type { Measured } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
-import { FEWEST_ROUNDS, help, readSettings, type SectionName, type Settings } from "./settings.ts";
+import { FEWEST_ROUNDS, help, readSettings, sectionNames, type SectionName, type Settings } from "./settings.ts";
 
 const sections: Readonly<
   Record<SectionName, { title: string; measure: (surroundings: Surroundings) => Promise<Measured[]> }>
 > = {
   loops: { title: "Training loops", measure: measureLoops },
   learner: { title: "Learner", measure: measureLearner },
+  startup: { title: "Start-up and memory", measure: measureStartUp },
   roundtrip: { title: "Round trips", measure: measureRoundTrips },
   ops: { title: "Operations a second", measure: measureOps },
   payload: { title: "Payload", measure: measurePayload },
@@ -81,7 +86,17 @@ async function main(settings: Settings): Promise<number> {
     );
     return 1;
   }
-  console.log(`Written to ${relative(process.cwd(), await writeResults(machine, measured))}`);
+  const { file, results } = await writeResults(machine, measured);
+  const titles = Object.fromEntries(sectionNames.map((name) => [name, sections[name].title]));
+  await writeFile(file.replace(/json$/, "txt"), reportAll(results, titles as Record<SectionName, string>));
+  await writePages(results);
+  for (const { bar, median, interval, reached } of judge({ sections: measured }))
+    console.log(
+      `${reached ? "reached" : "MISSED "}  ${bar.section}: ${bar.group}, ${bar.variant}: ${median} [${interval.join(", ")}], aim ${bar.ratio}`,
+    );
+  console.log(
+    `Written to ${relative(process.cwd(), file)}, the .txt beside it, and the marked places of ${pages.join(" and ")}`,
+  );
   return 0;
 }
 

@@ -1,5 +1,5 @@
 /** The same training loop through torchwire, written as a user writes it. */
-import { batches, py, spawnWorker, type NDArray, type Worker } from "torchwire";
+import { DataLoader, py, spawnWorker, type NDArray, type Worker } from "torchwire";
 import { makeTraining, type ModelName, type Training } from "../test/training.ts";
 import type { Readings } from "./rounds.ts";
 import { usageOf, waitedSeconds } from "./usage.ts";
@@ -10,14 +10,14 @@ export interface Images {
 }
 
 /** As in test/native/bench_loop.py. */
-const LEARNING_RATES = { cnn: 1e-3, resnet18: 0.01 } as const;
+export const LEARNING_RATES = { cnn: 1e-3, mlp: 1e-3, resnet18: 0.01 } as const;
 const SEED = 0;
 
 export class TorchwireLoop {
   readonly threads: number;
   readonly #worker: Worker;
   readonly #step: Training["step"];
-  readonly #batches: Generator<Images, never>;
+  readonly #batches: AsyncGenerator<Images, never>;
 
   private constructor(worker: Worker, threads: number, step: Training["step"], images: Images, batch: number) {
     this.threads = threads;
@@ -79,14 +79,14 @@ export class TorchwireLoop {
 export async function runByHand(
   worker: Worker,
   step: Training["step"],
-  batches: Generator<Images, never>,
+  batches: AsyncGenerator<Images, never>,
   steps: number,
   window: number,
 ): Promise<number> {
   let last: Promise<unknown> | undefined;
   const inFlight: Promise<unknown>[] = [];
   for (let i = 0; i < steps; i++) {
-    const batch = batches.next().value;
+    const batch = (await batches.next()).value;
     last = worker.scope(() => py.js(step(batch).item()));
     inFlight.push(last);
     if (inFlight.length >= window) await inFlight.shift();
@@ -95,7 +95,8 @@ export async function runByHand(
   return (await last) as number;
 }
 
-/** Epoch after epoch in the same order, as the native loop has it; shuffled anew each time, which costs it half a millisecond. */
-export function* again(images: Images, batchSize: number): Generator<Images, never> {
-  for (;;) yield* batches(images, { batchSize, shuffle: { seed: SEED }, dropLast: true });
+/** Epoch after epoch. (The native loop has the same order in each, so that none costs it a shuffle within a run.) */
+export async function* again(images: Images, batchSize: number): AsyncGenerator<Images, never> {
+  const loader = new DataLoader(images, { batchSize, shuffle: { seed: SEED }, dropLast: true });
+  for (;;) yield* loader as AsyncIterable<Images>;
 }

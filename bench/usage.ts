@@ -8,6 +8,8 @@ export interface Usage {
   /** All threads, those that have ended included. */
   readonly cpuSeconds: number;
   readonly minorFaults: number;
+  /** Of its children that have ended, and of theirs. */
+  readonly childrenSeconds: number;
 }
 
 export function usageOf(pid: number): Usage | undefined {
@@ -18,9 +20,10 @@ export function usageOf(pid: number): Usage | undefined {
 /** `text` is that of /proc/PID/stat. The program's name, second, may hold blanks and parentheses. */
 export function parseProcessStat(text: string): Usage {
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  // Fields 10, 14 and 15 of proc(5); the third is the first here.
-  const [minorFaults, user, system] = [fields[7], fields[11], fields[12]].map(Number) as [number, number, number];
-  return { minorFaults, cpuSeconds: (user + system) / TICKS_PER_SECOND };
+  // Fields 10 and 14 to 17 of proc(5); the third is the first here.
+  const [minorFaults, ...ticks] = [7, 11, 12, 13, 14].map((i) => Number(fields[i])) as [number, ...number[]];
+  const [user, system, childrenUser, childrenSystem] = ticks.map((n) => n / TICKS_PER_SECOND);
+  return { minorFaults, cpuSeconds: user! + system!, childrenSeconds: childrenUser! + childrenSystem! };
 }
 
 /**
@@ -77,7 +80,7 @@ export function watchForeign(pids: readonly number[]): () => number | undefined 
     const stat = readProc("stat");
     if (stat === undefined || cpus === undefined) return undefined;
     const { user, system } = process.cpuUsage();
-    let own = (user + system) / 1e6;
+    let own = (user + system) / 1e6 + (usageOf(process.pid)?.childrenSeconds ?? 0);
     for (const pid of pids) {
       const usage = usageOf(pid);
       if (usage === undefined) return undefined;

@@ -1,10 +1,13 @@
 #!/usr/bin/env node
 /** The command `torchwire`. */
 
+import "./platform.ts";
 import { parseArgs } from "node:util";
+import { clean } from "./environment/clean.ts";
 import { ensurePython } from "./environment/ensure.ts";
 import { packageVersion } from "./environment/package.ts";
 import { setup } from "./environment/setup.ts";
+import { gigabytes } from "./environment/space.ts";
 import { codeOf } from "./environment/untyped.ts";
 
 interface Command {
@@ -17,12 +20,16 @@ interface Command {
 const commands: Record<string, Command> = {
   setup: {
     summary: "make the Python environment with PyTorch that workers run in",
-    help: `Usage: torchwire setup [--python PATH] [--if-missing]
+    help: `Usage: torchwire setup [--python PATH] [--torch-backend NAME] [--if-missing]
+       torchwire setup --clean [--all]
 
 Makes a Python environment with PyTorch in the user's cache, or says that it is there.
 
-  --python PATH   the interpreter to make it from, 3.10 to 3.13 (default: the first on PATH)
-  --if-missing    do nothing where a usable interpreter is found already
+  --python PATH          the interpreter to make it from, 3.10 to 3.13 (default: the first on PATH)
+  --torch-backend NAME   the build of PyTorch: auto, cpu, cu126, cu128, cu130, …; it comes from PyTorch's own index
+                         and needs uv (default: the build that the package index has)
+  --if-missing           do nothing where a usable interpreter is found already
+  --clean                remove the environments that this version does not use; with --all every one
 
 Environment:
   TORCHWIRE_CACHE   the folder for it (default: torchwire, in the user's cache)
@@ -30,20 +37,51 @@ Environment:
 `,
     run: runSetup,
   },
+  doctor: {
+    summary: "check every link of the chain, and say what mends what is broken",
+    help: `Usage: torchwire doctor [--python PATH] [--json]
+
+Checks Node, zeromq, the interpreter, PyTorch, the device, the disk and a worker. The exit code is 1 where something fails.
+
+  --python PATH   the interpreter to check (default: the one that workers would run in)
+  --json          the same as JSON: { torchwire, ok, checks: [{ name, status, detail, command? }] }
+`,
+    run: runDoctor,
+  },
 };
 
 async function runSetup(args: string[]): Promise<number> {
   const { values } = parseArgs({
     args,
-    options: { python: { type: "string" }, "if-missing": { type: "boolean" } },
+    options: {
+      python: { type: "string" },
+      "torch-backend": { type: "string" },
+      "if-missing": { type: "boolean" },
+      clean: { type: "boolean" },
+      all: { type: "boolean" },
+    },
   });
-  if (values["if-missing"]) {
-    await ensurePython({ base: values.python });
+  if (values.clean) {
+    const { removed, inUse, freed } = await clean({ all: values.all });
+    const left = inUse.length === 0 ? "" : `; ${inUse.length} in use`;
+    console.error(`torchwire: ${removed.length} removed, ${gigabytes(freed)}${left}`);
     return 0;
   }
-  const { executable, created } = await setup({ python: values.python });
+  const torchBackend = values["torch-backend"];
+  if (values["if-missing"]) {
+    await ensurePython({ base: values.python, torchBackend });
+    return 0;
+  }
+  const { executable, created } = await setup({ python: values.python, torchBackend });
   if (!created) console.error(`torchwire: the Python environment is there: ${executable}`);
   return 0;
+}
+
+async function runDoctor(args: string[]): Promise<number> {
+  const { values } = parseArgs({ args, options: { python: { type: "string" }, json: { type: "boolean" } } });
+  // It loads the rest of torchwire, which need not load here: that is one of its checks.
+  const { doctor } = await import("./doctor/doctor.ts");
+  return (await doctor({ python: values.python, json: values.json })) ? 0 : 1;
 }
 
 function usage(): string {

@@ -1,20 +1,22 @@
 /** `spawnWorker`: a worker process of one's own, over private sockets. */
 import { randomBytes } from "node:crypto";
-import { join } from "node:path";
+import { endianness } from "node:os";
 import { pino, type Logger } from "pino";
 import { findPython } from "./environment/find.ts";
 import { packageVersion } from "./environment/package.ts";
 import { TorchwireError } from "./errors.ts";
+import { keyed, type Owned } from "./keyed.ts";
 import type { Link } from "./link/link.ts";
 import { openZmqLink } from "./link/zmq.ts";
 import { Control } from "./process/control.ts";
-import { makeSocketDirectory, removeDirectory } from "./process/directory.ts";
+import { removeDirectory } from "./process/directory.ts";
 import { startProcess, WorkerExitedError, type WorkerProcess } from "./process/spawn.ts";
+import { openTransport, type Transport } from "./process/transport.ts";
 import { fatal, Session } from "./session.ts";
 import { addToMessage, captureSite, formatSite, shortSite } from "./site.ts";
 import { Worker, type WorkerInfo } from "./worker.ts";
 import { MessageType } from "./wire/header.ts";
-import { defaultLimits, type Limits } from "./wire/limits.ts";
+import { defaultLimits, limitsOf, longestPart, smaller, told, type Limits } from "./wire/limits.ts";
 import { decodeMessage, encodeMessage } from "./wire/meta.ts";
 
 export interface SpawnOptions {
@@ -34,18 +36,36 @@ export interface SpawnOptions {
   readonly cwd?: string;
   /** Environment variables beside those of this process. */
   readonly env?: Readonly<Record<string, string>>;
+  /**
+   * One worker per key in a process: the next call with this key gets the worker that is there, until it is closed. For
+   * modules that a dev server evaluates anew. The options named then must be those it has (but for the logger).
+   */
+  readonly key?: string;
+  /**
+   * "ipc": sockets in a private folder. "tcp": ports of 127.0.0.1, guarded by a secret that only this process and its worker
+   * know. Default: TORCHWIRE_TRANSPORT, else "ipc", and "tcp" on Windows and where no folder can hold sockets.
+   */
+  readonly transport?: Transport;
+  /** The folder torchwire_worker with the worker's Python files, where a bundler has packed torchwire. Default: the package's own. */
+  readonly workerDir?: string;
+  /** What one message, one value and what is in flight may be, here and in the worker; see docs/wire.md. */
+  readonly limits?: Partial<Limits>;
   /** Gets the worker's output and log records. Default: silent, or a pino logger to stderr at the level TORCHWIRE_LOG. */
   readonly logger?: Logger;
 }
 
 /**
  * Starts a worker process and connects to it. It ends with `close()`, with `await using`, or when this process ends.
- * @throws EnvironmentError (no usable Python, no torch), NO_DEVICE, WORKER_GONE.
+ * @throws EnvironmentError (no usable Python, no torch), NO_DEVICE, WORKER_GONE, MISUSE.
  */
 export async function spawnWorker(options: SpawnOptions = {}): Promise<Worker> {
   const site = formatSite(captureSite());
   try {
-    return await spawn(options);
+    checkOptions(options);
+    const { key, logger: _, ...others } = options;
+    if (key === undefined) return (await spawn(options)).worker;
+    const named = Object.fromEntries(Object.entries(others).filter(([, value]) => value !== undefined));
+    return await keyed(key, { options: { ...defaults, ...named }, named }, () => spawn(options));
   } catch (error) {
     if (error instanceof TorchwireError && site !== undefined)
       addToMessage(error, `\n(spawnWorker at ${shortSite(site)})`);
@@ -53,40 +73,61 @@ export async function spawnWorker(options: SpawnOptions = {}): Promise<Worker> {
   }
 }
 
-async function spawn(options: SpawnOptions): Promise<Worker> {
-  checkOptions(options);
+const defaults = { device: "auto", deterministic: false, malloc: true } as const;
+
+async function spawn(options: SpawnOptions): Promise<Owned> {
+  if (endianness() === "BE")
+    throw new TorchwireError(
+      "ENVIRONMENT",
+      "arrays are sent little-endian, as they lie in memory; this machine is not",
+    );
   const logger = options.logger ?? defaultLogger();
   const { executable } = await findPython({ python: options.python, cwd: options.cwd });
-  const directory = makeSocketDirectory();
+  const directory = openTransport(options.transport, logger);
   const token = randomBytes(32).toString("hex");
+  const limits = limitsOf(options.limits ?? {});
   let child: WorkerProcess | undefined;
   try {
     const config = {
       token,
-      directory,
-      device: options.device ?? "auto",
+      directory: directory ?? null,
+      device: options.device ?? defaults.device,
       seed: options.seed ?? null,
-      deterministic: options.deterministic ?? false,
+      deterministic: options.deterministic ?? defaults.deterministic,
       threads: options.threads ?? null,
-      malloc: options.malloc ?? true,
+      malloc: options.malloc ?? defaults.malloc,
+      limits,
     };
-    child = await startProcess(executable, config, { cwd: options.cwd, env: options.env, logger });
-    return await connect(child, directory, token, logger);
+    const { workerDir, cwd, env } = options;
+    child = await startProcess(executable, config, { workerDir, cwd, env, logger });
+    void child.exited.then(() => removeSockets(directory));
+    // In a bundle there is no package to ask for its version.
+    return await connect(child, token, limits, logger, workerDir === undefined ? packageVersion() : "bundled");
   } catch (error) {
     child?.kill("SIGKILL");
-    removeDirectory(directory);
+    removeSockets(directory);
     throw error;
   }
 }
 
-async function connect(child: WorkerProcess, directory: string, token: string, logger: Logger): Promise<Worker> {
+function removeSockets(directory: string | undefined): void {
+  if (directory !== undefined) removeDirectory(directory);
+}
+
+async function connect(
+  child: WorkerProcess,
+  token: string,
+  limits: Limits,
+  logger: Logger,
+  version: string,
+): Promise<Owned> {
   const hello = encodeMessage(
     {
       type: MessageType.hello,
       meta: {
         token,
-        client: { name: "torchwire", version: packageVersion(), node: process.versions.node },
-        limits: { ...defaultLimits },
+        client: { name: "torchwire", version, node: process.versions.node },
+        limits: told(limits),
       },
     },
     defaultLimits,
@@ -94,10 +135,10 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
   let over: ((error: Error) => void) | undefined;
   const links: Link[] = [];
   let onData: (parts: Uint8Array[]) => void = () => undefined;
-  const open = (name: string, heartbeats: boolean, onMessage: (parts: Uint8Array[]) => void): Link => {
-    const link = openZmqLink(`ipc://${join(directory, name)}`, {
+  const open = (endpoint: string, heartbeats: boolean, onMessage: (parts: Uint8Array[]) => void): Link => {
+    const link = openZmqLink(endpoint, {
       heartbeats,
-      frameBytes: defaultLimits.frameBytes,
+      frameBytes: longestPart(limits),
       onMessage,
       onError: (error) => over?.(asError(error)),
       onUp: () => link.send(hello),
@@ -109,7 +150,7 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
   const welcomed = new Promise<WorkerInfo & { limits: Limits }>((resolve, reject) => {
     over = reject;
     onData = (parts) => {
-      const message = decodeMessage(parts, defaultLimits);
+      const message = decodeMessage(parts, limits);
       if (message.header.type === MessageType.fatal) throw fatal(message);
       if (message.header.type !== MessageType.welcome)
         throw new TorchwireError("PROTOCOL", "the worker did not welcome us");
@@ -117,8 +158,8 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
     };
     void child.exited.then((exit) => reject(new WorkerExitedError(exit)));
   });
-  const data = open("data", false, (parts) => onData(parts));
-  const controlLink = open("control", true, (parts) => control.receive(parts));
+  const data = open(child.endpoints.data, false, (parts) => onData(parts));
+  const controlLink = open(child.endpoints.control, true, (parts) => control.receive(parts));
   const control = new Control(controlLink, logger);
   let info;
   try {
@@ -130,7 +171,7 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
 
   const finished = deferred();
   const session = new Session(data, finished.resolve);
-  session.limits = session.log.limits = smaller(info.limits, defaultLimits);
+  session.limits = session.log.limits = smaller(limits, info.limits);
   onData = (parts) => session.receive(parts);
   let closing: Promise<void> | undefined;
 
@@ -145,7 +186,6 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
     child.kill("SIGKILL");
   };
   const gone = child.exited.then((exit) => {
-    removeDirectory(directory);
     end(closing === undefined ? new WorkerExitedError(exit) : closedError());
   });
 
@@ -159,18 +199,27 @@ async function connect(child: WorkerProcess, directory: string, token: string, l
     await gone;
     if (failure !== undefined && !thrown) throw failure.error;
   };
-  const kill = async (): Promise<void> => {
-    end(closedError());
+  const kill = async (why: Error): Promise<void> => {
+    end(why);
     child.kill("SIGKILL");
     await gone;
   };
-  return new Worker(info, session, control, {
+  const worker = new Worker(info, session, control, {
     close: () => (closing ??= close()),
-    kill: () => (closing ??= kill()),
+    kill: () => (closing ??= kill(closedError())),
   });
+  return {
+    worker,
+    get over() {
+      return closing !== undefined || session.ended !== undefined;
+    },
+    gone,
+    end: (why) => (closing ??= kill(new TorchwireError("CLOSED", why))),
+  };
 }
 
-const closedError = (): TorchwireError => new TorchwireError("CLOSED", "the worker was closed by this program");
+const closedError = (): TorchwireError =>
+  new TorchwireError("CLOSED", "the worker was closed by this program; spawn another one");
 
 const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
@@ -182,18 +231,12 @@ function deferred(): { promise: Promise<void>; resolve: () => void } {
   return { promise, resolve };
 }
 
-function smaller(theirs: Limits, ours: Limits): Limits {
-  return Object.fromEntries(
-    Object.entries(ours).map(([name, limit]) => [name, Math.min(limit, theirs[name as keyof Limits])]),
-  ) as unknown as Limits;
-}
-
 function defaultLogger(): Logger {
   const level = process.env["TORCHWIRE_LOG"];
   return level === undefined ? pino({ level: "silent" }) : pino({ name: "torchwire", level }, pino.destination(2));
 }
 
-function checkOptions({ device, seed, threads }: SpawnOptions): void {
+function checkOptions({ device, seed, threads, key, limits = {} }: SpawnOptions): void {
   const refuse = (what: string): never => {
     throw new TorchwireError("MISUSE", `spawnWorker: ${what}`);
   };
@@ -202,4 +245,6 @@ function checkOptions({ device, seed, threads }: SpawnOptions): void {
   if (seed !== undefined && !Number.isSafeInteger(seed)) refuse(`seed is ${seed}, not a whole number`);
   if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0))
     refuse(`threads is ${threads}, not a whole number above 0`);
+  limitsOf(limits);
+  if (key !== undefined && (typeof key !== "string" || key === "")) refuse(`key is ${JSON.stringify(key)}, not a name`);
 }

@@ -10,12 +10,13 @@ import { Fetched } from "./fetched.ts";
 import { FramePool } from "./frame-pool.ts";
 import { isKw } from "./kw.ts";
 import { Lane, type Generation } from "./lane.ts";
+import { PythonError } from "./python-error.ts";
 import { inner, Reference, type RefOwner } from "./ref.ts";
 import { Scope, toRanges } from "./scope.ts";
-import { locate, type CallSite } from "./site.ts";
+import { captureSite, locate, metHere, type CallSite } from "./site.ts";
 import { SitePredictor } from "./sites.ts";
 import { checkText, Encoder } from "./value.ts";
-import { defaultLimits, type Limits } from "./wire/limits.ts";
+import { defaultLimits, exceeded, type Limits } from "./wire/limits.ts";
 
 /** A batch is sent when it has grown past one of these, whatever else. */
 const MOST_OPERATIONS = 256;
@@ -56,6 +57,7 @@ export class Log implements RefOwner {
   readonly #wellKnown: Generation = new Lane(-1).generation;
   readonly #sites = new SitePredictor();
   readonly #pool = new FramePool();
+  readonly #nameOf = (reference: Reference): number => this.#use(reference);
   #immediate = false;
   #batch: Batch | undefined;
   #nextId = FIRST_ID;
@@ -144,6 +146,10 @@ export class Log implements RefOwner {
       return known;
     }
     return this.fetch(target, FetchMode.settle, site);
+  }
+
+  awaitedAt(): CallSite | undefined {
+    return this.#batch?.sites.expects("fetch") === true ? undefined : captureSite();
   }
 
   fetch(target: Reference, mode: FetchMode, site?: CallSite): Fetched<unknown> {
@@ -275,7 +281,7 @@ export class Log implements RefOwner {
       const reference = inner(module);
       if (reference === undefined)
         throw new TorchwireError("MISUSE", `context: ${path} is not a reference to a module`);
-      return this.#use(reference);
+      return this.#checked(reference);
     });
     try {
       return await this.#ambient.run({ ...outer, contexts: [...outer.contexts, layer] }, async () => await fn());
@@ -336,7 +342,7 @@ export class Log implements RefOwner {
 
   /** The batch that the next operation here belongs to, or undefined where its lane has failed. */
   #open(asks = false): Batch | undefined {
-    if (this.#port.ended !== undefined) throw this.#port.ended;
+    if (this.#port.ended !== undefined) throw metHere(this.#port.ended);
     const { lane, contexts } = this.#here();
     if (lane.generation.failure !== undefined) return undefined;
     // Freeing is not asked whether it may: only what is added here.
@@ -359,6 +365,7 @@ export class Log implements RefOwner {
       frames: [],
       fetches: new Map(),
       bytes: 0,
+      share: 0,
       urgent: false,
       sent: false,
       chain: undefined,
@@ -390,7 +397,9 @@ export class Log implements RefOwner {
   }
 
   #sendIfFull(batch: Batch): void {
-    if (batch.operations.length >= MOST_OPERATIONS || batch.bytes >= MOST_BYTES) this.flush();
+    const { operations, bytes, share } = batch;
+    if (operations.length >= Math.min(MOST_OPERATIONS, this.limits.ops) || bytes >= MOST_BYTES || share >= 0.5)
+      this.flush();
   }
 
   #make(build: (encoder: Encoder) => Operation): object {
@@ -426,27 +435,39 @@ export class Log implements RefOwner {
   /** Encodes the arguments of one operation; where that throws, nothing of it is left behind. */
   #encoded<T>(batch: Batch, encode: (encoder: Encoder) => T): T {
     const before = batch.frames.length;
-    const encoder = new Encoder(batch.frames, this.#pool, this.limits, (reference) => void this.#use(reference));
+    const encoder = new Encoder(batch.frames, this.#pool, this.limits, this.#nameOf);
     try {
       const value = encode(encoder);
       const { frameBytes, metaBytes } = encoder;
       const arrays = batch.frames.length - before;
       // A quarter each, so that a batch, which is sent once it is half full, always has room for one more operation.
-      limit("arrays", arrays, this.limits.frames / 4);
-      limit("bytes beside its arrays", metaBytes, this.limits.metaBytes / 4);
-      batch.bytes += frameBytes + metaBytes + arrays * (MOST_BYTES / (this.limits.frames / 2));
+      quarter("bytes of arrays", frameBytes, "messageBytes", this.limits);
+      quarter("frames of arrays", arrays, "frames", this.limits);
+      quarter("bytes beside its arrays", metaBytes, "metaBytes", this.limits);
+      const { messageBytes, frames, metaBytes: mostMeta } = this.limits;
+      batch.share += Math.max(frameBytes / messageBytes, arrays / frames, metaBytes / mostMeta);
+      batch.bytes += frameBytes + metaBytes;
       return value;
     } catch (error) {
       this.#pool.discard(batch.frames.splice(before));
       // (What comes from Python names its own line, and belongs to others too.)
-      if (error instanceof TorchwireError && error.code !== "PYTHON" && error.code !== "NOT_RUN") locate(error);
+      if (error instanceof TorchwireError && !(error instanceof PythonError)) locate(error);
       throw error;
     }
   }
 
-  /** The id of a reference that is about to be used, here. */
+  /** A reference as an operation of the batch that is open names it. */
   #use(reference: Reference): number {
-    if (reference.owner !== this) throw new TorchwireError("MISUSE", `${reference.tag} belongs to another worker`);
+    return nameIn(this.#batch!, this.#checked(reference));
+  }
+
+  /** The id of a reference that is about to be used, here. */
+  #checked(reference: Reference): number {
+    if (reference.owner !== this)
+      throw new TorchwireError(
+        "MISUSE",
+        `${reference.tag} belongs to another worker; fetch its value there, e.g. with py.ndarray, and send that`,
+      );
     if (reference.gone !== undefined)
       throw new TorchwireError("NO_VALUE", `${reference.tag} cannot be used any more: ${reference.gone}`);
     if (reference.generation.lacks(reference.id) || reference.id === 0)
@@ -457,7 +478,9 @@ export class Log implements RefOwner {
   /** Freeing is never refused: it goes out even where the lane has failed. */
   #releaseRanges(ranges: number[]): void {
     const { lane, contexts } = this.#here();
-    this.#append(this.#batchFor(lane.generation, contexts), [Op.release, ranges]);
+    const batch = this.#batchFor(lane.generation, contexts);
+    this.#append(batch, [Op.release, ranges.map((id) => nameIn(batch, id))]);
+    this.#sendIfFull(batch);
   }
 
   #finalise(id: number): void {
@@ -479,9 +502,18 @@ export class Log implements RefOwner {
   }
 }
 
-function limit(what: string, found: number, limit: number): void {
-  if (found > limit)
-    throw new TorchwireError("LIMIT", `one operation has ${found} ${what}, the limit is ${limit}; split it`);
+/**
+ * How an operation of `batch` names `id`: what the batch makes itself is counted from its first position, -1, -2, …, so that
+ * the next step of a loop is the same bytes again. The worker knows them by that.
+ */
+function nameIn(batch: Batch, id: number): number {
+  return id < batch.first ? id : batch.first - id - 1;
+}
+
+/** Throws LIMIT where an operation has more than its share of a message. */
+function quarter(what: string, found: number, name: keyof Limits, limits: Limits): void {
+  const share = Math.floor(limits[name] / 4);
+  if (found > share) throw exceeded(`one operation has ${found} ${what}`, name, limits, share);
 }
 
 /** What tells an operation from another one that could stand in its place, for the prediction of call sites. */
@@ -498,13 +530,21 @@ const KEYS: readonly ((operation: Operation) => string)[] = [
   () => "release",
 ];
 
+const NO_KEYWORDS: Record<string, unknown> = {};
+/** Their paths in errors, made once. */
+const ARGUMENTS = Array.from({ length: 8 }, (_, i) => `args[${i}]`);
+
 function encodeCall(encoder: Encoder, args: readonly unknown[]): [unknown[], Record<string, unknown>] {
   const last = args.at(-1);
+  const count = isKw(last) ? args.length - 1 : args.length;
+  const positional: unknown[] = [];
+  for (let i = 0; i < count; i++) positional.push(encoder.encode(args[i], ARGUMENTS[i] ?? `args[${i}]`));
+  if (!isKw(last)) return [positional, NO_KEYWORDS];
   // Without a prototype, so that "__proto__" is a name like any other.
   const keywords = Object.create(null) as Record<string, unknown>;
-  if (isKw(last))
-    for (const [name, value] of Object.entries(last.values))
-      keywords[checkText(name, "a name in kw")] = encoder.encode(value, `kw.${name}`);
-  const positional = isKw(last) ? args.slice(0, -1) : args;
-  return [positional.map((value, i) => encoder.encode(value, `args[${i}]`)), keywords];
+  for (const [name, value] of Object.entries(last.values)) {
+    keywords[checkText(name, "a name in kw")] = encoder.encode(value, `kw.${name}`);
+    encoder.metaBytes += name.length;
+  }
+  return [positional, keywords];
 }

@@ -119,7 +119,10 @@ function delAt(ref: AnyReference, index: unknown): void {
 function op(operator: Operator, a: unknown, b: unknown): AnyRef {
   const reference = inner(a) ?? inner(b);
   if (reference === undefined)
-    throw new TorchwireError("MISUSE", `py.op("${operator}", a, b): neither a nor b is a reference`);
+    throw new TorchwireError(
+      "MISUSE",
+      `py.op("${operator}", a, b): neither a nor b is a reference; use JavaScript's own`,
+    );
   return wellKnownCall(reference.proxy, "operator", OPERATORS[operator], operator === "in" ? [b, a] : [a, b]);
 }
 
@@ -147,14 +150,19 @@ function keep<T extends AnyReference>(ref: T): T {
 
 /** A float even where the number is integral: `py.float(1)` is 1.0. */
 function float(value: number): Is<"float"> {
-  if (typeof value !== "number") throw new TorchwireError("MISUSE", `py.float: ${String(value)} is not a number`);
+  if (typeof value !== "number")
+    throw new TorchwireError("MISUSE", `py.float: ${String(value)} is not a number; convert it, e.g. with Number(x)`);
   return new PyFloatLiteral(value) as unknown as Is<"float">;
 }
 
 /** An int: also of a number past 2^53, as JavaScript has it. */
 function int(value: number | bigint): bigint {
   if (typeof value === "bigint") return value;
-  if (!Number.isInteger(value)) throw new TorchwireError("MISUSE", `py.int: ${String(value)} is not a whole number`);
+  if (!Number.isInteger(value))
+    throw new TorchwireError(
+      "MISUSE",
+      `py.int: ${String(value)} is not a whole number; round it, e.g. with Math.round(x)`,
+    );
   return BigInt(value);
 }
 
@@ -226,7 +234,10 @@ export const py: {
 function known(ref: unknown): Reference {
   const reference = inner(ref);
   if (reference === undefined)
-    throw new TorchwireError("MISUSE", `${describe(ref)} is not a reference to a Python object`);
+    throw new TorchwireError(
+      "MISUSE",
+      `${describe(ref)} is not a reference to a Python object; a value of JavaScript needs no py`,
+    );
   return reference;
 }
 

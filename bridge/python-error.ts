@@ -24,13 +24,18 @@ export interface PythonException {
 /** Advice for failures whose Python message does not say what to do. */
 const ADVICE: readonly [RegExp, string][] = [
   [
+    /^No module named/,
+    'Is its name right, and is it installed in the worker\'s Python? (Its folder is worker.import("sys").prefix.)',
+  ],
+  [/\bdict\b/, "A plain object is a dict in Python; arguments by name are kw({ … }), which comes last."],
+  [
     /operator torchvision::nms does not exist/,
     "torchvision does not fit this torch (they come from two indexes, or from two releases): install both together, e.g. npx torchwire setup",
   ],
 ];
 
 /**
- * A Python operation raised (`code` "PYTHON"), or was not run because an earlier one in its lane had raised ("NOT_RUN",
+ * A Python operation raised (`code` "PYTHON"; "LIMIT" where its value is past a limit of the wire), or was not run because an earlier one in its lane had raised ("NOT_RUN",
  * with that error as `cause`). Both carry the exception's own fields.
  */
 export class PythonError extends TorchwireError {
@@ -43,7 +48,7 @@ export class PythonError extends TorchwireError {
 
   constructor(exception: PythonException, operation: string, site: string | undefined, notRun?: PythonError) {
     super(
-      notRun ? "NOT_RUN" : "PYTHON",
+      notRun ? "NOT_RUN" : exception.type === "torchwire.LimitError" ? "LIMIT" : "PYTHON",
       messageOf(exception, operation, site, notRun !== undefined),
       causeOf(exception, operation, notRun),
     );

@@ -13,7 +13,9 @@ export interface RefOwner {
   call(target: Reference, args: readonly unknown[]): object;
   item(target: Reference, key: number): object;
   setItem(target: Reference, key: number, value: unknown): void;
-  settle(target: Reference, site: CallSite): Promise<unknown>;
+  settle(target: Reference, site: CallSite | undefined): Promise<unknown>;
+  /** Where a value is being awaited; undefined where that is known without a look. */
+  awaitedAt(): CallSite | undefined;
   iterate(target: Reference): AsyncGenerator<unknown, void>;
   release(target: Reference): void;
 }
@@ -106,7 +108,7 @@ export class Reference implements ProxyHandler<object> {
   }
 
   preventExtensions(): boolean {
-    return misuse("a reference cannot be frozen or sealed");
+    return misuse("a reference cannot be frozen or sealed; freeze what holds it: Object.freeze({ ref })");
   }
 
   #symbol(key: symbol): unknown {
@@ -139,7 +141,7 @@ export class Reference implements ProxyHandler<object> {
   /** `await` reads `then` here, in the user's stack, and calls it later from an empty one: so the call site is taken now. */
   #promiseMethod(key: "then" | "catch" | "finally"): unknown {
     if (this.settledAs !== undefined) return undefined;
-    const site = captureSite();
+    const site = this.owner.awaitedAt();
     const settle = (): Promise<unknown> => this.owner.settle(this, site);
     if (key === "then") return (ok?: Fulfilled, failed?: Rejected) => settle().then(ok, failed);
     if (key === "catch") return (failed?: Rejected) => settle().catch(failed);

@@ -1,5 +1,5 @@
 /** One conversation with a worker: batches out, replies in, and what is in flight between them. */
-import type { Batch } from "./batch.ts";
+import type { Batch, PendingFetch } from "./batch.ts";
 import { TorchwireError } from "./errors.ts";
 import type { Link } from "./link/link.ts";
 import { Log, type Departures, type LogPort } from "./log.ts";
@@ -11,10 +11,8 @@ import { MessageType, URGENT } from "./wire/header.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "./wire/meta.ts";
 import { defaultLimits, type Limits } from "./wire/limits.ts";
 
-/** A loop that awaits credit (an async scope, a lane) is held back past these… */
+/** A loop that awaits credit (an async scope, a lane) is held back past these; one that never awaits is told so past its limits. */
 const CREDIT = { operations: 10_000, bytes: 64 * 2 ** 20 };
-/** …and one that never awaits is told so past these. */
-const MOST_IN_FLIGHT = { operations: 1_000_000, bytes: 2 ** 31 };
 
 /** What this side has counted. `roundTrips` are the batches that went out because somebody awaited a value in them. */
 export interface Counts {
@@ -52,15 +50,13 @@ export class Session implements LogPort {
   send(batch: Batch, departures: Departures): void {
     const seq = ++this.#seq;
     const { generation, first, operations, frames } = batch;
-    const meta = {
-      lane: generation.lane.id,
-      generation: generation.number,
-      first,
-      contexts: batch.contexts.map((layer) => layer.wire),
-      operations,
-      finalised: departures.finalised,
-      ended_contexts: departures.contexts,
-    };
+    // What is empty or 0 is left out: a short message is copied by ZeroMQ, a longer one needs telling when it is sent.
+    const meta: Record<string, unknown> = { first, operations };
+    if (generation.lane.id !== 0) meta["lane"] = generation.lane.id;
+    if (generation.number !== 0) meta["generation"] = generation.number;
+    if (batch.contexts.length > 0) meta["contexts"] = batch.contexts.map((layer) => layer.wire);
+    if (departures.finalised.length > 0) meta["finalised"] = departures.finalised;
+    if (departures.contexts.length > 0) meta["ended_contexts"] = departures.contexts;
     const flags = batch.urgent ? URGENT : 0;
     const parts = encodeMessage({ type: MessageType.batch, flags, seq, meta, frames }, this.limits);
     this.#counts.batches++;
@@ -68,18 +64,24 @@ export class Session implements LogPort {
     if (batch.urgent) this.#counts.roundTrips++;
     this.#flying.operations += operations.length;
     this.#flying.bytes += batch.bytes;
+    // A worker that has something to do need not be woken for this at once.
+    const urgent = batch.urgent || this.#inFlight.size === 0;
     this.#inFlight.set(seq, batch);
-    this.#link.send(parts);
+    this.#link.send(parts, urgent);
   }
 
   admit(asks: boolean): void {
     const { operations, bytes } = this.#flying;
     // Who has been told to await something must be able to.
     const times = asks ? 1.1 : 1;
-    if (operations < times * MOST_IN_FLIGHT.operations && bytes < times * MOST_IN_FLIGHT.bytes) return;
+    const { inFlightOps, inFlightBytes } = this.limits;
+    if (operations < times * inFlightOps && bytes < times * inFlightBytes) return;
+    // Nobody is too far ahead by one batch, however large its arrays.
+    const [oldest] = this.#inFlight.values();
+    if (operations < times * inFlightOps && bytes - (oldest?.bytes ?? 0) < times * inFlightBytes) return;
     throw new TorchwireError(
       "TOO_FAR_AHEAD",
-      `${operations} operations and ${Math.round(bytes / 2 ** 20)} MiB are waiting for the worker: await something in this loop, e.g. await worker.scope(async () => { … })`,
+      `${operations} operations and ${Math.round(bytes / 2 ** 20)} MiB are waiting for the worker: await something in this loop, e.g. await worker.scope(async () => { … }). The limits are ${inFlightOps} and ${Math.round(inFlightBytes / 2 ** 20)} (limits: { inFlightOps, inFlightBytes })`,
     );
   }
 
@@ -155,7 +157,7 @@ export class Session implements LogPort {
     if (failed !== null && generation.failure === undefined) generation.failure = { ...failureOf(failed, batch) };
     for (let i = 0; i < values.length; i += 2) {
       const id = values[i] as number;
-      settle(fetches.get(id), values[i + 1], frames);
+      settle(fetches.get(id), values[i + 1], frames, this.limits);
       fetches.delete(id);
     }
     for (const [id, { promise, target }] of fetches) {
@@ -172,16 +174,16 @@ function failureOf(failed: WireFailure, batch: Batch): { error: PythonError; id:
   return { error: new PythonError(failed, failed.operation, site), id: failed.id, last: failed.last };
 }
 
-function settle(fetch: ReturnType<Batch["fetches"]["get"]>, token: unknown, frames: readonly Uint8Array[]): void {
+function settle(fetch: PendingFetch | undefined, token: unknown, frames: readonly Uint8Array[], limits: Limits): void {
   if (fetch === undefined) throw new TorchwireError("PROTOCOL", "the worker sent a value that was not asked for");
   const { promise, target, mode } = fetch;
   try {
-    if (mode !== 0) return promise.resolve(decodeValue(token, frames));
+    if (mode !== 0) return promise.resolve(decodeValue(token, frames, limits));
     if (Array.isArray(token) && token[0] === Tag.reference) {
       target.settledAs = String(token[1]);
       return promise.resolve(target.proxy);
     }
-    target.scalar = { value: decodeValue(token, frames) };
+    target.scalar = { value: decodeValue(token, frames, limits) };
     return promise.resolve(target.scalar.value);
   } catch (error) {
     promise.reject(error);

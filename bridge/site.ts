@@ -3,6 +3,7 @@ import { readFileSync } from "node:fs";
 import { SourceMap, type SourceMapping, type SourceMapPayload } from "node:module";
 import { basename, dirname, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { TorchwireError } from "./errors.ts";
 
 /** A stack that V8 has recorded and not yet formatted. */
 export interface CallSite {
@@ -10,12 +11,24 @@ export interface CallSite {
 }
 
 /** Deep enough to reach the user's frame from under a proxy's trap, the log and a helper of ours. */
-const DEPTH = 8;
+let depth = 8;
+
+/** Runs `fn`, from which it is further to the user's frame, for call sites and for the stacks of errors. */
+export function deep<T>(fn: () => T): T {
+  const [before, { stackTraceLimit }] = [depth, Error];
+  depth = Error.stackTraceLimit = 24;
+  try {
+    return fn();
+  } finally {
+    depth = before;
+    Error.stackTraceLimit = stackTraceLimit;
+  }
+}
 
 export function captureSite(): CallSite {
   const site: CallSite = {};
   const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = DEPTH;
+  Error.stackTraceLimit = depth;
   Error.captureStackTrace(site, captureSite);
   Error.stackTraceLimit = stackTraceLimit;
   return site;
@@ -26,7 +39,7 @@ export function stackPosition(): string {
   const { stackTraceLimit } = Error;
   const prepare = Object.getOwnPropertyDescriptor(Error, "prepareStackTrace");
   const holder: { stack?: string } = {};
-  Error.stackTraceLimit = DEPTH;
+  Error.stackTraceLimit = depth;
   Error.prepareStackTrace = positions;
   Error.captureStackTrace(holder, stackPosition);
   const position = holder.stack!;
@@ -43,7 +56,8 @@ function positions(_error: Error, frames: NodeJS.CallSite[]): string {
 }
 
 // From source we are in bridge/, from built output in dist/bridge/, whose source maps lead back to bridge/.
-const above = fileURLToPath(new URL("..", import.meta.url));
+// (In a bundle of CommonJS there is no import.meta.)
+const above = dirname(dirname(import.meta.filename ?? __filename));
 const packageRoot = basename(above) === "dist" ? dirname(resolve(above)) : above;
 const ours = ["bridge", "client", "dist"].map((folder) => resolve(packageRoot, folder) + sep);
 
@@ -85,6 +99,33 @@ export function locate(error: Error): void {
   if (site !== undefined) error.message += ` (at ${shortSite(site)})`;
   // The stack was taken deep inside, and may not reach the program; nor does its text follow the message.
   Error.captureStackTrace(error, locate);
+}
+
+/** A copy of an error that many meet, with the line where the program meets it now. */
+export function metHere(error: Error): Error {
+  const copy = Object.create(Object.getPrototypeOf(error) as object, Object.getOwnPropertyDescriptors(error)) as Error;
+  locate(copy);
+  return copy;
+}
+
+/**
+ * What `run` gives. An async function's stack ends at generators, sockets and timers: a TorchwireError that comes out of `run` has the line from which
+ * the program called `what` added to its stack, where it does not hold it.
+ */
+export async function traced<T>(what: string, run: () => Promise<T>, site: CallSite = captureSite()): Promise<T> {
+  try {
+    return await run();
+  } catch (error) {
+    addCaller(error, what, site);
+    throw error;
+  }
+}
+
+export function addCaller(error: unknown, what: string, site: CallSite): void {
+  const place = formatSite(site);
+  if (!(error instanceof TorchwireError) || place === undefined) return;
+  const line = place.replace(/\d+$/, "");
+  if (error.stack?.includes(line) !== true) error.stack += `\n    at async ${what} (${place})`;
 }
 
 /** Adds to an error's message, and to its stack, where the message stands as it was when the error was made. */

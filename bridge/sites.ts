@@ -72,6 +72,11 @@ export class BatchSites {
     this.sites.push(here);
   }
 
+  /** Whether the next position will be `key`, if all goes on as it did before. */
+  expects(key: string): boolean {
+    return this.#expected?.keys[this.#keys.length] === key;
+  }
+
   end(): void {
     const followed = this.#expected !== undefined && this.#keys.length === this.#expected.keys.length;
     this.#onEnd(this.#keys, this.sites, followed);

@@ -8,20 +8,23 @@ import { isKw } from "./kw.ts";
 import { checkMemory } from "./lend.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
 import {
+  checkBooleans,
   checkNDArray,
   dtypeOf,
   fromBytes,
   isDType,
   isNDArray,
   itemSize,
+  joined,
+  piecesOf,
   sizeOf,
-  toBytes,
+  withoutDType,
   type DType,
   type NDArray,
 } from "./ndarray.ts";
 import { inner, type Reference } from "./ref.ts";
 import { isPlainObject } from "./wire/meta.ts";
-import type { Limits } from "./wire/limits.ts";
+import { defaultLimits, exceeded, type Limits } from "./wire/limits.ts";
 
 export const Tag = {
   /** [0, id] to Python; [0, id, type name] from it. */
@@ -32,7 +35,7 @@ export const Tag = {
   tuple: 2,
   /** [3, key, value, key, value, …] */
   dict: 3,
-  /** [4, index of the frame, dtype, shape] */
+  /** [4, index of the frame, dtype, shape]; with a fifth, the number of frames from there on that it takes, where it takes several. */
   tensor: 4,
   /** [5, hexadecimal]: an integer past 64 bits. */
   bigint: 5,
@@ -49,22 +52,17 @@ export class Encoder {
   readonly #frames: Uint8Array[];
   readonly #pool: FramePool;
   readonly #limits: Limits;
-  readonly #check: (reference: Reference, path: string) => void;
+  readonly #nameOf: (reference: Reference) => number;
   /** A rough count of the bytes that were encoded: in the frames… */
   frameBytes = 0;
   /** …and in the meta. */
   metaBytes = 0;
 
-  constructor(
-    frames: Uint8Array[],
-    pool: FramePool,
-    limits: Limits,
-    check: (reference: Reference, path: string) => void,
-  ) {
+  constructor(frames: Uint8Array[], pool: FramePool, limits: Limits, nameOf: (reference: Reference) => number) {
     this.#frames = frames;
     this.#pool = pool;
     this.#limits = limits;
-    this.#check = check;
+    this.#nameOf = nameOf;
   }
 
   /** `path` names the value in errors: `args[1].transform`. */
@@ -74,7 +72,7 @@ export class Encoder {
       case "boolean":
         return value;
       case "string":
-        this.metaBytes += value.length < 1024 ? value.length : Buffer.byteLength(value);
+        this.metaBytes += value.length < 1024 ? value.length : this.#sized(Buffer.byteLength(value), path);
         return checkText(value, path);
       case "undefined":
         return null;
@@ -90,8 +88,7 @@ export class Encoder {
             path,
             "a JavaScript function cannot be called from Python; define it there (worker.import a module of yours)",
           );
-        this.#check(reference, path);
-        return [Tag.reference, reference.id];
+        return [Tag.reference, this.#nameOf(reference)];
       }
       case "object":
         return value === null ? null : this.#object(value, path, depth + 1);
@@ -102,7 +99,7 @@ export class Encoder {
 
   #object(value: object, path: string, depth: number): unknown {
     if (depth > this.#limits.depth)
-      throw new TorchwireError("LIMIT", `${path} is nested more than ${this.#limits.depth} deep (or contains itself)`);
+      throw exceeded(`${path} is nested ${depth} deep (or contains itself)`, "depth", this.#limits);
     if (Array.isArray(value)) {
       return [Tag.list, ...value.map((item, i) => this.encode(item, `${path}[${i}]`, depth))];
     }
@@ -112,7 +109,7 @@ export class Encoder {
     if (value instanceof PyTupleLiteral)
       return [Tag.tuple, ...value.items.map((item, i) => this.encode(item, `${path}[${i}]`, depth))];
     if (value instanceof PyBytesLiteral) {
-      this.metaBytes += value.bytes.length;
+      this.metaBytes += this.#sized(value.bytes.length, path);
       return value.bytes;
     }
     if (value instanceof PySliceLiteral)
@@ -136,28 +133,33 @@ export class Encoder {
   #typedArray(data: ArrayBufferView, path: string): unknown {
     checkMemory(data.buffer, path);
     const dtype = dtypeOf(data);
-    if (dtype === undefined) return refuse(data, path, `a ${data.constructor.name} has no dtype of ours`);
-    const bytes = toBytes(data);
-    return this.#frame(dtype, [bytes.length / itemSize(dtype)], bytes, path);
+    if (dtype === undefined) return refuse(data, path, withoutDType(data));
+    return this.#send(dtype, [data.byteLength / itemSize(dtype)], data, path);
   }
 
   #tensor(array: NDArray, path: string): unknown {
     checkNDArray(array, path);
-    return this.#frame(array.dtype, array.shape, toBytes(array.data), path);
+    return this.#send(array.dtype, [...array.shape], array.data, path);
   }
 
-  #frame(dtype: DType, shape: readonly number[], bytes: Uint8Array, path: string): unknown {
-    if (shape.length > this.#limits.dims)
-      throw new TorchwireError("LIMIT", `${path} has ${shape.length} dimensions, the limit is ${this.#limits.dims}`);
-    if (bytes.length > this.#limits.frameBytes)
-      throw new TorchwireError(
-        "LIMIT",
-        `${path} has ${bytes.length} bytes, the limit is ${this.#limits.frameBytes}; send it in pieces`,
-      );
-    this.frameBytes += bytes.length;
-    // A copy, unless it is lent: the socket reads it later, and the caller may have changed his array by then.
-    this.#frames.push(this.#pool.frameOf(bytes));
-    return [Tag.tensor, this.#frames.length - 1, dtype, [...shape]];
+  #send(dtype: DType, shape: number[], data: ArrayBufferView, path: string): unknown {
+    const { dims, frameBytes } = this.#limits;
+    if (shape.length > dims) throw exceeded(`${path} has ${shape.length} dimensions`, "dims", this.#limits);
+    this.frameBytes += data.byteLength;
+    const first = this.#frames.length;
+    for (const piece of piecesOf(data, frameBytes)) {
+      // A copy, unless it is lent: the socket reads it later, and the caller may have changed his array by then.
+      const frame = this.#pool.frameOf(piece);
+      this.#frames.push(frame);
+      if (dtype === "bool") checkBooleans(frame, path);
+    }
+    const frames = this.#frames.length - first;
+    return frames === 1 ? [Tag.tensor, first, dtype, shape] : [Tag.tensor, first, dtype, shape, frames];
+  }
+
+  #sized(bytes: number, path: string): number {
+    if (bytes > this.#limits.textBytes) throw exceeded(`${path} has ${bytes} bytes`, "textBytes", this.#limits);
+    return bytes;
   }
 }
 
@@ -200,17 +202,26 @@ function refuse(_value: unknown, path: string, why: string): never {
 }
 
 /** Turns a value that the worker sent back into a JavaScript one. */
-export function decodeValue(token: unknown, frames: readonly Uint8Array[]): unknown {
+export function decodeValue(
+  token: unknown,
+  frames: readonly Uint8Array[],
+  limits: Limits = defaultLimits,
+  depth = 0,
+): unknown {
   // Bytes of its own: msgpackr's are a Buffer over the whole message.
   if (token instanceof Uint8Array) return new Uint8Array(token);
   if (!Array.isArray(token)) return token;
   const [tag, ...rest] = token as [unknown, ...unknown[]];
+  const items = (): unknown[] => {
+    if (depth >= limits.depth) throw exceeded(`a value that came is nested ${depth + 1} deep`, "depth", limits);
+    return rest.map((item) => decodeValue(item, frames, limits, depth + 1));
+  };
   switch (tag) {
     case Tag.list:
     case Tag.tuple:
-      return rest.map((item) => decodeValue(item, frames));
+      return items();
     case Tag.dict:
-      return decodeDict(rest.map((item) => decodeValue(item, frames)));
+      return decodeDict(items());
     case Tag.tensor:
       return decodeTensor(rest, frames);
     case Tag.bigint: {
@@ -231,15 +242,29 @@ function decodeDict(flat: readonly unknown[]): unknown {
     : new Map(entries);
 }
 
-function decodeTensor([index, dtype, shape]: readonly unknown[], frames: readonly Uint8Array[]): NDArray {
-  const bytes = frames[index as number];
+function decodeTensor([index, dtype, shape, count = 1]: readonly unknown[], frames: readonly Uint8Array[]): NDArray {
+  const pieces = frames.slice(index as number, (index as number) + (count as number));
+  const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
   if (
-    bytes === undefined ||
+    !isCount(index) ||
+    !isCount(count) ||
+    count === 0 ||
+    pieces.length !== count ||
     !isDType(dtype) ||
     !Array.isArray(shape) ||
-    !shape.every((n) => Number.isSafeInteger(n) && n >= 0) ||
-    bytes.length !== sizeOf(shape as number[]) * itemSize(dtype)
+    !shape.every(isCount) ||
+    bytes !== sizeOf(shape) * itemSize(dtype)
   )
     throw new TorchwireError("PROTOCOL", "the worker sent a tensor whose description does not fit its bytes");
-  return fromBytes(dtype, shape as number[], bytes);
+  try {
+    return count === 1 ? fromBytes(dtype, shape, pieces[0]!) : joined(dtype, shape, pieces);
+  } catch (cause) {
+    throw new TorchwireError(
+      "LIMIT",
+      `an array of ${dtype} [${shape.join(", ")}] is more than one of this runtime can hold, or than there is memory for; fetch it in parts`,
+      { cause },
+    );
+  }
 }
+
+const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -1,6 +1,19 @@
 import type { ContextOptions } from "./context.ts";
 import { TorchwireError } from "./errors.ts";
-import { dtypeOf, isDType, isNDArray, sizeOf, type DType, type NDArray, type TypedArray } from "./ndarray.ts";
+import {
+  asStored,
+  checkNDArray,
+  dtypeOf,
+  dtypes,
+  holds,
+  isDType,
+  isNDArray,
+  widened,
+  withoutDType,
+  type DType,
+  type NDArray,
+  type TypedArray,
+} from "./ndarray.ts";
 import { Control, type Liveness, type Pong } from "./process/control.ts";
 import { checkMemory } from "./lend.ts";
 import { inner } from "./ref.ts";
@@ -24,7 +37,10 @@ export interface WorkerStats extends Counts {
 export type NestedNumbers = number | boolean | readonly NestedNumbers[];
 
 export interface TensorOptions {
-  /** Default: that of the array; numbers are float32, booleans bool. */
+  /**
+   * Default: that of the array; numbers are float32, booleans bool. It says what a typed array holds where that does not tell (a Uint8Array of bool,
+   * a Uint16Array of bits of half floats, a Float32Array of pairs, complex64), and widens where no number can change: int32 to int64.
+   */
   readonly dtype?: DType;
   /** Default: that of the array. */
   readonly shape?: readonly number[];
@@ -68,6 +84,10 @@ export class Worker implements AsyncDisposable {
   tensor(data: NDArray | TypedArray | Uint8ClampedArray | NestedNumbers, options: TensorOptions = {}): Ref<Tensor> {
     const { log } = this.#session;
     const helpers = log.wellKnown("helpers");
+    if (isRecord(data) && !isNDArray(data))
+      refuse(
+        `an array is { dtype, shape, data }, a typed array or nested numbers; the dtypes are ${dtypes.join(", ")}`,
+      );
     if (ArrayBuffer.isView(data) || isNDArray(data)) {
       return log.callPath(helpers, ["identity"], [asNDArray(data, options)]) as Ref<Tensor>;
     }
@@ -133,26 +153,33 @@ export function workerOf(reference: unknown): Worker | undefined {
 }
 
 function asNDArray(data: NDArray | ArrayBufferView, { dtype, shape }: TensorOptions): NDArray {
-  if (!ArrayBuffer.isView(data)) {
-    if (dtype !== undefined && dtype !== data.dtype)
-      refuse(`the array is ${data.dtype}, dtype asks for ${dtype}; convert there: .to(torch.${dtype})`);
-    return { ...data, shape: shape ?? data.shape };
-  }
-  checkMemory(data.buffer, "worker.tensor");
-  const own = dtypeOf(data) ?? refuse(`a ${data.constructor.name} has no dtype of ours`);
-  const known = dtype ?? own;
-  if (!isDType(known) || (known !== own && !(known === "bool" && own === "uint8")))
-    refuse(
-      `a ${data.constructor.name} is ${own}, dtype asks for ${String(dtype)}; convert there: .to(torch.${String(dtype)})`,
-    );
-  const typed = (
-    data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.length) : data
-  ) as TypedArray;
-  const array = { dtype: known, shape: shape ?? [typed.length], data: typed };
-  if (sizeOf(array.shape) !== typed.length)
-    refuse(`shape [${array.shape.join(", ")}] has ${sizeOf(array.shape)} elements, data has ${typed.length}`);
-  return array;
+  const own = ArrayBuffer.isView(data) ? viewed(data, dtype) : data;
+  checkNDArray(own, "worker.tensor");
+  const array = dtype === undefined || dtype === own.dtype ? own : (widened(own, dtype) ?? otherwise(own, dtype));
+  if (shape === undefined) return array;
+  const reshaped = { ...array, shape };
+  checkNDArray(reshaped, "worker.tensor");
+  return reshaped;
 }
+
+/** A typed array in one dimension. `dtype` tells what it holds where several types are held in such a one. */
+function viewed(view: ArrayBufferView, dtype: DType | undefined): NDArray {
+  checkMemory(view.buffer, "worker.tensor");
+  const told = dtype !== undefined && isDType(dtype) && holds(dtype, asStored(view)) ? dtype : dtypeOf(view);
+  if (told === undefined) return refuse(withoutDType(view));
+  const data = asStored(view);
+  return { dtype: told, shape: [told === "complex64" ? data.length >> 1 : data.length], data };
+}
+
+function otherwise({ dtype, data }: NDArray, asked: DType): never {
+  const half = asked === "float16" || asked === "bfloat16";
+  return refuse(
+    `a ${data.constructor.name} of ${dtype} may lose by dtype ${asked}; convert it ${half ? `here, ${asked}.from(x), or ` : ""}there: .to(torch.${asked})`,
+  );
+}
+
+const isRecord = (data: unknown): boolean =>
+  typeof data === "object" && data !== null && Object.getPrototypeOf(data) === Object.prototype;
 
 function refuse(why: string): never {
   throw new TorchwireError("NOT_SENDABLE", `worker.tensor: ${why}`);

@@ -1,3 +1,6 @@
+// First: where nothing of this can work, it says so before anything else is loaded.
+import "../bridge/platform.ts";
+
 export { spawnWorker, type SpawnOptions } from "../bridge/connect.ts";
 export { ensurePython, type EnsureOptions } from "../bridge/environment/ensure.ts";
 export { Worker, type WorkerStats, type TensorOptions, type NestedNumbers } from "../bridge/worker.ts";
@@ -11,7 +14,9 @@ export type { Optimizer } from "../bridge/types/optim.ts";
 export type { Parameter, Tensor } from "../bridge/types/tensor.ts";
 export type { ResNet } from "../bridge/types/torchvision.ts";
 export type * from "../bridge/types/modules.ts";
-export type { DType, NDArray, TypedArray } from "../bridge/ndarray.ts";
+export { bfloat16, float16, type HalfFloat } from "../bridge/half.ts";
+export { fromBytes, type DType, type NDArray, type TypedArray } from "../bridge/ndarray.ts";
+export type { Limits } from "../bridge/wire/limits.ts";
 export type { Liveness, LivenessState } from "../bridge/process/control.ts";
 export { WorkerExitedError } from "../bridge/process/spawn.ts";
 export { lend } from "../bridge/lend.ts";

@@ -79,7 +79,12 @@ const isNumber = (value: unknown): boolean => typeof value === "number";
  */
 export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, options: O): Record<string, unknown> {
   if (typeof options !== "object" || options === null || Array.isArray(options))
-    throw new TorchwireError("MISUSE", `${what} takes an object of options, not ${described(options)}`);
+    throw new TorchwireError(
+      "MISUSE",
+      `${what} takes an object of options, not ${described(options)}` +
+        // What a loop calls with outputs is what was to be called before.
+        (inner(options) === undefined ? "" : `; give the learner ${what}(), not ${what}`),
+    );
   const keywords: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(options)) {
     if (!Object.hasOwn(kinds, name))
@@ -98,6 +103,8 @@ const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) =
 
 /** A value in an error message: short, and on one line. */
 export function described(value: unknown): string {
+  // Node shows its own bookkeeping in one.
+  if (value instanceof Promise) return "a Promise";
   return (
     inner(value)?.tag ?? inspect(value, { depth: 0, breakLength: Infinity, maxArrayLength: 4, maxStringLength: 60 })
   );

@@ -1,6 +1,7 @@
 /** The learner: a model, what it learns from, and a loop that others can join. */
 import { TorchwireError } from "../bridge/errors.ts";
 import type { NDArray } from "../bridge/ndarray.ts";
+import { deep } from "../bridge/site.ts";
 import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 import { workerOf, type Worker } from "../bridge/worker.ts";
 import type { Control, State } from "./callback/access.ts";
@@ -207,7 +208,11 @@ export class Learner<M = any> {
 
   /** One epoch of `phase`, over `data` or the learner's own. A callback that stops it makes it reject with CancelFitting. */
   async epoch(phase: Phase, data: Data | PyObject | undefined = this.data[phase.data]): Promise<void> {
-    if (data === undefined) throw new TorchwireError("MISUSE", `epoch: there is no ${phase.data} data`);
+    if (data === undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        `epoch: there is no ${phase.data} data: give the learner data: { ${phase.data}: … }`,
+      );
     const again = iterableAgain(data, phase.data);
     await this.#within((run) => this.#epoch(run, phase, again));
   }
@@ -291,13 +296,13 @@ export class Learner<M = any> {
     const model = this.#model as AnyRef;
     const like = this.#optimizerLike ?? adam();
     if (isReference(model)) {
-      this.optimizer = toOptimizer(worker, like as OptimizerOption, model);
+      this.optimizer = deep(() => toOptimizer(worker, like as OptimizerOption, model));
       return;
     }
     const made = Object.entries(this.#model as { [name: string]: AnyRef }).map(([name, one]) => {
       const own = this.#optimizerLike === undefined ? adam() : (like as { [name: string]: OptimizerOption })[name];
       if (own === undefined) throw new TorchwireError("MISUSE", `optimizer: there is none for the model "${name}"`);
-      return [name, toOptimizer(worker, own, one)] as const;
+      return [name, deep(() => toOptimizer(worker, own, one))] as const;
     });
     this.optimizer = Object.fromEntries(made);
   }

@@ -1,9 +1,12 @@
 /** The life of a loop: it takes the worker, runs epochs in a lane of its own, and gives the worker free again. */
 import { py } from "../bridge/py.ts";
+import { PythonError } from "../bridge/python-error.ts";
+import { traced } from "../bridge/site.ts";
 import type { Worker } from "../bridge/worker.ts";
 import type { State } from "./callback/access.ts";
 import { CancelFitting, isCancel } from "./cancel.ts";
 import { claim } from "./claim.ts";
+import { isReference } from "./data/batch.ts";
 import type { Data } from "./data/types.ts";
 import type { EventStream } from "./events-stream.ts";
 import { Interruption } from "./interruption.ts";
@@ -32,50 +35,49 @@ export class Loop {
   }
 
   /** `body`, as the one loop of this worker, and "fitEnd" after it, whatever happens. */
-  async fit(
-    plan: Plan,
-    window: number,
-    signal: AbortSignal | undefined,
-    body: (run: Run) => Promise<void>,
-  ): Promise<Ending> {
-    const { worker } = this.#learner;
-    const release = claim(worker, "fit");
-    const interruption = new Interruption();
-    let stopListening: (() => void) | undefined;
-    try {
-      stopListening = interruption.listen(signal);
-      const run = this.#start(plan, window, interruption);
-      const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
-      if (outcome.status === "rejected") await caughtUp(worker);
-      // What failed has closed the fit's lane; what ends it still runs. Of two errors the first is told.
-      const [end] = await Promise.allSettled([worker.lane(() => run.barrier("fitEnd"))]);
-      const { status, reason } = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
-      this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
-      if (outcome.status === "rejected") throw outcome.reason;
-      // Who cancels now is too late, and nobody waits any longer for who hangs: it is over.
-      if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
-      return outcome.value;
-    } finally {
-      this.run = undefined;
-      stopListening?.();
-      release();
-    }
+  fit(plan: Plan, window: number, signal: AbortSignal | undefined, body: (run: Run) => Promise<void>): Promise<Ending> {
+    return traced("fit", async () => {
+      const { worker } = this.#learner;
+      const release = claim(worker, "fit");
+      const interruption = new Interruption();
+      let stopListening: (() => void) | undefined;
+      try {
+        stopListening = interruption.listen(signal);
+        const run = this.#start(plan, window, interruption);
+        const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
+        if (outcome.status === "rejected") await caughtUp(worker);
+        // What failed has closed the fit's lane; what ends it still runs. Of two errors the first is told.
+        const [end] = await Promise.allSettled([worker.lane(() => run.barrier("fitEnd"))]);
+        const { status, reason } = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
+        this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
+        if (outcome.status === "rejected") throw await failureBefore(this.#learner, outcome.reason);
+        // Who cancels now is too late, and nobody waits any longer for who hangs: it is over.
+        if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
+        return outcome.value;
+      } finally {
+        this.run = undefined;
+        stopListening?.();
+        release();
+      }
+    });
   }
 
   /** `body` in a loop of its own. Throws BUSY where one is under way. */
-  async within(plan: Plan, window: number, body: (run: Run) => Promise<void>): Promise<void> {
-    const { worker } = this.#learner;
-    const release = claim(worker, "epoch");
-    const run = this.#start(plan, window, new Interruption());
-    try {
-      await worker.lane(() => body(run));
-    } catch (error) {
-      await caughtUp(worker);
-      throw error;
-    } finally {
-      this.run = undefined;
-      release();
-    }
+  within(plan: Plan, window: number, body: (run: Run) => Promise<void>): Promise<void> {
+    return traced("epoch", async () => {
+      const { worker } = this.#learner;
+      const release = claim(worker, "epoch");
+      const run = this.#start(plan, window, new Interruption());
+      try {
+        await worker.lane(() => body(run));
+      } catch (error) {
+        await caughtUp(worker);
+        throw error;
+      } finally {
+        this.run = undefined;
+        release();
+      }
+    });
   }
 
   /** An epoch of `phase`: in its context, counted, and told to those who watch from outside. */
@@ -116,6 +118,19 @@ const failedWith = (error: unknown): { status: "failed"; reason: string } => ({
   status: "failed",
   reason: error instanceof Error ? error.message : String(error),
 });
+
+/** What was made before the fit and has no value failed there: that error, rather than that a step could not use it. */
+async function failureBefore({ modules, optimizer }: Learner, error: unknown): Promise<unknown> {
+  const cause: unknown = (error as { cause?: unknown } | undefined)?.cause;
+  if (!(cause instanceof PythonError) || cause.pyType !== "torchwire_worker.objects.NoValue") return error;
+  try {
+    for (const made of [...modules, ...(isReference(optimizer) ? [optimizer] : Object.values(optimizer))])
+      await py.settle(made);
+  } catch (earlier) {
+    return earlier;
+  }
+  return error;
+}
 
 /** Waits until nothing is in flight: what failed may have left a part of a step on its way. */
 async function caughtUp(worker: Worker): Promise<void> {

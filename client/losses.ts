@@ -1,7 +1,7 @@
 /** Losses of torch.nn.functional as values, and what a learner makes of a loss, whichever kind it is. */
 import { TorchwireError } from "../bridge/errors.ts";
 import { kw } from "../bridge/kw.ts";
-import type { DType } from "../bridge/ndarray.ts";
+import { isFloating, type DType } from "../bridge/ndarray.ts";
 import { py } from "../bridge/py.ts";
 import { inner } from "../bridge/ref.ts";
 import type { AnyRef, Float, Int, Is, PyObject } from "../bridge/types/core.ts";
@@ -156,7 +156,7 @@ function advice(result: unknown): string {
  * metrics see the same targets as the loss.
  */
 export function toTargets(loss: Loss, y: AnyRef, dtype: DType): AnyRef {
-  if (dtype === "float32" || dtype === "float64" || inner(loss) !== undefined || typeof loss === "function") return y;
+  if (isFloating(dtype) || dtype === "complex64" || inner(loss) !== undefined || typeof loss === "function") return y;
   if ((loss as LossSpec).targets === "values") return y.float();
   return dtype === "int64" ? y : y.long();
 }

@@ -11,6 +11,7 @@ import { rootOf } from "./failures.ts";
 import type { Format } from "./formats/index.ts";
 import { described } from "./keywords.ts";
 import { forward } from "./phases.ts";
+import { traced } from "../bridge/site.ts";
 
 export interface PredictOptions {
   /** Samples in a batch, where `data` is one array. Default 64. */
@@ -52,11 +53,13 @@ export type Samples = Inputs | Data;
 const AHEAD = 3;
 
 /** The outputs of `model`, one array over all samples, in float32. Runs in eval and inference mode, with a fork of the random numbers. */
-export async function outputs(model: PyObject, samples: Samples, options: PredictOptions = {}): Promise<NDArray> {
-  const chunks: NDArray[] = [];
-  for await (const chunk of run(model as AnyRef, samples, options, (out) => [py.ndarray(out.float())]))
-    chunks.push(chunk[0]!);
-  return joined(chunks);
+export function outputs(model: PyObject, samples: Samples, options: PredictOptions = {}): Promise<NDArray> {
+  return traced("predict", async () => {
+    const chunks: NDArray[] = [];
+    for await (const chunk of run(model as AnyRef, samples, options, (out) => [py.ndarray(out.float())]))
+      chunks.push(chunk[0]!);
+    return joined(chunks);
+  });
 }
 
 /**
@@ -64,37 +67,36 @@ export async function outputs(model: PyObject, samples: Samples, options: Predic
  *
  * Throws MISUSE where the outputs have another shape, or not as many columns as `classes` has names.
  */
-export async function classify(
-  model: PyObject,
-  samples: Samples,
-  options: ClassifyOptions = {},
-): Promise<Prediction[]> {
-  const { classes, topK = 1 } = options;
-  if (!Number.isSafeInteger(topK) || topK < 1)
-    throw new TorchwireError("MISUSE", `predict: topK must be a whole number from 1, not ${String(topK)}`);
-  const predictions: Prediction[] = [];
-  const both = (out: AnyRef): Promise<NDArray>[] => {
-    const scores = out.float();
-    return [py.ndarray(scores), py.ndarray(scores.softmax(-1))];
-  };
-  for await (const [scores, probabilities] of run(model as AnyRef, samples, options, both)) {
-    const [rows, columns, ...rest] = scores!.shape;
-    if (columns === undefined || rest.length > 0)
-      throw new TorchwireError(
-        "MISUSE",
-        `predict: the model gives outputs of shape [${scores!.shape.join(", ")}], which are no scores of classes [samples, classes]; leave out topK and classes to have the outputs as they are`,
-      );
-    if (classes !== undefined && classes.length !== columns)
-      throw new TorchwireError(
-        "MISUSE",
-        `predict: the model has ${columns} outputs, and classes has ${classes.length} names`,
-      );
-    for (let row = 0; row < rows!; row++) {
-      const cut = ({ data }: NDArray): Float32Array => (data as Float32Array).slice(row * columns, (row + 1) * columns);
-      predictions.push(predictionOf(cut(scores!), cut(probabilities!), classes, Math.min(topK, columns)));
+export function classify(model: PyObject, samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[]> {
+  return traced("predict", async () => {
+    const { classes, topK = 1 } = options;
+    if (!Number.isSafeInteger(topK) || topK < 1)
+      throw new TorchwireError("MISUSE", `predict: topK must be a whole number from 1, not ${String(topK)}`);
+    const predictions: Prediction[] = [];
+    const both = (out: AnyRef): Promise<NDArray>[] => {
+      const scores = out.float();
+      return [py.ndarray(scores), py.ndarray(scores.softmax(-1))];
+    };
+    for await (const [scores, probabilities] of run(model as AnyRef, samples, options, both)) {
+      const [rows, columns, ...rest] = scores!.shape;
+      if (columns === undefined || rest.length > 0)
+        throw new TorchwireError(
+          "MISUSE",
+          `predict: the model gives outputs of shape [${scores!.shape.join(", ")}], which are no scores of classes [samples, classes]; leave out topK and classes to have the outputs as they are`,
+        );
+      if (classes !== undefined && classes.length !== columns)
+        throw new TorchwireError(
+          "MISUSE",
+          `predict: the model has ${columns} outputs, and classes has ${classes.length} names`,
+        );
+      for (let row = 0; row < rows!; row++) {
+        const cut = ({ data }: NDArray): Float32Array =>
+          (data as Float32Array).slice(row * columns, (row + 1) * columns);
+        predictions.push(predictionOf(cut(scores!), cut(probabilities!), classes, Math.min(topK, columns)));
+      }
     }
-  }
-  return predictions;
+    return predictions;
+  });
 }
 
 function predictionOf(
@@ -173,7 +175,8 @@ const isSeveralInputs = (samples: Samples): boolean =>
 function* pieces(array: NDArray, size: number): Generator<NDArray> {
   const [rows = 0, ...rest] = array.shape;
   if (array.shape.length === 0) throw new TorchwireError("BAD_DATA", "predict: a single number has no axis of samples");
-  const row = sizeOf(rest);
+  // A complex number takes two elements of its array.
+  const row = (sizeOf(rest) * itemSize(array.dtype)) / array.data.BYTES_PER_ELEMENT;
   for (let start = 0; start < rows; start += size) {
     const end = Math.min(rows, start + size);
     yield { dtype: array.dtype, shape: [end - start, ...rest], data: array.data.subarray(start * row, end * row) };

@@ -3,6 +3,7 @@ import { TorchwireError } from "../bridge/errors.ts";
 import { py, type AnyReference } from "../bridge/py.ts";
 import { workerOf } from "../bridge/worker.ts";
 import type { Inputs } from "./data/types.ts";
+import { traced } from "../bridge/site.ts";
 
 export interface SummaryOptions {
   /** A shape, batch axis included (zeros are used), or what the model is called with. With it, output shapes are known. */
@@ -42,17 +43,19 @@ export interface ModelSummary {
  * The model then runs once, in eval mode, without gradients and with random numbers of its own: training does not notice. Python's error is thrown where
  * it cannot run with that input.
  */
-export async function summary(model: AnyReference, { input }: SummaryOptions = {}): Promise<ModelSummary> {
-  const worker = workerOf(model);
-  if (worker === undefined) throw new TorchwireError("MISUSE", "summary: the model is not a reference to a module");
-  const described = await worker.context({ mode: "inference", eval: [model], rng: "fork" }, () =>
-    worker.scope(() => {
-      const helpers = worker.import("torchwire_worker.helpers.summary");
-      return py.js(py.get(helpers, "describe")(model, input ?? null));
-    }),
-  );
-  const parts = described as Omit<ModelSummary, "toString">;
-  return { ...parts, toString: () => table(parts) };
+export function summary(model: AnyReference, { input }: SummaryOptions = {}): Promise<ModelSummary> {
+  return traced("summary", async () => {
+    const worker = workerOf(model);
+    if (worker === undefined) throw new TorchwireError("MISUSE", "summary: the model is not a reference to a module");
+    const described = await worker.context({ mode: "inference", eval: [model], rng: "fork" }, () =>
+      worker.scope(() => {
+        const helpers = worker.import("torchwire_worker.helpers.summary");
+        return py.js(py.get(helpers, "describe")(model, input ?? null));
+      }),
+    );
+    const parts = described as Omit<ModelSummary, "toString">;
+    return { ...parts, toString: () => table(parts) };
+  });
 }
 
 function table({ layers, parameters, trainable, bytes }: Omit<ModelSummary, "toString">): string {

@@ -51,7 +51,7 @@ describe("plain numbers", () => {
     ["true among numbers", [1, true], "x[1] is true"],
     ["typed arrays of unequal length", [Float32Array.of(1), Float32Array.of(1, 2)], "x[1] has 2 elements"],
     ["of two types", [Float32Array.of(1), Int32Array.of(1)], "x[1] is a Int32Array, where a Float32Array of 1"],
-    ["of a type without dtype", [Int16Array.of(1)], "x holds a Int16Array, which has no dtype here"],
+    ["of a type without dtype", [Uint32Array.of(1)], "x: a Uint32Array has no dtype here"],
     ["a bigint past 64 bits", [2n ** 63n], "x[0] is 9223372036854775808, which int64 cannot hold"],
     ["a list in itself", itself, "x is no array: found a list of things that are no numbers"],
     ["300 as uint8", [300], "x[0] is 300, which uint8 cannot hold", { dtype: "uint8" }],
@@ -95,7 +95,19 @@ describe("typed arrays and arrays", () => {
     );
   });
 
-  test.each([Int8Array.of(1), Uint16Array.of(1), BigUint64Array.of(1n), new DataView(new ArrayBuffer(1))])(
+  test("numbers as half floats are rounded to them, as int8 must fit it, and are no complex ones", () => {
+    expect(toNDArray([1, 1 / 3], { dtype: "float16" }).data).toEqual(Uint16Array.of(0x3c00, 0x3555));
+    expect(toNDArray([[1], [1 / 3]], { dtype: "bfloat16" })).toEqual({
+      dtype: "bfloat16",
+      shape: [2, 1],
+      data: Uint16Array.of(0x3f80, 0x3eab),
+    });
+    expect(toNDArray([-128, 127], { dtype: "int8" }).data).toEqual(Int8Array.of(-128, 127));
+    expect(() => toNDArray([1, 128], { dtype: "int8" })).toThrow("the array[1] is 128, which int8 cannot hold");
+    expect(() => toNDArray([1, 2], { dtype: "complex64" })).toThrow("complex64 has pairs");
+  });
+
+  test.each([Uint16Array.of(1), Uint32Array.of(1), BigUint64Array.of(1n), new DataView(new ArrayBuffer(1))])(
     "%o has no dtype",
     (data) => {
       expect(() => toNDArray(data as never)).toThrow(
@@ -158,8 +170,9 @@ describe("other libraries' arrays, by their shape", () => {
       data: BigInt64Array.of(1n, 2n),
     });
     expect(toNDArray(new OnnxTensor("bool", Uint8Array.of(1, 0), [2]))).toMatchObject({ dtype: "bool" });
+    expect(toNDArray(new OnnxTensor("float16", Uint16Array.of(0x3c00), [1]))).toMatchObject({ dtype: "float16" });
     for (const [type, data] of [
-      ["float16", Uint16Array.of(1)],
+      ["uint16", Uint16Array.of(1)],
       ["string", ["a"]],
       ["float32", ["a"]],
       ["float32", Float32Array.of(1, 2)],
@@ -181,7 +194,8 @@ describe("other libraries' arrays, by their shape", () => {
       data: Float32Array.of(1, 2),
     });
     expect(toNDArray(new FlowTensor("bool", [], Uint8Array.of(1)))).toMatchObject({ dtype: "bool", shape: [] });
-    expect(() => toNDArray(new FlowTensor("complex64", [1], Float32Array.of(1, 2)))).toThrow("a tensor of complex64");
+    expect(() => toNDArray(new FlowTensor("string", [1], Uint8Array.of(1)))).toThrow("a tensor of string");
+    expect(toNDArray(new FlowTensor("complex64", [1], Float32Array.of(1, 2)))).toMatchObject({ dtype: "complex64" });
   });
 
   test("elements that have to be waited for", async () => {

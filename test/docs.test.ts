@@ -44,6 +44,11 @@ test.each([
     "docs/learner.md",
     /^( +\S.*\n)+completed 3 96\n3 true\nsteps in flight: 3\ninterrupted\n( +\S.*\n)+epochBegin\n( +\S.*\n)+completed 4\n( +\S.*\n)+(\[ 32, 2 \] int64\n){3}\[ 'cat', 'dog' \] uint8 \[ 32, 32, 3 \]\n( +\S.*\n)+inside 2\n\[ 1, 2 \]\n(.*\n)+195 parameters, 99 of them trainable; .*\n$/,
   ],
+  [
+    "docs/arrays.md",
+    /^\{\n +dtype: 'float32',\n.*\n[^}]*\n\}\nFloat32Array\(2\) \[ 0\.0999755859375, 65504 \] Uint16Array\(1\) \[ 16043 \]\n\{ dtype: 'float32', shape: \[ 2 \], data: Float32Array\(2\) \[ 1, 2 \] \}\n$/,
+  ],
+  ["docs/apps.md", /^true\nMISUSE\n\[ 3, 7 \]\n\{ state: 'idle' \}\n$/],
   ["docs/references.md", /^\[PyRef #\d+ Tensor\] -?\d+\.\d+\nRuntimeError \S+\.mts:\d+:\d+ \d+\n$/],
 ])("%s", async (page, output) => {
   const text = await readFile(join(root, page), "utf8");

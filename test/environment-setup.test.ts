@@ -1,11 +1,14 @@
 /** Set-ups that really make environments, offline: of one small wheel instead of PyTorch. */
 
+import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
+import { clean } from "../bridge/environment/clean.ts";
 import { ensurePython } from "../bridge/environment/ensure.ts";
+import { findPython } from "../bridge/environment/find.ts";
 import { packageRoot } from "../bridge/environment/package.ts";
 import { setup, type SetupOptions } from "../bridge/environment/setup.ts";
 import { World } from "./fixtures/environment/world.ts";
@@ -56,8 +59,7 @@ describe("a set-up that succeeds", () => {
     const requirements = world.wheel("msgspec", "answer = 42");
     const lines: string[] = [];
     const { executable } = await setup({ requirements, env: world.env, onProgress: (line) => lines.push(line) });
-    const marker: unknown = JSON.parse(readFileSync(join(executable, "../../torchwire.json"), "utf8"));
-    expect(marker).toMatchObject({ installer: "uv" });
+    expect(markerOf(executable)).toMatchObject({ installer: "uv" });
     expect(lines.at(-1)).toMatch(/^torchwire: ready in \d+ s, /);
   });
 
@@ -107,7 +109,7 @@ describe("a set-up that does not", () => {
 
   test("names the package that Debian keeps apart when ensurepip is missing", async () => {
     const says =
-      's/"missing": \\[\\]/"missing": ["ensurepip"]/; s#"executable": "[^"]*"#"executable": "/usr/bin/python3"#';
+      's/"missing": \\[[^]]*\\]/"missing": ["ensurepip", "virtualenv", "uv"]/; s#"executable": "[^"]*"#"executable": "/usr/bin/python3"#';
     const python = world.oddPython("bin/python3", { says });
     expect(await failure({ python })).toMatch(
       existsSync("/usr/bin/apt-get")
@@ -140,9 +142,193 @@ describe("a set-up that does not", () => {
   });
 });
 
+describe("the build of PyTorch that is asked for", () => {
+  let world: World;
+  let lines: string[];
+  let options: SetupOptions;
+  beforeEach(() => {
+    world = new World();
+    world.python("bin/python3");
+    const wheel = readFileSync(world.wheel("msgspec", "answer = 42"), "utf8");
+    const requirements = world.file("list.txt", `nvidia-cublas==13.1.1.3 ; sys_platform == 'linux'\n${wheel}`);
+    lines = [];
+    options = { requirements, env: world.env, onProgress: (line) => lines.push(line) };
+  });
+  afterEach(() => world[Symbol.dispose]());
+
+  test("is uv's to get, with the libraries of that build and not the pinned ones; each has an environment", async () => {
+    world.uv();
+    const cpu = await setup({ ...options, torchBackend: "cpu" });
+    expect(markerOf(cpu.executable)).toMatchObject({ installer: "uv", backend: "cpu" });
+    expect(cpu.executable).toMatch(/[+]cpu-[0-9a-f]{6}\/bin\/python$/);
+    expect(readFileSync(world.path("uv.log"), "utf8")).toMatch(/pip install .*--torch-backend cpu -r /);
+    expect(readFileSync(world.path("uv.list"), "utf8")).toMatch(/^msgspec @ [^\n]*\n$/);
+    expect(await setup({ ...options, torchBackend: "cpu" })).toEqual({ ...cpu, created: false });
+    // Who asks for none has the one there is; who asks for another gets another.
+    expect(await setup(options)).toEqual({ ...cpu, created: false });
+    const other = await setup({ ...options, torchBackend: "cu130" });
+    expect(other.created).toBe(true);
+    // The one last asked for is the one that is found.
+    expect(await findPython({ ...options, cwd: world.root })).toEqual({
+      executable: other.executable,
+      source: "managed",
+    });
+    await setup({ ...options, torchBackend: "cpu" });
+    expect(await findPython({ ...options, cwd: world.root })).toEqual({
+      executable: cpu.executable,
+      source: "managed",
+    });
+  });
+
+  test("is the package index's where PyTorch's own cannot be reached, which one line says", async () => {
+    world.uv();
+    const { executable } = await setup({ ...options, torchBackend: "cu126" });
+    expect(markerOf(executable)).not.toHaveProperty("backend");
+    expect(lines.filter((line) => line.includes("index"))).toEqual([
+      `torchwire: PyTorch's own index, which has its build "cu126", cannot be reached; taking the package index's build instead`,
+    ]);
+    expect(readFileSync(world.path("uv.list"), "utf8")).toContain("nvidia-cublas");
+    // The next time, the one that was made then serves.
+    expect(await setup({ ...options, torchBackend: "cu126" })).toEqual({ executable, created: false });
+    expect(readdirSync(`${world.cache}/environments`)).toHaveLength(1);
+  });
+
+  test("is the package index's where there is only pip, which one line says", async () => {
+    options.requirements = world.wheel("tiny", "answer = 42");
+    const { executable } = await setup({ ...options, torchBackend: "cpu" });
+    expect(markerOf(executable)).toMatchObject({ installer: "pip" });
+    expect(lines.filter((line) => line.includes("--torch-backend cpu needs uv"))).toHaveLength(1);
+  }, 60_000);
+
+  test("has a name of letters and digits", async () => {
+    await expect(setup({ ...options, torchBackend: "../cpu" })).rejects.toThrow(
+      /"\.\.\/cpu" names no build of PyTorch/,
+    );
+    expect(existsSync(world.cache)).toBe(false);
+  });
+});
+
+describe("what surrounds a set-up", () => {
+  let world: World;
+  let options: SetupOptions;
+  beforeEach(() => {
+    world = new World();
+    world.python("bin/python3");
+    options = { requirements: world.wheel("msgspec", "answer = 42"), env: world.env, onProgress: () => undefined };
+  });
+  afterEach(() => world[Symbol.dispose]());
+
+  test("reaches uv: proxies, indexes, certificates", async () => {
+    world.uv();
+    const settings = {
+      HTTPS_PROXY: "http://proxy:3128",
+      NO_PROXY: "localhost",
+      UV_INDEX_URL: "http://mirror/simple",
+      PIP_INDEX_URL: "http://mirror/simple",
+      SSL_CERT_FILE: "/etc/certificates.pem",
+    };
+    await setup({ ...options, env: { ...world.env, ...settings } });
+    const seen = readFileSync(world.path("uv.env"), "utf8").split("\n");
+    for (const [name, value] of Object.entries(settings)) expect(seen).toContain(`${name}=${value}`);
+  });
+
+  test("is a uv that pip fetches into the environment, where there is none", async () => {
+    const installs = `import subprocess, sys
+sys.exit(subprocess.call([sys.executable, "-m", "pip", "install", "--no-index", *sys.argv[-2:]]))`;
+    world.wheel("uv", installs);
+    options.requirements = world.wheel("tiny", "answer = 42");
+    // The wheel is found beside an index that cannot be reached.
+    const { PIP_NO_INDEX: _, ...env } = world.env;
+    const links = { PIP_FIND_LINKS: world.root, HTTPS_PROXY: "http://127.0.0.1:9", PIP_RETRIES: "0" };
+    const { executable } = await setup({ ...options, env: { ...env, ...links } });
+    expect(markerOf(executable)).toMatchObject({ installer: "uv" });
+    expect((await execa(executable, ["-c", "import tiny; print(tiny.answer)"])).stdout).toBe("42");
+  }, 60_000);
+
+  test("is virtualenv where Python has no ensurepip", async () => {
+    const says = 's/"missing": \\[[^]]*\\]/"missing": ["ensurepip", "virtualenv", "uv"]/';
+    const python = world.oddPython("odd/python3", { says, venv: "exit 9" });
+    world.virtualenv();
+    options.requirements = world.wheel("tiny", "answer = 42");
+    const { executable } = await setup({ ...options, python });
+    expect(readFileSync(world.path("virtualenv.log"), "utf8")).toMatch(
+      new RegExp(`^--python ${python} ${world.cache}`),
+    );
+    expect((await execa(executable, ["-c", "import tiny; print(tiny.answer)"])).stdout).toBe("42");
+  }, 60_000);
+
+  test("an index that nobody listens at is an error that says so, and nothing is left", async () => {
+    const requirements = world.file("pinned.txt", "msgspec==0.22.0\n");
+    const env = {
+      ...world.env,
+      PIP_NO_INDEX: "0",
+      PIP_INDEX_URL: "http://127.0.0.1:9/simple",
+      PIP_DEFAULT_TIMEOUT: "180",
+    };
+    await expect(setup({ ...options, requirements, env })).rejects.toThrow(
+      /^reaching the package index \(its address and proxies .*\) failed \(exit code 1\)[^]*127\.0\.0\.1/,
+    );
+    expect(existsSync(world.cache)).toBe(false);
+  }, 60_000);
+});
+
+describe("cleaning", () => {
+  let world: World;
+  let options: SetupOptions;
+  let old: string;
+  let used: string;
+  beforeEach(async () => {
+    world = new World();
+    world.python("bin/python3");
+    world.uv();
+    options = { env: world.env, onProgress: () => undefined };
+    old = folderOf(await setup({ ...options, requirements: world.wheel("msgspec", "answer = 41") }));
+    options.requirements = world.wheel("numpy", "answer = 42");
+    used = folderOf(await setup(options));
+  });
+  afterEach(() => world[Symbol.dispose]());
+  const folderOf = ({ executable }: { executable: string }): string => join(executable, "../..");
+
+  test("removes what this version does not use, and what killed runs left", async () => {
+    const left = `${world.cache}/environments/0123456789ab-3.11.7-linux-x86_64-abcdef`;
+    mkdirSync(left);
+    mkdirSync(`${world.cache}/environments/mine`);
+    const { removed, inUse, freed } = await clean(options);
+    expect({ removed, inUse }).toEqual({ removed: [old, left], inUse: [] });
+    expect(freed).toBeGreaterThan(1000);
+    expect(readdirSync(`${world.cache}/environments`).toSorted()).toEqual([basename(used), "mine"].toSorted());
+    expect((await clean({ ...options, all: true })).removed).toEqual([used]);
+    expect(readdirSync(`${world.cache}/environments`)).toEqual(["mine"]);
+  });
+
+  test("keeps one in which a program runs, and says so", async (context) => {
+    if (process.platform !== "linux") context.skip("it looks into /proc, which Linux has");
+    const lines: string[] = [];
+    const running = execa(join(used, "bin/python"), ["-c", "print(1, flush=True); input()"], { reject: false });
+    await once(running.stdout, "data");
+    const onProgress = (line: string): unknown => lines.push(line);
+    expect(await clean({ ...options, onProgress, all: true })).toMatchObject({ removed: [old], inUse: [used] });
+    expect(lines).toContain(`torchwire: kept, because a program runs in it: ${used}`);
+    expect(existsSync(join(used, "bin/python"))).toBe(true);
+    running.stdin.end();
+    await running;
+  });
+
+  test("where nothing was made makes nothing", async () => {
+    const cache = world.path("none");
+    expect(await clean({ ...options, cache })).toEqual({ removed: [], inUse: [], freed: 0 });
+    expect(existsSync(cache)).toBe(false);
+  });
+});
+
 function start(options: SetupOptions) {
   const args = ["--import", "tsx", "test/fixtures/environment/setup.ts", JSON.stringify(options)];
   return execa(process.execPath, args, { cwd: packageRoot(), reject: false });
+}
+
+/** What a marker says of how an environment was made. */
+function markerOf(executable: string): unknown {
+  return JSON.parse(readFileSync(join(executable, "../../torchwire.json"), "utf8"));
 }
 
 async function until(condition: () => boolean): Promise<void> {

@@ -12,7 +12,7 @@ import { finish, leftovers, newFolder, site } from "../bridge/environment/manage
 import { packageRoot, packageVersion } from "../bridge/environment/package.ts";
 import { cacheDirectory } from "../bridge/environment/places.ts";
 import { plainProgress, progressOn } from "../bridge/environment/progress.ts";
-import { checkSpace, expectedSize } from "../bridge/environment/space.ts";
+import { checkSpace, expectedSize, type SizeOptions } from "../bridge/environment/space.ts";
 import { EnvironmentError } from "../bridge/errors.ts";
 import { realPython, World } from "./fixtures/environment/world.ts";
 
@@ -98,6 +98,14 @@ describe("the order of places", () => {
   });
 });
 
+describe("a serverless function", () => {
+  test("is told that it is no place for a worker", async () => {
+    await expect(find({ env: { AWS_LAMBDA_FUNCTION_NAME: "train" } })).rejects.toThrow(
+      /serverless function \(AWS_LAMBDA_FUNCTION_NAME is set\)[^]*docs\/platforms\.md/,
+    );
+  });
+});
+
 describe("the managed environment", () => {
   test("exists only with its marker and its interpreter; what lacks one is left over", async () => {
     const place = site({ env: world.env });
@@ -122,7 +130,8 @@ describe("the managed environment", () => {
     expect(site({ requirements, env: world.env }).key).not.toBe(before);
   });
 
-  test.runIf(process.platform === "linux")("lies where TORCHWIRE_CACHE, XDG_CACHE_HOME or HOME say", () => {
+  test("lies where TORCHWIRE_CACHE, XDG_CACHE_HOME or HOME say", (context) => {
+    if (process.platform !== "linux") context.skip("XDG_CACHE_HOME is Linux's");
     expect(cacheDirectory({ HOME: "/h", XDG_CACHE_HOME: "/x", TORCHWIRE_CACHE: "/t" })).toBe("/t");
     expect(cacheDirectory({ HOME: "/h", XDG_CACHE_HOME: "/x" })).toBe("/x/torchwire");
     expect(cacheDirectory({ HOME: "/h", XDG_CACHE_HOME: "relative" })).toBe("/h/.cache/torchwire");
@@ -131,8 +140,13 @@ describe("the managed environment", () => {
   test("is not begun where the disk is too small", () => {
     expect(() => checkSpace(world.root, 1)).not.toThrow();
     expect(() => checkSpace(world.root, 1e18)).toThrow(/not enough disk space in .*: about 1000000000\.0 GB needed/);
-    expect(expectedSize("torch==2.14.1\n", "linux")).toBeGreaterThan(5e9);
-    expect(expectedSize("# nothing\n", "linux")).toBeLessThan(1e9);
+    const size = (options: SizeOptions = {}): number =>
+      expectedSize("torch==2.14.1\n", { platform: "linux", ...options });
+    expect(size()).toBeGreaterThan(5e9);
+    expect(size({ installer: "pip" })).toBeGreaterThan(8e9);
+    expect(size({ backend: "cpu" })).toBeLessThan(2e9);
+    expect(size({ platform: "darwin" })).toBeLessThan(2e9);
+    expect(expectedSize("# nothing\n", { platform: "linux" })).toBeLessThan(1e9);
   });
 });
 
@@ -236,6 +250,17 @@ describe("the command torchwire", () => {
     );
     expect(stderr).not.toMatch(/\n {4}at /);
     expect(existsSync(world.cache)).toBe(false);
+  });
+
+  test("cleans what was left, and says what that freed", async () => {
+    const folder = pretendManaged();
+    expect(await cli(["setup", "--clean"])).toMatchObject({ exitCode: 0, stderr: "torchwire: 0 removed, 0.0 MB" });
+    const { exitCode, stderr } = await cli(["setup", "--clean", "--all"]);
+    expect({ exitCode, stderr }).toEqual({
+      exitCode: 0,
+      stderr: expect.stringMatching(/^torchwire: removed .* \(0\.0 MB\)\ntorchwire: 1 removed, 0\.0 MB$/),
+    });
+    expect(existsSync(folder)).toBe(false);
   });
 
   test("does and prints nothing with --if-missing where an interpreter is found", async () => {

@@ -320,21 +320,6 @@ describe("an environment that does not serve is told of with the command that me
       expect(await refusal(options)).toMatchObject({ code: "MISUSE" });
   });
 
-  test("a folder for sockets whose path is too long", async () => {
-    const long = join(runtime.folder, "x".repeat(80));
-    mkdirSync(long);
-    const before = process.env["XDG_RUNTIME_DIR"];
-    process.env["XDG_RUNTIME_DIR"] = long;
-    try {
-      const error = await refusal({});
-      expect(error.code).toBe("ENVIRONMENT");
-      expect(error.message).toMatch(/the system allows \d+: .* Set TMPDIR \(or XDG_RUNTIME_DIR\) to a shorter folder/);
-      expect(readdirSync(long).flatMap((base) => readdirSync(join(long, base)))).toEqual([]);
-    } finally {
-      process.env["XDG_RUNTIME_DIR"] = before;
-    }
-  });
-
   test("a torchvision that does not fit its torch, when it is imported", async () => {
     const path = join(folder, "unfit");
     mkdirSync(join(path, "torchvision"), { recursive: true });

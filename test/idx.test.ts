@@ -108,6 +108,13 @@ describe("elements", () => {
   const nan = Uint8Array.of(0x7f, 0xc0, 0x12, 0x34);
   test.each<{ dtype: DType; code: number; payload: Uint8Array; expected: readonly number[] }>([
     { dtype: "uint8", code: 0x08, payload: Uint8Array.of(0, 127, 255), expected: [0, 127, 255] },
+    { dtype: "int8", code: 0x09, payload: Uint8Array.of(128, 255, 127), expected: [-128, -1, 127] },
+    {
+      dtype: "int16",
+      code: 0x0b,
+      payload: bigEndian((b, v, at) => b.writeInt16BE(v, at), 2, [-32768, -2, 32767]),
+      expected: [-32768, -2, 32767],
+    },
     {
       dtype: "int32",
       code: 0x0c,
@@ -225,16 +232,6 @@ describe("what is not an IDX file", () => {
       what: "an unknown element type",
       content: idx(0x0a, [1], Buffer.alloc(1)),
       message: "FILE: its element type is 0x0a, which IDX does not define",
-    },
-    {
-      what: "int8",
-      content: idx(0x09, [1], Buffer.alloc(1)),
-      message: "FILE: its elements are int8 (0x09), which has no dtype here; readable: uint8, int32, float32, float64",
-    },
-    {
-      what: "int16",
-      content: idx(0x0b, [1], Buffer.alloc(2)),
-      message: "FILE: its elements are int16 (0x0b), which has no dtype here; readable: uint8, int32, float32, float64",
     },
     {
       what: "no dimensions",

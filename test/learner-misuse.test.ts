@@ -167,7 +167,7 @@ describe("starting a fit", () => {
     });
     expect(await caught(() => learnerWith([], { data: {} }).validate())).toMatchObject({
       code: "MISUSE",
-      message: "epoch: there is no validation data",
+      message: "epoch: there is no validation data: give the learner data: { validation: … }",
     });
   });
 
@@ -420,7 +420,7 @@ describe("a step that fails has its place", () => {
       new Learner(linear(), unchecked(loss), { data: { training: pairs(1) }, defaultCallbacks: false });
     const error = await caught(() => learner(async (yhat: AnyRef) => yhat.mean()).fit(1));
     expect(error).toMatchObject({ code: "MISUSE", phase: "training", step: 0 });
-    expect(error.message).toContain("the loss function gave Promise");
+    expect(error.message).toContain("the loss function gave a Promise");
     expect(error.message).toContain("leave async and await out");
     expect((await caught(() => learner(() => undefined).fit(1))).message).toContain("is a return missing?");
   });

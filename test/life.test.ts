@@ -7,8 +7,17 @@ import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { kw, py, spawnWorker, TorchwireError, WorkerExitedError, type AnyRef, type Worker } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
 import { runClient } from "./fixtures/life/script.ts";
-import { isRunning, othersOf, poll, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
+import {
+  filesOfAWorker,
+  isRunning,
+  othersOf,
+  poll,
+  privateRuntime,
+  processesOf,
+  type Runtime,
+} from "./fixtures/life/world.ts";
 import { testWorker } from "./worker.ts";
+import { describeOnLinux } from "./only.ts";
 
 const SECOND = 1000;
 
@@ -31,7 +40,7 @@ async function leftAfterASecond(worker: number): Promise<(number | string)[]> {
 
 const sum = (worker: Worker): PromiseLike<unknown> => worker.tensor([1, 2, 3]).sum().item();
 
-describe.skipIf(process.platform !== "linux")("a client that ends without a word", () => {
+describeOnLinux("a client that ends without a word", () => {
   test.for([
     ["while its worker waits", "idle", 2],
     ["while its worker is in a C call that holds the interpreter", "holding", 2],
@@ -41,7 +50,7 @@ describe.skipIf(process.platform !== "linux")("a client that ends without a word
     const { worker } = await script.said();
     // The worker, its guard, and its children; its directory and two sockets.
     expect(processesOf(worker).length).toBeGreaterThanOrEqual(processes);
-    expect(runtime.entries()).toHaveLength(3);
+    expect(runtime.entries()).toHaveLength(filesOfAWorker);
     process.kill(script.pid, "SIGKILL");
     expect(await leftAfterASecond(worker)).toEqual([]);
   });
@@ -57,10 +66,10 @@ describe.skipIf(process.platform !== "linux")("a client that ends without a word
   });
 
   test("together with its worker and the guard leaves files, which the next start removes, and none of the living", async () => {
-    const script = runClient("idle", runtime.env);
+    const script = runClient("idle", { ...runtime.env, TORCHWIRE_TRANSPORT: "ipc" });
     const { worker } = await script.said();
     const dead = runtime.directory();
-    await using living = await testWorker();
+    await using living = await testWorker({ transport: "ipc" });
     expect(runtime.entries()).toHaveLength(6);
     for (const pid of [script.pid, ...processesOf(worker)]) process.kill(pid, "SIGKILL");
     await script.ended;
@@ -72,7 +81,7 @@ describe.skipIf(process.platform !== "linux")("a client that ends without a word
       ),
     ).toEqual([]);
     expect(runtime.entries()).toContain(join(dead, "data"));
-    await using next = await testWorker();
+    await using next = await testWorker({ transport: "ipc" });
     expect(runtime.entries()).toHaveLength(6);
     expect(runtime.entries()).not.toContain(dead);
     expect(await sum(living)).toBe(6);
@@ -90,7 +99,7 @@ describe.skipIf(process.platform !== "linux")("a client that ends without a word
   });
 });
 
-describe.skipIf(process.platform !== "linux")("a worker that is killed", () => {
+describeOnLinux("a worker that is killed", () => {
   test("has everything that waits for it rejected within a second, with the signal, and all that comes later", async () => {
     const worker = await testWorker();
     const torch = worker.import("torch");
@@ -199,7 +208,7 @@ describe.skipIf(process.platform !== "linux")("a worker that is killed", () => {
   });
 });
 
-describe.skipIf(process.platform !== "linux")("how a worker is", () => {
+describeOnLinux("how a worker is", () => {
   test("is asked while it is stopped, while a C call holds its interpreter, and after", async () => {
     await using worker = await testWorker();
     const states = (): Promise<string> => worker.liveness().then(({ state }) => state);
@@ -254,7 +263,7 @@ describe.skipIf(process.platform !== "linux")("how a worker is", () => {
   });
 });
 
-describe.skipIf(process.platform !== "linux")("closing", () => {
+describeOnLinux("closing", () => {
   /** An interpreter that notes the worker's exit code: a launcher script, as some installations have. */
   async function launcher(): Promise<{ python: string; code: () => string }> {
     const { executable } = await findPython();
@@ -408,9 +417,9 @@ describe("what a worker writes", () => {
   });
 });
 
-describe.skipIf(process.platform !== "linux")("the secret of a session", () => {
+describeOnLinux("the secret of a session", () => {
   test("stands in no argument and no environment of the worker or its guard, and its sockets are for its user alone", async () => {
-    await using worker = await testWorker();
+    await using worker = await testWorker({ transport: "ipc" });
     const pids = processesOf(worker.pid);
     expect(pids).toHaveLength(2);
     for (const pid of pids)

@@ -466,7 +466,11 @@ describe("arrays as data", () => {
       [{ xs: [[1, 2], [3]], ys: [0, 1] }, "BAD_DATA", "xs[1] has 1 elements"],
       [rows(3).xs, "MISUSE", "data must be { length, get(index) }, or { xs, ys }"],
       [null, "MISUSE", "data must be"],
-      [{ get: sampleOf }, "MISUSE", "the length of a data set must be a whole number, not undefined"],
+      [
+        { get: sampleOf },
+        "MISUSE",
+        "the length of a data set must be a whole number, not undefined; data is { length, get(index) } or { xs, ys }",
+      ],
     ] as const)
       expect(await caught(make(data))).toMatchObject({ code, message: expect.stringContaining(message) });
   });

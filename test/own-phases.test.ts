@@ -72,6 +72,24 @@ test("a metric of outputs says so where the phase keeps none", async () => {
   );
 });
 
+test("a step without a loss counts when the worker has run it", async () => {
+  class Calls extends AbstractTrainingPhase {
+    readonly name = "training";
+
+    step(learner: Learner, batch: BatchLike): Promise<Step> {
+      return learner.runStep(this, batch, async (step) => {
+        // The third one raises, when two more may be on their way.
+        (step.xs as unknown as AnyRef).view(2, 1);
+      });
+    }
+  }
+  const model = worker.import("torch").nn.Linear(1, 1);
+  const learner = new Learner(model, mse(), { defaultCallbacks: false, callbacks: [new Recorder()] });
+  const data = [batch([1, 2]), batch([1, 2]), batch([1, 2, 3]), batch([1, 2]), batch([1, 2])];
+  await expect(learner.epoch(new Calls(), data)).rejects.toThrow(/^training epoch 1, step 2: .*invalid for input/);
+  expect(learner.state.history["training"]).toMatchObject({ steps: 2, samples: 4 });
+});
+
 test("what a metric throws where there are outputs is told as it is", async () => {
   const update = (): never => {
     throw new Error("not today");

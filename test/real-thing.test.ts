@@ -1,9 +1,10 @@
-/** That it is what it says: PyTorch in the worker and nowhere else, no pickles, and imports that go one way. */
+/** That it is what it says: PyTorch in the worker and nowhere else, no pickles, imports that go one way, and tests that test it. */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
 import { testWorker } from "./worker.ts";
+import { describeOnLinux } from "./only.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
 
@@ -40,7 +41,7 @@ function imports({ path, text }: Source): string[] {
 const importers = (files: readonly Source[], of: (specifier: string) => boolean): string[] =>
   files.filter((file) => imports(file).some(of)).map(({ path }) => path);
 
-describe.skipIf(process.platform !== "linux")("PyTorch", () => {
+describeOnLinux("PyTorch", () => {
   test("is mapped into the worker's memory, and not into Node's", async () => {
     await using worker = await testWorker();
     expect(await worker.tensor([1, 2]).sum().item()).toBe(3);
@@ -79,8 +80,8 @@ describe("the worker's source", () => {
     expect(grep(worker, /\b(?:eval|exec|compile|__import__)\(/)).toEqual([]);
   });
 
-  test("listens nowhere but in a directory of its own", () => {
-    expect(grep(worker, /(?:tcp|udp|ws|pgm):\/\/|0\.0\.0\.0/)).toEqual([]);
+  test("listens nowhere but in a directory of its own, or on the loopback", () => {
+    expect(grep(worker, /(?:tcp(?!:\/\/127\.0\.0\.1:)|udp|ws|pgm):\/\/|0\.0\.0\.0/)).toEqual([]);
   });
 
   test("stands on pyzmq, msgspec, torch and Python, and on nothing of TypeScript's", () => {
@@ -91,8 +92,8 @@ describe("the worker's source", () => {
     );
     const standard = new Set(
       (
-        "__future__ builtins collections contextlib copy ctypes enum functools gc hmac importlib io itertools json logging math " +
-        "operator os queue random resource select shutil signal struct sys threading time traceback typing types"
+        "__future__ builtins collections contextlib copy ctypes difflib enum functools gc hmac importlib io itertools json logging math " +
+        "operator os queue random re resource select shutil signal struct sys threading time traceback typing types"
       ).split(" "),
     );
     expect([...named].filter((name) => !standard.has(name)).toSorted()).toEqual(
@@ -116,11 +117,14 @@ describe("imports", () => {
   ] as const)("know %s in %s alone", ([name, folder]) => {
     const found = importers([...bridge, ...client], (specifier) => specifier === name);
     expect(found.length).toBeGreaterThan(0);
-    expect(found.filter((path) => !path.startsWith(folder))).toEqual([]);
+    // The doctor looks whether they load.
+    expect(found.filter((path) => !path.startsWith(folder) && !path.startsWith("bridge/doctor/"))).toEqual([]);
   });
 
   test("of the client know neither the wire nor a link", () => {
-    expect(importers(client, (specifier) => /^bridge\/(?:wire|link)\//.test(specifier))).toEqual([]);
+    // The public face names a type of an option.
+    const users = client.filter(({ path }) => path !== "client/index.ts");
+    expect(importers(users, (specifier) => /^bridge\/(?:wire|link)\//.test(specifier))).toEqual([]);
   });
 
   test("of the package are its dependencies, Node's own modules, or its own files", () => {
@@ -144,5 +148,56 @@ describe("the plain PyTorch that parity is measured against", () => {
     expect(
       grep(sources("test/native", ".py"), /^\s*(?:from|import)\s.*torchwire|import_module|__import__|sys\.path/),
     ).toEqual([]);
+  });
+});
+
+describe("the tests", () => {
+  const tests = sources("test", ".ts");
+
+  /** Lines with something in the place of a worker, outside of the tests that are of logic alone. */
+  const fakes = (files: readonly Source[]): string[] =>
+    grep(
+      files.filter(({ path }) => !path.startsWith(join("test", "pure"))),
+      /\bvi\.(?:mock|doMock|spyOn|hoisted|stub\w+)\(|\bas (?:unknown as )?(?:Worker|Session|Link|Learner|LogPort)\b|\bnew (?:Log|Session)\(|: (?:Worker|Session|Link|LogPort) = \{|from "[./]+\/pure\//,
+    );
+  /** Lines that skip a test and do not say why. */
+  const skips = (files: readonly Source[]): string[] =>
+    grep(
+      files.filter(({ path }) => path !== join("test", "only.ts")),
+      /\b(?:test|it|describe|suite|bench)\.(?:skip|skipIf|runIf|todo|only|fails)\b|\bskip\(\s*\)|\bmark\.skip(?!\w*\([^\n]*reason=")|\bmark\.xfail\b/,
+    );
+
+  test("use real workers: none outside of test/pure/ has a fake one", () => {
+    expect(tests.length).toBeGreaterThan(60);
+    expect(fakes(tests)).toEqual([]);
+  });
+
+  // In halves, so that this file has none itself.
+  test.each([
+    ["vi", '.mock("../bridge/connect.ts");'],
+    ["const worker = { device: 'cpu' } as unknown as Wor", "ker;"],
+    ["const session = new", " Session(link, () => undefined);"],
+    ["const log = new", " Log(port);"],
+    ["const link: Link", " = { up: true };"],
+    ["import { recorded } from ", '"./pure/recorded.ts";'],
+  ])("and %s… would be seen", (...halves) => {
+    const text = halves.join("");
+    expect(fakes([{ path: "test/some.test.ts", text }])).toHaveLength(1);
+    expect(fakes([{ path: "test/pure/some.test.ts", text }])).toEqual([]);
+  });
+
+  test("skip nothing without a reason", () => {
+    expect(skips([...tests, ...sources("python/tests", ".py")])).toEqual([]);
+  });
+
+  test.each([
+    ["test", '.skip("some day", () => undefined);'],
+    ["describe", '.skipIf(isWindows)("files", () => undefined);'],
+    ["test", '.todo("more of it");'],
+    ["if (isWindows) context.skip", "();"],
+    ["@pytest.mark", ".skip"],
+    ["@pytest.mark", ".skipif(sys.version_info < (3, 11))"],
+  ])("and %s… would be seen", (...halves) => {
+    expect(skips([{ path: "test/some.test.ts", text: halves.join("") }])).toHaveLength(1);
   });
 });

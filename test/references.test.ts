@@ -608,7 +608,9 @@ describe("another worker", () => {
     for (const mixed of [() => builtins.len(list), () => py.op("+", builtins.list(), list), () => (types.x = [list])])
       expect(await caught(mixed)).toMatchObject({
         code: "MISUSE",
-        message: expect.stringMatching(/^\[PyRef #\d+\] belongs to another worker \(at references\.test\.ts:\d+\)$/),
+        message: expect.stringMatching(
+          /^\[PyRef #\d+\] belongs to another worker; fetch its value there, .*, and send that \(at references\.test\.ts:\d+\)$/,
+        ),
       });
     expect(await py.js(list)).toEqual([1]);
 

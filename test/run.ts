@@ -47,6 +47,7 @@ async function vitest(): Promise<Tally> {
   const { exitCode } = await run("vitest", [
     "run",
     "--reporter=default",
+    "--reporter=test/skips.ts",
     "--reporter=json",
     `--outputFile=${outputFile}`,
     ...filters,
@@ -68,6 +69,8 @@ async function pytest(): Promise<Tally> {
     "-m",
     "pytest",
     "-q",
+    // Says why a test was skipped.
+    "-rs",
     "-p",
     "no:cacheprovider",
     `--junitxml=${outputFile}`,

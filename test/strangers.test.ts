@@ -3,24 +3,25 @@ import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { Dealer } from "zeromq";
 import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Worker } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
 import { makeSocketDirectory, removeDirectory } from "../bridge/process/directory.ts";
-import { startProcess, type WorkerProcess } from "../bridge/process/spawn.ts";
+import { startProcess, type Endpoints, type WorkerProcess } from "../bridge/process/spawn.ts";
 import { MessageType, URGENT } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "../bridge/wire/meta.ts";
-import { isRunning, poll, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
+import { isRunning, poll, portsOf, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { bytes, golden } from "./golden/vectors.ts";
 import { testWorker } from "./worker.ts";
+import { describeOnLinux } from "./only.ts";
 
 class Raw {
   readonly #socket: Dealer;
 
-  constructor(directory: string, name: "data" | "control") {
+  constructor(endpoint: string) {
     this.#socket = new Dealer({ linger: 0, receiveTimeout: 300 });
-    this.#socket.connect(`ipc://${join(directory, name)}`);
+    this.#socket.connect(endpoint);
   }
 
   async send(parts: readonly Uint8Array[]): Promise<void> {
@@ -85,94 +86,110 @@ function mulberry(seed: number): () => number {
   };
 }
 
-describe.skipIf(process.platform !== "linux")("a stranger on a worker's sockets", () => {
-  let runtime: Runtime;
-  let worker: Worker;
+for (const transport of ["ipc", "tcp"] as const)
+  describeOnLinux(`a stranger on a worker's sockets, over ${transport}`, () => {
+    let runtime: Runtime;
+    let worker: Worker;
+    let endpoints: Endpoints;
 
-  beforeAll(async () => {
-    runtime = privateRuntime();
-    worker = await testWorker();
-  });
-
-  afterAll(async () => {
-    await worker?.close();
-    runtime?.remove();
-  });
-
-  /** The session still does what it is asked, and what it kept is still there. */
-  async function undisturbed(act: () => Promise<void>): Promise<void> {
-    const x = worker.tensor([1, 2, 3]);
-    await act();
-    expect(await x.sum().item()).toBe(6);
-    expect(await worker.liveness()).toEqual({ state: "idle" });
-  }
-
-  const wrong: [string, readonly Uint8Array[], string][] = [
-    ["the wrong token", hello("0".repeat(64)), "the token is wrong"],
-    ["a token past ASCII", hello("é"), "the token is wrong"],
-    ["no greeting but a batch", exit, "before a greeting"],
-    ["no greeting but a farewell", close, "before a greeting"],
-    ["a greeting of another shape", encodeMessage({ type: MessageType.hello, meta: {} }, defaultLimits), "not one"],
-    ["a header of another version", golden.refusedMessages[3]!.hex.map(bytes), "protocol version 2.7"],
-    ["bytes that are no message", [randomBytes(100)], ""],
-    ["an empty part", [new Uint8Array(0)], "0 bytes"],
-    ["two thousand parts", Array.from({ length: 2000 }, () => new Uint8Array(0)), "more than 1024 frames"],
-    ["an answer that only a worker gives", encodeMessage({ type: MessageType.reply, meta: {} }, defaultLimits), ""],
-  ];
-
-  test.for(wrong)("with %s is told so, and nothing else happens", async ([, parts, why]) => {
-    await undisturbed(async () => {
-      for (const name of ["data", "control"] as const) {
-        using stranger = new Raw(runtime.directory(), name);
-        await stranger.send(parts);
-        const answer = await stranger.receive();
-        expect(answer?.header.type).toBe(MessageType.fatal);
-        expect(answer?.meta["message"]).toContain(why);
-      }
+    beforeAll(async () => {
+      runtime = privateRuntime();
+      worker = await testWorker({ transport });
+      const [data, control] = portsOf(worker.pid);
+      endpoints =
+        transport === "tcp"
+          ? { data: `tcp://127.0.0.1:${data}`, control: `tcp://127.0.0.1:${control}` }
+          : {
+              data: `ipc://${join(runtime.directory(), "data")}`,
+              control: `ipc://${join(runtime.directory(), "control")}`,
+            };
     });
-  });
 
-  test("asks how the worker is, and is not answered", async () => {
-    await undisturbed(async () => {
-      using stranger = new Raw(runtime.directory(), "control");
-      await stranger.send(ping);
-      expect(await stranger.receive()).toBeUndefined();
+    afterAll(async () => {
+      await worker?.close();
+      runtime?.remove();
     });
-  });
 
-  test("who goes on after a refusal is refused again", async () => {
-    await undisturbed(async () => {
-      using stranger = new Raw(runtime.directory(), "data");
-      for (const parts of [hello("no"), exit, close]) {
-        await stranger.send(parts);
-        expect((await stranger.receive())?.header.type).toBe(MessageType.fatal);
-      }
-    });
-  });
-
-  test("sends hundreds of broken messages while batches run, and every one of those is answered", async () => {
-    const random = mulberry(1);
-    const below = (n: number): number => Math.floor(random() * n);
-    using data = new Raw(runtime.directory(), "data");
-    using control = new Raw(runtime.directory(), "control");
-    const samples = [hello("x"), exit, close, ping, ...golden.messages.map(({ hex }) => hex.map(bytes))];
-    const torch = worker.import("torch");
-    const answers: Promise<number>[] = [];
-    for (let i = 0; i < 300; i++) {
-      const parts = samples[below(samples.length)]!.map((part) => Uint8Array.from(part));
-      const head = parts[0]!;
-      for (let changes = below(4); changes >= 0; changes--) head[below(head.length)] = below(256);
-      if (below(4) === 0) parts[0] = head.subarray(0, below(head.length));
-      await (below(2) === 0 ? data : control).send(parts);
-      if (i % 10 === 0) answers.push(Promise.resolve(torch.tensor(i).item()));
+    /** The session still does what it is asked, and what it kept is still there. */
+    async function undisturbed(act: () => Promise<void>): Promise<void> {
+      const x = worker.tensor([1, 2, 3]);
+      await act();
+      expect(await x.sum().item()).toBe(6);
+      // (Its answer is out a moment before it waits again.)
+      const state = await poll(
+        1000,
+        async () => (await worker.liveness()).state,
+        (found) => found === "idle",
+      );
+      expect(state).toBe("idle");
     }
-    expect(await Promise.all(answers)).toEqual(Array.from({ length: 30 }, (_, i) => 10 * i));
-    expect(await worker.liveness()).toEqual({ state: "idle" });
-    expect(processesOf(worker.pid)).toContain(worker.pid);
-  });
-});
 
-describe.skipIf(process.platform !== "linux")("a client who knows the token", () => {
+    const wrong: [string, readonly Uint8Array[], string][] = [
+      ["the wrong token", hello("0".repeat(64)), "the token is wrong"],
+      ["a token past ASCII", hello("é"), "the token is wrong"],
+      ["no greeting but a batch", exit, "before a greeting"],
+      ["no greeting but a farewell", close, "before a greeting"],
+      ["a greeting of another shape", encodeMessage({ type: MessageType.hello, meta: {} }, defaultLimits), "not one"],
+      ["a header of another version", golden.refusedMessages[3]!.hex.map(bytes), "protocol version 2.7"],
+      ["bytes that are no message", [randomBytes(100)], ""],
+      ["an empty part", [new Uint8Array(0)], "0 bytes"],
+      ["two thousand parts", Array.from({ length: 2000 }, () => new Uint8Array(0)), "more than 1024 frames"],
+      ["an answer that only a worker gives", encodeMessage({ type: MessageType.reply, meta: {} }, defaultLimits), ""],
+    ];
+
+    test.for(wrong)("with %s is told so, and nothing else happens", async ([, parts, why]) => {
+      await undisturbed(async () => {
+        for (const name of ["data", "control"] as const) {
+          using stranger = new Raw(endpoints[name]);
+          await stranger.send(parts);
+          const answer = await stranger.receive();
+          expect(answer?.header.type).toBe(MessageType.fatal);
+          expect(answer?.meta["message"]).toContain(why);
+        }
+      });
+    });
+
+    test("asks how the worker is, and is not answered", async () => {
+      await undisturbed(async () => {
+        using stranger = new Raw(endpoints.control);
+        await stranger.send(ping);
+        expect(await stranger.receive()).toBeUndefined();
+      });
+    });
+
+    test("who goes on after a refusal is refused again", async () => {
+      await undisturbed(async () => {
+        using stranger = new Raw(endpoints.data);
+        for (const parts of [hello("no"), exit, close]) {
+          await stranger.send(parts);
+          expect((await stranger.receive())?.header.type).toBe(MessageType.fatal);
+        }
+      });
+    });
+
+    test("sends hundreds of broken messages while batches run, and every one of those is answered", async () => {
+      const random = mulberry(1);
+      const below = (n: number): number => Math.floor(random() * n);
+      using data = new Raw(endpoints.data);
+      using control = new Raw(endpoints.control);
+      const samples = [hello("x"), exit, close, ping, ...golden.messages.map(({ hex }) => hex.map(bytes))];
+      const torch = worker.import("torch");
+      const answers: Promise<number>[] = [];
+      for (let i = 0; i < 300; i++) {
+        const parts = samples[below(samples.length)]!.map((part) => Uint8Array.from(part));
+        const head = parts[0]!;
+        for (let changes = below(4); changes >= 0; changes--) head[below(head.length)] = below(256);
+        if (below(4) === 0) parts[0] = head.subarray(0, below(head.length));
+        await (below(2) === 0 ? data : control).send(parts);
+        if (i % 10 === 0) answers.push(Promise.resolve(torch.tensor(i).item()));
+      }
+      expect(await Promise.all(answers)).toEqual(Array.from({ length: 30 }, (_, i) => 10 * i));
+      expect(await worker.liveness()).toEqual({ state: "idle" });
+      expect(processesOf(worker.pid)).toContain(worker.pid);
+    });
+  });
+
+describeOnLinux("a client who knows the token", () => {
   let runtime: Runtime;
   let directory: string;
   let child: WorkerProcess;
@@ -180,7 +197,7 @@ describe.skipIf(process.platform !== "linux")("a client who knows the token", ()
 
   beforeAll(async () => {
     runtime = privateRuntime();
-    directory = makeSocketDirectory();
+    directory = makeSocketDirectory().directory!;
     const config = { token, directory, device: "cpu", seed: 0, deterministic: true, threads: 1, malloc: true };
     const { executable } = await findPython();
     const logger = pino({ level: "silent" });
@@ -194,8 +211,8 @@ describe.skipIf(process.platform !== "linux")("a client who knows the token", ()
   });
 
   test("and then says what is not understood has everything before it answered, is told why, and the worker ends", async () => {
-    using client = new Raw(directory, "data");
-    using stranger = new Raw(directory, "data");
+    using client = new Raw(child.endpoints.data);
+    using stranger = new Raw(child.endpoints.data);
     await client.send(hello(token));
     expect((await client.until(MessageType.welcome)).at(-1)?.meta).toMatchObject({ pid: child.pid, device: "cpu" });
     await stranger.send(exit);

@@ -22,6 +22,7 @@ import {
 import { findPython } from "../bridge/environment/find.ts";
 import { poll, processesOf } from "./fixtures/life/world.ts";
 import { testWorker } from "./worker.ts";
+import { describeOnLinux } from "./only.ts";
 
 const fixture = (name: string): string => fileURLToPath(new URL(`fixtures/terminal/${name}`, import.meta.url));
 const plain = ["--import", "tsx", "--conditions=torchwire-source"];
@@ -51,7 +52,7 @@ async function ran(
   return { text, end, left };
 }
 
-describe.skipIf(process.platform !== "linux")("Ctrl-C", () => {
+describeOnLinux("Ctrl-C", () => {
   let terminal: string[];
   beforeAll(async () => {
     terminal = [(await findPython()).executable, fixture("in-terminal.py"), process.execPath];

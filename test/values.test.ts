@@ -226,7 +226,12 @@ describe("containers", () => {
   test("a list that contains itself is an error, on either side, and breaks nothing", async () => {
     const list = builtins.list();
     list.append(list);
-    expect(await caught(() => py.js(list))).toMatchObject({ code: "PYTHON" });
+    expect(await caught(() => py.js(list))).toMatchObject({
+      code: "LIMIT",
+      message: expect.stringMatching(
+        /is nested 65 deep \(or contains itself\), the limit is 64.*\(.*values\.test\.ts:\d+\)/,
+      ),
+    });
     const cyclic: unknown[] = [];
     cyclic.push(cyclic);
     const loop: Record<string, unknown> = {};
@@ -305,6 +310,8 @@ describe("arrays", () => {
       [Float64Array.of(1.5), "float64"],
       [BigInt64Array.of(1n), "int64"],
       [Int32Array.of(1), "int32"],
+      [Int16Array.of(-1), "int16"],
+      [Int8Array.of(-1), "int8"],
       [Uint8Array.of(1), "uint8"],
       [Uint8ClampedArray.of(300), "uint8"],
       [Buffer.of(1), "uint8"],
@@ -388,9 +395,7 @@ describe("arrays", () => {
   });
 
   test.each<[string, unknown]>([
-    ["Int8Array", new Int8Array(2)],
     ["Uint16Array", new Uint16Array(2)],
-    ["Int16Array", new Int16Array(2)],
     ["Uint32Array", new Uint32Array(2)],
     ["BigUint64Array", new BigUint64Array(2)],
     ["DataView", new DataView(new ArrayBuffer(8))],
@@ -423,19 +428,10 @@ describe("arrays", () => {
   });
 
   test("an object that only looks like an array is a dict", async () => {
-    expect((await roundTrip({ dtype: "float16", shape: [1], data: [1] })).python).toBe(
-      "{'dtype': 'float16', 'shape': [1], 'data': [1]}",
+    expect((await roundTrip({ dtype: "float32", shape: [1], data: [1] })).python).toBe(
+      "{'dtype': 'float32', 'shape': [1], 'data': [1]}",
     );
   });
-
-  test.each(["float16", "bfloat16", "int8", "int16", "complex64"])(
-    "a tensor of %s cannot be fetched yet, and the error says what to do",
-    async (dtype) => {
-      const error = await caught(() => py.ndarray(torch.zeros(1, kw({ dtype: py.get(torch, dtype) }))));
-      expect(error).toMatchObject({ code: "PYTHON", pyType: "TypeError" });
-      expect(error.message).toMatch(new RegExp(`a tensor of ${dtype} .*\\.to\\(`));
-    },
-  );
 
   test("py.ndarray of what is no array, and of a sparse tensor, is Python's error", async () => {
     expect(await caught(() => py.ndarray(builtins.list([1])))).toMatchObject({ code: "PYTHON" });
@@ -451,7 +447,7 @@ describe("arrays", () => {
       [worker.tensor([true, false]) as unknown as AnyRef, "torch.bool", [2]],
       [worker.tensor([1, 2], { dtype: "int64" }) as unknown as AnyRef, "torch.int64", [2]],
       [worker.tensor([1, 2, 3, 4], { shape: [2, 2] }) as unknown as AnyRef, "torch.float32", [2, 2]],
-      [worker.tensor(Uint8Array.of(0, 2), { dtype: "bool" }) as unknown as AnyRef, "torch.bool", [2]],
+      [worker.tensor(Uint8Array.of(0, 1), { dtype: "bool" }) as unknown as AnyRef, "torch.bool", [2]],
       [worker.tensor(Float32Array.of(1, 2), { shape: [2, 1] }) as unknown as AnyRef, "torch.float32", [2, 1]],
     ];
     for (const [tensor, dtype, shape] of cases) {

@@ -45,7 +45,9 @@ export class Wiretap {
       const { header, meta, frames } = decodeMessage(parts, defaultLimits);
       if (header.type === MessageType.batch)
         messages.push({
-          ...(meta as unknown as Message),
+          // What is empty or 0 is left out.
+          ...{ lane: 0, contexts: [] },
+          ...(meta as Pick<Message, "first" | "operations">),
           frames: frames.map(hash),
           urgent: (header.flags & URGENT) !== 0,
         });
@@ -67,12 +69,12 @@ export class Wiretap {
     const names = namesOf(this.#messages.slice(0, start));
     const name = (id: number): string => (id >= base ? `%${id - base}` : names(id));
     const lanes = [...new Set(section.map(({ lane }) => lane))];
-    return section.map(({ lane, contexts, operations, frames, urgent }) => ({
+    return section.map(({ lane, first, contexts, operations, frames, urgent }) => ({
       lane: lanes.indexOf(lane),
       contexts: contexts.map(({ mode, eval: off, train: on, rng }) =>
         JSON.stringify({ mode, eval: off.map(name), train: on.map(name), rng }),
       ),
-      operations: operations.map((operation) => textOf(operation, name, frames)),
+      operations: operations.map((operation) => textOf(operation, within(first, name), frames)),
       urgent,
     }));
   }
@@ -86,19 +88,26 @@ function namesOf(messages: readonly Message[]): (id: number) => string {
     return known ?? made.get(id)?.() ?? `?${id}`;
   };
   for (const { first, operations, frames } of messages) {
+    const named = within(first, name);
     let id = first;
     for (const operation of operations) {
       const [code, target, path] = operation;
       const links = code === Op.get || code === Op.call ? (path as string[]) : [];
       for (const [i] of links.entries()) {
         const until = links.slice(0, i + 1);
-        made.set(id++, () => [name(target as number), ...until].join("."));
+        made.set(id++, () => [named(target as number), ...until].join("."));
       }
-      if (code !== Op.get) made.set(id++, () => textOf(operation, name, frames));
+      if (code !== Op.get) made.set(id++, () => textOf(operation, named, frames));
     }
   }
   return name;
 }
+
+/** In a batch, what that makes itself is counted from its first place: -1, -2, … */
+const within =
+  (first: number, name: (id: number) => string) =>
+  (id: number): string =>
+    name(id < 0 ? first - id - 1 : id);
 
 const CODES: readonly string[] = Object.keys(Op);
 

@@ -40,7 +40,7 @@ export function programAt(python: string, env: NodeJS.ProcessEnv, cwd: string = 
   return isProgram(program) ? program : undefined;
 }
 
-/** The command that makes up for a Python without ensurepip, as Debian's is without one more package. */
+/** What to run for a Python without ensurepip, as Debian's is without one more package, where nothing else makes up for it. */
 export function withoutEnsurepip(base: Probed): EnvironmentError {
   const what = `Python ${base.version} (${base.executable}) cannot make a virtual environment: it has no ensurepip`;
   const [major, minor] = base.version.split(".");
@@ -50,13 +50,15 @@ export function withoutEnsurepip(base: Probed): EnvironmentError {
       command: `sudo apt install python${major}.${minor}-venv && npx torchwire setup`,
     });
   }
-  return new EnvironmentError(`${what}. Install uv, which needs none, or a Python that has it.`, { command });
+  return new EnvironmentError(`${what}. Install uv or virtualenv, which need none, or a Python that has it.`, {
+    command,
+  });
 }
 
 const command = "npx torchwire setup --python /path/to/python3";
 
 async function judge(path: string, env: NodeJS.ProcessEnv): Promise<{ answer?: Probed; fault?: string }> {
-  const answer = await probe(path, ["ensurepip"], env);
+  const answer = await probe(path, ["ensurepip", "virtualenv", "uv"], env);
   if ("failure" in answer) return { fault: answer.failure };
   if (compareToSupported(answer.version) === 0) return { answer };
   return { fault: `it is Python ${answer.version}, torchwire needs ${range}` };

@@ -15,17 +15,20 @@ export interface BuildOptions {
   env: NodeJS.ProcessEnv;
   signal: AbortSignal;
   progress: Progress;
+  /** The build of PyTorch that was asked for. Default: the package index's. */
+  backend?: string | undefined;
 }
 
 /** Resolves to the interpreter of the new environment. The caller holds the lock of `place`. */
 export async function build(place: Site, options: BuildOptions): Promise<string> {
   const { directory, requirements } = place;
-  const { base, env, signal, progress } = options;
+  const { base, env, signal, progress, backend } = options;
   for (const folder of leftovers(place)) await remove(folder);
-  const expected = expectedSize(readFileSync(requirements, "utf8"));
+  const packages = readFileSync(requirements, "utf8");
+  const expected = expectedSize(packages, { backend });
   checkSpace(directory, expected);
 
-  const folder = newFolder(place, base);
+  const folder = newFolder(place, base, backend);
   const start = performance.now();
   const sizes = `about ${gigabytes(expected)} on disk, ${gigabytes(freeSpace(directory))} free`;
   progress.line(`torchwire: making a Python environment with PyTorch (${sizes})`);
@@ -34,11 +37,18 @@ export async function build(place: Site, options: BuildOptions): Promise<string>
   const watch = watchBuild(folder, [directory, env.HOME ?? env.USERPROFILE ?? directory, tmpdir()], progress, expected);
   try {
     const { onStep } = watch;
-    const installer = await install({ base, folder, requirements, env, signal, cwd: directory, onStep });
+    const onPip = (): void => {
+      // It was not known before, and pip needs more.
+      const needed = expectedSize(packages, { backend, installer: "pip" });
+      if (needed > expected) progress.line(`  with pip, which takes about ${gigabytes(needed)} while it is at work`);
+      checkSpace(directory, needed);
+    };
+    const job = { base, folder, requirements, env, signal, cwd: directory, backend, onStep, onPip };
+    const installer = await install(job);
     await watch.stop();
     const size = gigabytes(await folderSize(folder));
     signal.throwIfAborted();
-    finish(folder, { base: base.executable, version: base.version, installer });
+    finish(folder, { base: base.executable, version: base.version, installer, ...(backend && { backend }) });
     progress.line(`torchwire: ready in ${duration(performance.now() - start)}, ${size}: ${folder}`);
     return venvPython(folder);
   } catch (error) {

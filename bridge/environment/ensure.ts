@@ -6,6 +6,8 @@ import { setup } from "./setup.ts";
 export interface EnsureOptions extends FindOptions {
   /** The interpreter to make the managed environment from. Default: the first on `PATH` that serves. */
   base?: string | undefined;
+  /** The build of PyTorch, where one is made; see `SetupOptions`. */
+  torchBackend?: string | undefined;
   /** Takes each line of progress. Default: stderr. */
   onProgress?: ((line: string) => void) | undefined;
 }

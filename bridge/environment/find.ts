@@ -40,10 +40,17 @@ export async function findPython(options: FindOptions = {}): Promise<Python> {
   if (python !== undefined) return python;
   const width = Math.max(...looked.map(({ name }) => name.length));
   const lines = looked.map(({ name, reason }) => `  ${name.padEnd(width)}  ${reason}`);
-  throw new EnvironmentError(`no Python with PyTorch was found. Looked at:\n${lines.join("\n")}`, {
-    command: "npx torchwire setup",
-  });
+  const found = `no Python with PyTorch was found. Looked at:\n${lines.join("\n")}`;
+  const variable = serverless.find((name) => (options.env ?? process.env)[name]);
+  if (variable === undefined) throw new EnvironmentError(found, { command: "npx torchwire setup" });
+  throw new EnvironmentError(
+    `${found}\nThis is a serverless function (${variable} is set), which has neither the room for PyTorch nor the time to ` +
+      "train: run the program on a machine of its own (see docs/platforms.md).",
+  );
 }
+
+/** What providers of functions set, each for itself. */
+const serverless = ["AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "NETLIFY", "FUNCTION_TARGET", "FUNCTIONS_WORKER_RUNTIME"];
 
 /** As `findPython`, but finding nothing is an answer. */
 export async function lookForPython(options: FindOptions = {}): Promise<{ python?: Python; looked: Place[] }> {

@@ -1,15 +1,15 @@
 /**
- * The environments that torchwire makes: `<cache>/environments/<key>-<version>-<platform>-<random>`.
+ * The environments that torchwire makes: `<cache>/environments/<key>-<version>-<platform>[+<backend>]-<random>`.
  *
  * The key is a hash of the pinned requirements and of the platform, so another version of torchwire never meets the
- * wrong packages. The last part makes each attempt's name its own: an environment is built where it will stay (its
+ * wrong packages; a build of PyTorch that was asked for (`--torch-backend`) has its name in the folder's. The last part makes each attempt's name its own: an environment is built where it will stay (its
  * scripts hold absolute paths, so it could not be moved), and the marker, written last, is what makes it exist.
  * An installer orphaned by a SIGKILL can then only write into a folder that nobody uses.
  */
 
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { EnvironmentError } from "../errors.ts";
 import { lockedRequirements } from "./package.ts";
 import { cacheDirectory, venvPython } from "./places.ts";
@@ -23,6 +23,16 @@ export interface ManagedOptions {
   cache?: string | undefined;
   /** Default: `process.env`. */
   env?: NodeJS.ProcessEnv | undefined;
+}
+
+/** Narrows environments down. */
+export interface Made {
+  /** The path of the interpreter that it was made from. */
+  by?: string | undefined;
+  /** An interpreter of its version and platform. */
+  like?: Probed | undefined;
+  /** The build of PyTorch that was asked for. Default: any. */
+  backend?: string | undefined;
 }
 
 /** Where environments for these requirements lie or would lie. */
@@ -48,6 +58,8 @@ export interface Marker {
   version: string;
   /** What installed the packages. */
   installer: string;
+  /** The build of PyTorch that was asked for; absent where it is the package index's. */
+  backend?: string;
 }
 
 export function site(options: ManagedOptions = {}): Site {
@@ -61,24 +73,27 @@ export function site(options: ManagedOptions = {}): Site {
   };
 }
 
-/** The finished environment, the newest where there are several. `made` narrows them down. Starts no process. */
-export function findManaged(
-  { directory, key }: Site,
-  made: { by?: string | undefined; like?: Probed | undefined } = {},
-): Managed | undefined {
-  const prefix = made.like === undefined ? `${key}-` : prefixFor(key, made.like);
-  const base = made.by === undefined ? undefined : realPath(made.by);
+/** The finished environment, the newest where there are several. Starts no process. */
+export function findManaged({ directory, key }: Site, { by, like, backend }: Made = {}): Managed | undefined {
+  const base = by === undefined ? undefined : realPath(by);
+  return allManaged(directory)
+    .filter(({ folder }) => basename(folder).startsWith(like === undefined ? `${key}-` : `${key}-${nameOf(like)}`))
+    .filter(({ marker }) => base === undefined || realPath(marker.base) === base)
+    .find(({ marker }) => backend === undefined || marker.backend === backend);
+}
+
+/** Every finished environment in a folder, whatever it was made for, the newest first. */
+export function allManaged(directory: string): Managed[] {
   return folders(directory)
-    .filter((name) => name.startsWith(prefix))
     .map((name) => read(join(directory, name)))
     .filter((managed) => managed !== undefined)
-    .filter(({ marker }) => base === undefined || realPath(marker.base) === base)
-    .toSorted((a, b) => b.finished - a.finished)[0];
+    .toSorted((a, b) => b.finished - a.finished);
 }
 
 /** A folder name that no other attempt has. */
-export function newFolder({ directory, key }: Site, base: Probed): string {
-  return join(directory, prefixFor(key, base) + randomBytes(3).toString("hex"));
+export function newFolder({ directory, key }: Site, base: Probed, backend?: string): string {
+  const build = backend === undefined ? "" : `+${backend}`;
+  return join(directory, `${key}-${nameOf(base)}${build}-${randomBytes(3).toString("hex")}`);
 }
 
 /** Makes the environment in `folder` count. */
@@ -89,7 +104,7 @@ export function finish(folder: string, marker: Marker): void {
 }
 
 /** What killed runs left: folders of ours without a marker, or whose interpreter is gone. */
-export function leftovers({ directory }: Site): string[] {
+export function leftovers({ directory }: Pick<Site, "directory">): string[] {
   return folders(directory)
     .map((name) => join(directory, name))
     .filter((folder) => read(folder) === undefined);
@@ -103,10 +118,12 @@ function read(folder: string): Managed | undefined {
   const executable = venvPython(folder);
   // The interpreter is a link to its base, which the user may have uninstalled: existsSync follows it.
   if (!existsSync(markerOf(folder)) || !existsSync(executable)) return undefined;
-  const { base, version, installer } = parseRecord(readFileSync(markerOf(folder), "utf8")) ?? {};
+  const { base, version, installer, backend } = parseRecord(readFileSync(markerOf(folder), "utf8")) ?? {};
   if (typeof base !== "string") return undefined;
   const finished = statSync(markerOf(folder)).mtimeMs;
-  return { folder, executable, finished, marker: { base, version: String(version), installer: String(installer) } };
+  const marker: Marker = { base, version: String(version), installer: String(installer) };
+  if (typeof backend === "string") marker.backend = backend;
+  return { folder, executable, finished, marker };
 }
 
 /** Only names of our form: TORCHWIRE_CACHE may point to a folder with other things in it. */
@@ -115,8 +132,8 @@ function folders(directory: string): string[] {
   return readdirSync(directory).filter((name) => /^[0-9a-f]{12}-\d+\.\d+\.\d+-.+-[0-9a-f]{6}$/.test(name));
 }
 
-function prefixFor(key: string, { version, platform }: Probed): string {
-  return `${key}-${version}-${platform}-`;
+function nameOf({ version, platform }: Probed): string {
+  return `${version}-${platform}`;
 }
 
 function realPath(path: string): string {

@@ -7,13 +7,16 @@ import { parseRecord } from "./untyped.ts";
 
 /** The folder of the package, found from this file upwards: it is another depth from source than from `dist`. */
 export function packageRoot(): string {
-  for (let folder = import.meta.dirname; ; folder = dirname(folder)) {
+  // (In a bundle of CommonJS there is no import.meta.)
+  const here = import.meta.dirname ?? __dirname;
+  for (let folder = here; ; folder = dirname(folder)) {
     if (manifest(folder)?.name === "torchwire") return folder;
     if (folder === dirname(folder)) break;
   }
   throw new EnvironmentError(
-    `torchwire's package.json was not found above ${import.meta.dirname}: torchwire must lie in node_modules as ` +
-      "installed; where a bundler packs the program, mark it as external.",
+    `torchwire's package.json was not found above ${here}: torchwire must lie in node_modules as installed. Where a ` +
+      "bundler packs the program, mark it as external; or give spawnWorker workerDir, a copy of " +
+      "node_modules/torchwire/python/torchwire_worker, and python, an interpreter that has PyTorch.",
   );
 }
 

@@ -1,19 +1,23 @@
 /** Makes the managed environment, once. */
 
-import { accessSync, constants, existsSync, mkdirSync, rmdirSync, utimesSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { utimesSync } from "node:fs";
 import { EnvironmentError } from "../errors.ts";
 import { findBase, programAt } from "./base.ts";
 import { build } from "./build.ts";
-import { interruptible } from "./interrupt.ts";
-import { acquire } from "./lock.ts";
+import { NoBackend } from "./install.ts";
+import { locked } from "./locked.ts";
 import { findManaged, type Managed, type ManagedOptions, markerOf, site } from "./managed.ts";
 import { plainProgress, progressOn } from "./progress.ts";
-import { codeOf } from "./untyped.ts";
 
 export interface SetupOptions extends ManagedOptions {
   /** The interpreter to make it from, 3.10 to 3.13: a path or a name. Default: the first on `PATH` that serves. */
   python?: string | undefined;
+  /**
+   * The build of PyTorch, as uv's option of this name takes it: "auto", "cpu", "cu126", … It comes from PyTorch's own
+   * index; where that cannot be reached, or there is no uv, the package index's build is taken, and that is said.
+   * Default: the one there is, else the package index's.
+   */
+  torchBackend?: string | undefined;
   /** Takes each line of progress. Default: stderr, on a terminal with a line that is redrawn. */
   onProgress?: ((line: string) => void) | undefined;
 }
@@ -34,80 +38,42 @@ export interface SetupResult {
  */
 export async function setup(options: SetupOptions = {}): Promise<SetupResult> {
   const env = options.env ?? process.env;
+  const { torchBackend: asked } = options;
+  if (asked !== undefined && !/^[a-z][a-z0-9.]*$/.test(asked)) {
+    throw new EnvironmentError(`"${asked}" names no build of PyTorch; it may be auto, cpu, cu126, cu128, cu130, ….`, {
+      command: "npx torchwire setup --torch-backend auto",
+    });
+  }
   const place = site(options);
-  const found = findManaged(place, { by: options.python && (programAt(options.python, env) ?? options.python) });
+  const by = options.python && (programAt(options.python, env) ?? options.python);
+  const found = findManaged(place, { by, backend: asked });
   if (found !== undefined) return existing(found, options);
 
   // Known by another path, perhaps: then its version tells.
   const base = await findBase(options.python, env);
-  const find = (): Managed | undefined => findManaged(place, { like: options.python === undefined ? undefined : base });
-  const alike = find();
+  const like = options.python === undefined ? undefined : base;
+  const alike = findManaged(place, { like, backend: asked });
   if (alike !== undefined) return existing(alike, options);
 
   const progress = options.onProgress ? plainProgress(options.onProgress) : progressOn(process.stderr, env);
-  return interruptible(async (signal, abort) => {
-    const outermost = makeDirectory(place.directory);
-    let release: (() => void) | undefined;
-    try {
-      release = await acquire(join(place.directory, ".lock"), {
-        signal,
-        onWait: (owner) => progress.line(`torchwire: another set-up is at work (${owner}); waiting for it`),
-        onLost: () => abort(new EnvironmentError("another set-up took over while this one was stopped.", { command })),
-      });
-      const made = find();
+  return locked(place.directory, progress, async (signal) => {
+    const make = async (backend: string | undefined): Promise<SetupResult> => {
+      const made = findManaged(place, { like, backend });
       if (made !== undefined) return existing(made, options);
-      return { executable: await build(place, { base, env, signal, progress }), created: true };
-    } finally {
-      progress.close();
-      release?.();
-      removeEmpty(place.directory, outermost);
+      return { executable: await build(place, { base, env, signal, progress, backend }), created: true };
+    };
+    try {
+      return await make(asked);
+    } catch (error) {
+      if (!(error instanceof NoBackend)) throw error;
+      progress.line(`torchwire: ${error.message}; taking the package index's build instead`);
+      return make(undefined);
     }
   });
 }
 
-const command = "npx torchwire setup";
-
-function existing({ folder, executable }: Managed, { python }: SetupOptions): SetupResult {
+function existing({ folder, executable }: Managed, { python, torchBackend }: SetupOptions): SetupResult {
   // The one last asked for is the one that is found from now on.
-  if (python !== undefined) utimesSync(markerOf(folder), new Date(), new Date());
+  if (python !== undefined || torchBackend !== undefined) utimesSync(markerOf(folder), new Date(), new Date());
   return { executable, created: false };
-}
-
-/** Makes a folder; returns the outermost of its parents that was not there. */
-function makeDirectory(directory: string): string | undefined {
-  try {
-    // Step by step: Node's recursive mkdir reports a read-only file system as ENOENT.
-    const missing: string[] = [];
-    for (let folder = directory; !existsSync(folder); folder = dirname(folder)) missing.push(folder);
-    for (const folder of missing.toReversed()) makeOne(folder);
-    accessSync(directory, constants.W_OK);
-    return missing.at(-1);
-  } catch (cause) {
-    throw new EnvironmentError(`no Python environment can be made in ${directory} (${codeOf(cause)}).`, {
-      command: `TORCHWIRE_CACHE=/folder/that/can/be/written ${command}`,
-      cause,
-    });
-  }
-}
-
-function makeOne(folder: string): void {
-  try {
-    mkdirSync(folder);
-  } catch (error) {
-    // Another set-up was faster.
-    if (codeOf(error) !== "EEXIST") throw error;
-  }
-}
-
-/** Removes a folder and its parents up to `outermost`, as far as they are empty. */
-function removeEmpty(folder: string, outermost: string | undefined): void {
-  if (outermost === undefined || !folder.startsWith(outermost)) return;
-  try {
-    rmdirSync(folder);
-  } catch (error) {
-    // An environment is in it, or the lock of another set-up.
-    if (["ENOTEMPTY", "EEXIST", "ENOENT"].includes(codeOf(error))) return;
-    throw error;
-  }
-  removeEmpty(dirname(folder), outermost);
 }

@@ -1,6 +1,7 @@
 /** A way to carry whole messages, in order: two functions and close. ZeroMQ is one. */
 export interface Link {
-  send(parts: readonly Uint8Array[]): void;
+  /** What is not urgent may wait for what else is sent in this turn of the event loop, and wake the other side with it once. */
+  send(parts: readonly Uint8Array[], urgent?: boolean): void;
   /** What could not be sent by now is dropped. */
   close(): void;
   /** A connection is established; with heartbeats, also that the other side answers them. */

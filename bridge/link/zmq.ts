@@ -45,8 +45,13 @@ class ZmqLink implements Link {
     this.#receive().catch((error: unknown) => this.#broken(error));
   }
 
-  send(parts: readonly Uint8Array[]): void {
+  send(parts: readonly Uint8Array[], urgent = true): void {
     this.#queue.push(parts as Uint8Array[]);
+    if (urgent) return this.#begin();
+    if (this.#queue.length === 1) setImmediate(() => this.#begin());
+  }
+
+  #begin(): void {
     if (!this.#sending) this.#drain().catch((error: unknown) => this.#broken(error));
   }
 

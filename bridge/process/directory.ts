@@ -1,31 +1,63 @@
 /** The private directory that a spawned worker's sockets are in. */
-import { mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
-import { tmpdir, userInfo } from "node:os";
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { TorchwireError } from "../errors.ts";
 
 /** The kernel's own limit for the path of a socket (sun_path) is 108 bytes on Linux and 104 on macOS, with the final zero. */
 const LONGEST_PATH = process.platform === "linux" ? 107 : 103;
+const LONGEST_NAME = "control";
 
-/** Makes `…/torchwire-<uid>/<namespace>-<pid>-<random>`, mode 0700, after removing those of dead processes. */
-export function makeSocketDirectory(): string {
-  const base = join(process.env["XDG_RUNTIME_DIR"] ?? tmpdir(), `torchwire-${userInfo().uid}`);
-  mkdirSync(base, { recursive: true, mode: 0o700 });
-  sweep(base);
-  const directory = mkdtempSync(join(base, `${processNamespace()}-${process.pid}-`));
-  const longest = Buffer.byteLength(join(directory, "control"));
-  if (longest > LONGEST_PATH) {
-    removeDirectory(directory);
-    throw new TorchwireError(
-      "ENVIRONMENT",
-      `the path of the worker's socket would be ${longest} bytes long, the system allows ${LONGEST_PATH}: ${directory}. Set TMPDIR (or XDG_RUNTIME_DIR) to a shorter folder.`,
-    );
+export interface SocketDirectory {
+  /** Undefined where no folder serves. */
+  readonly directory: string | undefined;
+  /** What was tried before, each with the reason why it does not serve. */
+  readonly refused: readonly string[];
+}
+
+/**
+ * Makes `…/torchwire-<uid>/<namespace>-<pid>-<random>`, mode 0700, after removing those of dead processes: in
+ * XDG_RUNTIME_DIR, else in the temporary folder, else in /tmp.
+ */
+export function makeSocketDirectory(): SocketDirectory {
+  const refused: string[] = [];
+  for (const parent of new Set([process.env["XDG_RUNTIME_DIR"], tmpdir(), "/tmp"])) {
+    if (parent === undefined || parent === "") continue;
+    try {
+      return { directory: makeIn(parent), refused };
+    } catch (error) {
+      refused.push(`${parent}: ${(error as Error).message}`);
+    }
   }
-  return directory;
+  return { directory: undefined, refused };
 }
 
 export function removeDirectory(directory: string): void {
   rmSync(directory, { recursive: true, force: true });
+}
+
+function makeIn(parent: string): string {
+  // (A user without an entry in passwd has a number all the same.)
+  const base = join(parent, `torchwire-${process.getuid?.() ?? 0}`);
+  const prefix = join(base, `${processNamespace()}-${process.pid}-`);
+  const length = Buffer.byteLength(join(`${prefix}XXXXXX`, LONGEST_NAME));
+  if (length > LONGEST_PATH)
+    throw new Error(`a socket's path would be ${length} bytes long, the system allows ${LONGEST_PATH}`);
+  makeBase(base);
+  sweep(base);
+  return mkdtempSync(prefix);
+}
+
+/** In a folder where everybody writes, somebody may have been there first, to put sockets of theirs in the place of ours. */
+function makeBase(base: string): void {
+  try {
+    mkdirSync(base, { mode: 0o700 });
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+  }
+  const { uid, mode } = lstatSync(base);
+  // (A link is open to all.)
+  if (uid !== process.getuid?.() || (mode & 0o077) !== 0)
+    throw new Error(`${base} is not a folder that is this user's alone`);
 }
 
 /** A killed process leaves its directory; whoever starts next removes it. Only those of our own process namespace can be judged. */

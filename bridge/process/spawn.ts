@@ -1,25 +1,37 @@
 /** The worker's process: started, listened to, waited for. */
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import type { Readable } from "node:stream";
 import { execa } from "execa";
 import type { Logger } from "pino";
 import { packageRoot } from "../environment/package.ts";
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors.ts";
-import { join } from "node:path";
+import type { Limits } from "../wire/limits.ts";
 
 /** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
 export interface WorkerConfig {
   readonly token: string;
-  readonly directory: string;
+  /** Where its sockets are to be; null: ports of 127.0.0.1. */
+  readonly directory: string | null;
   readonly device: string;
   readonly seed: number | null;
   readonly deterministic: boolean;
   readonly threads: number | null;
   readonly malloc: boolean;
+  /** Default: the worker's own, which are the same. */
+  readonly limits?: Limits;
+}
+
+/** Where the worker listens. */
+export interface Endpoints {
+  readonly data: string;
+  readonly control: string;
 }
 
 export interface WorkerProcess {
   readonly pid: number;
+  readonly endpoints: Endpoints;
   readonly exited: Promise<WorkerExit>;
   kill(signal: NodeJS.Signals): void;
 }
@@ -51,18 +63,25 @@ export class WorkerExitedError extends TorchwireError {
 
 const KEPT_LINES = 50;
 
-type Report = { ready: unknown } | { error: { code: ErrorCode; message: string; command?: string } };
+type Report = { ready: Endpoints } | { error: { code: ErrorCode; message: string; command?: string } };
 
 /** Resolves when the worker listens. Rejects with what it said was missing, or with how it ended. */
 export async function startProcess(
   python: string,
   config: WorkerConfig,
-  options: { cwd: string | undefined; env: Readonly<Record<string, string>> | undefined; logger: Logger },
+  options: {
+    /** The folder of the worker's Python files. Default: the package's own. */
+    workerDir?: string | undefined;
+    cwd: string | undefined;
+    env: Readonly<Record<string, string>> | undefined;
+    logger: Logger;
+  },
 ): Promise<WorkerProcess> {
-  const main = join(packageRoot(), "python", "torchwire_worker", "__main__.py");
+  const main = join(workerFolder(options.workerDir), "__main__.py");
   const child = execa(python, [main], {
     // Its own process group: a Ctrl-C in the terminal is the program's to handle, not the worker's.
     detached: true,
+    windowsHide: true,
     cleanup: false,
     buffer: false,
     reject: false,
@@ -93,7 +112,7 @@ export async function startProcess(
 
   const report = await reported;
   if (report !== undefined && "ready" in report) {
-    return { pid: child.pid!, exited, kill: (signal) => void child.kill(signal) };
+    return { pid: child.pid!, endpoints: report.ready, exited, kill: (signal) => void child.kill(signal) };
   }
   const exit = await exited;
   if (report === undefined) {
@@ -104,6 +123,17 @@ export async function startProcess(
   const { code, message, command } = report.error;
   if (code === "ENVIRONMENT") throw new EnvironmentError(message, command === undefined ? {} : { command });
   throw new TorchwireError(code, message);
+}
+
+function workerFolder(given: string | undefined): string {
+  if (given === undefined) return join(packageRoot(), "python", "torchwire_worker");
+  const folder = resolve(given);
+  // Its name is that of the Python package.
+  if (basename(folder) === "torchwire_worker" && existsSync(join(folder, "__main__.py"))) return folder;
+  throw new EnvironmentError(
+    `workerDir is ${folder}, which is not the folder torchwire_worker with the worker's Python files: copy ` +
+      "node_modules/torchwire/python/torchwire_worker to where the program is deployed, and give the path of that copy.",
+  );
 }
 
 function forEachLine(stream: Readable, onLine: (line: string) => void): void {

@@ -72,10 +72,13 @@ export function readHeader(bytes: Uint8Array): Header {
   const view = new DataView(bytes.buffer, bytes.byteOffset, HEADER_BYTES);
   if (view.getUint16(0, true) !== MAGIC) refuse("it does not begin with TW");
   const major = view.getUint8(2);
-  if (major !== MAJOR)
-    refuse(
-      `protocol version ${major}.${view.getUint8(3)}, this side speaks ${MAJOR}.${MINOR}: update the older of the two`,
-    );
+  if (major !== MAJOR) {
+    const older =
+      major > MAJOR
+        ? "this client is the older, update it: npm install torchwire@latest"
+        : "the worker is the older, update it: its torchwire_worker folder or image is to be of the same release as the client's npm package";
+    refuse(`protocol version ${major}.${view.getUint8(3)}, this side speaks ${MAJOR}.${MINOR}; ${older}`);
+  }
   const type = view.getUint8(4);
   if (type < lowestType || type > highestType) refuse(`message type ${type} is unknown`);
   const flags = view.getUint8(5);

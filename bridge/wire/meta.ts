@@ -2,7 +2,7 @@
 import { Packr } from "msgpackr";
 import { TorchwireError } from "../errors.ts";
 import { HEADER_BYTES, readHeader, writeHeader, type Header, type MessageType } from "./header.ts";
-import type { Limits } from "./limits.ts";
+import { exceeded, type Limits } from "./limits.ts";
 
 // Safe integers come back as numbers, larger ones as bigints. (Its typings do not know "auto".)
 const int64AsType = "auto" as "number";
@@ -30,11 +30,10 @@ export function encodeMessage(message: Outgoing, limits: Limits): Uint8Array[] {
   const meta = packr.pack(message.meta);
   let totalBytes = 0;
   for (const frame of frames) {
-    exceeds("bytes of a frame", frame.length, limits.frameBytes);
+    check("bytes of a frame", frame.length, "frameBytes", limits);
     totalBytes += frame.length;
   }
-  exceeds("tensor frames in a message", frames.length, limits.frames);
-  exceeds("bytes of meta", meta.length, limits.metaBytes);
+  checkSizes(frames.length, totalBytes, meta.length, limits);
   const head = Buffer.allocUnsafe(HEADER_BYTES + meta.length);
   writeHeader(head, {
     type: message.type,
@@ -60,10 +59,9 @@ export function decodeMessage(parts: readonly Uint8Array[], limits: Limits): Inc
   if (head.length - HEADER_BYTES !== header.metaBytes)
     refuse("bytes of meta", head.length - HEADER_BYTES, header.metaBytes);
   if (frames.length !== header.frames) refuse("frames", frames.length, header.frames);
-  exceeds("tensor frames in a message", frames.length, limits.frames);
-  exceeds("bytes of meta", header.metaBytes, limits.metaBytes);
   const totalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
   if (totalBytes !== header.totalBytes) refuse("bytes of frames", totalBytes, header.totalBytes);
+  checkSizes(frames.length, totalBytes, header.metaBytes, limits);
   return { header, meta: unpackMap(head.subarray(HEADER_BYTES)), frames };
 }
 
@@ -80,8 +78,14 @@ function unpackMap(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   return meta;
 }
 
-function exceeds(what: string, found: number, limit: number): void {
-  if (found > limit) throw new TorchwireError("LIMIT", `${found} ${what}, the limit is ${limit}`);
+function checkSizes(frames: number, totalBytes: number, metaBytes: number, limits: Limits): void {
+  check("frames in a message", frames, "frames", limits);
+  check("bytes in the frames of a message", totalBytes, "messageBytes", limits);
+  check("bytes of meta", metaBytes, "metaBytes", limits);
+}
+
+function check(what: string, found: number, name: keyof Limits, limits: Limits): void {
+  if (found > limits[name]) throw exceeded(`${found} ${what}`, name, limits);
 }
 
 /**

@@ -1,6 +1,7 @@
 /** Arrays as other libraries and plain JavaScript have them, made into ours. Known by their shape: none of those libraries is needed. */
 import { TorchwireError } from "../../bridge/errors.ts";
 import {
+  asStored,
   checkNDArray,
   type DType,
   dtypeOf,
@@ -9,6 +10,7 @@ import {
   isNDArray,
   type NDArray,
   type TypedArray,
+  withoutDType,
 } from "../../bridge/ndarray.ts";
 import { fromNumbers, isNumbers, type Numbers } from "./numbers.ts";
 
@@ -64,7 +66,8 @@ export interface ToNDArrayOptions {
  * Makes an `NDArray` of what other libraries and plain JavaScript hold arrays in:
  *
  * - numbers nested as the dimensions are: float32, or `dtype`; booleans: bool; bigints: int64; typed arrays of equal length as the innermost: their own
- * - a typed array: one dimension. Float32Array, Float64Array, Int32Array, BigInt64Array (int64), Uint8Array and Uint8ClampedArray (uint8)
+ * - a typed array: one dimension. Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, BigInt64Array (int64), Uint8Array and
+ *   Uint8ClampedArray (uint8), and Float16Array (float16) where the runtime has it
  * - `{ type, dims, data }`, a tensor of onnxruntime or transformers.js; `{ dtype, shape, dataSync() }`, one of TensorFlow.js
  * - `{ width, height, data }`, an ImageData: uint8 of shape [height, width, 4]
  * - an `NDArray`: itself
@@ -72,7 +75,7 @@ export interface ToNDArrayOptions {
  * Gives a promise only where the elements have to be waited for: `{ dtype, shape, data() }` without `dataSync`, or a tensor that lies on another
  * device. Elements that are in a typed array already are shared with it, not copied.
  *
- * Throws BAD_DATA, saying where, for anything else: rows of unequal length, element types without a dtype here (float16, int8, uint16, text, …), a
+ * Throws BAD_DATA, saying where, for anything else: rows of unequal length, element types without a dtype here (uint16, uint32, text, …), a
  * shape that does not fit its elements.
  */
 export function toNDArray(x: ReadyArray, options?: ToNDArrayOptions): NDArray;
@@ -123,12 +126,8 @@ export function refuseArray(x: unknown, name: string): never {
 
 function fromView(data: ArrayBufferView, name: string): NDArray {
   const dtype = dtypeOf(data);
-  if (dtype === undefined)
-    throw new TorchwireError(
-      "BAD_DATA",
-      `${name} is a ${data.constructor.name}, which has no dtype here (known: ${dtypes.join(", ")}); convert it, e.g. Int32Array.from(x)`,
-    );
-  const typed = unclamped(data);
+  if (dtype === undefined) throw new TorchwireError("BAD_DATA", `${name}: ${withoutDType(data)}`);
+  const typed = asStored(data);
   return verified({ dtype, shape: [typed.length], data: typed }, name);
 }
 
@@ -140,14 +139,7 @@ function fromParts(type: string, dims: readonly number[], data: unknown, name: s
     );
   if (!ArrayBuffer.isView(data))
     throw new TorchwireError("BAD_DATA", `${name}: the data of this ${type} tensor is no typed array`);
-  return verified({ dtype: type, shape: [...dims], data: unclamped(data) }, name);
-}
-
-/** The same elements in the typed array that uint8 has. */
-function unclamped(data: ArrayBufferView): TypedArray {
-  return (
-    data instanceof Uint8ClampedArray ? new Uint8Array(data.buffer, data.byteOffset, data.length) : data
-  ) as TypedArray;
+  return verified({ dtype: type, shape: [...dims], data: asStored(data) }, name);
 }
 
 function verified(array: NDArray, name: string): NDArray {

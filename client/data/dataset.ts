@@ -182,7 +182,10 @@ export function asDataset(data: Dataset | ArrayRows): Dataset {
   const { get, length, xs, ys } = (data ?? {}) as Partial<Dataset & ArrayRows>;
   if (typeof get === "function") {
     if (Number.isSafeInteger(length) && length! >= 0) return data as Dataset;
-    throw new TorchwireError("MISUSE", `the length of a data set must be a whole number, not ${String(length)}`);
+    throw new TorchwireError(
+      "MISUSE",
+      `the length of a data set must be a whole number, not ${String(length)}; data is { length, get(index) } or { xs, ys }`,
+    );
   }
   if (xs !== undefined && ys !== undefined) return new ArrayDataset({ xs, ys });
   throw new TorchwireError(

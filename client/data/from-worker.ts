@@ -32,7 +32,11 @@ export async function fromWorker(
   { batchSize, shuffle = false, dropLast = false }: FromWorkerOptions,
 ): Promise<Data & { readonly length: number; readonly samples: number }> {
   const worker = workerOf(dataset);
-  if (worker === undefined) throw new TorchwireError("MISUSE", "fromWorker: the data set is not a reference");
+  if (worker === undefined)
+    throw new TorchwireError(
+      "MISUSE",
+      "fromWorker: the data set is not a reference; make it in the worker, e.g. with torchvision.datasets",
+    );
   numBatches(0, batchSize);
   const samples = await py.len(dataset);
   const length = numBatches(samples, batchSize, dropLast);

@@ -6,15 +6,16 @@ import { fileURLToPath } from "node:url";
 import { createGunzip } from "node:zlib";
 import { TorchwireError } from "../../bridge/errors.ts";
 import { type DType, fromBytes, itemSize, type NDArray } from "../../bridge/ndarray.ts";
+import { traced } from "../../bridge/site.ts";
 
-/** IDX's codes for element types. Those without a dtype are known by name only, to be refused by it. */
-const elementTypes: ReadonlyMap<number, { name: string; dtype?: DType }> = new Map([
-  [0x08, { name: "uint8", dtype: "uint8" }],
-  [0x09, { name: "int8" }],
-  [0x0b, { name: "int16" }],
-  [0x0c, { name: "int32", dtype: "int32" }],
-  [0x0d, { name: "float32", dtype: "float32" }],
-  [0x0e, { name: "float64", dtype: "float64" }],
+/** IDX's codes for element types. */
+const elementTypes: ReadonlyMap<number, DType> = new Map([
+  [0x08, "uint8"],
+  [0x09, "int8"],
+  [0x0b, "int16"],
+  [0x0c, "int32"],
+  [0x0d, "float32"],
+  [0x0e, "float64"],
 ]);
 
 const maxDimensions = 8;
@@ -25,26 +26,27 @@ const firstAllocation = 1 << 16;
 /**
  * Reads an IDX file (the format of MNIST and its relatives) into an array in this machine's byte order.
  *
- * The file may be gzipped, which is seen from its first two bytes, not from its name. Element types: uint8, int32, float32 and float64, in 1 to 8
- * dimensions. Memory is taken for bytes that are there, never for what a header promises.
+ * The file may be gzipped, which is seen from its first two bytes, not from its name. Element types: uint8, int8, int16, int32, float32 and float64,
+ * in 1 to 8 dimensions. Memory is taken for bytes that are there, never for what a header promises.
  *
- * Throws BAD_DATA, naming the file, where it cannot be read, is not IDX, holds int8 or int16 (which have no dtype here), or holds fewer or more
- * bytes than its header says.
+ * Throws BAD_DATA, naming the file, where it cannot be read, is not IDX, or holds fewer or more bytes than its header says.
  */
-export async function readIdx(path: string | URL): Promise<NDArray> {
-  const file = path instanceof URL ? fileURLToPath(path) : path;
-  try {
-    const handle = await open(file, "r");
+export function readIdx(path: string | URL): Promise<NDArray> {
+  return traced("readIdx", async () => {
+    const file = path instanceof URL ? fileURLToPath(path) : path;
     try {
-      return await readOpened(handle, file);
-    } finally {
-      await handle.close();
+      const handle = await open(file, "r");
+      try {
+        return await readOpened(handle, file);
+      } finally {
+        await handle.close();
+      }
+    } catch (cause) {
+      if (cause instanceof TorchwireError) throw cause;
+      const reason = cause instanceof Error ? cause.message : String(cause);
+      throw new TorchwireError("BAD_DATA", `cannot read the IDX file ${file}: ${reason}`, { cause });
     }
-  } catch (cause) {
-    if (cause instanceof TorchwireError) throw cause;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    throw new TorchwireError("BAD_DATA", `cannot read the IDX file ${file}: ${reason}`, { cause });
-  }
+  });
 }
 
 async function readOpened(handle: FileHandle, file: string): Promise<NDArray> {
@@ -107,15 +109,8 @@ function parseHeader(head: Uint8Array, file: string): Header | undefined {
   }
   if (code === undefined || dimensions === undefined) return undefined;
 
-  const type = elementTypes.get(code);
-  if (type === undefined) throw bad(file, `its element type is 0x${hex(code)}, which IDX does not define`);
-  if (type.dtype === undefined) {
-    const readable = [...elementTypes.values()].filter((known) => known.dtype !== undefined).map((known) => known.name);
-    throw bad(
-      file,
-      `its elements are ${type.name} (0x${hex(code)}), which has no dtype here; readable: ${readable.join(", ")}`,
-    );
-  }
+  const dtype = elementTypes.get(code);
+  if (dtype === undefined) throw bad(file, `its element type is 0x${hex(code)}, which IDX does not define`);
   if (dimensions < 1 || dimensions > maxDimensions)
     throw bad(file, `it claims ${count(dimensions, "dimension")}; 1 to ${maxDimensions} are possible`);
 
@@ -124,13 +119,13 @@ function parseHeader(head: Uint8Array, file: string): Header | undefined {
   const view = new DataView(head.buffer, head.byteOffset, length);
   const shape = Array.from({ length: dimensions }, (_, i) => view.getUint32(4 + 4 * i));
   // Eight dimensions of 32 bits: the product is exact only as a bigint.
-  const bytes = shape.reduce((product, n) => product * BigInt(n), BigInt(itemSize(type.dtype)));
+  const bytes = shape.reduce((product, n) => product * BigInt(n), BigInt(itemSize(dtype)));
   if (bytes > BigInt(constants.MAX_LENGTH))
     throw bad(
       file,
-      `its header (${type.name}, shape [${shape.join(", ")}]) promises ${bytes} bytes, more than one array can hold`,
+      `its header (${dtype}, shape [${shape.join(", ")}]) promises ${bytes} bytes, more than one array can hold`,
     );
-  return { dtype: type.dtype, shape, length, bytes: Number(bytes) };
+  return { dtype, shape, length, bytes: Number(bytes) };
 }
 
 function checkLength({ dtype, shape, bytes }: Header, found: number, file: string): void {
@@ -151,7 +146,8 @@ function grown(payload: Uint8Array<ArrayBuffer>, needed: number, limit: number):
 function toNativeOrder(payload: Uint8Array, size: number): void {
   if (size === 1 || endianness() === "BE") return;
   const bytes = Buffer.from(payload.buffer, payload.byteOffset, payload.byteLength);
-  if (size === 4) bytes.swap32();
+  if (size === 2) bytes.swap16();
+  else if (size === 4) bytes.swap32();
   else bytes.swap64();
 }
 

@@ -15,6 +15,7 @@ import {
 import { splitIndices, type SplitOptions } from "./dataset.ts";
 import { type ClassFiles, classFiles, extensions } from "./image-files.ts";
 import type { Dataset } from "./types.ts";
+import { traced } from "../../bridge/site.ts";
 
 export interface ImageFolderOptions extends ImageOptions {
   /** Accepts a class without an image. Default false: such a folder is mostly a mistake. */
@@ -79,12 +80,14 @@ export class ImageFolder implements Dataset {
    * Reads image `index`, from its file each time: xs is uint8 [height, width, 3], ys the index of its class. Throws MISUSE for an index out of range,
    * BAD_DATA, naming the file, where it cannot be read or is cut short.
    */
-  async get(index: number): Promise<ImageSample> {
-    const path = this.paths[index];
-    const label = this.labels[index];
-    if (path === undefined || label === undefined)
-      throw new TorchwireError("MISUSE", `there is no image ${String(index)}; there are ${this.length}, from 0`);
-    return { xs: await decode(path, this.#shape), ys: label };
+  get(index: number): Promise<ImageSample> {
+    return traced("ImageFolder.get", async () => {
+      const path = this.paths[index];
+      const label = this.labels[index];
+      if (path === undefined || label === undefined)
+        throw new TorchwireError("MISUSE", `there is no image ${String(index)}; there are ${this.length}, from 0`);
+      return { xs: await decode(path, this.#shape), ys: label };
+    });
   }
 
   /**
@@ -92,7 +95,7 @@ export class ImageFolder implements Dataset {
    * BAD_DATA, naming the image, where one cannot be read.
    */
   read(images: readonly ImageSource[]): Promise<NDArray> {
-    return decodeAll(images, this.#shape);
+    return traced("ImageFolder.read", () => decodeAll(images, this.#shape));
   }
 
   /**
@@ -132,32 +135,34 @@ export class ImageFolder implements Dataset {
  * Throws BAD_DATA for a missing folder, one without sub-folders, a class without an image (unless `allowEmpty`), and images of a kind that
  * sharp does not read, such as bmp; MISUSE for a wrong option; ENVIRONMENT where sharp is missing.
  */
-export async function imageFolder(folder: string | URL, options: ImageFolderOptions = {}): Promise<ImageFolder> {
-  const { allowEmpty = false, onCorrupt = "error", onProgress } = options;
-  const shape = checkImageOptions(options);
-  if (onCorrupt !== "error" && onCorrupt !== "skip")
-    throw new TorchwireError("MISUSE", `onCorrupt is ${JSON.stringify(onCorrupt)}; known are "error" and "skip"`);
-  await needSharp();
+export function imageFolder(folder: string | URL, options: ImageFolderOptions = {}): Promise<ImageFolder> {
+  return traced("imageFolder", async () => {
+    const { allowEmpty = false, onCorrupt = "error", onProgress } = options;
+    const shape = checkImageOptions(options);
+    if (onCorrupt !== "error" && onCorrupt !== "skip")
+      throw new TorchwireError("MISUSE", `onCorrupt is ${JSON.stringify(onCorrupt)}; known are "error" and "skip"`);
+    await needSharp();
 
-  const root = folder instanceof URL ? fileURLToPath(folder) : folder;
-  const found = await classFiles(root);
-  const unreadable = found.flatMap((one) => one.unreadable);
-  if (onCorrupt === "error" && unreadable.length > 0)
-    throw new TorchwireError(
-      "BAD_DATA",
-      `${root}: sharp cannot read ${unreadable.length} of its images, the first ${unreadable[0]!}; convert them, to PNG for example`,
-    );
-  if (!allowEmpty) checkNoneEmpty(root, found, `none of ${extensions.join(" ")}`);
-  if (onCorrupt === "error") return new ImageFolder({ ...flat(found), skipped: [], shape });
+    const root = folder instanceof URL ? fileURLToPath(folder) : folder;
+    const found = await classFiles(root);
+    const unreadable = found.flatMap((one) => one.unreadable);
+    if (onCorrupt === "error" && unreadable.length > 0)
+      throw new TorchwireError(
+        "BAD_DATA",
+        `${root}: sharp cannot read ${unreadable.length} of its images, the first ${unreadable[0]!}; convert them, to PNG for example`,
+      );
+    if (!allowEmpty) checkNoneEmpty(root, found, `none of ${extensions.join(" ")}`);
+    if (onCorrupt === "error") return new ImageFolder({ ...flat(found), skipped: [], shape });
 
-  const reasons = await check(found, shape, onProgress);
-  const kept = found.map((one) => ({ ...one, paths: one.paths.filter((path) => !reasons.has(path)) }));
-  if (!allowEmpty) checkNoneEmpty(root, kept, "none that can be read");
-  for (const path of unreadable) reasons.set(path, "sharp does not read files of this kind");
-  return new ImageFolder({
-    ...flat(kept),
-    skipped: Array.from(reasons, ([path, reason]) => ({ path, reason })),
-    shape,
+    const reasons = await check(found, shape, onProgress);
+    const kept = found.map((one) => ({ ...one, paths: one.paths.filter((path) => !reasons.has(path)) }));
+    if (!allowEmpty) checkNoneEmpty(root, kept, "none that can be read");
+    for (const path of unreadable) reasons.set(path, "sharp does not read files of this kind");
+    return new ImageFolder({
+      ...flat(kept),
+      skipped: Array.from(reasons, ([path, reason]) => ({ path, reason })),
+      shape,
+    });
   });
 }
 

@@ -1,5 +1,6 @@
 import { TorchwireError } from "../../bridge/errors.ts";
 import type { NDArray } from "../../bridge/ndarray.ts";
+import { addCaller, captureSite, type CallSite } from "../../bridge/site.ts";
 import { Ahead, type Made, type Source } from "./ahead.ts";
 import { numBatches } from "./batches.ts";
 import { ArrayDataset, type ArrayRows, asDataset, Subset } from "./dataset.ts";
@@ -119,7 +120,11 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   }
 
   /** One pass. It begins with the first `next`. */
-  async *[Symbol.asyncIterator](): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
+  [Symbol.asyncIterator](): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
+    return this.#pass(captureSite());
+  }
+
+  async *#pass(site: CallSite): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
     const pass = this.#begin();
     const { length } = this;
     const source = this.#source(pass);
@@ -130,6 +135,9 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
         yield batch as { xs: X; ys: Y };
         lease.end();
       }
+    } catch (error) {
+      addCaller(error, "DataLoader", site);
+      throw error;
     } finally {
       await source.stop();
     }

@@ -1,12 +1,15 @@
 import { TorchwireError } from "../../bridge/errors.ts";
+import { bfloat16, float16 } from "../../bridge/half.ts";
 import {
   type DType,
   dtypeOf,
+  isFloating,
   itemSize,
   fromBytes,
   type NDArray,
   sizeOf,
   type TypedArray,
+  withoutDType,
 } from "../../bridge/ndarray.ts";
 
 /** Numbers, booleans or bigints, nested as an array's dimensions are; a typed array can stand for the innermost list. */
@@ -36,8 +39,7 @@ export function fromNumbers(numbers: Numbers, name: string, asked: DType | undef
   const { shape, first } = outline(numbers, name);
   const rows = typeof first === "object";
   const own = rows ? dtypeOf(first) : first === undefined ? undefined : DTYPES[typeof first as keyof typeof DTYPES];
-  if (rows && own === undefined)
-    throw new TorchwireError("BAD_DATA", `${name} holds a ${first.constructor.name}, which has no dtype here`);
+  if (rows && own === undefined) throw new TorchwireError("BAD_DATA", `${name}: ${withoutDType(first)}`);
   if (asked !== undefined && own !== undefined && asked !== own && typeof first !== "number")
     throw new TorchwireError(
       "BAD_DATA",
@@ -115,8 +117,14 @@ function writer(dtype: DType, data: TypedArray, from: string): (at: number, valu
       return whole[at] === big ? undefined : no(value);
     };
   }
+  if (dtype === "complex64")
+    return () => "is a number, and complex64 has pairs: give a Float32Array of them, and a shape";
+  if (dtype === "float16" || dtype === "bfloat16") {
+    const half = dtype === "float16" ? float16 : bfloat16;
+    return (at, value) => void (data[at] = half.from([Number(value)])[0]!);
+  }
   const numbers = data as Float32Array;
-  const isFloat = dtype === "float32" || dtype === "float64";
+  const isFloat = isFloating(dtype);
   return (at, value) => {
     const number = Number(value);
     if (dtype === "bool" && number !== 0 && number !== 1) return no(value);

@@ -4,7 +4,9 @@ import type { FormatContext } from "./format.ts";
 
 /** `x` with the axes after the leading ones in the order `axes`, as a view. */
 export function permuted(x: AnyRef, axes: readonly number[], { lead = 0 }: FormatContext): AnyRef {
-  return x.permute(...Array.from({ length: lead }, (_, i) => i), ...axes.map((axis) => axis + lead));
+  const order = [...Array.from({ length: lead }, (_, i) => i), ...axes.map((axis) => axis + lead)];
+  // Without an axis there is nothing to move, and PyTorch wants at least one argument.
+  return order.length === 0 ? x : x.permute(...order);
 }
 
 /** The permutation that undoes `axes`. */

@@ -1,5 +1,5 @@
 import { TorchwireError } from "../../bridge/errors.ts";
-import type { NDArray } from "../../bridge/ndarray.ts";
+import { isFloating, type NDArray } from "../../bridge/ndarray.ts";
 import { shapeText } from "./axes.ts";
 import { same, type Format } from "./format.ts";
 import { image } from "./pixels.ts";
@@ -13,7 +13,7 @@ import { image } from "./pixels.ts";
 export function defaultFormat({ dtype, shape }: Pick<NDArray, "dtype" | "shape">, what = "input"): Format {
   if (shape.length !== 4) return same;
   if (dtype === "uint8") return [1, 3, 4].includes(shape[3]!) ? image() : same;
-  if (dtype === "float32" || dtype === "float64")
+  if (isFloating(dtype))
     throw new TorchwireError(
       "MISUSE",
       `${what} is ${dtype} of shape ${shapeText(shape)}, which may be [N, H, W, C] or [N, C, H, W]. Say which it is: ` +

@@ -5,6 +5,7 @@ import type { Worker } from "../../bridge/worker.ts";
 import { byteLengthOf } from "./header.ts";
 import { workerOfModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
 import { openSafetensors, openToRead, readRanges } from "./safetensors.ts";
+import { traced } from "../../bridge/site.ts";
 
 export interface LoadWeightsOptions {
   /** True (the default): the file must have each of the module's tensors and no others. False: what fits is loaded. */
@@ -43,14 +44,16 @@ interface Found {
  * Throws BAD_DATA where the file cannot be read, is not what it says it is, or does not fit, with everything that does not, ENVIRONMENT for a torch that
  * must not read a `.pt` file, MISUSE for arguments that make no sense.
  */
-export async function loadWeights(
+export function loadWeights(
   module: Modules,
   path: string,
   { strict = true, onProgress }: LoadWeightsOptions = {},
 ): Promise<LoadedWeights> {
-  const worker = workerOfModules(module, "loadWeights");
-  const load = (await isPickled(path)) ? loadPickled : loadSafetensors;
-  return load(worker, module, path, strict, onProgress);
+  return traced("loadWeights", async () => {
+    const worker = workerOfModules(module, "loadWeights");
+    const load = (await isPickled(path)) ? loadPickled : loadSafetensors;
+    return load(worker, module, path, strict, onProgress);
+  });
 }
 
 type Load = (

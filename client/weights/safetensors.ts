@@ -186,7 +186,9 @@ async function writing<T>(path: string, step: Promise<T>): Promise<T> {
   try {
     return await step;
   } catch (cause) {
-    const message = `cannot write ${path}: ${(cause as Error).message}; what was there before is as it was`;
+    const { code, message: reason } = cause as NodeJS.ErrnoException;
+    const advice = code === "ENOENT" || code === "ENOTDIR" ? "; its folder must be there first" : "";
+    const message = `cannot write ${path}: ${reason}; what was there before is as it was${advice}`;
     throw new TorchwireError("NOT_SAVED", message, { cause });
   }
 }

@@ -5,6 +5,7 @@ import type { Worker } from "../../bridge/worker.ts";
 import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "./header.ts";
 import { workerOfModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
 import { writeSafetensors } from "./safetensors.ts";
+import { traced } from "../../bridge/site.ts";
 
 export interface SaveWeightsOptions {
   /** Strings that are written into the file's header. `format: "pt"`, which other libraries ask for, is there by default. */
@@ -28,30 +29,32 @@ interface Plan {
  *
  * Throws NOT_SAVED where the file cannot be written or the state holds something else than dense tensors, MISUSE for arguments that make no sense.
  */
-export async function saveWeights(
+export function saveWeights(
   module: Modules,
   path: string,
   { metadata, onProgress }: SaveWeightsOptions = {},
 ): Promise<void> {
-  const worker = workerOfModules(module, "saveWeights");
-  if (/\.(?:pt|pth|bin|ckpt|pkl)$/i.test(path))
-    throw new TorchwireError(
-      "MISUSE",
-      `saveWeights writes the safetensors format: call the file ….safetensors, not ${path}`,
-    );
-  const snapshot = make(worker, "state", "Snapshot", module);
-  try {
-    const { tensors, refused } = (await worker.scope(() => py.js(snapshot.plan))) as Plan;
-    if (refused.length > 0) throw notTensors(path, refused);
-    const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
-    const total = infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
-    // A lane of its own: the state is there, and what fails elsewhere from now on is none of its business.
-    await worker.lane(() =>
-      writeSafetensors(path, infos, fetched(worker, snapshot, total, onProgress), { format: "pt", ...metadata }),
-    );
-  } finally {
-    snapshot[Symbol.dispose]();
-  }
+  return traced("saveWeights", async () => {
+    const worker = workerOfModules(module, "saveWeights");
+    if (/\.(?:pt|pth|bin|ckpt|pkl)$/i.test(path))
+      throw new TorchwireError(
+        "MISUSE",
+        `saveWeights writes the safetensors format: call the file ….safetensors, not ${path}`,
+      );
+    const snapshot = make(worker, "state", "Snapshot", module);
+    try {
+      const { tensors, refused } = (await worker.scope(() => py.js(snapshot.plan))) as Plan;
+      if (refused.length > 0) throw notTensors(path, refused);
+      const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
+      const total = infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
+      // A lane of its own: the state is there, and what fails elsewhere from now on is none of its business.
+      await worker.lane(() =>
+        writeSafetensors(path, infos, fetched(worker, snapshot, total, onProgress), { format: "pt", ...metadata }),
+      );
+    } finally {
+      snapshot[Symbol.dispose]();
+    }
+  });
 }
 
 async function* fetched(

@@ -38,8 +38,8 @@ class Client:
             "ended_contexts": [],
         } | fields
         frames = meta.pop("frames", [])
-        batch = read_batch(msgspec.msgpack.encode(meta), LIMITS)
-        seq, values, failure = self.executor.run(self.seq, batch, frames, self.frames)
+        batch, operations = read_batch(msgspec.msgpack.encode(meta), LIMITS)
+        seq, values, failure = self.executor.run(self.seq, batch, operations, frames, self.frames)
         assert seq == self.seq
         return Answer(first, dict(zip(values[::2], values[1::2], strict=True)), failure)
 

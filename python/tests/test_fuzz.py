@@ -24,14 +24,14 @@ def receive(parts: list[bytes]) -> bool:
     try:
         header = read_header(parts[0], LIMITS)
         frames = [memoryview(bytearray(part)) for part in parts[1:]]
-        check_frames(header, [len(frame) for frame in frames])
+        check_frames(header, [len(frame) for frame in frames], LIMITS)
         meta = parts[0][HEADER_BYTES:]
         if header.type is MessageType.HELLO:
             read_hello(meta)
         if header.type is not MessageType.BATCH:
             return True
-        decode = Decoder(Objects(), frames, LIMITS.depth, LIMITS.dims)
-        for op in read_batch(meta, LIMITS).operations:
+        decode = Decoder(Objects(), 0, frames, LIMITS)
+        for op in read_batch(meta, LIMITS)[1]:
             values: list[Any] = []
             if isinstance(op, Call):
                 values = [*op.args, *op.kwargs.values()]
@@ -104,7 +104,7 @@ def test_broken_messages_are_understood_or_refused(seed: int) -> None:
 def test_random_values_are_read_or_refused(seed: int) -> None:
     dice = random.Random(seed)
     frames = [memoryview(bytearray(n)) for n in (0, 1, 8, 64)]
-    decode = Decoder(Objects(), frames, 8, 8)
+    decode = Decoder(Objects(), 0, frames, Limits(depth=8, dims=8))
     leaves: list[Any] = [
         None, True, 0, 1, 2, 3, 8, -1, 2**31, 2**40, 2**63, 2**64 - 1, 0.5, float("nan"), "", "float32", "uint8", "ff", b"", bytes(8),
     ]  # fmt: skip
@@ -130,16 +130,17 @@ def test_random_values_are_read_or_refused(seed: int) -> None:
 def test_random_tensors_are_read_or_refused(seed: int) -> None:
     dice = random.Random(seed)
     frames = [memoryview(bytearray(n)) for n in (0, 1, 8, 64)]
-    decode = Decoder(Objects(), frames, 8, 8)
+    decode = Decoder(Objects(), 0, frames, Limits(depth=8, dims=8))
     sizes: list[Any] = [0, 0, 1, 2, 4, 8, 16, -1, 2**31, 2**32, 2**40, 2**62, 2**63, 2**64 - 1, 0.5, "8", None, True]
-    dtypes: list[Any] = ["float32", "float64", "int64", "int32", "uint8", "bool", "complex64", "Tensor", "", 3, None]
+    dtypes: list[Any] = ["float32", "float64", "int64", "int32", "uint8", "bool", "bfloat16", "complex64", "uint16", "Tensor", "", 3, None]
+    counts: list[list[Any]] = [*[[]] * 12, [1], [1], [2], [2], [4], [0], [-1], [5], ["1"], [1, 1]]
     read = 0
     for _ in range(ROUNDS):
         shape: Any = [dice.choice(sizes) for _ in range(dice.randrange(10))]
         index = dice.choice([0, 0, 1, 2, 3, 4, -1, 2**40, "0", None])
         try:
-            tensor = decode([4, index, dice.choice(dtypes), dice.choice([shape, shape, shape, 8, None])])
-            assert tensor.numel() * tensor.element_size() <= 64
+            tensor = decode([4, index, dice.choice(dtypes), dice.choice([shape, shape, shape, 8, None]), *dice.choice(counts)])
+            assert tensor.numel() * tensor.element_size() <= 73
             read += 1
         except WireError:
             continue

@@ -57,6 +57,12 @@ _READERS: dict[str, Any] = {
 }
 
 
+def _bytes(tensor: torch.Tensor) -> bytes:
+    # Not all of torch's dtypes have one of NumPy's. A copy, since the strides of dimensions of length 1 can be anything.
+    copy = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
+    return copy.reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
 def same(a: Any, b: Any) -> bool:
     """Equal, of equal types, to the bit: nan is nan, -0.0 is not 0.0, 1 is neither 1.0 nor True."""
     if type(a) is not type(b):
@@ -64,7 +70,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, float):
         return (math.isnan(a) and math.isnan(b)) or struct.pack("<d", a) == struct.pack("<d", b)
     if isinstance(a, torch.Tensor):
-        return (a.dtype, a.shape, a.numpy().tobytes()) == (b.dtype, b.shape, b.numpy().tobytes())
+        return (a.dtype, a.shape, _bytes(a)) == (b.dtype, b.shape, _bytes(b))
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if isinstance(a, dict):

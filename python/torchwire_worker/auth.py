@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hmac
 
-from .ops import read_hello
+from .ops import Hello, read_hello
 from .wire import WireError
 
 
-def check_hello(meta: memoryview, token: str) -> None:
-    if not hmac.compare_digest(read_hello(meta).token.encode(), token.encode()):
+def check_hello(meta: memoryview, token: str) -> Hello:
+    hello = read_hello(meta)
+    if not hmac.compare_digest(hello.token.encode(), token.encode()):
         raise WireError("the token is wrong")
+    return hello

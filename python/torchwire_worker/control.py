@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
 import os
@@ -25,6 +26,7 @@ class Control(threading.Thread):
     def __init__(self, context: zmq.Context[Any], endpoint: str, limits: Limits, token: str, executor: Executor, welcome: Any) -> None:
         super().__init__(name="torchwire-control", daemon=True)
         self._link = Link(context, endpoint, limits)
+        self.endpoint = self._link.endpoint
         self._token = token
         self._executor = executor
         self._welcome = welcome
@@ -130,10 +132,13 @@ def _resident_bytes() -> int:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * _PAGE
     except OSError:
-        import resource
+        # Windows has neither.
+        with contextlib.suppress(ImportError):
+            import resource
 
-        # macOS has no /proc; its highest value, in bytes, is what there is.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+            # macOS has no /proc; its highest value, in bytes, is what there is.
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return 0
 
 
 _PAGE = 4096

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import traceback
 from typing import Any
@@ -44,9 +45,18 @@ def text(value: str) -> str:
 def _message(error: BaseException) -> str:
     # KeyError's str is the repr of its key.
     try:
-        return text(str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error))
+        message = str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error)
+        return text(message + _suggestion(error))
     except Exception as broken:
         return f"<its message cannot be made: {type(broken).__name__}>"
+
+
+def _suggestion(error: BaseException) -> str:
+    """As Python itself prints it, which does not make it part of the message."""
+    if not isinstance(error, AttributeError) or not isinstance(error.name, str):
+        return ""
+    close = difflib.get_close_matches(error.name, dir(error.obj), n=1, cutoff=0.7)
+    return f". Did you mean: '{close[0]}'?" if close else ""
 
 
 def _notes(error: BaseException) -> list[str]:

@@ -27,8 +27,9 @@ class Executor:
         self._lanes = Lanes()
         self._contexts = Contexts(self.objects)
 
-    def run(self, seq: int, batch: Batch, frames: list[Any], out: Frames) -> Reply:
-        run = _Run(self.objects, Decoder(self.objects, frames, self._limits.depth, self._limits.dims), batch, out)
+    def run(self, seq: int, batch: Batch, operations: list[Op], frames: list[Any], out: Frames) -> Reply:
+        decode = Decoder(self.objects, batch.first, frames, self._limits)
+        run = _Run(self.objects, decode, batch.first, operations, out)
         if not self._lanes.is_closed(batch.lane, batch.generation):
             try:
                 with self._contexts.entered(batch.contexts):
@@ -47,23 +48,23 @@ class Executor:
 class _Run:
     """One batch on its way: `done` operations are behind it, `id` is the place of what comes next."""
 
-    __slots__ = ("_batch", "_decode", "_objects", "_out", "done", "failure", "id", "values")
+    __slots__ = ("_decode", "_first", "_objects", "_operations", "_out", "done", "failure", "id", "values")
 
-    def __init__(self, objects: Objects, decode: Decoder, batch: Batch, out: Frames) -> None:
+    def __init__(self, objects: Objects, decode: Decoder, first: int, operations: list[Op], out: Frames) -> None:
         self._objects = objects
         self._decode = decode
-        self._batch = batch
+        self._first = first
+        self._operations = operations
         self._out = out
         self.done = 0
-        self.id = batch.first
+        self.id = first
         self.values: list[Any] = []
         self.failure: dict[str, Any] | None = None
 
     def forward(self) -> None:
         objects, decode = self._objects, self._decode
-        for op in self._batch.operations:
-            kind = type(op)
-            if kind is Call:
+        for op in self._operations:
+            if type(op) is Call:
                 target = self._follow(op.target, op.names)
                 if op.kwargs:
                     kwargs = {name: decode(value) for name, value in op.kwargs.items()}
@@ -71,7 +72,7 @@ class _Run:
                 else:
                     objects[self.id] = target(*map(decode, op.args))
                 self.id += 1
-            elif kind is Get:
+            elif type(op) is Get:
                 self._follow(op.target, op.names)
             else:
                 self._other(op)
@@ -79,50 +80,62 @@ class _Run:
             self.done += 1
 
     def _follow(self, target: int, names: list[str]) -> Any:
-        value = self._objects[target]
+        value = self._objects[self._place(target)]
         for name in names:
             value = getattr(value, name)
             self._objects[self.id] = value
             self.id += 1
         return value
 
+    def _place(self, name: int) -> int:
+        """The place that an operation names: what its own batch makes is counted from the first position, -1, -2, …"""
+        return name if name >= 0 else self._first - 1 - name
+
     def _other(self, op: Op) -> None:
-        objects, decode = self._objects, self._decode
-        kind = type(op)
-        if kind is Fetch:
-            self.values += (self.id, self._fetch(objects[op.target], op.mode))
-        elif kind is Release:
-            objects.release(op.ranges)
-        elif kind is GetItem:
-            objects[self.id] = objects[op.target][decode(op.key)]
-        elif kind is Set:
-            setattr(objects[op.target], op.name, decode(op.value))
-        elif kind is SetItem:
-            objects[op.target][decode(op.key)] = decode(op.value)
-        elif kind is Import:
+        objects, decode, place = self._objects, self._decode, self._place
+        if type(op) is Fetch:
+            self.values += (self.id, self._fetch(objects[place(op.target)], op.mode))
+        elif type(op) is Release:
+            self._release(op.ranges)
+        elif type(op) is GetItem:
+            objects[self.id] = objects[place(op.target)][decode(op.key)]
+        elif type(op) is Set:
+            setattr(objects[place(op.target)], op.name, decode(op.value))
+        elif type(op) is SetItem:
+            objects[place(op.target)][decode(op.key)] = decode(op.value)
+        elif type(op) is Import:
             objects[self.id] = importlib.import_module(op.module)
-        elif kind is Del:
-            delattr(objects[op.target], op.name)
-        elif kind is DelItem:
-            del objects[op.target][decode(op.key)]
+        elif type(op) is Del:
+            delattr(objects[place(op.target)], op.name)
+        elif type(op) is DelItem:
+            del objects[place(op.target)][decode(op.key)]
+
+    def _release(self, ranges: list[int]) -> None:
+        self._objects.release([*map(self._place, ranges)])
 
     def _fetch(self, value: Any, mode: int) -> Any:
+        out = self._out
         if mode == SETTLE:
-            return encode_settled(value)
-        if mode == JS:
-            return encode_plain(value, self._out)
-        if mode == NDARRAY:
-            return [4, *self._out.add(value)]
+            return encode_settled(value, out)
+        before = len(out.buffers)
+        try:
+            if mode == JS:
+                return encode_plain(value, out)
+            if mode == NDARRAY:
+                return [4, *out.add(value)]
+        except BaseException:
+            out.back_to(before)
+            raise
         raise WireError(f"fetch mode {mode} is unknown")
 
     def fail(self, error: BaseException) -> None:
-        operations = self._batch.operations
+        operations = self._operations
         at = operations[self.done] if self.done < len(operations) else None
-        first = self._batch.first + sum(map(_positions, operations[: self.done]))
+        first = self._first + sum(map(_positions, operations[: self.done]))
         last = first + _positions(at) - 1 if at is not None else self.id
         self.failure = {
             **errors.describe(error),
-            "operation": errors.text(_describe(at, self._objects, self.id - first)),
+            "operation": errors.text(_describe(at, dict.get(self._objects, self._place(getattr(at, "target", 0))), self.id - first)),
             "id": self.id,
             "last": last,
         }
@@ -130,25 +143,24 @@ class _Run:
 
     def clean_up(self) -> None:
         """What frees is run, whatever failed before."""
-        for op in self._batch.operations[self.done :]:
+        for op in self._operations[self.done :]:
             if type(op) is Release:
-                self._objects.release(op.ranges)
+                self._release(op.ranges)
 
 
 def _positions(op: Op) -> int:
-    kind = type(op)
-    if kind is Get:
+    if type(op) is Get:
         return len(op.names)
-    return len(op.names) + 1 if kind is Call else 1
+    return len(op.names) + 1 if type(op) is Call else 1
 
 
-def _describe(op: Op | None, objects: Objects, links: int) -> str:
+def _describe(op: Op | None, value: Any, links: int) -> str:
     """The operation as Python would write it, as far as it got: `ResNet.fcc`, `Linear(...)`."""
     if op is None:
         return "leaving a context"
     if isinstance(op, Import):
         return f"import {op.module}"
-    target = _name(dict.get(objects, op.target)) if not isinstance(op, Release) else ""
+    target = _name(value)
     if isinstance(op, Call):
         return ".".join([target, *op.names]) + "(...)" if links >= len(op.names) else ".".join([target, *op.names[: links + 1]])
     if isinstance(op, Get):

@@ -7,6 +7,7 @@ import os
 import select
 import shutil
 import signal
+import threading
 
 # The guard notices the parent's death at once (its end of the pipe closes) and the worker's within this time.
 _POLL_MS = 250
@@ -23,8 +24,11 @@ def read_line(fd: int) -> bytes:
     return bytes(line)
 
 
-def start_guard(directory: str) -> None:
+def start_guard(directory: str | None) -> None:
     """Forks the guard, which takes over standard input. Must be called while there is one thread."""
+    if not hasattr(os, "fork"):
+        _start_watch()
+        return
     # Where a launcher script stands between us and the client, we lead no group yet. (Else this is refused.)
     with contextlib.suppress(PermissionError):
         os.setsid()
@@ -37,7 +41,22 @@ def start_guard(directory: str) -> None:
     os.close(null)
 
 
-def _guard(worker: int, directory: str) -> None:
+def _start_watch() -> None:
+    """Windows cannot fork. A thread does what it can: a C call that holds the GIL puts the end off, and children stay."""
+    parent = os.dup(0)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+
+    def watch() -> None:
+        while os.read(parent, 1):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, name="torchwire-watch", daemon=True).start()
+
+
+def _guard(worker: int, directory: str | None) -> None:
     # A group of its own, so that it does not kill itself; and no hold on the pipes whose end tells the parent of the worker's.
     os.setpgid(0, 0)
     null = os.open(os.devnull, os.O_RDWR)
@@ -54,7 +73,8 @@ def _guard(worker: int, directory: str) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         # Its group: children that it started (a DataLoader's workers) go with it.
         os.killpg(worker, signal.SIGKILL)
-    shutil.rmtree(directory, ignore_errors=True)
+    if directory is not None:
+        shutil.rmtree(directory, ignore_errors=True)
     os._exit(0)
 
 

@@ -36,9 +36,11 @@ class Link:
         socket.setsockopt(zmq.LINGER, _LINGER_MS)
         socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
         socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
-        socket.setsockopt(zmq.MAXMSGSIZE, limits.frame_bytes)
+        socket.setsockopt(zmq.MAXMSGSIZE, limits.longest_part)
         socket.bind(endpoint)
         self.socket = socket
+        # Where it listens: the system has chosen the port.
+        self.endpoint = socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self._limits = limits
 
     def receive(self) -> Message | Malformed:
@@ -60,7 +62,7 @@ class Link:
         try:
             header = read_header(parts[0], self._limits)
             frames = parts[1:]
-            check_frames(header, [len(frame) for frame in frames])
+            check_frames(header, [len(frame) for frame in frames], self._limits)
         except WireError as error:
             return Malformed(peer, str(error))
         return Message(peer, header, parts[0][-header.meta_bytes :] if header.meta_bytes else memoryview(b""), frames)

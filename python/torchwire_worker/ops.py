@@ -79,14 +79,14 @@ class ContextLayer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Batch(msgspec.Struct, forbid_unknown_fields=True):
-    lane: int
-    generation: int
     # The position of the first operation; every link of a chain and every result takes one more.
     first: int
-    contexts: list[ContextLayer]
-    operations: list[Op]
-    finalised: list[int]
-    ended_contexts: list[int]
+    operations: msgspec.Raw
+    lane: int = 0
+    generation: int = 0
+    contexts: list[ContextLayer] = []
+    finalised: list[int] = []
+    ended_contexts: list[int] = []
 
     def __post_init__(self) -> None:
         _pairs(self.finalised)
@@ -103,24 +103,37 @@ def _pairs(ranges: list[int]) -> None:
         raise ValueError("ranges are pairs of a first and a last id")
 
 
-def read_batch(meta: bytes | memoryview, limits: Limits) -> Batch:
+def read_batch(meta: bytes | memoryview, limits: Limits) -> tuple[Batch, list[Op]]:
     batch = _read(_decode_batch, meta, "a batch")
-    if len(batch.operations) > limits.ops:
-        raise WireError(f"{len(batch.operations)} operations in a batch, the limit is {limits.ops}")
-    return batch
+    raw = bytes(batch.operations)
+    operations = _known.get(raw)
+    if operations is None:
+        operations = _read(_decode_operations, raw, "a batch", ", in its operations")
+        if len(raw) <= _LONGEST_KNOWN:
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            _known[raw] = operations
+    limits.check("ops", len(operations), "{} operations in a batch")
+    return batch, operations
 
 
 def read_hello(meta: bytes | memoryview) -> Hello:
     return _read(_decode_hello, meta, "a greeting")
 
 
-def _read(decode: Callable[[bytes | memoryview], T], meta: bytes | memoryview, what: str) -> T:
+def _read(decode: Callable[[bytes | memoryview], T], meta: bytes | memoryview, what: str, where: str = "") -> T:
     try:
         return decode(meta)
     except (ValueError, RecursionError, MemoryError) as error:
         # ValueError: msgspec's own errors, and those of text that is not UTF-8.
-        raise WireError(f"{what} that is not one: {error}") from None
+        raise WireError(f"{what} that is not one{where}: {error}") from None
 
 
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
+_decode_operations = msgspec.msgpack.Decoder(list[Op]).decode
+
+# A step of a loop is the same operations again, byte for byte: they are read once.
+_known: dict[bytes, list[Op]] = {}
+_MOST_KNOWN = 512
+_LONGEST_KNOWN = 32 * 2**10
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode

@@ -39,7 +39,7 @@ def serve(report: Callable[..., None]) -> None:
         message = f"{sys.executable} has a torch that cannot be loaded: {error}"
         report(error={"code": "ENVIRONMENT", "message": message, "command": "npx torchwire setup"})
         raise SystemExit(1) from None
-    limits = Limits()
+    limits = config.limits
     executor = Executor(limits)
     context = zmq.Context()
     link = Link(context, _endpoint(config.directory, "data"), limits)
@@ -47,7 +47,7 @@ def serve(report: Callable[..., None]) -> None:
     control = Control(context, _endpoint(config.directory, "control"), limits, config.token, executor, welcome)
     control.start()
     logging.getLogger().addHandler(LogHandler(control))
-    report(ready={})
+    report(ready={"data": link.endpoint, "control": control.endpoint})
     _Session(link, control, executor, limits, config.token, welcome).run()
     link.close()
     # Waits until the farewell is out, as long as the socket lingers; it also ends the control thread.
@@ -55,8 +55,8 @@ def serve(report: Callable[..., None]) -> None:
     os._exit(0)
 
 
-def _endpoint(directory: str, name: str) -> str:
-    return f"ipc://{os.path.join(directory, name)}"
+def _endpoint(directory: str | None, name: str) -> str:
+    return "tcp://127.0.0.1:*" if directory is None else f"ipc://{os.path.join(directory, name)}"
 
 
 class _Session:
@@ -71,7 +71,7 @@ class _Session:
         self._waiting: deque[Message | Malformed] = deque()
         self._over = False
         self._held: list[Reply] = []
-        self._frames = Frames()
+        self._frames = Frames(limits)
 
     def run(self) -> None:
         """Until the client closes, or says what is not understood: other messages may have been lost with that one."""
@@ -103,7 +103,8 @@ class _Session:
                 raise WireError(message.why)
             if not _is_hello(message):
                 raise WireError("it came before a greeting")
-            auth.check_hello(message.meta, self._token)
+            hello = auth.check_hello(message.meta, self._token)
+            self._frames.limits = self._limits.smaller(hello.limits)
             self._peer = message.peer
             self._link.send(message.peer, encode(MessageType.WELCOME, self._welcome))
         except WireError as error:
@@ -118,10 +119,10 @@ class _Session:
         header = message.header
         if header.type is MessageType.BATCH:
             self._control.busy()
-            batch = read_batch(message.meta, self._limits)
-            reply = self._executor.run(header.seq, batch, message.frames, self._frames)
+            batch, operations = read_batch(message.meta, self._limits)
+            reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
             self._held.append(reply)
-            if header.flags & URGENT or reply[2] is not None or not self._may_hold():
+            if header.flags & URGENT or reply[2] is not None or self._frames.half_full or not self._may_hold():
                 self._send_held()
         elif header.type is MessageType.CLOSE:
             self._send_held()
@@ -141,7 +142,7 @@ class _Session:
         if not self._held or self._peer is None:
             return
         frames, held = self._frames, self._held
-        self._frames, self._held = Frames(), []
+        self._frames, self._held = Frames(frames.limits), []
         head = encode(MessageType.REPLY, {"replies": held}, 0, len(frames.buffers), frames.total_bytes)
         self._link.send(self._peer, head, frames.buffers)
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from .wire import MAJOR, MINOR
+from .wire import MAJOR, MINOR, Limits
 
 
 class NoDevice(Exception):
@@ -20,12 +20,14 @@ class NoDevice(Exception):
 
 class Config(msgspec.Struct):
     token: str
-    directory: str
+    # Where the sockets are to be; None: ports of 127.0.0.1.
+    directory: str | None
     device: str
     seed: int | None
     deterministic: bool
     threads: int | None
     malloc: bool
+    limits: Limits = Limits()
 
 
 # <malloc.h>

@@ -1,38 +1,72 @@
-"""Tensors as raw bytes: row-major, little-endian, one frame each."""
+"""Tensors as raw bytes: row-major, little-endian, a frame each; several where one frame may not be so long."""
 
 from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Iterator
 from typing import Any
 
-from .wire import WireError
+from .wire import Limits, WireError
 
 # Names the wire may use, and their item sizes. Looked up here, never with getattr on torch.
-ITEM_SIZES = {"float32": 4, "float64": 8, "int64": 8, "int32": 4, "uint8": 1, "bool": 1}
+ITEM_SIZES = {
+    "bool": 1,
+    "uint8": 1,
+    "int8": 1,
+    "int16": 2,
+    "int32": 4,
+    "int64": 8,
+    "float16": 2,
+    "bfloat16": 2,
+    "float32": 4,
+    "float64": 8,
+    "complex64": 8,
+}
+
+# What to do about the others. (Those of 8 bits and less are told below.)
+_INSTEAD = {
+    "uint16": ".to(torch.int32)",
+    "uint32": ".to(torch.int64)",
+    "uint64": ".view(torch.int64) for its bits, or .to(torch.float64)",
+    "complex32": ".to(torch.complex64)",
+    "complex128": ".to(torch.complex64), or torch.view_as_real(x) for pairs of float64",
+}
 
 
-def read_tensor(frame: Any, dtype: str, shape: list[int], most_dims: int) -> Any:
-    """A tensor over the frame's own memory; copied only where that is not aligned, or where bytes must become 0 or 1."""
+def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], count: int, limits: Limits) -> Any:
+    """A tensor over a frame's own memory; copied only where that is not aligned, or where it lies in several."""
     size = ITEM_SIZES.get(dtype)
     if size is None:
         raise WireError(f"dtype {dtype!r} is unknown")
-    if len(shape) > most_dims or any(type(n) is not int or n < 0 for n in shape):
-        raise WireError(f"shape {shape[:80]} is not one")
-    length = len(frame)
+    if any(type(n) is not int or n < 0 for n in (*shape, index, count)) or not 0 < count <= len(frames) - index:
+        raise WireError(f"shape {[*shape][:80]} in {count} frames from {index} is not one")
+    limits.check("dims", len(shape), "a tensor of {} dimensions")
+    pieces = frames[index : index + count]
+    length = sum(map(len, pieces))
     if math.prod(shape) * size != length:
-        raise WireError(f"a tensor of {dtype} {shape} takes {math.prod(shape) * size} bytes, its frame has {length}")
+        raise WireError(f"a tensor of {dtype} {shape} takes {math.prod(shape) * size} bytes, its frames have {length}")
     import torch
 
     if length == 0:
         if math.prod(n or 1 for n in shape) * size >= 2**63:
             raise WireError(f"shape {shape} has strides past 64 bits")
         return torch.empty(shape, dtype=getattr(torch, dtype), device="cpu")
-    raw = torch.frombuffer(frame, dtype=torch.uint8)
-    if dtype == "bool":
-        return raw.ne(0).reshape(shape)
-    if raw.data_ptr() % size:
-        raw = raw.clone()
+    if count == 1:
+        raw = torch.frombuffer(pieces[0], dtype=torch.uint8)
+        if raw.data_ptr() % size:
+            raw = raw.clone()
+    else:
+        raw = torch.empty(length, dtype=torch.uint8, device="cpu")
+        at = 0
+        for i, piece in enumerate(pieces):
+            if len(piece):
+                raw[at : at + len(piece)] = torch.frombuffer(piece, dtype=torch.uint8)
+            at += len(piece)
+            # As much again is not to be held for longer than it has to.
+            frames[index + i] = pieces[i] = piece = b""
+    if dtype == "bool" and int(raw.max()) > 1:
+        raise WireError("a bool is 0 or 1, and there are other bytes")
     return raw.view(getattr(torch, dtype)).reshape(shape)
 
 
@@ -45,29 +79,86 @@ def is_array(value: Any) -> bool:
 
 
 class Frames:
-    """The frames of a reply. What is added is copied at once: the tensor may change before the reply is sent."""
+    """The frames of a reply, and a count of the bytes beside them: both have limits, those of the client."""
 
-    def __init__(self) -> None:
+    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
+        self.limits = limits
         self.buffers: list[Any] = []
+        self.total_bytes = 0
+        self.meta_bytes = 0
 
-    def add(self, value: Any) -> tuple[int, str, list[int]]:
-        """Where it lies, its dtype and its shape."""
+    def add(self, value: Any, path: str = "value") -> tuple[int, str, list[int]] | tuple[int, str, list[int], int]:
+        """Where it lies, its dtype and its shape, and the number of its frames where it has several.
+
+        What is added is copied at once: the tensor may change before the reply is sent.
+        """
         import torch
 
-        if isinstance(value, torch.Tensor):
-            tensor = value.detach()
-        else:
-            # torch knows neither negative strides nor another byte order.
-            tensor = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C", copy=False))
-        dtype = str(tensor.dtype).removeprefix("torch.")
-        if dtype not in ITEM_SIZES:
-            raise TypeError(f"a tensor of {dtype} cannot be sent yet; convert it first, e.g. .to(torch.float32)")
-        shape = list(tensor.shape)
+        tensor = _sendable(value, path, torch)
+        shape, limits = list(tensor.shape), self.limits
+        bytes = tensor.numel() * tensor.element_size()
+        count = max(1, -(-bytes // limits.frame_bytes))
+        limits.check("dims", len(shape), path + " has {} dimensions")
+        limits.check("message_bytes", self.total_bytes + bytes, "a reply of {} bytes of tensors: fetch less at once; " + path)
+        limits.check("frames", len(self.buffers) + count, "a reply of {} frames: fetch less at once; " + path)
         copy = torch.empty(shape, dtype=tensor.dtype, device="cpu")
         copy.copy_(tensor)
-        self.buffers.append(copy.reshape(-1).view(torch.uint8).numpy().data if copy.numel() else b"")
-        return len(self.buffers) - 1, dtype, shape
+        first = len(self.buffers)
+        self.buffers += _pieces(copy.reshape(-1).view(torch.uint8).numpy().data, limits.frame_bytes) if bytes else [b""]
+        self.total_bytes += bytes
+        self.count(16 + 9 * len(shape), path)
+        described = first, str(tensor.dtype).removeprefix("torch."), shape
+        return described if count == 1 else (*described, count)
+
+    def text(self, size: int, path: str) -> None:
+        self.limits.check("text_bytes", size, path + " has {} bytes")
+        self.count(size, path)
+
+    def count(self, bytes: int, path: str) -> None:
+        self.meta_bytes += bytes
+        if self.meta_bytes > self.limits.meta_bytes:
+            self.limits.check("meta_bytes", self.meta_bytes, "a reply of {} bytes beside its tensors: fetch less at once; " + path)
 
     @property
-    def total_bytes(self) -> int:
-        return sum(map(len, self.buffers))
+    def half_full(self) -> bool:
+        limits = self.limits
+        return (
+            len(self.buffers) * 2 > limits.frames
+            or self.total_bytes * 2 > limits.message_bytes
+            or self.meta_bytes * 2 > limits.meta_bytes
+        )
+
+    def back_to(self, frames: int) -> None:
+        """Forgets what was added since there were so many."""
+        self.total_bytes -= sum(map(len, self.buffers[frames:]))
+        del self.buffers[frames:]
+
+
+def _pieces(data: memoryview, most: int) -> Iterator[memoryview]:
+    return (data[at : at + most] for at in range(0, len(data), most))
+
+
+def _sendable(value: Any, path: str, torch: Any) -> Any:
+    """The tensor that is sent for `value`, an array of NumPy or a tensor of any layout. TypeError says what to do about the rest."""
+    if not isinstance(value, torch.Tensor):
+        # torch knows neither negative strides nor another byte order.
+        value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C", copy=False))
+    tensor = value.detach()
+    dtype = str(tensor.dtype).removeprefix("torch.")
+
+    def refuse(kind: str, instead: str) -> None:
+        raise TypeError(f"{path} is a {kind}, which cannot be sent; convert it first: {instead}")
+
+    if tensor.is_nested:
+        refuse("nested tensor", ".unbind(), or torch.nested.to_padded_tensor(x, 0)")
+    if tensor.layout is not torch.strided:
+        refuse(f"tensor of layout {str(tensor.layout).removeprefix('torch.')}", ".to_dense()")
+    if tensor.is_meta:
+        refuse("tensor on the meta device", "it has a shape and no elements; make it on another device")
+    if tensor.is_quantized:
+        refuse(f"tensor of {dtype}", ".dequantize(), or .int_repr() for its integers")
+    if dtype not in ITEM_SIZES:
+        instead = _INSTEAD.get(dtype, ".to(torch.float32), or .view(torch.uint8) for its bits")
+        refuse(f"tensor of {dtype}", instead)
+    # A bool that was made by view may be any byte; on the wire it is 0 or 1.
+    return tensor.view(torch.uint8).ne(0) if dtype == "bool" else tensor

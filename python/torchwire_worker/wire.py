@@ -22,6 +22,12 @@ class WireError(Exception):
     """A message that is not understood. Nothing of it was run."""
 
 
+class LimitError(WireError):
+    """More than was agreed."""
+
+    __module__ = "torchwire"
+
+
 class MessageType(IntEnum):
     HELLO = 1
     WELCOME = 2
@@ -36,12 +42,39 @@ class MessageType(IntEnum):
 
 
 class Limits(msgspec.Struct, rename="camel", frozen=True):
-    frame_bytes: int = 2**32 - 4096
+    """What one side may ask of the other; bridge/wire/limits.ts says what each is."""
+
+    frame_bytes: int = 2**30
     frames: int = 1024
+    message_bytes: int = 64 * 2**30
     meta_bytes: int = 64 * 2**20
+    text_bytes: int = 16 * 2**20
     ops: int = 4096
     depth: int = 64
     dims: int = 64
+    # The client's to keep: here only what was read is known, and not what ZeroMQ holds.
+    in_flight_ops: int = 1_000_000
+    in_flight_bytes: int = 2 * 2**30
+
+    def smaller(self, theirs: dict[str, int]) -> Limits:
+        """Of each limit the smaller. One that the other side does not tell is ours."""
+        told = {field.name: theirs[field.encode_name] for field in msgspec.structs.fields(Limits) if field.encode_name in theirs}
+        if any(limit < 1 for limit in told.values()):
+            raise WireError(f"limits that nothing can keep to: {told}")
+        return msgspec.structs.replace(self, **{name: min(limit, getattr(self, name)) for name, limit in told.items()})
+
+    @property
+    def longest_part(self) -> int:
+        """Of the parts that a message is made of, the largest is so long."""
+        return max(self.frame_bytes, self.meta_bytes + 4096)
+
+    def check(self, name: str, found: int, what: str) -> None:
+        """`what` has a place for the number."""
+        limit = getattr(self, name)
+        if found > limit:
+            first, *rest = name.split("_")
+            option = first + "".join(map(str.capitalize, rest))
+            raise LimitError(f"{what.format(found)}, the limit is {limit}; the option limits: {{ {option} }} raises it")
 
 
 class Header(NamedTuple):
@@ -68,25 +101,29 @@ def read_header(head: bytes | memoryview, limits: Limits) -> Header:
     if magic != MAGIC:
         raise WireError("it does not begin with TW")
     if major != MAJOR:
-        raise WireError(f"protocol version {major}.{minor}, this side speaks {MAJOR}.{MINOR}: update the older of the two")
+        older = (
+            "this worker is the older, update it: its torchwire_worker folder or image is to be of the same release as the client's npm package"
+            if major > MAJOR
+            else "the client is the older, update it: npm install torchwire@latest"
+        )
+        raise WireError(f"protocol version {major}.{minor}, this side speaks {MAJOR}.{MINOR}; {older}")
     if not MessageType.HELLO <= kind <= MessageType.FATAL:
         raise WireError(f"message type {kind} is unknown")
     if flags & ~URGENT:
         raise WireError(f"flags {flags} are unknown")
     if meta_bytes != len(head) - HEADER_BYTES:
         raise WireError(f"{len(head) - HEADER_BYTES} bytes of meta, its header says {meta_bytes}")
-    if meta_bytes > limits.meta_bytes:
-        raise WireError(f"{meta_bytes} bytes of meta, the limit is {limits.meta_bytes}")
-    if frames > limits.frames:
-        raise WireError(f"{frames} frames, the limit is {limits.frames}")
+    limits.check("meta_bytes", meta_bytes, "{} bytes of meta")
+    limits.check("frames", frames, "{} frames in a message")
     return Header(MessageType(kind), flags, frames, session, parent_call, seq, meta_bytes, total)
 
 
-def check_frames(header: Header, sizes: list[int]) -> None:
+def check_frames(header: Header, sizes: list[int], limits: Limits) -> None:
     if len(sizes) != header.frames:
         raise WireError(f"{len(sizes)} frames, its header says {header.frames}")
     if sum(sizes) != header.total_bytes:
         raise WireError(f"{sum(sizes)} bytes of frames, its header says {header.total_bytes}")
+    limits.check("message_bytes", header.total_bytes, "{} bytes in the frames of a message")
 
 
 _encoder = msgspec.msgpack.Encoder()

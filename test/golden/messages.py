@@ -26,31 +26,38 @@ def headers() -> list[dict[str, Any]]:
 
 
 INT32 = struct.pack("<2i", -(2**31), 2**31 - 1)
-LIMITS = {"frameBytes": 2**32 - 4096, "frames": 1024, "metaBytes": 64 * 2**20, "ops": 4096, "depth": 64, "dims": 64}
+LIMITS = {
+    "frameBytes": 2**30,
+    "frames": 1024,
+    "messageBytes": 64 * 2**30,
+    "metaBytes": 64 * 2**20,
+    "textBytes": 16 * 2**20,
+    "ops": 4096,
+    "depth": 64,
+    "dims": 64,
+    "inFlightOps": 1_000_000,
+    "inFlightBytes": 2 * 2**30,
+}
 
 # What a session first says in: import torch; x = torch.zeros(2, 3, dtype=torch.float32); x.tag = [1.5, array];
 # x[0] = -1; x[0]; del x[0]; del x.tag; torch.nn; await x.shape; x is freed.
+# Its positions begin at 16; what it makes itself it names -1, -2, … What is empty or 0 is left out.
 FIRST_BATCH: dict[str, Any] = {
-    "lane": 0,
-    "generation": 0,
     "first": 16,
-    "contexts": [],
     "operations": [
         [0, "torch"],
-        [1, 16, ["float32"]],
-        [2, 16, ["zeros"], [2, 3], {"dtype": [0, 17]}],
-        [3, 19, "tag", [1, 1.5, [4, 0, "int32", [2]]]],
-        [6, 19, 0, -1],
-        [5, 19, 0],
-        [7, 19, 0],
-        [4, 19, "tag"],
-        [1, 16, ["nn", "functional"]],
-        [1, 19, ["shape"]],
-        [8, 27, 1],
-        [9, [19, 19]],
+        [1, -1, ["float32"]],
+        [2, -1, ["zeros"], [2, 3], {"dtype": [0, -2]}],
+        [3, -4, "tag", [1, 1.5, [4, 0, "int32", [2]]]],
+        [6, -4, 0, -1],
+        [5, -4, 0],
+        [7, -4, 0],
+        [4, -4, "tag"],
+        [1, -1, ["nn", "functional"]],
+        [1, -4, ["shape"]],
+        [8, -12, 1],
+        [9, [-4, -4]],
     ],
-    "finalised": [],
-    "ended_contexts": [],
 }
 CONTEXTS_BATCH: dict[str, Any] = {
     "lane": 3,
@@ -88,7 +95,7 @@ def messages() -> list[dict[str, Any]]:
         })  # fmt: skip
 
     client = {"name": "torchwire", "version": "0.1.0", "node": "22.12.0"}
-    add("a greeting", "client", "hello", {"token": "ab" * 32, "client": client, "limits": {"frames": 1024}})
+    add("a greeting", "client", "hello", {"token": "ab" * 32, "client": client, "limits": {"frames": 1024, "depth": 32}})
     add("a batch of every operation", "client", "batch", FIRST_BATCH, [INT32], seq=1, flags=1)
     add("a batch in contexts", "client", "batch", CONTEXTS_BATCH, seq=2**32 + 7)
     add("a batch of a resumed session, in a call", "client", "batch", CONTEXTS_BATCH, seq=9, session=2, parentCall=77)

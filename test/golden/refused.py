@@ -23,8 +23,8 @@ def refused_messages() -> list[dict[str, Any]]:
     refuse("no bytes at all", [b""], "0 bytes")
     refuse("a cut header", [good[:39]], "39 bytes")
     refuse("another magic", [header(magic=b"PK", metaBytes=1) + b"\x80"], "TW")
-    refuse("a newer major version", [header(major=2, minor=7, metaBytes=1) + b"\x80"], "protocol version 2.7, this side speaks 1.0")
-    refuse("an older major version", [header(major=0, minor=9, metaBytes=1) + b"\x80"], "protocol version 0.9, this side speaks 1.0")
+    refuse("a newer major version", [header(major=2, minor=7, metaBytes=1) + b"\x80"], "protocol version 2.7, this side speaks 1.0; ")
+    refuse("an older major version", [header(major=0, minor=9, metaBytes=1) + b"\x80"], "protocol version 0.9, this side speaks 1.0; ")
     refuse("type 0", ping(type=0), "type 0")
     refuse("a type past the last", ping(type=11), "type 11")
     refuse("a flag nobody knows", ping(flags=2), "flags 2")
@@ -40,6 +40,7 @@ def refused_messages() -> list[dict[str, Any]]:
     refuse("a total that overflows", ping({}, [b"abc"], totalBytes=2**53 - 1), "3 bytes of frames")
     refuse("more frames than the limit", ping({}, [b""] * 3), "the limit is 2", limits={"frames": 2})
     refuse("more meta than the limit", ping({"a": "x" * 20}), "the limit is 16", limits={"metaBytes": 16})
+    refuse("more bytes in its frames than the limit", ping({}, [b"abcd"] * 3), "the limit is 8", limits={"messageBytes": 8})
     for name, meta in (
         ("a list", [1]),
         ("null", None),
@@ -67,7 +68,7 @@ def refused_batches() -> list[dict[str, Any]]:
     def op(*operation: Any) -> dict[str, Any]:
         return CONTEXTS_BATCH | {"operations": [list(operation)]}
 
-    refuse("a batch without a lane", {k: v for k, v in CONTEXTS_BATCH.items() if k != "lane"}, "lane")
+    refuse("a batch without its first place", {k: v for k, v in CONTEXTS_BATCH.items() if k != "first"}, "first")
     refuse("a batch with a field nobody knows", CONTEXTS_BATCH | {"extra": 1}, "extra")
     refuse("a lane that is text", CONTEXTS_BATCH | {"lane": "0"}, "lane")
     refuse("an operation nobody knows", op(10, 1), "10")
@@ -112,12 +113,24 @@ def refused_values() -> list[dict[str, Any]]:
     refuse("a slice of four parts", [7, 1, 2, 3, 4], "malformed")
     refuse("a reference that is a list", [0, [1, 1]], "malformed")
     refuse("a reference to nothing", [0], "malformed")
-    refuse("a value nested too deep", [1, [1, [1, []]]], "nested more than 2 deep", limits={"depth": 2})
+    refuse("a value nested too deep", [1, [1, [1, []]]], "nested 3 deep, the limit is 2", by="both", limits={"depth": 2})
+    refuse("text past the limit", [1, "é" * 40], "80 bytes, the limit is 64", limits={"textBytes": 64})
+    refuse("bytes past the limit", b"\xc4\x41" + bytes(65), "65 bytes, the limit is 64", limits={"textBytes": 64})
     refuse("a tensor without a frame", [4, 0, "float32", [2]], "", by="both")
     refuse("a tensor in the next frame", [4, 1, "float32", [2]], "", eight, by="both")
     refuse("a tensor that is cut", [4, 0, "float32", [3]], "", eight, by="both")
     refuse("a tensor that is padded", [4, 0, "float32", [1]], "", eight, by="both")
-    refuse("a dtype nobody knows", [4, 0, "complex64", [1]], "", eight, by="both")
+    refuse("a dtype nobody knows", [4, 0, "complex128", [1]], "", [bytes(16)], by="both")
+    refuse("a dtype that torch has and JavaScript has not", [4, 0, "uint16", [4]], "", eight, by="both")
+    refuse("half a complex number", [4, 0, "complex64", [2]], "", eight, by="both")
+    refuse("a bool that is 2", [4, 0, "bool", [3]], "a bool is 0 or 1", [b"\0\1\2"])
+    refuse("no frames", [4, 0, "uint8", [0], 0], "", [b""], by="both")
+    refuse("more frames than there are", [4, 0, "uint8", [8], 2], "", eight, by="both")
+    refuse("frames from before the first", [4, -1, "uint8", [8], 1], "", eight, by="both")
+    refuse("a fraction of a frame", [4, 0, "uint8", [8], 1.0], "", eight)
+    refuse("frames that are cut", [4, 0, "uint8", [8], 2], "", [bytes(4), bytes(3)], by="both")
+    refuse("frames that are padded", [4, 0, "uint8", [8], 2], "", [bytes(4), bytes(5)], by="both")
+    refuse("a sixth part", [4, 0, "uint8", [8], 1, 1], "", eight)
     refuse("a dtype that is an attribute of torch", [4, 0, "Tensor", [8]], "", eight, by="both")
     refuse("negative dimensions", [4, 0, "uint8", [-2, -4]], "", eight, by="both")
     refuse("a negative dimension beside a zero", [4, 0, "uint8", [0, -1]], "", [b""], by="both")
@@ -130,7 +143,7 @@ def refused_values() -> list[dict[str, Any]]:
     refuse("dimensions whose bytes overflow to zero", [4, 0, "float64", [2**61]], "", [b""], by="both")
     refuse("strides that overflow beside a zero", [4, 0, "uint8", [0, 2**40, 2**40]], "64 bits", [b""])
     refuse("a dimension past 64 bits beside a zero", [4, 0, "uint8", [0, 2**64 - 1]], "", [b""], by="both")
-    refuse("more dimensions than the limit", [4, 0, "uint8", [1] * 65], "shape", [b"x"])
+    refuse("more dimensions than the limit", [4, 0, "uint8", [1] * 65], "65 dimensions, the limit is 64", [b"x"])
     return out
 
 

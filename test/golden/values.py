@@ -27,14 +27,32 @@ F32 = struct.pack("<4f", 1.5, -0.0, float("nan"), float("inf"))
 F64 = struct.pack("<3d", 0.1, -0.0, float("-inf"))
 I64 = struct.pack("<3q", -(2**63), 2**53 + 1, 2**63 - 1)
 I32 = struct.pack("<2i", -(2**31), 2**31 - 1)
+# By dtype: a shape and its bytes. Of the half floats 1.5, -0, the smallest, -infinity.
+DTYPES: dict[str, tuple[list[int], bytes]] = {
+    "bool": ([3], b"\1\0\1"),
+    "uint8": ([2, 3], bytes(range(6))),
+    "int8": ([2], struct.pack("<2b", -128, 127)),
+    "int16": ([2, 1], struct.pack("<2h", -32768, 32767)),
+    "int32": ([1, 2], I32),
+    "int64": ([3], I64),
+    "float16": ([4], struct.pack("<4H", 0x3E00, 0x8000, 0x0001, 0xFC00)),
+    "bfloat16": ([2, 2], struct.pack("<4H", 0x3FC0, 0x8000, 0x0001, 0xFF80)),
+    "float32": ([4], F32),
+    "float64": ([3], F64),
+    "complex64": ([1, 2], F32),
+}
+IN_PIECES = {
+    "in two frames": ([6], [bytes(range(4)), bytes(range(4, 6))], 4),
+    "in four frames": ([4, 2], [bytes([i, i + 1]) for i in range(0, 8, 2)], 2),
+}
 SAME = object()
 
 
 def arguments() -> list[dict[str, Any]]:
     out = []
 
-    def vector(name: str, js: Any, token: Any, frames: list[bytes] = [], python: Any = SAME) -> None:  # noqa: B006
-        both = {"name": name, "js": js, "python": js if python is SAME else python}
+    def vector(name: str, js: Any, token: Any, frames: list[bytes] = [], python: Any = SAME, **limits: int) -> None:  # noqa: B006
+        both = {"name": name, "js": js, "python": js if python is SAME else python, "limits": limits}
         out.append(both | {"hex": pack(token).hex(), "frames": [frame.hex() for frame in frames]})
 
     vector("null is None", None, None)
@@ -83,12 +101,18 @@ def arguments() -> list[dict[str, Any]]:
     vector("an Int32Array", view("Int32Array", I32), [4, 0, "int32", [2]], [I32], tensor("int32", [2], I32))
     vector("a Uint8Array", view("Uint8Array", b"\0\xff"), [4, 0, "uint8", [2]], [b"\0\xff"], tensor("uint8", [2], b"\0\xff"))
     vector("a Uint8ClampedArray", view("Uint8ClampedArray", b"\7"), [4, 0, "uint8", [1]], [b"\7"], tensor("uint8", [1], b"\7"))
+    vector("an Int8Array", view("Int8Array", b"\x80"), [4, 0, "int8", [1]], [b"\x80"], tensor("int8", [1], b"\x80"))
+    vector("an Int16Array", view("Int16Array", b"\0\x80"), [4, 0, "int16", [1]], [b"\0\x80"], tensor("int16", [1], b"\0\x80"))
+    for dtype, (shape, data) in DTYPES.items():
+        vector(f"an array of {dtype}", tensor(dtype, shape, data), [4, 0, dtype, shape], [data])
+    for name, (shape, frames, most) in IN_PIECES.items():
+        array = tensor("uint8", shape, b"".join(frames))
+        vector(f"an array {name}", array, [4, 0, "uint8", shape, len(frames)], frames, frameBytes=most)
     for name, dtype, shape, data in (
-        ("a 2 × 3 array", "uint8", [2, 3], bytes(range(6))),
-        ("an array of booleans", "bool", [3], b"\1\0\1"),
         ("a zero-dimensional array", "float32", [], struct.pack("<f", 2.5)),
         ("an empty array of numbers", "int64", [0], b""),
         ("an empty array of three dimensions", "float64", [2, 0, 3], b""),
+        ("an empty array of bits", "bfloat16", [0], b""),
     ):
         vector(name, tensor(dtype, shape, data), [4, 0, dtype, shape], [data])
     vector(
@@ -103,8 +127,8 @@ def arguments() -> list[dict[str, Any]]:
 def replies() -> list[dict[str, Any]]:
     out = []
 
-    def vector(name: str, mode: str, python: Any, token: Any, js: Any = SAME, frames: list[bytes] = []) -> None:  # noqa: B006
-        both = {"name": name, "mode": mode, "python": python, "js": python if js is SAME else js}
+    def vector(name: str, mode: str, python: Any, token: Any, js: Any = SAME, frames: list[bytes] = [], **limits: int) -> None:  # noqa: B006
+        both = {"name": name, "mode": mode, "python": python, "js": python if js is SAME else js, "limits": limits}
         out.append(both | {"hex": pack(token).hex(), "frames": [frame.hex() for frame in frames]})
 
     for mode in ("settle", "js"):
@@ -142,13 +166,12 @@ def replies() -> list[dict[str, Any]]:
         [3, "x", [4, 0, "uint8", [2, 3]], "y", [4, 1, "bool", [1]]],
         frames=[pixels, b"\1"],
     )
+    for dtype, (shape, data) in DTYPES.items():
+        vector(dtype, "ndarray", tensor(dtype, shape, data), [4, 0, dtype, shape], frames=[data])
+    for name, (shape, frames, most) in IN_PIECES.items():
+        array = tensor("uint8", shape, b"".join(frames))
+        vector(f"a tensor {name}", "ndarray", array, [4, 0, "uint8", shape, len(frames)], frames=frames, frameBytes=most)
     for name, dtype, shape, data in (
-        ("float32", "float32", [4], F32),
-        ("float64", "float64", [3], F64),
-        ("int64", "int64", [3], I64),
-        ("int32", "int32", [2, 1], I32),
-        ("uint8", "uint8", [2, 3], pixels),
-        ("bool", "bool", [3], b"\1\0\1"),
         ("a zero-dimensional tensor", "float32", [], struct.pack("<f", 2.5)),
         ("an empty tensor", "int64", [0], b""),
         ("an empty tensor of three dimensions", "float64", [2, 0, 3], b""),

@@ -26,6 +26,7 @@ export interface MessageVector {
 export interface ArgumentVector {
   name: string;
   js: unknown;
+  limits: Partial<Limits>;
   hex: string;
   frames: string[];
 }
@@ -45,6 +46,7 @@ export interface RefusedMessage {
 export interface RefusedValue {
   name: string;
   by: Side[];
+  limits: Partial<Limits>;
   hex: string;
   frames: string[];
   says: string;
@@ -72,7 +74,16 @@ export const named = <T extends { name: string }>(vectors: readonly T[]): (reado
 
 type Reader = (argument: never) => unknown;
 
-const views = { Float32Array, Float64Array, BigInt64Array, Int32Array, Uint8Array, Uint8ClampedArray };
+const views = {
+  Int8Array,
+  Int16Array,
+  Float32Array,
+  Float64Array,
+  BigInt64Array,
+  Int32Array,
+  Uint8Array,
+  Uint8ClampedArray,
+};
 
 const float = (text: string): number => Number(text.replace("inf", "Infinity").replace("nan", "NaN"));
 

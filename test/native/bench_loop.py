@@ -24,7 +24,7 @@ import time
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 GIBIBYTE = 1 << 30
 
-LEARNING = {"cnn": ("adam", 1e-3), "resnet18": ("sgd", 0.01)}
+LEARNING = {"cnn": ("adam", 1e-3), "mlp": ("adam", 1e-3), "resnet18": ("sgd", 0.01)}
 
 
 def keep_memory():

@@ -20,6 +20,15 @@ def cnn():
     )
 
 
+def mlp():
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(3 * 28 * 28, 128),
+        nn.ReLU(),
+        nn.Linear(128, CLASSES),
+    )
+
+
 def resnet18():
     # The layer that is replaced has drawn its weights by then: the order is part of what a seed means.
     model = torchvision.models.resnet18(weights=None)
@@ -27,7 +36,7 @@ def resnet18():
     return model
 
 
-MODELS = {"cnn": cnn, "resnet18": resnet18}
+MODELS = {"cnn": cnn, "mlp": mlp, "resnet18": resnet18}
 
 OPTIMIZERS = {
     "adam": lambda parameters, lr: torch.optim.Adam(parameters, lr=lr),

@@ -11,4 +11,5 @@ def collate(dataset: Any, indices: list[int]) -> Any:
 
     # Data sets that can fetch a batch at once say so by this method, which torch's loader looks for too.
     many = getattr(dataset, "__getitems__", None)
-    return default_collate(many(indices) if callable(many) else [dataset[i] for i in indices])
+    samples: Any = many(indices) if callable(many) else [dataset[i] for i in indices]
+    return default_collate(samples)

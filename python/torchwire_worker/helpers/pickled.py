@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,7 +59,7 @@ class Pickled:
             content = torch.load(self._file, map_location="cpu", weights_only=True)
         except Exception as error:
             # Whatever a broken file makes of the unpickler: the first line says what, the rest is advice to switch the safety off.
-            why = (str(error) or type(error).__name__).splitlines()[0]
+            why = re.sub("\x1b\\[\\d*m", "", (str(error) or type(error).__name__).splitlines()[0])
             return f"torch.load(weights_only=True) refuses it ({why}); such a file holds a state dict: torch.save(model.state_dict(), path)"
         state = _state_in(content)
         if state is None:

@@ -28,7 +28,7 @@ x.permute("0"); // TS2345 a string as a dimension
 x.argmax(1.5, 2); // TS2345 a number as a boolean
 torch.tensor("abc"); // TS2345 a string as data
 torch.tensor(new Map()); // TS2345 a map as data
-torch.tensor({ dtype: "float16", shape: [1], data: new Float32Array(1) }); // TS2345 a dtype that arrays do not have
+torch.tensor({ dtype: "float128", shape: [1], data: new Float32Array(1) }); // TS2345 a dtype that arrays do not have
 torch.from_numpy(x); // TS2345 a tensor as an array
 model.to(model); // TS2769 a module as a device
 model.load_state_dict(x); // TS2345 a tensor as a dict

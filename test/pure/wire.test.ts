@@ -1,14 +1,14 @@
 /** The wire as TypeScript speaks it, held against golden/wire-v1.json. Python's half is python/tests/test_wire.py. */
 import { describe, expect, test } from "vitest";
 import { kw, py, type AnyRef } from "torchwire";
-import type { Link } from "../bridge/link/link.ts";
-import { Session } from "../bridge/session.ts";
-import { decodeValue, Encoder } from "../bridge/value.ts";
-import { FramePool } from "../bridge/frame-pool.ts";
-import { HEADER_BYTES, MessageType, readHeader, URGENT, writeHeader } from "../bridge/wire/header.ts";
-import { defaultLimits } from "../bridge/wire/limits.ts";
-import { decodeMessage, encodeMessage } from "../bridge/wire/meta.ts";
-import { bytes, golden, named, received, toHex, written, type MessageVector } from "./golden/vectors.ts";
+import type { Link } from "../../bridge/link/link.ts";
+import { Session } from "../../bridge/session.ts";
+import { decodeValue, Encoder } from "../../bridge/value.ts";
+import { FramePool } from "../../bridge/frame-pool.ts";
+import { HEADER_BYTES, MessageType, readHeader, URGENT, writeHeader } from "../../bridge/wire/header.ts";
+import { defaultLimits, type Limits } from "../../bridge/wire/limits.ts";
+import { decodeMessage, encodeMessage } from "../../bridge/wire/meta.ts";
+import { bytes, golden, named, received, toHex, written, type MessageVector } from "../golden/vectors.ts";
 
 const typeOf = (name: string): MessageType => MessageType[name as keyof typeof MessageType];
 
@@ -18,7 +18,7 @@ const messageNamed = (name: string): MessageVector => golden.messages.find((mess
 const VALUE = "81a576616c7565";
 
 /** What `meta`, as it lies in the bytes, and `frames` are read as. */
-function decoded(meta: string, frames: readonly Uint8Array[]): unknown {
+function decoded(meta: string, frames: readonly Uint8Array[], limits: Partial<Limits> = {}): unknown {
   const body = bytes(VALUE + meta);
   const head = new Uint8Array(HEADER_BYTES + body.length);
   const totalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
@@ -26,7 +26,7 @@ function decoded(meta: string, frames: readonly Uint8Array[]): unknown {
   writeHeader(head, { type: MessageType.reply, metaBytes: body.length, ...rest });
   head.set(body, HEADER_BYTES);
   const message = decodeMessage([head, ...frames], defaultLimits);
-  return decodeValue(message.meta["value"], message.frames);
+  return decodeValue(message.meta["value"], message.frames, { ...defaultLimits, ...limits });
 }
 
 /** A session whose worker is this array. */
@@ -99,10 +99,10 @@ describe("a message", () => {
 });
 
 describe("an argument", () => {
-  test.for(named(golden.arguments))("%s is written as these bytes", ([, { js, hex, frames }]) => {
+  test.for(named(golden.arguments))("%s is written as these bytes", ([, { js, hex, frames, limits }]) => {
     const { session } = recorded();
     const found: Uint8Array[] = [];
-    const encoder = new Encoder(found, new FramePool(), defaultLimits, () => undefined);
+    const encoder = new Encoder(found, new FramePool(), { ...defaultLimits, ...limits }, () => 17);
     // Ids begin at 16, so that this is #17.
     const reference = (): unknown => [session.log.import("a"), session.log.import("b")][1];
     const value = encoder.encode(written(js, reference), "value");
@@ -114,15 +114,15 @@ describe("an argument", () => {
   test("an array on its way is a copy: what the program does to it later is not sent", () => {
     const frames: Uint8Array[] = [];
     const data = Float32Array.of(1, 2);
-    new Encoder(frames, new FramePool(), defaultLimits, () => undefined).encode(data, "x");
+    new Encoder(frames, new FramePool(), defaultLimits, () => 17).encode(data, "x");
     data.fill(9);
     expect(toHex(frames[0]!)).toBe("0000803f00000040");
   });
 
   test("is refused past the limits of nesting and of dimensions, with its path", () => {
-    const limits = { ...defaultLimits, depth: 3, dims: 2, frameBytes: 8 };
+    const limits = { ...defaultLimits, depth: 3, dims: 2, textBytes: 5000 };
     const encode = (value: unknown) => () =>
-      new Encoder([], new FramePool(), limits, () => undefined).encode(value, "args[0]");
+      new Encoder([], new FramePool(), limits, () => 17).encode(value, "args[0]");
     expect(encode([[[1]]])()).toEqual([1, [1, [1, 1]]]);
     expect(encode([[[[1]]]])).toThrow(
       expect.objectContaining({ code: "LIMIT", message: expect.stringContaining("args[0][0][0][0] is nested") }),
@@ -131,9 +131,16 @@ describe("an argument", () => {
     expect(encode({ a: cube })).toThrow(
       expect.objectContaining({ code: "LIMIT", message: expect.stringContaining("args[0].a has 3 dimensions") }),
     );
-    expect(encode(new Float64Array(2))).toThrow(
-      expect.objectContaining({ code: "LIMIT", message: expect.stringContaining("16 bytes, the limit is 8") }),
-    );
+    for (const [text, size] of [
+      ["é".repeat(2501), 5002],
+      [py.bytes(new Uint8Array(5001)), 5001],
+    ] as const)
+      expect(encode([text])).toThrow(
+        expect.objectContaining({
+          code: "LIMIT",
+          message: `args[0][0] has ${size} bytes, the limit is 5000; the option limits: { textBytes } raises it`,
+        }),
+      );
     const knot: unknown[] = [];
     knot.push(knot);
     expect(encode(knot)).toThrow(expect.objectContaining({ code: "LIMIT" }));
@@ -172,9 +179,10 @@ describe("what is refused on arrival", () => {
     expect(() => decodeMessage([], defaultLimits)).toThrow(expect.objectContaining({ code: "PROTOCOL" }));
   });
 
-  test.for(named(ours(golden.refusedValues)))("%s", ([, { hex, frames, says }]) => {
-    expect(() => decoded(hex, frames.map(bytes))).toThrow(
-      expect.objectContaining({ code: "PROTOCOL", message: expect.stringContaining(says) }),
+  test.for(named(ours(golden.refusedValues)))("%s", ([, { hex, frames, says, limits }]) => {
+    const code = Object.keys(limits).length > 0 ? "LIMIT" : "PROTOCOL";
+    expect(() => decoded(hex, frames.map(bytes), limits)).toThrow(
+      expect.objectContaining({ code, message: expect.stringContaining(says) }),
     );
   });
 });

@@ -1,0 +1,76 @@
+/** Puts figures into the pages that quote them, between marks: `<!-- bench: loops -->` … `<!-- end of bench -->`. */
+import { readFile, writeFile } from "node:fs/promises";
+import { fileURLToPath } from "node:url";
+import { judge } from "./bars.ts";
+import { figure } from "./report.ts";
+import type { Group, Results, Row } from "./results.ts";
+import { sectionNames, type SectionName } from "./settings.ts";
+
+/** The pages, from the top of the repository. */
+export const pages = ["README.md", "docs/performance.md"] as const;
+
+const MARKED = /<!-- bench: (\w+) -->[^]*?<!-- end of bench -->/g;
+
+/** Writes the figures of `results` into every marked place of the pages. */
+export async function writePages(results: Results): Promise<void> {
+  for (const page of pages) {
+    const file = fileURLToPath(new URL(`../${page}`, import.meta.url));
+    await writeFile(file, fill(await readFile(file, "utf8"), results));
+  }
+}
+
+/** `text` with the figures of `results` in every marked place. A place whose section was not measured stays as it is. */
+export function fill(text: string, results: Results): string {
+  return text.replaceAll(MARKED, (before, name: string) => {
+    const lines = name === "bars" ? barLines(results) : sectionLines(name, results);
+    return lines.length === 0 ? before : `<!-- bench: ${name} -->\n\n${lines.join("\n")}\n\n<!-- end of bench -->`;
+  });
+}
+
+function sectionLines(name: string, { machine, sections }: Results): string[] {
+  if (!(sectionNames as readonly string[]).includes(name))
+    throw new Error(`a page has a place for "${name}", which no section of the bench is called`);
+  const section = sections[name as SectionName];
+  if (section === undefined) return [];
+  const of = Object.entries(section.versions)
+    .filter(([what]) => ["node", "python", "torch"].includes(what))
+    .map(([what, version]) => `${what} ${version}`);
+  const about = `${machine.cpu}, ${machine.cores} cores; ${[...of, section.date.slice(0, 10)].join(", ")}. Medians, with 95 % confidence intervals.`;
+  return [about, ...section.groups.flatMap(groupLines)];
+}
+
+function groupLines(group: Group): string[] {
+  const { name, primary, reference, rows } = group;
+  const heads = [name, primary, ...(reference === undefined ? [] : ["ratio"])];
+  return [
+    "",
+    `| ${heads.join(" | ")} |`,
+    `|${" --- |".repeat(heads.length)}`,
+    ...rows.map((row) => `| ${cells(row, group).join(" | ")} |`),
+  ];
+}
+
+function cells(row: Row, { primary, reference }: Group): string[] {
+  const { median, interval } = row.measures[primary]!;
+  const range = (ends: readonly [number, number] | null, show: (n: number) => string): string =>
+    ends === null ? "" : ` [${ends.map(show).join(", ")}]`;
+  const value = figure(median) + range(interval, figure);
+  if (reference === undefined) return [row.variant, value];
+  const fixed = (n: number): string => n.toFixed(2);
+  const ratio = row.variant === reference ? "1" : fixed(row.ratio!.median) + range(row.ratio!.interval, fixed);
+  return [row.variant, value, ratio];
+}
+
+function barLines(results: Results): string[] {
+  const judged = judge(results);
+  if (judged.length === 0) return [];
+  return [
+    "| | aim | measured | |",
+    "| --- | --- | --- | --- |",
+    ...judged.map(({ bar, better, median, interval, reached }) => {
+      const aim = `${better === "lower" ? "at most" : "at least"} ${bar.ratio.toFixed(2)}`;
+      const measured = `${median.toFixed(2)} [${interval.map((n) => n.toFixed(2)).join(", ")}]`;
+      return `| ${bar.section}: ${bar.group}, ${bar.variant} | ${aim} | ${measured} | ${reached ? "reached" : "missed"} |`;
+    }),
+  ];
+}

@@ -1,0 +1,24 @@
+/** What the doctor finds. */
+
+export interface Finding {
+  /** "warning": it works, or may, and could be better. "skipped": something that it needs has failed. */
+  status: "ok" | "warning" | "failed" | "skipped";
+  /** What was found: versions and paths, or what is wrong. */
+  detail: string;
+  /** The one command that mends it. */
+  command?: string | undefined;
+}
+
+/** Names are stable: programs read them. */
+export interface Check extends Finding {
+  name: string;
+}
+
+export const ok = (detail: string): Finding => ({ status: "ok", detail });
+export const skipped = (detail: string): Finding => ({ status: "skipped", detail });
+export const warning = (detail: string, command?: string): Finding => ({ status: "warning", detail, command });
+export const failed = (detail: string, command?: string): Finding => ({ status: "failed", detail, command });
+
+export function firstLineOf(error: unknown): string {
+  return (error instanceof Error ? error.message : String(error)).split("\n", 1)[0] ?? "";
+}

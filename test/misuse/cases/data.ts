@@ -1,0 +1,66 @@
+import { batches, DataLoader, fromWorker, image, imageFolder, readIdx, split, take, toNDArray } from "torchwire";
+import { ones, type Cases } from "../given.ts";
+
+export const data: Cases = {
+  "a loader of xs and ys with other numbers of rows": () =>
+    new DataLoader({ xs: ones(4, 1), ys: ones(3, 1) }, { batchSize: 2 }), // <-
+  "batches of xs and ys with other numbers of rows": () =>
+    batches({ xs: ones(4, 1), ys: ones(3, 1) }, { batchSize: 2 }), // <-
+  "samples of several shapes in one batch": async () => {
+    const get = (i: number): any => [ones(i + 1), 0];
+    for await (const batch of new DataLoader({ length: 2, get }, { batchSize: 2 })) void batch; // <-
+  },
+  "a sample that is none": async () => {
+    const get = (): any => "cat.jpg";
+    for await (const batch of new DataLoader({ length: 2, get }, { batchSize: 2 })) void batch; // <-
+  },
+  "a get that throws": async () => {
+    const get = (i: number): never => {
+      throw new Error(`no row ${i}`);
+    };
+    for await (const batch of new DataLoader({ length: 2, get }, { batchSize: 2 })) void batch; // <-
+  },
+  "a label with a fraction after whole ones": async () => {
+    const get = (i: number): any => [ones(1), i / 2];
+    for await (const batch of new DataLoader({ length: 4, get }, { batchSize: 1 })) void batch; // <-
+  },
+  "a data set without a length": () => new DataLoader({ get: () => 1 } as never, { batchSize: 2 }), // <-
+  "a seed with a fraction": () => new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, seed: 0.5 }), // <-
+  "a split at 80": () => split({ xs: ones(4, 1), ys: ones(4, 1) }, 80), // <-
+  "taking a part of a sample": () => take({ xs: ones(4, 1), ys: ones(4, 1) }, 1.5), // <-
+  "a batch that was kept while its memory was used again": async ({ worker }) => {
+    const kept: any[] = [];
+    const loader = new DataLoader({ xs: ones(8, 2000), ys: ones(8, 1) }, { batchSize: 2 });
+    for await (const { xs } of loader) {
+      kept.push(xs);
+      await worker.tensor(xs).sum();
+    }
+    return worker.tensor(kept[0]); // <-
+  },
+  "a data set of a worker that is none": () => fromWorker([1, 2] as never, { batchSize: 2 }), // <-
+  "an array that is none": () => toNDArray("1, 2" as never), // <-
+  "nested numbers that are no rectangle": () => toNDArray([[1, 2], [3]]), // <-
+  "a folder of images that is not there": async ({ folder }) => await imageFolder(`${folder}/fotos`), // <-
+  "a folder of images without classes": async ({ folder }) => await imageFolder(`${folder}/photos/cat`), // <-
+  "a class without images": async ({ folder }) => await imageFolder(`${folder}/empty`), // <-
+  "a broken JPEG": async ({ folder }) => {
+    const photos = await imageFolder(`${folder}/photos`, { size: 32 });
+    await photos.get(2); // <-
+  },
+  "images of several sizes without a size": async ({ folder }) => {
+    const photos = await imageFolder(`${folder}/photos`);
+    await photos.read(photos.paths.slice(0, 2)); // <-
+  },
+  "a size that is none": async ({ folder }) => await imageFolder(`${folder}/photos`, { size: 0 }), // <-
+  "an IDX file that is none": async ({ folder }) => await readIdx(`${folder}/broken.safetensors`), // <-
+  "an IDX file that is not there": async ({ folder }) => await readIdx(`${folder}/train-images`), // <-
+  "a format for another rank": async ({ learner }) => {
+    const samples = { dtype: "uint8", shape: [2, 28, 28], data: new Uint8Array(2 * 28 * 28) } as const;
+    await learner({ input: image() }).predict(samples); // <-
+  },
+  "three means for grey images": async ({ learner }) => {
+    const samples = { dtype: "uint8", shape: [2, 28, 28, 1], data: new Uint8Array(2 * 28 * 28) } as const;
+    await learner({ input: image({ mean: [0.5, 0.5, 0.5] }) }).predict(samples); // <-
+  },
+  "a standard deviation of 0": () => image({ std: 0 }), // <-
+};
