@@ -32,6 +32,9 @@ interface Message {
   readonly urgent: boolean;
 }
 
+/** What is empty or 0 is left out of a batch. */
+const OMITTED = { lane: 0, contexts: [] };
+
 const hash = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex").slice(0, 12);
 
 /** Listens to everything that this process sends to a worker, of which there is to be one. To be made before the worker. */
@@ -45,8 +48,7 @@ export class Wiretap {
       const { header, meta, frames } = decodeMessage(parts, defaultLimits);
       if (header.type === MessageType.batch)
         messages.push({
-          // What is empty or 0 is left out.
-          ...{ lane: 0, contexts: [] },
+          ...OMITTED,
           ...(meta as Pick<Message, "first" | "operations">),
           frames: frames.map(hash),
           urgent: (header.flags & URGENT) !== 0,
