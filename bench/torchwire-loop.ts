@@ -53,7 +53,8 @@ export class TorchwireLoop {
     const client = process.cpuUsage();
     const start = performance.now();
 
-    const loss = await runByHand(worker, step, this.#batches, steps, window);
+    const issue = (batch: Images): Promise<unknown>[] => [py.js(step(batch).item())];
+    const [loss] = (await runByHand(worker, issue, this.#batches, steps, window)) as [number];
 
     const milliseconds = performance.now() - start;
     const { user, system } = process.cpuUsage(client);
@@ -75,24 +76,24 @@ export class TorchwireLoop {
   }
 }
 
-/** The loop as a user writes it. The last loss, when all are in. */
+/** The loop as a user writes it. What the last step asked for, when all are in. */
 export async function runByHand(
   worker: Worker,
-  step: Training["step"],
+  issue: (batch: Images) => Promise<unknown>[],
   batches: AsyncGenerator<Images, never>,
   steps: number,
   window: number,
-): Promise<number> {
-  let last: Promise<unknown> | undefined;
-  const inFlight: Promise<unknown>[] = [];
+): Promise<unknown[]> {
+  let last: Promise<unknown[]> | undefined;
+  const inFlight: Promise<unknown[]>[] = [];
   for (let i = 0; i < steps; i++) {
     const batch = (await batches.next()).value;
-    last = worker.scope(() => py.js(step(batch).item()));
+    last = Promise.all(worker.scope(() => issue(batch)));
     inFlight.push(last);
     if (inFlight.length >= window) await inFlight.shift();
   }
-  for (const loss of inFlight) await loss;
-  return (await last) as number;
+  for (const values of inFlight) await values;
+  return last!;
 }
 
 /** Epoch after epoch. (The native loop has the same order in each, so that none costs it a shuffle within a run.) */

@@ -29,10 +29,12 @@ export async function rgbDigits(count: number): Promise<{ xs: NDArray; ys: NDArr
   };
 }
 
+type Look = (yhat: Ref<Tensor>, y: Ref<Tensor>) => void;
+
 export interface Training {
   readonly model: Network;
-  /** One step; the loss, as a reference. */
-  readonly step: (batch: { xs: NDArray; ys: NDArray }, zeroGrad?: boolean) => Ref<Tensor>;
+  /** One step; the loss, as a reference. `look` is given the outputs and the targets before they are used. */
+  readonly step: (batch: { xs: NDArray; ys: NDArray }, zeroGrad?: boolean, look?: Look) => Ref<Tensor>;
 }
 
 /** The model is made first and its head replaced afterwards: both draw from the generator. */
@@ -45,10 +47,12 @@ export function makeTraining(worker: Worker, name: ModelName, lr: number): Train
     name === "resnet18"
       ? optim.SGD(model.parameters(), kw({ lr, momentum: 0.9 }))
       : optim.Adam(model.parameters(), kw({ lr }));
-  const step: Training["step"] = ({ xs, ys }, zeroGrad = true) => {
+  const step: Training["step"] = ({ xs, ys }, zeroGrad = true, look) => {
     const x = worker.tensor(xs).permute(0, 3, 1, 2).contiguous().float().div(255);
     const y = worker.tensor(ys).long();
-    const loss = F.cross_entropy(model(x), y);
+    const yhat = model(x);
+    const loss = F.cross_entropy(yhat, y);
+    look?.(yhat, y);
     if (zeroGrad) optimizer.zero_grad();
     loss.backward();
     optimizer.step();
