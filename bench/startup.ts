@@ -18,7 +18,7 @@ export async function measureStartUp(surroundings: Surroundings): Promise<Measur
   );
 }
 
-async function open({ python }: Surroundings): Promise<Opened> {
+async function open({ python, sawVersions }: Surroundings): Promise<Opened> {
   const program = (name: string): string => fileURLToPath(new URL(`programs/${name}`, import.meta.url));
   const programs = {
     "plain Python script": { file: python, script: program("first_step.py") },
@@ -26,7 +26,7 @@ async function open({ python }: Surroundings): Promise<Opened> {
   };
   const losses = new Set<string>();
   const run = async ({ file, script }: { file: string; script: string }): Promise<Readings> => {
-    const { seconds, loss, resident } = await firstStep(file, script, python);
+    const { seconds, loss, resident } = await firstStep(file, script, python, sawVersions);
     losses.add(loss);
     const [worker = 0, client = 0] = resident;
     return { "s to first step": seconds, "MiB in Python": worker / MEBIBYTE, "MiB in Node": client / MEBIBYTE };
@@ -45,11 +45,12 @@ async function open({ python }: Surroundings): Promise<Opened> {
   return { contests: [contest], pids: [], close: () => Promise.resolve() };
 }
 
-/** Starts a program, and reads what it prints: the loss of its first step when that is over, then the bytes that are resident. */
+/** Starts a program, and reads what it prints: the loss of its first step when that is over, then the bytes that are resident, and versions. */
 async function firstStep(
   file: string,
   script: string,
   python: string,
+  sawVersions: Surroundings["sawVersions"],
 ): Promise<{ seconds: number; loss: string; resident: number[] }> {
   const start = performance.now();
   const child = execa(file, [script, mnist, String(STEPS)], { env: { TORCHWIRE_PYTHON: python }, stderr: "inherit" });
@@ -59,6 +60,7 @@ async function firstStep(
     const [what, ...values] = line.split(" ");
     if (what === "first") first = { seconds: (performance.now() - start) / 1000, loss: values[0]! };
     if (what === "rest") resident = values.map(Number);
+    if (what === "versions") sawVersions(JSON.parse(values.join(" ")) as Readonly<Record<string, string>>);
   }
   if (first === undefined) throw new Error(`${script} ended without a step`);
   return { ...first, resident };

@@ -3,6 +3,7 @@
  *
  *     node first-step.mjs FOLDER_OF_MNIST STEPS
  */
+import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { DataLoader, kw, py, readIdx, spawnWorker } from "torchwire";
 
@@ -41,5 +42,15 @@ for await (const { xs, ys } of new DataLoader({ xs: images, ys: labels }, { batc
   if (i === 0) console.log("first", value);
   if (i++ === steps) break;
 }
-console.log("rest", (await worker.liveness()).rss, process.memoryUsage.rss());
+console.log("rest", residentBytes(worker.pid), residentBytes(process.pid));
+console.log("versions", JSON.stringify(worker.versions));
 await worker.close();
+
+/** What a process has in memory (Linux; elsewhere 0). */
+function residentBytes(pid) {
+  try {
+    return 4096 * Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);
+  } catch {
+    return 0;
+  }
+}
