@@ -41,7 +41,7 @@ function sectionLines(name: string, { machine, sections }: Results): string[] {
 
 function groupLines(group: Group): string[] {
   const { name, primary, reference, rows } = group;
-  const heads = [name, primary, ...(reference === undefined ? [] : ["ratio"])];
+  const heads = [name, primary, ...othersOf(group), ...(reference === undefined ? [] : ["ratio"])];
   return [
     "",
     `| ${heads.join(" | ")} |`,
@@ -50,15 +50,21 @@ function groupLines(group: Group): string[] {
   ];
 }
 
-function cells(row: Row, { primary, reference }: Group): string[] {
+/** What the table shows beside the primary measure: of few all, of many none, which are in the results. */
+const othersOf = ({ columns, primary }: Group): string[] =>
+  columns.length > 3 ? [] : columns.filter((column) => column !== primary);
+
+function cells(row: Row, group: Group): string[] {
+  const { primary, reference } = group;
   const { median, interval } = row.measures[primary]!;
   const range = (ends: readonly [number, number] | null, show: (n: number) => string): string =>
     ends === null ? "" : ` [${ends.map(show).join(", ")}]`;
-  const value = figure(median) + range(interval, figure);
-  if (reference === undefined) return [row.variant, value];
+  const others = othersOf(group).map((column) => figure(row.measures[column]?.median ?? NaN));
+  const shown = [row.variant, figure(median) + range(interval, figure), ...others];
+  if (reference === undefined) return shown;
   const fixed = (n: number): string => n.toFixed(2);
   const ratio = row.variant === reference ? "1" : fixed(row.ratio!.median) + range(row.ratio!.interval, fixed);
-  return [row.variant, value, ratio];
+  return [...shown, ratio];
 }
 
 function barLines(results: Results): string[] {
@@ -69,7 +75,7 @@ function barLines(results: Results): string[] {
     "| --- | --- | --- | --- |",
     ...judged.map(({ bar, better, median, interval, reached }) => {
       const aim = `${better === "lower" ? "at most" : "at least"} ${bar.ratio.toFixed(2)}`;
-      const measured = `${median.toFixed(2)} [${interval.map((n) => n.toFixed(2)).join(", ")}]`;
+      const measured = `${median.toFixed(3)} [${interval.map((n) => n.toFixed(3)).join(", ")}]`;
       return `| ${bar.section}: ${bar.group}, ${bar.variant} | ${aim} | ${measured} | ${reached ? "reached" : "missed"} |`;
     }),
   ];
