@@ -12,7 +12,7 @@ import numpy
 import pytest
 import torch
 from torchwire_worker.objects import Objects
-from torchwire_worker.tensors import Frames
+from torchwire_worker.tensors import ITEM_SIZES, Frames
 from torchwire_worker.wire import LimitError, Limits
 from torchwire_worker.values import Decoder, encode_plain, encode_settled
 
@@ -160,6 +160,20 @@ class TestTensors:
         tensor = Decoder(Objects(), 0, [frame], Limits())([4, 0, "float32", [1]])
         assert tensor.data_ptr() % 4 == 0
         assert tensor.tolist() == [1.0]
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64"])
+    def test_floats_are_aligned_as_torch_aligns_its_own(self, dtype: str) -> None:
+        # Else the last bit of a product of matrices depends on where a message came to lie.
+        memory = memoryview(bytearray(1024))
+        for offset in range(0, 64, 8):
+            tensor = Decoder(Objects(), 0, [memory[offset : offset + 64]], Limits())([4, 0, dtype, [64 // ITEM_SIZES[dtype]]])
+            assert tensor.data_ptr() % 64 == 0
+
+    def test_integers_stay_where_they_are(self) -> None:
+        memory = memoryview(bytearray(64))
+        tensor = Decoder(Objects(), 0, [memory[8:16]], Limits())([4, 0, "uint8", [8]])
+        memory[8] = 5
+        assert tensor.tolist()[0] == 5
 
 
 class TestDepth:

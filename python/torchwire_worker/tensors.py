@@ -24,6 +24,10 @@ ITEM_SIZES = {
     "complex64": 8,
 }
 
+# PyTorch's own. Libraries for matrices may add up in another order where memory is not so aligned: the last bit would depend on
+# where a message came to lie.
+_ALIGNMENT = 64
+
 # What to do about the others. (Those of 8 bits and less are told below.)
 _INSTEAD = {
     "uint16": ".to(torch.int32)",
@@ -35,7 +39,7 @@ _INSTEAD = {
 
 
 def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], count: int, limits: Limits) -> Any:
-    """A tensor over a frame's own memory; copied only where that is not aligned, or where it lies in several."""
+    """A tensor over a frame's own memory; copied only where that is not aligned (floats: as PyTorch's own are), or where it lies in several."""
     size = ITEM_SIZES.get(dtype)
     if size is None:
         raise WireError(f"dtype {dtype!r} is unknown")
@@ -54,7 +58,7 @@ def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], cou
         return torch.empty(shape, dtype=getattr(torch, dtype), device="cpu")
     if count == 1:
         raw = torch.frombuffer(pieces[0], dtype=torch.uint8)
-        if raw.data_ptr() % size:
+        if raw.data_ptr() % (size if "int" in dtype or dtype == "bool" else _ALIGNMENT):
             raw = raw.clone()
     else:
         raw = torch.empty(length, dtype=torch.uint8, device="cpu")

@@ -303,10 +303,17 @@ export const mutants: readonly Mutant[] = [
     test: by("test/lanes.test.ts", "a failed operation stops its lane an await of it gives Python's error"),
   },
   {
+    title: "floats left where a message came to lie",
+    file: "python/torchwire_worker/tensors.py",
+    from: "else _ALIGNMENT):",
+    to: "else size):",
+    test: by("python/tests/test_values.py", "test_floats_are_aligned_as_torch_aligns_its_own"),
+  },
+  {
     title: "releases discarded",
     file: "python/torchwire_worker/executor.py",
-    from: "            objects.release(op.ranges)",
-    to: "            pass",
+    from: "elif type(op) is Release:",
+    to: "elif False:",
     test: by("test/references.test.ts", "the end of a reference using frees it early"),
   },
   {
