@@ -44,7 +44,12 @@ export function isProgram(path: string): boolean {
 }
 
 export function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
+  try {
+    return statSync(path).isDirectory();
+  } catch {
+    // Not there, or not this user's to look at: it serves nobody either way.
+    return false;
+  }
 }
 
 function home(env: NodeJS.ProcessEnv): string {
