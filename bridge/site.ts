@@ -79,7 +79,7 @@ export function isPrinter(site: CallSite): boolean {
 /** The nearest frame that is not ours. */
 function nearestFrame(site: CallSite | undefined): { path: string; line: number; column: number } | undefined {
   for (const text of site?.stack?.split("\n").slice(1) ?? []) {
-    const found = /\(?((?:file:|\/|[A-Za-z]:\\)[^()]*?):(\d+):(\d+)\)?$/.exec(text);
+    const found = /[\s(]((?:file:|\/|[A-Za-z]:\\)[^()]*?):(\d+):(\d+)\)?$/.exec(text);
     if (!found) continue;
     const path = found[1]!.startsWith("file:") ? fileURLToPath(found[1]!) : found[1]!;
     if (!ours.some((folder) => path.startsWith(folder)))

@@ -7,6 +7,7 @@ import type { State } from "./callback/access.ts";
 import { CancelFitting, isCancel } from "./cancel.ts";
 import { claim } from "./claim.ts";
 import { isReference } from "./data/batch.ts";
+import { rootOf } from "./failures.ts";
 import type { Data } from "./data/types.ts";
 import type { EventStream } from "./events-stream.ts";
 import { Interruption } from "./interruption.ts";
@@ -121,13 +122,15 @@ const failedWith = (error: unknown): { status: "failed"; reason: string } => ({
 
 /** What was made before the fit and has no value failed there: that error, rather than that a step could not use it. */
 async function failureBefore({ modules, optimizer }: Learner, error: unknown): Promise<unknown> {
-  const cause: unknown = (error as { cause?: unknown } | undefined)?.cause;
-  if (!(cause instanceof PythonError) || cause.pyType !== "torchwire_worker.objects.NoValue") return error;
+  const root = rootOf((error as { cause?: unknown } | undefined)?.cause);
+  if (!(root instanceof PythonError)) return error;
   try {
     for (const made of [...modules, ...(isReference(optimizer) ? [optimizer] : Object.values(optimizer))])
       await py.settle(made);
   } catch (earlier) {
-    return earlier;
+    const before = rootOf(earlier);
+    // The step met it as it was, or, where it was not known here yet, as a reference without a value.
+    if (before === root || root.pyType === "torchwire_worker.objects.NoValue") return before;
   }
   return error;
 }
