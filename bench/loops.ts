@@ -1,5 +1,6 @@
-/** The native training loop against torchwire's, with one, two and three steps in flight. */
+/** The native training loop against torchwire's, with one, two and three steps in flight, and against one fed by ZeroMQ alone. */
 import { rgbDigits, type ModelName } from "../test/training.ts";
+import { startFedLoop } from "./fed-loop.ts";
 import { startNativeLoop, type NativeLoop } from "./native-loop.ts";
 import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
@@ -61,8 +62,9 @@ async function openCase(
 ): Promise<Opened & { steps: number }> {
   // Where malloc is another one, there is one native loop.
   const kinds = glibc ? [false, true] : [false];
-  const [torchwire, ...natives] = await Promise.all([
+  const [torchwire, fed, ...natives] = await Promise.all([
     TorchwireLoop.start(python, { model, batch, images }),
+    startFedLoop(python, { model, batch, images }),
     ...kinds.map((mallopt) => startNativeLoop(python, { mallopt, model, batch })),
   ]);
   sawVersions(torchwire.versions);
@@ -77,13 +79,14 @@ async function openCase(
   const torchwireRunners = WINDOWS.map((window): Runner => {
     return { name: `torchwire, ${window} in flight`, run: (steps) => torchwire.run(steps, window) };
   });
+  const fedRunner: Runner = { name: "native, fed by bare ZeroMQ, 3 in flight", run: (steps) => fed.run(steps) };
   const reference = nativeRunners.at(-1)!;
 
   const first: number[] = [];
-  for (const { run } of [...nativeRunners, torchwireRunners[0]!]) first.push((await run(FIRST_STEPS)).loss);
+  for (const { run } of [...nativeRunners, fedRunner, torchwireRunners[0]!]) first.push((await run(FIRST_STEPS)).loss);
 
   const steps = knownSteps ?? (await stepsFor(runSeconds, reference));
-  const runners = [...nativeRunners, ...torchwireRunners];
+  const runners = [...nativeRunners, fedRunner, ...torchwireRunners];
   for (const { run } of runners) await run(steps);
   // Our own process lives through all starts: in the first one V8 has yet to compile its side of the loop.
   if (knownSteps === undefined)
@@ -105,9 +108,9 @@ async function openCase(
   return {
     steps,
     contests: [contest],
-    pids: [torchwire.pid, ...natives.map(({ pid }) => pid)],
+    pids: [torchwire.pid, fed.pid, ...natives.map(({ pid }) => pid)],
     async close() {
-      await Promise.all([torchwire.close(), ...natives.map((native) => native.close())]);
+      await Promise.all([torchwire.close(), fed.close(), ...natives.map((native) => native.close())]);
     },
   };
 }

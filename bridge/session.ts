@@ -64,8 +64,8 @@ export class Session implements LogPort {
     if (batch.urgent) this.#counts.roundTrips++;
     this.#flying.operations += operations.length;
     this.#flying.bytes += batch.bytes;
-    // A worker that has something to do need not be woken for this at once.
-    const urgent = batch.urgent || this.#inFlight.size === 0;
+    // A worker that has something to do, and something after that, need not be woken for this at once.
+    const urgent = batch.urgent || this.#inFlight.size < 2;
     this.#inFlight.set(seq, batch);
     this.#link.send(parts, urgent);
   }

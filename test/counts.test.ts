@@ -1,4 +1,5 @@
 /** How many messages a program costs, and what it leaves behind: counts, never times. */
+import { existsSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -361,4 +362,17 @@ describe("credit", () => {
     const after = await worker.stats();
     expect([after.operations - operations, after.inFlight]).toEqual([n + 3, 0]);
   });
+});
+
+test("a step is on its way when it ends, whatever the program does then without a pause", async () => {
+  const file = join(folder, "second");
+  const touch = untyped(worker, "pathlib").Path(file).touch as AnyRef;
+  const sleep = untyped(worker, "time").sleep as AnyRef;
+  await countsOf(worker);
+  worker.scope(() => void sleep(0.3));
+  await turn();
+  worker.scope(() => void touch());
+  const end = Date.now() + 20_000;
+  while (!existsSync(file) && Date.now() < end);
+  expect(existsSync(file)).toBe(true);
 });

@@ -22,6 +22,19 @@ def end_with_input(folder):
     os._exit(0)
 
 
+def listen(kind):
+    """A socket in a folder of its own, whose address has been printed."""
+    folder = tempfile.mkdtemp(prefix="torchwire-bench-")
+    threading.Thread(target=end_with_input, args=(folder,), daemon=True).start()
+    socket = zmq.Context().socket(kind)
+    socket.setsockopt(zmq.SNDHWM, 0)
+    socket.setsockopt(zmq.RCVHWM, 0)
+    address = f"ipc://{folder}/socket"
+    socket.bind(address)
+    print(address, flush=True)
+    return socket
+
+
 def answer(socket, echo):
     # Part by part: the calls for whole messages cost more than the parts together.
     while True:
@@ -34,15 +47,8 @@ def answer(socket, echo):
 def main():
     if len(sys.argv) != 2 or sys.argv[1] not in ("echo", "sink"):
         sys.exit(__doc__)
-    folder = tempfile.mkdtemp(prefix="torchwire-bench-")
-    threading.Thread(target=end_with_input, args=(folder,), daemon=True).start()
-    socket = zmq.Context().socket(zmq.ROUTER)
-    socket.setsockopt(zmq.SNDHWM, 0)
-    socket.setsockopt(zmq.RCVHWM, 0)
-    address = f"ipc://{folder}/socket"
-    socket.bind(address)
-    print(address, flush=True)
-    answer(socket, sys.argv[1] == "echo")
+    answer(listen(zmq.ROUTER), sys.argv[1] == "echo")
 
 
-main()
+if __name__ == "__main__":
+    main()

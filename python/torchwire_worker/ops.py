@@ -134,6 +134,7 @@ _decode_operations = msgspec.msgpack.Decoder(list[Op]).decode
 
 # A step of a loop is the same operations again, byte for byte: they are read once.
 _known: dict[bytes, list[Op]] = {}
-_MOST_KNOWN = 512
-_LONGEST_KNOWN = 32 * 2**10
+# What is read takes less than twenty times the room of its bytes: together they stay below 40 MiB.
+_MOST_KNOWN = 256
+_LONGEST_KNOWN = 8 * 2**10
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode

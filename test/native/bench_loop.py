@@ -65,22 +65,28 @@ class Loop:
         self.place += self.batch
         return rows
 
-    def run(self, steps, item):
+    def step(self, images, labels):
         import torch
         import torch.nn.functional as F
 
-        model, optimizer, images, labels = self.model, self.optimizer, self.images, self.labels
+        x = images.permute(0, 3, 1, 2).contiguous().float().div(255)
+        y = labels.long()
+        loss = F.cross_entropy(self.model(x), y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return loss
+
+    def run(self, steps, item):
+        import torch
+
+        images, labels = self.images, self.labels
         losses = []
         before = resource.getrusage(resource.RUSAGE_SELF)
         start = time.perf_counter()
         for _ in range(steps):
             rows = self.rows()
-            x = torch.from_numpy(images[rows]).permute(0, 3, 1, 2).contiguous().float().div(255)
-            y = torch.from_numpy(labels[rows]).long()
-            loss = F.cross_entropy(model(x), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            loss = self.step(torch.from_numpy(images[rows]), torch.from_numpy(labels[rows]))
             losses.append(loss.item() if item else loss.detach())
         losses = [float(loss) for loss in losses]
         seconds = time.perf_counter() - start
