@@ -18,7 +18,10 @@ export type StepKey = keyof IncludedStepKeys | keyof StepKeys;
 /** Events of one's own phases, with the keys that their step has by then: `interface Events { fakeEnd: "xs" | "fake" }`. */
 export interface Events {}
 
-/** FluxTraining's seven events, and those of a fit; with the keys that a step has by then. Keys of one's own are there at all of them. */
+/**
+ * FluxTraining's seven events, those of a fit, and those of what did not come to its end; with the keys that a step has by then. Keys of one's own
+ * are there at all of them.
+ */
 export interface IncludedEvents {
   fitBegin: never;
   epochBegin: never;
@@ -27,6 +30,12 @@ export interface IncludedEvents {
   backwardBegin: "xs" | "ys" | "yhat" | "loss";
   backwardEnd: "xs" | "ys" | "yhat" | "loss";
   stepEnd: "xs" | "ys" | "yhat" | "loss";
+  /** The step was cancelled: no "stepEnd" follows, and it does not count. What it has beyond its batch depends on when that was. */
+  stepCancelled: "xs" | "ys";
+  /** The epoch was cancelled, or the fit in the middle of it. "epochEnd" follows where it was the epoch alone. */
+  epochCancelled: never;
+  /** The fit was interrupted from outside. "fitEnd" follows. */
+  interrupted: never;
   epochEnd: never;
   fitEnd: never;
 }
@@ -35,15 +44,17 @@ type AllEvents = IncludedEvents & Events;
 export type EventName = keyof IncludedEvents | keyof Events;
 
 /** What can be observed: when the worker has answered. */
-export type ObservedEvent = "fitBegin" | "epochBegin" | "stepEnd" | "epochEnd" | "fitEnd";
+export type ObservedEvent = "stepEnd" | BetweenSteps;
 
-const notOfSteps = ["fitBegin", "epochBegin", "epochEnd", "fitEnd"] as const;
-export type StepEvent = Exclude<EventName, (typeof notOfSteps)[number]>;
+/** Nothing is in flight then. */
+export const betweenSteps = ["fitBegin", "epochBegin", "epochCancelled", "epochEnd", "interrupted", "fitEnd"] as const;
+export type BetweenSteps = (typeof betweenSteps)[number];
+export type StepEvent = Exclude<EventName, BetweenSteps>;
 
 /** The keys a step has at the event `E`. */
 export type KeysAt<E extends EventName> = E extends StepEvent ? AllEvents[E] | keyof StepKeys : never;
 
-export const isStepEvent = (event: EventName): event is StepEvent => !(notOfSteps as readonly string[]).includes(event);
+export const isStepEvent = (event: EventName): event is StepEvent => !(betweenSteps as readonly string[]).includes(event);
 
 /** One batch on its way through a phase. A phase stores in it what it makes, and handlers find it there. */
 export interface Step extends StepState {

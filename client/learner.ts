@@ -5,7 +5,8 @@ import { deep } from "../bridge/site.ts";
 import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 import { workerOf, type Worker } from "../bridge/worker.ts";
 import type { Control, State } from "./callback/access.ts";
-import type { Callback } from "./callback/callback.ts";
+import { CallbackObject, type Callback, type CallbackClass } from "./callback/callback.ts";
+import { isOf } from "./callback/graph.ts";
 import { withDefaults } from "./callbacks/defaults.ts";
 import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
 import { isReference } from "./data/batch.ts";
@@ -147,20 +148,52 @@ export class Learner<M = any> {
 
   /** Adds a callback, which is then told of this learner. */
   addCallback(callback: Callback): void {
-    const [callbacks, plan] = [this.#callbacks, this.#plan];
-    this.#callbacks = [...callbacks, callback];
-    try {
-      this.#plan = this.#planned();
-      callback.init?.(this);
-    } catch (error) {
-      [this.#callbacks, this.#plan] = [callbacks, plan];
-      throw error;
-    }
+    this.#become([...this.#callbacks, callback], [callback]);
   }
 
-  /** The callback of this class, or undefined. */
-  getCallback<T extends Callback>(kind: abstract new (...args: any[]) => T): T | undefined {
-    return this.#callbacks.find((one): one is T => one instanceof kind);
+  /** The first callback of this class, or of this name; or undefined. */
+  getCallback(kind: string): Callback | undefined;
+  getCallback<T extends Callback>(kind: abstract new (...args: any[]) => T): T | undefined;
+  getCallback(kind: string | CallbackClass): Callback | undefined {
+    return this.#callbacks.find((one) => isOf(one, kind));
+  }
+
+  /** Puts `callback` in the place of the first one of its class, or else of its name, which is returned; adds it where there is none. */
+  replaceCallback(callback: Callback): Callback | undefined {
+    const ofClass = callback instanceof CallbackObject && this.getCallback(callback.constructor as CallbackClass);
+    const old = ofClass || this.getCallback(callback.name);
+    this.#become(
+      old === undefined ? [...this.#callbacks, callback] : this.#callbacks.map((one) => (one === old ? callback : one)),
+      [callback],
+    );
+    return old;
+  }
+
+  /** Removes the first callback of this class, or of this name, and returns it; undefined where there is none. */
+  removeCallback(kind: string): Callback | undefined;
+  removeCallback<T extends Callback>(kind: abstract new (...args: any[]) => T): T | undefined;
+  removeCallback(kind: string | CallbackClass): Callback | undefined {
+    const old = this.#callbacks.find((one) => isOf(one, kind));
+    if (old instanceof PyTorchBackend)
+      throw new TorchwireError(
+        "MISUSE",
+        "PyTorchBackend cannot be removed, nothing works without it: replace it, learner.replaceCallback(new PyTorchBackend({ … }))",
+      );
+    if (old !== undefined)
+      this.#become(
+        this.#callbacks.filter((one) => one !== old),
+        [],
+      );
+    return old;
+  }
+
+  /** These callbacks and no others, but for PyTorchBackend, without which nothing works. Those that are new are told of this learner. */
+  setCallbacks(callbacks: readonly Callback[]): void {
+    const all = withDefaults(callbacks, false, this.getCallback(PyTorchBackend));
+    this.#become(
+      all,
+      all.filter((one) => !this.#callbacks.includes(one)),
+    );
   }
 
   /** Events with the callbacks at each, in their order, and how many steps are in flight and why. */
@@ -192,7 +225,8 @@ export class Learner<M = any> {
     const loop = this.#loop;
     const before = loop.steps;
     let done = 0;
-    const ending = await loop.fit(this.#plan, this.#window, options.signal, async (run) => {
+    const { signal } = options;
+    const ending = await loop.fit(this.#plan, this.#window, { epochs, signal }, async (run) => {
       loop.moment.phase = training;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
@@ -233,6 +267,16 @@ export class Learner<M = any> {
       await alone.drain();
     });
     return step;
+  }
+
+  /** Computes gradients: `loss.backward()`, of the scaled loss where PyTorchBackend's `amp` is "fp16". */
+  backward(loss: AnyRef): void {
+    this.#backend.backward(loss);
+  }
+
+  /** `optimizer.step()`, which is left out where scaled gradients overflowed. */
+  update(): void {
+    this.#backend.update(this.optimizer as AnyRef);
   }
 
   /**
@@ -287,6 +331,10 @@ export class Learner<M = any> {
 
   // --- internal ---
 
+  get #backend(): PyTorchBackend {
+    return this.getCallback(PyTorchBackend)!;
+  }
+
   get #window(): number {
     return this.#plan.waiting.length > 0 ? 1 : this.#requestedWindow;
   }
@@ -305,6 +353,19 @@ export class Learner<M = any> {
       return [name, deep(() => toOptimizer(worker, own, one))] as const;
     });
     this.optimizer = Object.fromEntries(made);
+  }
+
+  /** Other callbacks: all of it or nothing. A fit under way goes on with those it has. */
+  #become(callbacks: readonly Callback[], added: readonly Callback[]): void {
+    const before = [this.#callbacks, this.#plan] as const;
+    this.#callbacks = callbacks;
+    try {
+      this.#plan = this.#planned();
+      for (const { init } of added) init?.(this);
+    } catch (error) {
+      [this.#callbacks, this.#plan] = before;
+      throw error;
+    }
   }
 
   #planned(): Plan {

@@ -15,10 +15,16 @@ import type { Learner } from "./learner.ts";
 import type { Moment } from "./parts.ts";
 import type { Phase } from "./phases.ts";
 import type { Plan } from "./plan.ts";
-import type { Report } from "./report.ts";
+import type { Ending, Report } from "./report.ts";
 import { Run } from "./run.ts";
 
-export type Ending = Pick<Report, "status" | "reason" | "by">;
+/** How a fit ended that did not fail. */
+type Completed = Pick<Report, "status" | "reason" | "by">;
+
+interface Fit {
+  readonly epochs: number;
+  readonly signal: AbortSignal | undefined;
+}
 
 export class Loop {
   readonly moment: Moment;
@@ -32,30 +38,52 @@ export class Loop {
   constructor(learner: Learner, phase: Phase, stream: EventStream) {
     this.#learner = learner;
     this.#stream = stream;
-    this.moment = { event: "fitBegin", phase, epoch: 1, index: 0, batches: undefined, size: undefined, values: {} };
+    this.moment = {
+      event: "fitBegin",
+      phase,
+      epoch: 1,
+      index: 0,
+      batches: undefined,
+      epochs: undefined,
+      ending: undefined,
+      size: undefined,
+      values: {},
+    };
   }
 
   /** `body`, as the one loop of this worker, and "fitEnd" after it, whatever happens. */
-  fit(plan: Plan, window: number, signal: AbortSignal | undefined, body: (run: Run) => Promise<void>): Promise<Ending> {
+  fit(plan: Plan, window: number, options: Fit, body: (run: Run) => Promise<void>): Promise<Completed> {
     return traced("fit", async () => {
       const { worker } = this.#learner;
       const release = claim(worker, "fit");
       const interruption = new Interruption();
       let stopListening: (() => void) | undefined;
       try {
-        stopListening = interruption.listen(signal);
+        stopListening = interruption.listen(options.signal);
         const run = this.#start(plan, window, interruption);
+        this.moment.epochs = options.epochs;
         const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
         if (outcome.status === "rejected") await caughtUp(worker);
-        // What failed has closed the fit's lane; what ends it still runs. Of two errors the first is told.
-        const [end] = await Promise.allSettled([worker.lane(() => run.barrier("fitEnd"))]);
-        const { status, reason } = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
+        const ending = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
+        this.moment.ending = ending;
+        const last = [
+          ...(run.isInEpoch && ending.status !== "failed" ? (["epochCancelled"] as const) : []),
+          ...(ending.status === "interrupted" ? (["interrupted"] as const) : []),
+          "fitEnd" as const,
+        ];
+        // What failed has closed the fit's lane; what ends it still runs.
+        const ends: PromiseSettledResult<void>[] = [];
+        for (const event of last) ends.push(...(await Promise.allSettled([worker.lane(() => run.barrier(event))])));
+        const { status, reason } = ending;
         this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
+        // Of several errors the first is told.
         if (outcome.status === "rejected") throw await failureBefore(this.#learner, outcome.reason);
         // Who cancels now is too late, and nobody waits any longer for who hangs: it is over.
-        if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
+        for (const end of ends)
+          if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
         return outcome.value;
       } finally {
+        Object.assign(this.moment, { epochs: undefined, ending: undefined });
         this.run = undefined;
         stopListening?.();
         release();
@@ -115,9 +143,10 @@ export class Loop {
   }
 }
 
-const failedWith = (error: unknown): { status: "failed"; reason: string } => ({
+const failedWith = (error: unknown): Ending => ({
   status: "failed",
   reason: error instanceof Error ? error.message : String(error),
+  by: undefined,
 });
 
 /** What was made before the fit and has no value failed there: that error, rather than that a step could not use it. */
@@ -140,7 +169,7 @@ async function caughtUp(worker: Worker): Promise<void> {
   await worker.lane(() => py.js(worker.import("builtins").bool())).catch(() => undefined);
 }
 
-async function endingOf(run: Run, interruption: Interruption, body: (run: Run) => Promise<void>): Promise<Ending> {
+async function endingOf(run: Run, interruption: Interruption, body: (run: Run) => Promise<void>): Promise<Completed> {
   try {
     await body(run);
     return { status: "completed", reason: undefined, by: undefined };

@@ -3,6 +3,7 @@ import type { Control, State } from "./callback/access.ts";
 import type { Step } from "./events.ts";
 import type { Learner, LearnerData } from "./learner.ts";
 import type { Phase } from "./phases.ts";
+import type { Ending } from "./report.ts";
 
 /** Where the loop is: the same object throughout, kept up to date. */
 export interface Moment {
@@ -13,6 +14,9 @@ export interface Moment {
   /** Of the step in its epoch, from 0. */
   index: number;
   batches: number | undefined;
+  /** Training epochs that the fit was asked for. */
+  epochs: number | undefined;
+  ending: Ending | undefined;
   /** Samples and values of the step that is observed. */
   size: number | undefined;
   values: { [name: string]: unknown };
@@ -86,6 +90,14 @@ export class LearnerParts {
     return this.#moment.batches;
   }
 
+  get epochs(): number | undefined {
+    return this.#moment.epochs;
+  }
+
+  get ending(): Ending | undefined {
+    return this.#moment.ending;
+  }
+
   get size(): number | undefined {
     return this.#moment.size;
   }
@@ -101,6 +113,8 @@ export const PUBLIC_PARTS: ReadonlySet<string> = new Set([
   "epoch",
   "index",
   "batches",
+  "epochs",
+  "ending",
   "size",
   "values",
 ]);

@@ -44,8 +44,8 @@ export class TrainingPhase extends AbstractTrainingPhase {
       step.yhat = forward(learner.model, step.xs);     await handle("lossBegin");
       step.loss = learner.lossFn(step.yhat, step.ys);  await handle("backwardBegin");
       if (step.group.isFirst) learner.optimizer.zero_grad();
-      share(step.loss, step.group).backward();         await handle("backwardEnd");
-      if (step.group.isLast) learner.optimizer.step();
+      learner.backward(share(step.loss, step.group));  await handle("backwardEnd");
+      if (step.group.isLast) learner.update();
     });
   }
 }

@@ -56,7 +56,10 @@ export class Plan {
       "backwardBegin",
       "backwardEnd",
       "stepEnd",
+      "stepCancelled",
+      "epochCancelled",
       "epochEnd",
+      "interrupted",
       "fitEnd",
     ];
     const others = this.callbacks.flatMap(({ on }) => Object.keys(on)).filter((event) => !events.includes(event));

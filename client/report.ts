@@ -1,13 +1,18 @@
 import type { PhaseHistory, MetricHistory } from "./callback/state.ts";
 
-/** How a fit ended. */
-export interface Report {
-  /** "stopped": a callback, or a step, cancelled it. "interrupted": from outside, by a signal or Ctrl-C. */
-  readonly status: "completed" | "stopped" | "interrupted";
-  /** Why it was stopped or interrupted. */
+/** How the loop of a fit ended. */
+export interface Ending {
+  /** "stopped": a callback, or a step, cancelled it. "interrupted": from outside, by a signal or Ctrl-C. "failed": the fit rejects. */
+  readonly status: "completed" | "stopped" | "interrupted" | "failed";
+  /** Why it was stopped or interrupted, or what failed. */
   readonly reason: string | undefined;
   /** The callback that stopped it. */
   readonly by: string | undefined;
+}
+
+/** What a fit resolves to. */
+export interface Report extends Ending {
+  readonly status: "completed" | "stopped" | "interrupted";
   /** Training epochs of this fit that were completed. */
   readonly epochs: number;
   /** Training steps of this fit that the worker has acknowledged. */

@@ -42,6 +42,8 @@ export class Run {
   #issued = 0;
   /** A step is being issued. */
   #isInStep = false;
+  /** An epoch has begun and not ended. */
+  isInEpoch = false;
   #cancelled: CancelStep | CancelEpoch | CancelFitting | undefined;
 
   constructor(workings: Workings, window: number, interruption: Interruption) {
@@ -68,7 +70,7 @@ export class Run {
     const { event } = this.#workings.moment;
     if (what === "step" && !this.#isInStep)
       return event === "stepEnd" ? "the step is over when it is observed" : `there is no step at ${event}`;
-    return what === "epoch" && (event === "fitBegin" || event === "fitEnd")
+    return what === "epoch" && (event === "fitBegin" || event === "interrupted" || event === "fitEnd")
       ? `there is no epoch at ${event}`
       : undefined;
   }
@@ -103,17 +105,25 @@ export class Run {
     const { moment } = this.#workings;
     Object.assign(moment, { phase, index: 0 });
     this.#issued = 0;
+    this.isInEpoch = true;
     try {
       await this.barrier("epochBegin");
       await body();
       await this.drain();
     } catch (error) {
       const ending = error instanceof CallbackError ? error : await this.#finish(error);
+      moment.index = this.#issued;
       if (!(ending instanceof CancelEpoch)) throw ending;
+      await this.#over("epochCancelled");
     }
     moment.index = this.#issued;
-    await this.barrier("epochEnd").catch((error: unknown) => {
-      // It is over already.
+    this.isInEpoch = false;
+    await this.#over("epochEnd");
+  }
+
+  /** An event at which there is no epoch left to be cancelled. */
+  async #over(event: "epochCancelled" | "epochEnd"): Promise<void> {
+    await this.barrier(event).catch((error: unknown) => {
       if (!(error instanceof CancelEpoch)) throw error;
     });
   }
@@ -142,6 +152,8 @@ export class Run {
     } catch (error) {
       this.#cancelled = undefined;
       if (!(error instanceof CancelStep)) throw await this.#failure(error, place);
+      this.#isInStep = false;
+      await this.#handle("stepCancelled", index);
     } finally {
       this.#isInStep = false;
     }

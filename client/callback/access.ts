@@ -1,8 +1,9 @@
 /** What a callback may touch: declared once, checked by the compiler and again at run time. */
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Data } from "../data/types.ts";
-import type { EventName, KeysAt, StepKey, StepState } from "../events.ts";
+import type { BetweenSteps, EventName, KeysAt, StepKey, StepState } from "../events.ts";
 import type { Phase } from "../phases.ts";
+import type { Ending } from "../report.ts";
 import type { IncludedState } from "./state.ts";
 
 /**
@@ -57,6 +58,10 @@ export interface Circumstances<E extends EventName = EventName> {
   readonly index: number;
   /** Batches in an epoch of this phase, where the data says so. */
   readonly batches: number | undefined;
+  /** How many training epochs this fit was asked for; undefined in a lone epoch or step. */
+  readonly epochs: number | undefined;
+  /** How the fit ended, at "interrupted" and "fitEnd". */
+  readonly ending: Ending | undefined;
 }
 
 export type DeepReadonly<T> = T extends PyObject | ((...args: never[]) => unknown)
@@ -78,7 +83,7 @@ type StepAt<E extends EventName> = { [K in KeysAt<E> & keyof StepState]: StepSta
 export type View<A, E extends EventName> = Circumstances<E> &
   Granted<
     { [K in keyof Parts]: K extends "step" ? StepAt<E> : Parts[K] },
-    E extends "epochBegin" | "epochEnd" | "fitBegin" | "fitEnd" ? Omit<A, "step"> : A
+    E extends BetweenSteps ? Omit<A, "step"> : A
   >;
 
 /** What an observer sees: numbers, and its own state; no references, which have been freed by then. */

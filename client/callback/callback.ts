@@ -1,6 +1,6 @@
 /** Callbacks: one literal says what they may touch, when they run, and what they do. */
 import { TorchwireError } from "../../bridge/errors.ts";
-import type { EventName, ObservedEvent } from "../events.ts";
+import { betweenSteps, type EventName, type ObservedEvent } from "../events.ts";
 import type { Learner } from "../learner.ts";
 import type { Phase } from "../phases.ts";
 import { PARTS, type Access, type Mode, type ObserverView, type View } from "./access.ts";
@@ -12,8 +12,14 @@ export interface CallbackSpec<A extends Access> {
   readonly access?: A;
   /** Only in phases of this class, or of one derived from it. Default: in all. */
   readonly phase?: abstract new (...args: any[]) => Phase;
-  /** Names of callbacks that go first wherever both are there. */
-  readonly runAfter?: readonly string[];
+  /** Callbacks that go first wherever both are there: by their names, or by their class. */
+  readonly runAfter?: readonly (string | CallbackClass)[];
+  /**
+   * Asked where this callback and `other` write the same, or one of them writes what the other reads. "before": this one goes first; "after":
+   * the other does; "either": it does not matter; "never": they cannot be used together. Undefined leaves it to `other`, or to the rules: who
+   * writes goes before who reads, and two that write the same are an error.
+   */
+  readonly resolveConflict?: (other: Callback) => Resolution | undefined;
   /** Called when the learner gets the callback, with the learner itself. */
   readonly init?: (learner: Learner) => void;
   /** In line: run when the step is issued, in which they may still change it. What they await, the loop awaits. */
@@ -27,6 +33,9 @@ export interface CallbackSpec<A extends Access> {
   readonly observe?: { readonly [E in ObservedEvent]?: (view: ObserverView<A, E>) => void | PromiseLike<void> };
 }
 
+export type CallbackClass = abstract new (...args: any[]) => Callback;
+export type Resolution = "before" | "after" | "either" | "never";
+
 /** References to numbers or tensors, or plain numbers. Not a promise: nothing may be waited for. */
 export type Measured = { readonly [name: string]: object | number } & { readonly then?: never };
 
@@ -37,7 +46,8 @@ export interface Callback {
   readonly name: string;
   readonly access: Access;
   readonly phase: (abstract new (...args: any[]) => Phase) | undefined;
-  readonly runAfter: readonly string[];
+  readonly runAfter: readonly (string | CallbackClass)[];
+  readonly resolveConflict: ((other: Callback) => Resolution | undefined) | undefined;
   readonly init: ((learner: Learner) => void) | undefined;
   readonly on: { readonly [event: string]: AnyHandler };
   readonly measure: ((view: any) => Measured) | undefined;
@@ -56,7 +66,7 @@ export interface Callback {
  * Handlers see what `access` grants and nothing else, for the compiler and at run time.
  */
 export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Callback {
-  const { name, access = {}, phase, runAfter = [], init, on = {}, measure, observe = {} } = spec;
+  const { name, access = {}, phase, runAfter = [], resolveConflict, init, on = {}, measure, observe = {} } = spec;
   if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a callback needs a name");
   const handlers = on as Callback["on"];
   const observers = observe as Callback["observe"];
@@ -69,16 +79,10 @@ export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Ca
         "MISUSE",
         `callback ${name}: ${event} cannot be observed; only ${OBSERVED.join(", ")} can, the others are for "on"`,
       );
-  return { name, access, phase, runAfter, init, on: handlers, measure, observe: observers };
+  return { name, access, phase, runAfter, resolveConflict, init, on: handlers, measure, observe: observers };
 }
 
-const OBSERVED: readonly string[] = [
-  "fitBegin",
-  "epochBegin",
-  "stepEnd",
-  "epochEnd",
-  "fitEnd",
-] satisfies ObservedEvent[];
+const OBSERVED: readonly string[] = ["stepEnd", ...betweenSteps] satisfies ObservedEvent[];
 
 const MODES: readonly unknown[] = ["read", "use", "write"] satisfies Mode[];
 
@@ -105,7 +109,8 @@ export abstract class CallbackObject implements Callback {
   readonly name: string;
   readonly access: Access;
   readonly phase: Callback["phase"];
-  readonly runAfter: readonly string[];
+  readonly runAfter: Callback["runAfter"];
+  readonly resolveConflict: Callback["resolveConflict"];
   readonly init: Callback["init"];
   readonly on: Callback["on"];
   readonly measure: Callback["measure"];
@@ -117,6 +122,7 @@ export abstract class CallbackObject implements Callback {
       access: this.access,
       phase: this.phase,
       runAfter: this.runAfter,
+      resolveConflict: this.resolveConflict,
       init: this.init,
       on: this.on,
       measure: this.measure,

@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors.ts";
 import { isStepEvent, type EventName } from "../events.ts";
 import type { Access, Mode } from "./access.ts";
-import type { Callback } from "./callback.ts";
+import type { Callback, CallbackClass, Resolution } from "./callback.ts";
 
 /** One place that a callback touches: `["step", "loss"]`. */
 interface Touch {
@@ -42,24 +42,30 @@ export function edgesOf(callbacks: readonly Callback[]): Map<Callback, Map<Callb
   }
   const touches = new Map(callbacks.map((one) => [one, touchesOf(one.access)]));
   const edges = new Map(callbacks.map((one) => [one, new Map<Callback, string>()]));
+  const goesAfter = (one: Callback, before: Callback, why: string): void => void edges.get(one)!.set(before, why);
   for (const one of callbacks)
-    for (const other of callbacks) {
-      if (one === other) continue;
-      if (one.runAfter.includes(other.name)) edges.get(one)!.set(other, "runAfter");
-    }
+    for (const other of callbacks)
+      if (one !== other && one.runAfter.some((kind) => isOf(other, kind))) goesAfter(one, other, "runAfter");
   for (const [i, one] of callbacks.entries())
-    for (const [j, other] of callbacks.entries()) {
-      if (i === j) continue;
-      for (const mine of touches.get(one)!)
-        for (const theirs of touches.get(other)!) {
-          if (theirs.mode !== "write" || !overlap(mine.path, theirs.path)) continue;
-          if (mine.mode !== "write") edges.get(one)!.set(other, theirs.path.join("."));
-          else if (i < j && !edges.get(one)!.has(other) && !edges.get(other)!.has(one))
-            throw misuse(
-              `callbacks ${one.name} and ${other.name} both write ${longer(mine.path, theirs.path)}: ` +
-                `say which goes first, by runAfter: ["${other.name}"] in ${one.name} or the other way round`,
-            );
-        }
+    for (const other of callbacks.slice(i + 1)) {
+      const conflict = conflictOf(touches.get(one)!, touches.get(other)!);
+      if (conflict === undefined) continue;
+      const { path, writers } = conflict;
+      const resolved = resolutionOf(one, other);
+      if (resolved === "never")
+        throw misuse(`callbacks ${one.name} and ${other.name} cannot be used together: both have to do with ${path}`);
+      if (resolved === "before") goesAfter(other, one, `resolveConflict, ${path}`);
+      else if (resolved === "after") goesAfter(one, other, `resolveConflict, ${path}`);
+      else if (resolved === undefined && writers === "both") {
+        if (edges.get(one)!.has(other) || edges.get(other)!.has(one)) continue;
+        throw misuse(
+          `callbacks ${one.name} and ${other.name} both write ${path}: say which goes first, by runAfter: ["${other.name}"] ` +
+            `in ${one.name} or the other way round, or by resolveConflict in either`,
+        );
+      } else if (resolved === undefined && writers !== "both") {
+        if (writers === "first" || writers === "each") goesAfter(other, one, path);
+        if (writers === "second" || writers === "each") goesAfter(one, other, path);
+      }
     }
   for (const one of callbacks)
     for (const { path, mode } of touches.get(one)!) {
@@ -80,6 +86,53 @@ function touchesOf(access: Access): Touch[] {
   for (const [key, part] of Object.entries(access)) if (key !== "control") walk(part, [key]);
   return touches;
 }
+
+interface Conflict {
+  readonly path: string;
+  /** Who writes what the other reads; "each" something of the other's; "both" the same. */
+  readonly writers: "first" | "second" | "each" | "both";
+}
+
+function conflictOf(mine: readonly Touch[], theirs: readonly Touch[]): Conflict | undefined {
+  const found = { first: "", second: "", both: "" };
+  for (const a of mine)
+    for (const b of theirs) {
+      if (!overlap(a.path, b.path) || (a.mode !== "write" && b.mode !== "write")) continue;
+      const kind = a.mode !== "write" ? "second" : b.mode !== "write" ? "first" : "both";
+      found[kind] ||= longer(a.path, b.path);
+    }
+  if (found.both !== "") return { path: found.both, writers: "both" };
+  if (found.first !== "" && found.second !== "") return { path: `${found.first} and ${found.second}`, writers: "each" };
+  if (found.first !== "") return { path: found.first, writers: "first" };
+  return found.second === "" ? undefined : { path: found.second, writers: "second" };
+}
+
+const opposite = { before: "after", after: "before", either: "either", never: "never" } as const;
+
+/** What the two say of each other, as seen from `one`. Throws MISUSE where they contradict each other. */
+function resolutionOf(one: Callback, other: Callback): Resolution | undefined {
+  const mine = one.resolveConflict?.(other);
+  const theirs = other.resolveConflict?.(one);
+  for (const [name, said] of [
+    [one.name, mine],
+    [other.name, theirs],
+  ] as const)
+    if (said !== undefined && !(said in opposite))
+      throw misuse(
+        `callback ${name}: resolveConflict gave ${String(said)}; it is to give ${Object.keys(opposite).join(", ")} or undefined`,
+      );
+  const turned = theirs && opposite[theirs];
+  if (mine === "never" || turned === "never") return "never";
+  if (mine !== undefined && turned !== undefined && mine !== turned)
+    throw misuse(
+      `callbacks ${one.name} and ${other.name} contradict each other in resolveConflict: "${mine}" and "${theirs!}"`,
+    );
+  return mine ?? turned;
+}
+
+/** Whether `callback` goes by this name, or is of this class. */
+export const isOf = (callback: Callback, kind: string | CallbackClass): boolean =>
+  typeof kind === "string" ? callback.name === kind : callback instanceof kind;
 
 const overlap = (a: readonly string[], b: readonly string[]): boolean =>
   a.slice(0, b.length).every((key, i) => key === b[i]);

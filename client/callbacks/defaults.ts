@@ -16,8 +16,8 @@ const defaults: readonly (new () => Callback)[] = [
   PyTorchBackend,
 ];
 
-/** `given`, and the default ones of whose kind none is given; without `all`, only what nothing works without. */
-export function withDefaults(given: readonly Callback[], all: boolean): Callback[] {
-  const kinds = all ? defaults : [PyTorchBackend];
-  return [...given, ...kinds.filter((kind) => !given.some((one) => one instanceof kind)).map((kind) => new kind())];
+/** `given`, and the default ones of whose kind none is given; without `all`, only what nothing works without: `backend`, or a new one. */
+export function withDefaults(given: readonly Callback[], all: boolean, backend?: PyTorchBackend): Callback[] {
+  const missing = (all ? defaults : [PyTorchBackend]).filter((kind) => !given.some((one) => one instanceof kind));
+  return [...given, ...missing.map((kind) => (kind === PyTorchBackend && backend) || new kind())];
 }

@@ -9,6 +9,7 @@ import { toTorch } from "../convert.ts";
 import { mapInputs } from "../data/batch.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
+import { described, flag, keywordsOf, oneOf, type Kinds } from "../keywords.ts";
 import type { Learner } from "../learner.ts";
 import { toTargets } from "../losses.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
@@ -23,8 +24,28 @@ export interface PyTorchBackendOptions {
    * A step that is cancelled leaves its share out; where it is the last of its group, the group makes no update. Default 1.
    */
   readonly accumulate?: number;
+  /** Clamps each gradient to ± this before each update: `torch.nn.utils.clip_grad_value_`. After `clipGradNorm`, where both are given. */
+  readonly clipGradValue?: number;
+  /**
+   * Mixed precision: the model computes under `torch.autocast`, in bfloat16 or float16, and gives float32, so that losses and metrics are computed in full precision. "fp16"
+   * also scales the loss (`torch.amp.GradScaler`), and leaves out updates whose gradients overflowed. It stays with the model: predictions are made so too.
+   */
+  readonly amp?: "bf16" | "fp16";
+  /** Compiles the model in place, when it is first run: `module.compile(…)`, torch.compile's options. It needs a C++ compiler where the worker is. */
+  readonly compile?: boolean | CompileOptions;
   /** Images and model in NHWC memory layout, which suits tensor cores. Other bits than contiguous, and as right. Default false. */
   readonly channelsLast?: boolean;
+}
+
+export interface CompileOptions {
+  /** What it is to be good at. PyTorch's default: "default". */
+  readonly mode?: "default" | "reduce-overhead" | "max-autotune" | "max-autotune-no-cudagraphs";
+  /** Whether shapes may change without compiling again. PyTorch's default: it finds out. */
+  readonly dynamic?: boolean;
+  /** An error where the model is not one graph. PyTorch's default: false. */
+  readonly fullgraph?: boolean;
+  /** PyTorch's default: "inductor". */
+  readonly backend?: string;
 }
 
 /**
@@ -35,17 +56,23 @@ export class PyTorchBackend extends CallbackObject {
   readonly accumulate: number;
   readonly #options: PyTorchBackendOptions;
   #learner: Learner | undefined;
-  #clip: AnyRef | undefined;
+  #clipNorm: AnyRef | undefined;
+  #clipValue: AnyRef | undefined;
+  #scaler: AnyRef | undefined;
+  readonly #compile: Record<string, unknown> | undefined;
 
   constructor(options: PyTorchBackendOptions = {}) {
-    const { accumulate = 1, clipGradNorm } = options;
+    const { accumulate = 1, clipGradNorm, clipGradValue, amp, compile } = options;
     if (!Number.isSafeInteger(accumulate) || accumulate < 1)
       throw new TorchwireError(
         "MISUSE",
         `PyTorchBackend: accumulate must be a whole number from 1, not ${String(accumulate)}`,
       );
-    if (clipGradNorm !== undefined && !(clipGradNorm > 0))
-      throw new TorchwireError("MISUSE", `PyTorchBackend: clipGradNorm must be above 0, not ${String(clipGradNorm)}`);
+    for (const [name, limit] of Object.entries({ clipGradNorm, clipGradValue }))
+      if (limit !== undefined && !(limit > 0))
+        throw new TorchwireError("MISUSE", `PyTorchBackend: ${name} must be above 0, not ${String(limit)}`);
+    if (amp !== undefined && !(amp in DTYPES))
+      throw new TorchwireError("MISUSE", `PyTorchBackend: amp is "bf16" or "fp16", not ${described(amp)}`);
     // The literal is made before `this` is there.
     const self: { current?: PyTorchBackend } = {};
     super(
@@ -66,12 +93,16 @@ export class PyTorchBackend extends CallbackObject {
             step.xs = self.current!.inputs(step.xs as Inputs);
             step.ys = self.current!.targets(step.ys as Inputs);
           },
-          ...(clipGradNorm === undefined ? {} : { backwardEnd: () => self.current!.#clipGradients(clipGradNorm) }),
+          ...(clipGradNorm === undefined && clipGradValue === undefined
+            ? {}
+            : { backwardEnd: () => self.current!.#clipGradients() }),
         },
       }),
     );
     self.current = this;
     this.accumulate = accumulate;
+    if (compile !== undefined && compile !== false)
+      this.#compile = keywordsOf("PyTorchBackend: compile", compileOptions, compile === true ? {} : compile);
     this.#options = options;
   }
 
@@ -109,8 +140,30 @@ export class PyTorchBackend extends CallbackObject {
       const torch = worker.import("torch") as unknown as AnyRef;
       for (const module of learner.modules) module.to(kw({ memory_format: torch.channels_last }));
     }
-    if (this.#options.clipGradNorm !== undefined)
-      this.#clip = py.keep(worker.import("torch.nn.utils").clip_grad_norm_ as AnyRef);
+    const { amp, clipGradNorm, clipGradValue } = this.#options;
+    const utils = (): AnyRef => worker.import("torch.nn.utils") as unknown as AnyRef;
+    if (clipGradNorm !== undefined) this.#clipNorm = py.keep(utils().clip_grad_norm_);
+    if (clipGradValue !== undefined) this.#clipValue = py.keep(utils().clip_grad_value_);
+    const [kind] = this.device.split(":") as [string];
+    if (amp !== undefined) {
+      const helpers = worker.import("torchwire_worker.helpers.amp");
+      for (const module of learner.modules) helpers.autocast_forward(module, kind, DTYPES[amp]);
+    }
+    if (amp === "fp16") {
+      const torch = worker.import("torch") as unknown as AnyRef;
+      this.#scaler = py.keep(torch.amp.GradScaler(kind));
+    }
+    if (this.#compile !== undefined) for (const module of learner.modules) module.compile(kw(this.#compile));
+  }
+
+  backward(loss: AnyRef): void {
+    (this.#scaler === undefined ? loss : this.#scaler.scale(loss)).backward();
+  }
+
+  update(optimizer: AnyRef): void {
+    if (this.#scaler === undefined) return void optimizer.step();
+    this.#scaler.step(optimizer);
+    this.#scaler.update();
   }
 
   #toTorch(value: Values, path: string, format: Format | undefined): AnyRef {
@@ -123,8 +176,24 @@ export class PyTorchBackend extends CallbackObject {
     });
   }
 
-  #clipGradients(norm: number): void {
-    const { step, modules } = this.#known;
-    if (step!.group.isLast) for (const module of modules) this.#clip!(module.parameters(), py.float(norm));
+  #clipGradients(): void {
+    const { step, modules, optimizer } = this.#known;
+    if (!step!.group.isLast) return;
+    // Limits are those of the gradients themselves.
+    this.#scaler?.unscale_(optimizer);
+    const { clipGradNorm, clipGradValue } = this.#options;
+    for (const module of modules) {
+      this.#clipNorm?.(module.parameters(), py.float(clipGradNorm!));
+      this.#clipValue?.(module.parameters(), py.float(clipGradValue!));
+    }
   }
 }
+
+const DTYPES = { bf16: "bfloat16", fp16: "float16" } as const;
+
+const compileOptions: Kinds<CompileOptions> = {
+  mode: oneOf("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"),
+  dynamic: flag,
+  fullgraph: flag,
+  backend: { is: "a string", send: (value) => (typeof value === "string" ? value : undefined) },
+};
