@@ -17,14 +17,14 @@ import {
   TrainingPhase,
   type AnyRef,
   type BatchLike,
-  type Data,
   type Step,
   type Worker,
 } from "torchwire";
 import { makeTraining, rgbDigits, type ModelName } from "../test/training.ts";
+import { prices } from "./callbacks.ts";
 import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
-import { again, LEARNING_RATES, runByHand, type Images } from "./torchwire-loop.ts";
+import { again, LEARNING_RATES, runByHand, some, type Images } from "./torchwire-loop.ts";
 
 const IMAGES = 20_000;
 const STARTS = 4;
@@ -51,7 +51,16 @@ async function open({ python, runSeconds, sawVersions }: Surroundings, images: I
   const contests: Contest[] = [];
   for (const { model, batch } of cases) contests.push(await loops(worker, images, model, batch, runSeconds));
   contests.push(await handlers(worker));
-  return { contests, pids: [worker.pid], close: () => worker.close() };
+  const priced = await prices(worker, images, runSeconds);
+  contests.push(priced);
+  return {
+    contests,
+    pids: [worker.pid],
+    async close() {
+      await worker.close();
+      await priced.close();
+    },
+  };
 }
 
 async function loops(
@@ -164,14 +173,4 @@ class Bare extends Phase {
       await handle("backwardEnd");
     });
   }
-}
-
-/** The next `n` of `batches`, as data. */
-function some(batches: AsyncGenerator<BatchLike, never>, n: number): Data {
-  return {
-    length: n,
-    async *[Symbol.asyncIterator]() {
-      for (let i = 0; i < n; i++) yield (await batches.next()).value;
-    },
-  };
 }

@@ -1,5 +1,5 @@
 /** The same training loop through torchwire, written as a user writes it. */
-import { DataLoader, py, spawnWorker, type NDArray, type Worker } from "torchwire";
+import { DataLoader, py, spawnWorker, type BatchLike, type Data, type NDArray, type Worker } from "torchwire";
 import { makeTraining, type ModelName, type Training } from "../test/training.ts";
 import type { Readings } from "./rounds.ts";
 import { usageOf, waitedSeconds } from "./usage.ts";
@@ -100,4 +100,14 @@ export async function runByHand(
 export async function* again(images: Images, batchSize: number): AsyncGenerator<Images, never> {
   const loader = new DataLoader(images, { batchSize, shuffle: { seed: SEED }, dropLast: true });
   for (;;) yield* loader as AsyncIterable<Images>;
+}
+
+/** The next `n` of `batches`, as data. */
+export function some(batches: AsyncGenerator<BatchLike, never>, n: number): Data {
+  return {
+    length: n,
+    async *[Symbol.asyncIterator]() {
+      for (let i = 0; i < n; i++) yield (await batches.next()).value;
+    },
+  };
 }

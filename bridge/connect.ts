@@ -26,8 +26,11 @@ export interface SpawnOptions {
   readonly device?: "auto" | "cpu" | "cuda" | `cuda:${number}`;
   /** Seeds Python's, NumPy's and PyTorch's generators. Default: unseeded. */
   readonly seed?: number;
-  /** Only deterministic algorithms (`torch.use_deterministic_algorithms`). Default false. */
-  readonly deterministic?: boolean;
+  /**
+   * Only deterministic algorithms (`torch.use_deterministic_algorithms`): an operation that has none is an error. With "warn" it runs all the same, and
+   * `worker.stats()` names it, as `worker.nondeterministic`. Default false.
+   */
+  readonly deterministic?: boolean | "warn";
   /** Threads of PyTorch's operations (`torch.set_num_threads`). Default: as PyTorch chooses. */
   readonly threads?: number;
   /** Keep large activations mapped between steps (glibc's malloc only; see docs/performance.md). Default true. */
@@ -236,13 +239,15 @@ function defaultLogger(): Logger {
   return level === undefined ? pino({ level: "silent" }) : pino({ name: "torchwire", level }, pino.destination(2));
 }
 
-function checkOptions({ device, seed, threads, key, limits = {} }: SpawnOptions): void {
+function checkOptions({ device, seed, deterministic = false, threads, key, limits = {} }: SpawnOptions): void {
   const refuse = (what: string): never => {
     throw new TorchwireError("MISUSE", `spawnWorker: ${what}`);
   };
   if (device !== undefined && !/^(auto|cpu|cuda(:\d+)?)$/.test(device))
     refuse(`device is "${device}"; it may be auto, cpu, cuda or cuda:N`);
   if (seed !== undefined && !Number.isSafeInteger(seed)) refuse(`seed is ${seed}, not a whole number`);
+  if (typeof deterministic !== "boolean" && deterministic !== "warn")
+    refuse(`deterministic must be true, false or "warn", not ${JSON.stringify(deterministic)}`);
   if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0))
     refuse(`threads is ${threads}, not a whole number above 0`);
   limitsOf(limits);

@@ -32,7 +32,7 @@ export interface IncludedEvents {
   stepEnd: "xs" | "ys" | "yhat" | "loss";
   /** The step was cancelled: no "stepEnd" follows, and it does not count. What it has beyond its batch depends on when that was. */
   stepCancelled: "xs" | "ys";
-  /** The epoch was cancelled, or the fit in the middle of it. "epochEnd" follows where it was the epoch alone. */
+  /** The epoch did not come to its end: it was cancelled, or it failed, or the fit ended in the middle of it. "epochEnd" follows where it alone was cancelled. */
   epochCancelled: never;
   /** The fit was interrupted from outside. "fitEnd" follows. */
   interrupted: never;
@@ -54,7 +54,8 @@ export type StepEvent = Exclude<EventName, BetweenSteps>;
 /** The keys a step has at the event `E`. */
 export type KeysAt<E extends EventName> = E extends StepEvent ? AllEvents[E] | keyof StepKeys : never;
 
-export const isStepEvent = (event: EventName): event is StepEvent => !(betweenSteps as readonly string[]).includes(event);
+export const isStepEvent = (event: EventName): event is StepEvent =>
+  !(betweenSteps as readonly string[]).includes(event);
 
 /** One batch on its way through a phase. A phase stores in it what it makes, and handlers find it there. */
 export interface Step extends StepState {

@@ -24,7 +24,7 @@ export { py } from "../bridge/py.ts";
 export { PythonError, type PythonFrame } from "../bridge/python-error.ts";
 
 export { Learner, type FitOptions, type LearnerData, type LearnerOptions } from "./learner.ts";
-export { type Report } from "./report.ts";
+export { type Ending, type Report } from "./report.ts";
 export {
   AbstractTrainingPhase,
   AbstractValidationPhase,
@@ -39,40 +39,54 @@ export type * from "./events.ts";
 export type * from "./callback/access.ts";
 export type * from "./callback/state.ts";
 export { callback, type Callback, type CallbackSpec, type Measured } from "./callback/callback.ts";
+export { Augment, CutMix, MixUp, type AugmentOptions, type MixOptions } from "./callbacks/augment.ts";
+export { AveragedWeights, EMA, SWA, type EmaOptions, type SwaOptions } from "./callbacks/averaged-weights.ts";
 export { CustomCallback, type CustomCallbackOptions } from "./callbacks/custom-callback.ts";
 export { Metrics } from "./callbacks/metrics.ts";
 export { MetricsPrinter } from "./callbacks/metrics-printer.ts";
 export { ProgressPrinter, type Output } from "./callbacks/progress-printer.ts";
-export { PyTorchBackend, type PyTorchBackendOptions } from "./callbacks/pytorch-backend.ts";
+export { PyTorchBackend, type CompileOptions, type PyTorchBackendOptions } from "./callbacks/pytorch-backend.ts";
 export { Recorder } from "./callbacks/recorder.ts";
 export { StopOnNaNLoss } from "./callbacks/stop-on-nan-loss.ts";
-export { accuracy, metric, type Metric, type MetricParts } from "./metric.ts";
 export {
-  adam,
-  adamW,
-  sgd,
-  type AdamOptions,
-  type AdamWOptions,
-  type OptimizerFunction,
-  type OptimizerOption,
-  type OptimizerSpec,
-  type ParameterGroup,
-  type SgdOptions,
-} from "./optim.ts";
-export {
-  bceWithLogits,
-  crossEntropy,
-  l1,
-  logitCrossEntropy,
-  mse,
-  type BceWithLogitsOptions,
-  type CrossEntropyOptions,
-  type DistanceOptions,
-  type Loss,
-  type LossFunction,
-  type LossSpec,
-  type Reduction,
-} from "./losses.ts";
+  accuracy,
+  auc,
+  confusionMatrix,
+  epochSeconds,
+  f1,
+  meanAbsoluteError,
+  MeanLoss,
+  meanSquaredError,
+  metric,
+  Metric,
+  perplexity,
+  precision,
+  r2,
+  recall,
+  rootMeanSquaredError,
+  SmoothLoss,
+  statefulMetric,
+  topK,
+  torchmetric,
+  type AucOptions,
+  type ClassMetricOptions,
+  type ClassOptions,
+  type CommonOptions,
+  type ConfusionMatrixOptions,
+  type CountingMetric,
+  type DoneStep,
+  type FoundOptions,
+  type MeanBy,
+  type MetricOptions,
+  type MetricParts,
+  type MetricResult,
+  type SumArray,
+  type SumOptions,
+  type Tally,
+  type TorchmetricOptions,
+} from "./metrics/index.ts";
+export * from "./optim/index.ts";
+export * from "./losses/index.ts";
 export {
   batch,
   cifar10,
@@ -100,6 +114,23 @@ export {
   type PredictOptions,
   type Samples,
 } from "./predict.ts";
+export { Hyper, hyperparameter, Hyperparameter, type HyperparameterOptions, type HyperTarget, type HyperValue, type HyperValues } from "./hyper.ts";
+export {
+  Relative,
+  relative,
+  Scheduler,
+  type GroupSchedules,
+  type HyperparamHistory,
+  type Schedulable,
+  type Scheduled,
+  type SchedulerOptions,
+  type Schedules,
+} from "./callbacks/scheduler.ts";
+export { ReduceOnPlateau, type ReduceOnPlateauOptions } from "./callbacks/reduce-on-plateau.ts";
+export * as schedules from "./schedules/index.ts";
+export { oneCycle, plot, type Duration, type RunLength, type Schedule } from "./schedules/index.ts";
+export { lrFind, type LrFindOptions, type LrFound, type LrSuggestion } from "./lr-finder.ts";
+export { fineTune, fitOneCycle, type FineTuneOptions, type FitOneCycleOptions, type Rates } from "./fine-tune.ts";
 export { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
 export { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
 export { summary, type LayerSummary, type ModelSummary, type SummaryOptions } from "./summary.ts";
@@ -137,5 +168,48 @@ export {
   type SkippedImage,
 } from "./data/images.ts";
 export { DataLoader, type DataLoaderOptions, type Position } from "./data/loader.ts";
+export { balancedWeights, classWeights } from "./data/class-weights.ts";
 export { readIdx } from "./data/idx.ts";
 export type { Batch, BatchLike, Data, Dataset, Inputs, Sample, Values } from "./data/types.ts";
+export * as stopping from "./stopping/index.ts";
+export type { StoppingCriterion, StoppingCriterionSpec } from "./stopping/index.ts";
+export { EarlyStopping, type BestEpoch, type EarlyStoppingOptions } from "./callbacks/early-stopping.ts";
+export { Checkpointer, type Checkpoint, type CheckpointerOptions } from "./callbacks/checkpointer.ts";
+export {
+  SanityCheck,
+  SanityCheckError,
+  type Check,
+  type FailedCheck,
+  type SanityCheckOptions,
+  type SanityView,
+} from "./callbacks/sanity-check.ts";
+export { Traces, type Trace, type TracesOptions, type TraceView } from "./callbacks/traces.ts";
+export { throttle, type ThrottleOptions } from "./callbacks/throttle.ts";
+export { GarbageCollect } from "./callbacks/garbage-collect.ts";
+export {
+  type Backends,
+  type RunHyperparameters,
+  type LoggerBackend,
+  type LogRecord,
+} from "./logging/backend.ts";
+export {
+  Loggables,
+  type HistogramOptions,
+  type Loggable,
+  type LoggedAudio,
+  type LoggedFile,
+  type LoggedHistogram,
+  type LoggedImage,
+  type LoggedImageOptions,
+  type LoggedText,
+  type LoggedValue,
+} from "./logging/loggables.ts";
+export { csv } from "./logging/csv.ts";
+export { jsonLines } from "./logging/json-lines.ts";
+export { tensorBoard } from "./logging/tensor-board.ts";
+export { RunFolder, type RunFolderOptions } from "./logging/run-folder.ts";
+export { LogHistograms, type LogHistogramsOptions } from "./callbacks/log-histograms.ts";
+export { LogHyperParams, type LogHyperParamsOptions } from "./callbacks/log-hyper-params.ts";
+export { LogMetrics } from "./callbacks/log-metrics.ts";
+export { LogTraces } from "./callbacks/log-traces.ts";
+export { LogVisualization, type LogVisualizationOptions } from "./callbacks/log-visualization.ts";

@@ -4,6 +4,8 @@ import type { BatchLike, Data } from "./data/types.ts";
 
 /** How long a handler that is under way, or a data set, may still take. */
 const GRACE_MS = 2000;
+/** At fitEnd there may be something large to be saved. */
+const LAST_GRACE_MS = 15_000;
 
 /** One Ctrl-C may come several times: npm, tsx and their like hand it on to programs that the terminal has told already. */
 const SAME_MS = 500;
@@ -39,13 +41,14 @@ export class Interruption {
   }
 
   /** `promise`, but no longer than the grace after an interruption, or after the call where that was before. */
-  async waitFor<T>(promise: PromiseLike<T>, who: string): Promise<T> {
+  async waitFor<T>(promise: PromiseLike<T>, who: string, isLast = false): Promise<T> {
+    const grace = isLast ? LAST_GRACE_MS : GRACE_MS;
     let timer: NodeJS.Timeout | undefined;
     let startGrace!: () => void;
     const tooLong = new Promise<never>((_, reject) => {
       const hangs = (): void =>
-        reject(new Interrupted(`${this.#reason!}; ${who} had not returned after ${GRACE_MS / 1000} s`));
-      startGrace = () => (timer = setTimeout(hangs, GRACE_MS));
+        reject(new Interrupted(`${this.#reason!}; ${who} had not returned after ${grace / 1000} s`));
+      startGrace = () => (timer = setTimeout(hangs, grace));
     });
     if (this.#reason === undefined) this.#waiting.add(startGrace);
     else startGrace();

@@ -40,15 +40,25 @@ export const flag: Kind = {
   send: (value) => (typeof value === "boolean" || inner(value) !== undefined ? value : undefined),
 };
 
-/** A tuple of two floats. */
-export const floatPair: Kind = {
-  is: "an array of two numbers",
-  send(value) {
-    if (inner(value) !== undefined) return value;
-    if (!Array.isArray(value) || value.length !== 2) return undefined;
-    const items = value.map(float.send);
-    return items.includes(undefined) ? undefined : py.tuple(...items);
-  },
+const AMOUNTS = ["no", "one", "two", "three"];
+
+/** A tuple of `length` floats; with `null` as the second argument, the first may be null. */
+export function floats(length: number, none?: null): Kind {
+  return {
+    is: `an array of ${AMOUNTS[length]} numbers${none === null ? ", the first of which may be null" : ""}`,
+    send(value) {
+      if (inner(value) !== undefined) return value;
+      if (!Array.isArray(value) || value.length !== length) return undefined;
+      const items = value.map((item, i) => (item === null && i === 0 && none === null ? null : float.send(item)));
+      return items.includes(undefined) ? undefined : py.tuple(...items);
+    },
+  };
+}
+
+/** Whatever is in the worker. */
+export const reference: Kind = {
+  is: "a reference",
+  send: (value) => (inner(value) === undefined ? undefined : value),
 };
 
 export function oneOf(...names: readonly string[]): Kind {
@@ -99,7 +109,8 @@ export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, opti
   return keywords;
 }
 
-const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+export const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+export const camelCase = (name: string): string => name.replaceAll(/_[a-z]/g, (letter) => letter[1]!.toUpperCase());
 
 /** A value in an error message: short, and on one line. */
 export function described(value: unknown): string {

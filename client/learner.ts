@@ -15,10 +15,12 @@ import type { BatchLike, Data } from "./data/types.ts";
 import { EventStream } from "./events-stream.ts";
 import type { Step, TrainEvent } from "./events.ts";
 import type { Format } from "./formats/index.ts";
+import { Hyper } from "./hyper.ts";
 import { described } from "./keywords.ts";
 import { Loop } from "./loop.ts";
-import { toLoss, type Loss } from "./losses.ts";
-import { adam, toOptimizer, type OptimizerOption } from "./optim.ts";
+import { toLoss, type Loss } from "./losses/spec.ts";
+import { toOptimizer, type OptimizerOption } from "./optim/spec.ts";
+import { adam } from "./optim/table.ts";
 import { TrainingPhase, ValidationPhase, type Phase } from "./phases.ts";
 import {
   classify,
@@ -75,6 +77,8 @@ export class Learner<M = any> {
   lossFn: (yhat: AnyRef, ys: any) => AnyRef;
   /** A PyTorch optimizer; with several models a record of them. */
   optimizer: any;
+  /** Its hyperparameters, to read and to set: `learner.hyper.set("lr", 1e-4)`. */
+  readonly hyper: Hyper = new Hyper(this);
   data: LearnerData;
   readonly input: Format | undefined;
   readonly target: Format | undefined;
@@ -122,7 +126,9 @@ export class Learner<M = any> {
     this.#loop = new Loop(this, new TrainingPhase(), this.#stream);
     this.#callbacks = withDefaults(callbacks, defaultCallbacks);
     this.#plan = this.#planned();
-    for (const { init } of this.#callbacks) init?.(this);
+    // The model is where it will be before others look at it.
+    for (const { init } of this.#callbacks.toSorted((a, b) => Number(isBackend(b)) - Number(isBackend(a))))
+      init?.(this);
     this.#makeOptimizer();
   }
 
@@ -231,8 +237,12 @@ export class Learner<M = any> {
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
       for (let i = 0; i < epochs; i++) {
-        await this.#epoch(run, training, data.training);
-        done++;
+        try {
+          await this.#epoch(run, training, data.training);
+        } finally {
+          // A fit that is cancelled at "epochEnd" has done that epoch.
+          if (!run.isInEpoch) done++;
+        }
         if (data.validation !== undefined) await this.#epoch(run, validation, data.validation);
       }
     });
@@ -274,9 +284,9 @@ export class Learner<M = any> {
     this.#backend.backward(loss);
   }
 
-  /** `optimizer.step()`, which is left out where scaled gradients overflowed. */
-  update(): void {
-    this.#backend.update(this.optimizer as AnyRef);
+  /** `optimizer.step()`, which is left out where scaled gradients overflowed. With a closure, for optimizers that evaluate the loss again. */
+  update(closure?: AnyRef): void {
+    this.#backend.update(this.optimizer as AnyRef, closure);
   }
 
   /**
@@ -383,6 +393,8 @@ export class Learner<M = any> {
     return this.#loop.epoch(phase, data, () => run.epoch(phase, data, (batch) => phase.step(this, batch)));
   }
 }
+
+const isBackend = (one: Callback): boolean => one instanceof PyTorchBackend;
 
 function modulesOf(model: unknown): readonly AnyRef[] {
   return (isReference(model) ? [model] : Object.values(model ?? {})) as AnyRef[];

@@ -67,7 +67,7 @@ export class Loop {
         const ending = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
         this.moment.ending = ending;
         const last = [
-          ...(run.isInEpoch && ending.status !== "failed" ? (["epochCancelled"] as const) : []),
+          ...(run.isInEpoch ? (["epochCancelled"] as const) : []),
           ...(ending.status === "interrupted" ? (["interrupted"] as const) : []),
           "fitEnd" as const,
         ];
@@ -101,6 +101,8 @@ export class Loop {
         await worker.lane(() => body(run));
       } catch (error) {
         await caughtUp(worker);
+        // Of several errors the first is told.
+        if (run.isInEpoch) await Promise.allSettled([worker.lane(() => run.barrier("epochCancelled"))]);
         throw error;
       } finally {
         this.run = undefined;
@@ -119,9 +121,15 @@ export class Loop {
     const about = { phase: phase.name, epoch };
     this.#stream.emit({ type: "epochBegin", ...about, batches: batches ?? null, time: Date.now() });
     const context = phase.context(this.#learner);
-    await (context === undefined ? body() : this.#learner.worker.context(context, body));
-    this.#epochs.set(phase.name, epoch);
-    this.#stream.emit({ type: "epochEnd", ...about, metrics: this.lastMetrics(phase), time: Date.now() });
+    try {
+      await (context === undefined ? body() : this.#learner.worker.context(context, body));
+    } finally {
+      // Also where the fit was cancelled at its end.
+      if (!this.run!.isInEpoch) {
+        this.#epochs.set(phase.name, epoch);
+        this.#stream.emit({ type: "epochEnd", ...about, metrics: this.lastMetrics(phase), time: Date.now() });
+      }
+    }
   }
 
   /** Of the epoch that ended last: one without a step has none. */
@@ -129,7 +137,9 @@ export class Loop {
     const { history, metricsEpoch } = this.#learner.state as Partial<State>;
     const epoch = history?.[phase]?.epochs;
     const last = Object.entries(metricsEpoch?.[phase] ?? {}).map(([name, values]) => [name, values.at(-1)!] as const);
-    return Object.fromEntries(last.filter(([, { at }]) => at === epoch).map(([name, { value }]) => [name, value]));
+    return Object.fromEntries(
+      last.filter(([, { at, partial }]) => at === epoch && !partial).map(([name, { value }]) => [name, value]),
+    );
   }
 
   #start(plan: Plan, window: number, interruption: Interruption): Run {

@@ -1,6 +1,7 @@
 /** What a callback's handlers are shown of a learner: always what is current. */
 import type { Control, State } from "./callback/access.ts";
 import type { Step } from "./events.ts";
+import type { Hyper } from "./hyper.ts";
 import type { Learner, LearnerData } from "./learner.ts";
 import type { Phase } from "./phases.ts";
 import type { Ending } from "./report.ts";
@@ -46,6 +47,10 @@ export class LearnerParts {
   }
   set optimizer(optimizer) {
     this.#learner.optimizer = optimizer;
+  }
+
+  get hyper(): Hyper {
+    return this.#learner.hyper;
   }
 
   get lossFn(): Learner["lossFn"] {

@@ -6,6 +6,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import type { BatchLike, Inputs } from "./data/types.ts";
 import type { Step, StepGroup } from "./events.ts";
 import type { Learner } from "./learner.ts";
+import { closureFor } from "./optim/closure.ts";
 
 export abstract class Phase {
   /** Under which name history and metrics are kept, and which is printed. */
@@ -45,7 +46,7 @@ export class TrainingPhase extends AbstractTrainingPhase {
       step.loss = learner.lossFn(step.yhat, step.ys);  await handle("backwardBegin");
       if (step.group.isFirst) learner.optimizer.zero_grad();
       learner.backward(share(step.loss, step.group));  await handle("backwardEnd");
-      if (step.group.isLast) learner.update();
+      if (step.group.isLast) learner.update(closureFor(learner, step));
     });
   }
 }

@@ -56,13 +56,12 @@ export class Plan {
       "backwardBegin",
       "backwardEnd",
       "stepEnd",
-      "stepCancelled",
-      "epochCancelled",
       "epochEnd",
-      "interrupted",
       "fitEnd",
     ];
-    const others = this.callbacks.flatMap(({ on }) => Object.keys(on)).filter((event) => !events.includes(event));
+    const others = this.callbacks
+      .flatMap(({ on, observe }) => Object.keys({ ...on, ...observe }))
+      .filter((event) => !events.includes(event));
     for (const event of [...events, ...new Set(others)]) {
       const names = this.#participants.flatMap(({ callback: { name, phase }, on, observe, measure }) => {
         const ways = [

@@ -255,7 +255,8 @@ export class Run {
       throw wrapped(error);
     }
     if (!isPromise(result)) return undefined;
-    return this.#interruption.waitFor(result, `callback ${callback.name} (${event})`).catch((error: unknown) => {
+    const who = `callback ${callback.name} (${event})`;
+    return this.#interruption.waitFor(result, who, event === "fitEnd").catch((error: unknown) => {
       throw this.#interruption.is(error) ? error : wrapped(error);
     });
   }

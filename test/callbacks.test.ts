@@ -17,6 +17,7 @@ import {
   metric,
   type Callback,
 } from "torchwire";
+import { CallbackObject } from "../client/callback/callback.ts";
 import { inOrder } from "../client/callback/graph.ts";
 import { protect } from "../client/callback/protect.ts";
 import { withDefaults } from "../client/callbacks/defaults.ts";
@@ -61,7 +62,7 @@ describe("access at run time", () => {
 
   test("what handlers are never given is said to be so, with what they are given", () => {
     expect(misuse(() => view({}).worker)).toBe(
-      "callback Looks: there is no learner.worker for handlers; there are model, optimizer, lossFn, data, step, state, control for those with access",
+      "callback Looks: there is no learner.worker for handlers; there are model, optimizer, hyper, lossFn, data, step, state, control for those with access",
     );
   });
 
@@ -220,7 +221,7 @@ describe("access at run time", () => {
 
   test("a callback says at once that its access has no such part or mode", () => {
     expect(misuse(() => callback({ name: "Odd", access: unchecked({ modle: "read" }) }))).toBe(
-      'callback Odd: access has no "modle"; it has model, optimizer, lossFn, data, step, state, control',
+      'callback Odd: access has no "modle"; it has model, optimizer, hyper, lossFn, data, step, state, control',
     );
     expect(misuse(() => callback({ name: "Odd", access: unchecked({ step: { loss: "raed" } }) }))).toBe(
       'callback Odd: access.step.loss is "raed"; it is to be "read", "use" or "write"',
@@ -233,7 +234,7 @@ describe("access at run time", () => {
       "callback Odd: stepEnd is not a function",
     );
     expect(misuse(() => callback({ name: "Odd", observe: unchecked({ lossBegin: () => 1 }) }))).toBe(
-      "callback Odd: lossBegin cannot be observed; only fitBegin, epochBegin, stepEnd, epochEnd, fitEnd can, " +
+      "callback Odd: lossBegin cannot be observed; only stepEnd, fitBegin, epochBegin, epochCancelled, epochEnd, interrupted, fitEnd can, " +
         'the others are for "on"',
     );
     expect(misuse(() => new CustomCallback("stepEnd", unchecked(undefined)))).toContain("there is no handler");
@@ -295,7 +296,7 @@ describe("the order", () => {
 
   test("two that write the same, or one above the other, are refused: both and the path are named", () => {
     expect(misuse(() => order(made("A", { step: { xs: "write" } }), made("B", { step: { xs: "write" } })))).toBe(
-      'callbacks A and B both write step.xs: say which goes first, by runAfter: ["B"] in A or the other way round',
+      'callbacks A and B both write step.xs: say which goes first, by runAfter: ["B"] in A or the other way round, or by resolveConflict in either',
     );
     expect(misuse(() => order(made("A", { step: "write" }), made("B", { step: { xs: "write" } })))).toContain(
       "callbacks A and B both write step.xs",
@@ -307,6 +308,66 @@ describe("the order", () => {
     const [access, a] = [{ step: "write" }, made("A", { step: "write" })];
     expect(order(a, made("B", access, ["A"]))).toEqual(["A", "B"]);
     expect(order(made("B", access, ["A"]), a)).toEqual(["A", "B"]);
+  });
+
+  describe("resolveConflict", () => {
+    type Says = Callback["resolveConflict"];
+    const saying = (name: string, access: object, resolveConflict?: Says): Callback =>
+      callback({ name, access: unchecked(access), ...(resolveConflict === undefined ? {} : { resolveConflict }) });
+    const both = { step: { xs: "write" } };
+    const about =
+      (name: string, answer: string): Says =>
+      (other) =>
+        unchecked(other.name === name ? answer : undefined);
+
+    test("two that write the same: either of them can say who goes first, however they come", () => {
+      for (const answer of ["before", "after"] as const) {
+        const expected = answer === "before" ? ["A", "B"] : ["B", "A"];
+        const a = saying("A", both, about("B", answer));
+        const b = saying("B", both);
+        expect([order(a, b), order(b, a)]).toEqual([expected, expected]);
+        const turned = saying("B", both, about("A", answer === "before" ? "after" : "before"));
+        expect([order(saying("A", both), turned), order(turned, saying("A", both))]).toEqual([expected, expected]);
+        expect(order(a, turned)).toEqual(expected);
+      }
+    });
+
+    test("a reader can go before who writes; either leaves it to the order in which they were added", () => {
+      const [writer, reader] = [saying("W", both), { step: { xs: "read" } }];
+      expect(order(writer, saying("R", reader))).toEqual(["W", "R"]);
+      expect(order(writer, saying("R", reader, about("W", "before")))).toEqual(["R", "W"]);
+      expect(order(saying("W", both, about("R", "after")), saying("R", reader))).toEqual(["R", "W"]);
+      expect(order(writer, saying("R", reader, about("W", "either")))).toEqual(["R", "W"]);
+      expect(order(saying("R", reader, about("W", "either")), writer)).toEqual(["W", "R"]);
+      expect(order(saying("A", both, about("B", "either")), saying("B", both))).toEqual(["B", "A"]);
+    });
+
+    test("what cannot be used together is refused, and so are two that contradict each other, and an answer that is none", () => {
+      expect(misuse(() => order(saying("A", both), saying("B", both, about("A", "never"))))).toBe(
+        "callbacks A and B cannot be used together: both have to do with step.xs",
+      );
+      expect(
+        misuse(() => order(saying("A", both, about("B", "before")), saying("B", both, about("A", "before")))),
+      ).toBe('callbacks A and B contradict each other in resolveConflict: "before" and "before"');
+      expect(misuse(() => order(saying("A", both, about("B", "first")), saying("B", both)))).toBe(
+        "callback A: resolveConflict gave first; it is to give before, after, either, never or undefined",
+      );
+    });
+
+    test("it is asked only where there is a conflict, and its cycles are named", () => {
+      let asked = 0;
+      const counts: Says = () => (asked++, "never");
+      expect(order(saying("A", both, counts), saying("B", { step: { ys: "write" } }))).toEqual(["B", "A"]);
+      expect(asked).toBe(0);
+      const a = callback({ name: "A", access: unchecked(both), runAfter: ["B"], resolveConflict: () => "before" });
+      expect(misuse(() => order(a, saying("B", both)))).toContain("B goes after A (resolveConflict, step.xs)");
+    });
+  });
+
+  test("runAfter by class: of a class, and of those derived from it", () => {
+    const last = callback({ name: "last", runAfter: [Recorder, CallbackObject] });
+    expect(order(last, new Recorder(), new ProgressPrinter()).at(-1)).toBe("last");
+    expect(order(new Recorder(), callback({ name: "free" }))).toEqual(["free", "Recorder"]);
   });
 
   test("state that nobody writes: who reads it, the path, and who provides it", () => {

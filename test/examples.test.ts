@@ -148,3 +148,98 @@ test("efficientnet: weights from ImageNet, fine-tuned on images in folders", asy
   expect(validation!.at(-1)!["accuracy"]).toBeGreaterThan(0.6);
   expect(stdout).toMatch(/jpg shows \d, by \d+\.\d %$/);
 });
+
+test("digit-classes: most digits are known, and five are named", async () => {
+  const stdout = await run("digit-classes", ["4000"]);
+  // Chance is 0.1.
+  expect(table(stdout).validation!.at(-1)!["accuracy"]).toBeGreaterThan(0.8);
+  const named = stdout
+    .split("\n")
+    .at(-1)!
+    .match(/\d, by/g);
+  // The first test images are 7, 2, 1, 0 and 4.
+  expect(named!.filter((text, i) => text === `${"72104"[i]}, by`).length).toBeGreaterThan(2);
+});
+
+test("digit-slant: a number is learnt, by its R²", async () => {
+  const { validation } = table(await run("digit-slant", ["3000"]));
+  // Who always says the mean has 0.
+  expect(validation!.at(-1)!["r2"]).toBeGreaterThan(0.75);
+  expect(validation!.at(-1)!["mae"]).toBeLessThan(0.12);
+});
+
+test("autoencoder: what comes out is much nearer to what went in than their mean is", async () => {
+  const stdout = await run("autoencoder", ["3000"]);
+  // The mean of the training pictures is 0.26 away.
+  expect(table(stdout).validation!.at(-1)!["rmse"]).toBeLessThan(0.2);
+  const [before, after] = stdout.split(/in:\n|\n\nthe first one|out:\n/).filter((text) => text.includes("@"));
+  for (const pictures of [before!, after!]) expect(ink(pictures).middle).toBeGreaterThan(ink(pictures).edge + 1);
+  expect(stdout).toMatch(/as 16 numbers:\n(-?\d+\.\d ?){16}\n/);
+});
+
+test("penguins: a table with gaps; the fit ends by itself", async () => {
+  const stdout = await run("penguins", []);
+  const [right, all] = /(\d+) of (\d+) penguins/.exec(stdout)!.slice(1).map(Number);
+  // 342 of the 344 were measured.
+  expect(all).toBe(86);
+  // Of each species alone there are fewer than half.
+  expect(right).toBeGreaterThan(77);
+  expect(stdout).toContain("NumberSinceBest(5)");
+  expect(table(stdout).training!.length).toBeLessThan(50);
+  expect(stdout.match(/taken for/g) ?? []).toHaveLength(all! - right!);
+});
+
+test("characters: it hesitates among few of them, and writes words", async () => {
+  const stdout = await run("characters", []);
+  const characters = Number(/(\d+) different characters/.exec(stdout)![1]);
+  expect(characters).toBeGreaterThan(60);
+  // By how often each occurs, without what is before it, it is 33.
+  expect(table(stdout).validation!.at(-1)!["perplexity"]).toBeLessThan(17);
+  const written = stdout.slice(stdout.indexOf("It writes:\n\n") + 12);
+  expect(written).toHaveLength(200);
+  expect(new Set(written.split(/\s+/)).size).toBeGreaterThan(5);
+});
+
+test("masks: a digit is found in noise", async () => {
+  const stdout = await run("masks", []);
+  // Pixels by themselves, at the best threshold, come to 0.71.
+  expect(table(stdout).validation!.at(-1)!["dice"]).toBeGreaterThan(0.77);
+  const { middle, edge } = ink(stdout.split("found:\n")[1]!);
+  expect(middle).toBeGreaterThan(1);
+  expect(edge).toBeLessThan(0.5);
+});
+
+test("several-digits: ten answers for each picture", async () => {
+  const stdout = await run("several-digits", ["3000"]);
+  // To say yes to everything comes to 0.4.
+  expect(table(stdout).validation!.at(-1)!["f1"]).toBeGreaterThan(0.65);
+  expect(stdout.split("\n").at(-1)!.match(/, is /g)).toHaveLength(5);
+});
+
+test("own-phase: the student knows digits that it has never seen", async () => {
+  const stdout = await run("own-phase", []);
+  // From the labels of those pictures it would be none.
+  expect(Number(/the student knows ([\d.]+) %/.exec(stdout)![1])).toBeGreaterThan(30);
+});
+
+test("own-metric: the table that it prints makes the number that it keeps", async () => {
+  const stdout = await run("own-metric", []);
+  const { accuracy, calibration } = table(stdout).validation!.at(-1)!;
+  expect(accuracy).toBeGreaterThan(0.75);
+  const rows = [...stdout.matchAll(/^ +([\d.]+) % +([\d.]+) % +(\d+)$/gm)].map(([, ...cells]) => cells.map(Number));
+  expect(rows.reduce((sum, [, , answers]) => sum + answers!, 0)).toBe(10_000);
+  const right = rows.reduce((sum, [, right, answers]) => sum + (right! / 100) * answers!, 0);
+  expect(right / 10_000).toBeCloseTo(accuracy!, 2);
+  const apart = rows.reduce((sum, [sure, right, answers]) => sum + (Math.abs(sure! - right!) / 100) * answers!, 0);
+  expect(apart / 10_000).toBeCloseTo(calibration!, 2);
+});
+
+test("own-schedule: the loss is smaller where the rate falls in the end", async () => {
+  const stdout = await run("own-schedule", []);
+  const [falling, constant] = /loss: ([\d.]+) .*, ([\d.]+) at/.exec(stdout)!.slice(1).map(Number);
+  // Chance is 2.3.
+  expect(falling).toBeLessThan(0.6);
+  expect(falling).toBeLessThan(constant!);
+  // A curve in braille that rises, stays and falls: its first line, at the top, is neither at the beginning nor at the end.
+  expect(stdout.split("\n")[0]).toMatch(/^ *0\.03│⠀+[^⠀]{20,}⠀+$/);
+});

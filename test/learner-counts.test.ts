@@ -8,14 +8,18 @@ import {
   crossEntropy,
   CustomCallback,
   DataLoader,
+  f1,
   Learner,
   metric,
   Metrics,
   MetricsPrinter,
+  perplexity,
   ProgressPrinter,
   py,
   PyTorchBackend,
   sgd,
+  SmoothLoss,
+  topK,
   type Callback,
   type Data,
   type LearnerOptions,
@@ -151,7 +155,11 @@ describe("batches and round trips", () => {
       update: (yhat, ys) => ({ found: yhat.argmax(1).eq(ys).mul(ys.eq(1)).sum(), all: ys.eq(1).sum() }),
       compute: ({ found, all }) => found / all,
     });
-    const metrics = await made(() => learnerOf({ callbacks: [new Metrics(accuracy, recall)] }));
+    const metrics = await made(() =>
+      learnerOf({
+        callbacks: [new Metrics(accuracy, recall, f1({ average: "macro" }), topK(2), perplexity(), new SmoothLoss())],
+      }),
+    );
     expect(await costOf(() => metrics.fit(1))).toEqual(oneEach);
     const backend = new PyTorchBackend({ accumulate: 3, clipGradNorm: 1 });
     const groups = await made(() => learnerOf({ callbacks: [new Metrics(accuracy), backend] }));

@@ -5,21 +5,29 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   accuracy,
+  auc,
   callback,
+  confusionMatrix,
   crossEntropy,
   CustomCallback,
   DataLoader,
+  f1,
   kw,
   Learner,
   metric,
+  Metric,
   Metrics,
   MetricsPrinter,
+  perplexity,
   ProgressPrinter,
   py,
   PyTorchBackend,
   Recorder,
   sgd,
+  SmoothLoss,
   StopOnNaNLoss,
+  topK,
+  ValidationPhase,
   type Callback,
   type NDArray,
   type TrainEvent,
@@ -116,10 +124,17 @@ class Paper {
   }
 }
 
-/** A metric of each kind: a number, a tensor with axes, and one in validation only. */
+/** A metric of each kind: counted, gathered in the worker, a tensor with axes, of the loss, and one in validation only. */
 const metrics = (): Metrics =>
   new Metrics(
     accuracy,
+    f1({ average: "macro" }),
+    topK(3),
+    perplexity(),
+    auc(),
+    confusionMatrix(),
+    new SmoothLoss(),
+    new Metric((yhat) => yhat.std(), { name: "spread", phase: ValidationPhase }),
     metric("largest", { update: (yhat) => ({ sum: yhat.max() }), compute: ({ sum }) => sum }),
     metric("classes", {
       update: (yhat) => ({ found: yhat.argmax(1).bincount(kw({ minlength: 10 })) }),

@@ -1,18 +1,20 @@
 /** Losses in a worker: the operation that each becomes, and what is made of a loss of one's own. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { kw, py, type NDArray, type Worker } from "torchwire";
-import type { AnyRef } from "../bridge/types/core.ts";
 import {
   bceWithLogits,
   crossEntropy,
+  kw,
   l1,
   logitCrossEntropy,
   mse,
-  toLoss,
-  toTargets,
+  py,
   type Loss,
   type LossSpec,
-} from "../client/losses.ts";
+  type NDArray,
+  type Worker,
+} from "torchwire";
+import type { AnyRef } from "../bridge/types/core.ts";
+import { toLoss, toTargets } from "../client/losses/spec.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
 import { testWorker } from "./worker.ts";
 

@@ -1,8 +1,8 @@
 /** Optimisers in a worker: what PyTorch gets of their options, and the groups of parameters that they make. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { kw, py, type Worker } from "torchwire";
+import { adam, adamW, kw, py, sgd, type OptimizerOption, type OptimizerSpec, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { adam, adamW, sgd, toOptimizer, type OptimizerOption, type OptimizerSpec } from "../client/optim.ts";
+import { toOptimizer } from "../client/optim/spec.ts";
 import { caught, untyped } from "./observed.ts";
 import { testWorker } from "./worker.ts";
 

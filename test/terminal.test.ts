@@ -189,10 +189,11 @@ describe("what is printed", () => {
     expect(lines[0]).toMatch(/^epoch 1 training  2 batches(  \d+ samples\/s)?  loss \d\.\d{4}$/);
   });
 
-  test("a bar that is left standing is wiped away", async () => {
+  test("a bar that is left standing is wiped away, and the table has what was done", async () => {
     const pieces = await written({ isTTY: true, columns: 80 }, { stop: true });
-    expect(pieces.at(-1)).toBe("\r\u001B[K");
-    expect(pieces.join("")).not.toContain("accuracy");
+    expect(pieces.at(-3)).toBe("\r\u001B[K");
+    expect(pieces.at(-2)).toMatch(/^ +epoch +phase +loss +accuracy +time\n$/);
+    expect(pieces.at(-1)).toMatch(/^ +0\.66 +training +\d\.\d+ +[\d.]+ +\d+\.\d s\n$/);
   });
 
   test("observers that print are no reason to wait: the window stays", () => {

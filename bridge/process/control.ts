@@ -29,6 +29,8 @@ export interface Pong {
   readonly objects: number;
   /** Resident memory of the worker, in bytes. */
   readonly rss: number;
+  /** With `deterministic: "warn"`: what PyTorch has run that has no deterministic implementation, by its own names. */
+  readonly nondeterministic: readonly string[];
 }
 
 /** An interpreter that has not answered for so long is unresponsive; a pure Python loop lets it answer within some 15 ms. */

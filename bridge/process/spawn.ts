@@ -16,7 +16,7 @@ export interface WorkerConfig {
   readonly directory: string | null;
   readonly device: string;
   readonly seed: number | null;
-  readonly deterministic: boolean;
+  readonly deterministic: boolean | "warn";
   readonly threads: number | null;
   readonly malloc: boolean;
   /** Default: the worker's own, which are the same. */

@@ -2,6 +2,7 @@
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Data } from "../data/types.ts";
 import type { BetweenSteps, EventName, KeysAt, StepKey, StepState } from "../events.ts";
+import type { Hyper } from "../hyper.ts";
 import type { Phase } from "../phases.ts";
 import type { Ending } from "../report.ts";
 import type { IncludedState } from "./state.ts";
@@ -22,6 +23,8 @@ export type StateKey = keyof IncludedState | keyof CallbackState;
 export interface Access {
   readonly model?: Mode;
   readonly optimizer?: Mode;
+  /** The optimizer's hyperparameters: all of them, or by name those that the callback says it writes. */
+  readonly hyper?: "write" | { readonly [name: string]: HyperAccess };
   readonly lossFn?: Mode;
   readonly data?: Mode;
   readonly step?: Mode | { readonly [K in StepKey]?: Mode };
@@ -30,12 +33,25 @@ export interface Access {
   readonly control?: "write";
 }
 
-export const PARTS: readonly (keyof Access)[] = ["model", "optimizer", "lossFn", "data", "step", "state", "control"];
+/** In all groups, or by model and group. */
+export type HyperAccess = "write" | { readonly [where: string]: HyperAccess };
+
+export const PARTS: readonly (keyof Access)[] = [
+  "model",
+  "optimizer",
+  "hyper",
+  "lossFn",
+  "data",
+  "step",
+  "state",
+  "control",
+];
 
 /** What handlers are given where their access allows it. */
 export interface Parts {
   model: AnyRef;
   optimizer: AnyRef;
+  hyper: Hyper;
   lossFn: (yhat: AnyRef, ys: any) => AnyRef;
   data: { training?: Data; validation?: Data };
   step: StepState;

@@ -50,22 +50,21 @@ export function edgesOf(callbacks: readonly Callback[]): Map<Callback, Map<Callb
     for (const other of callbacks.slice(i + 1)) {
       const conflict = conflictOf(touches.get(one)!, touches.get(other)!);
       if (conflict === undefined) continue;
-      const { path, writers } = conflict;
+      const { both, first, second } = conflict;
+      const path = (both ?? first ?? second)!;
       const resolved = resolutionOf(one, other);
       if (resolved === "never")
         throw misuse(`callbacks ${one.name} and ${other.name} cannot be used together: both have to do with ${path}`);
       if (resolved === "before") goesAfter(other, one, `resolveConflict, ${path}`);
-      else if (resolved === "after") goesAfter(one, other, `resolveConflict, ${path}`);
-      else if (resolved === undefined && writers === "both") {
-        if (edges.get(one)!.has(other) || edges.get(other)!.has(one)) continue;
+      if (resolved === "after") goesAfter(one, other, `resolveConflict, ${path}`);
+      if (resolved !== undefined) continue;
+      if (both !== undefined && !edges.get(one)!.has(other) && !edges.get(other)!.has(one))
         throw misuse(
-          `callbacks ${one.name} and ${other.name} both write ${path}: say which goes first, by runAfter: ["${other.name}"] ` +
+          `callbacks ${one.name} and ${other.name} both write ${both}: say which goes first, by runAfter: ["${other.name}"] ` +
             `in ${one.name} or the other way round, or by resolveConflict in either`,
         );
-      } else if (resolved === undefined && writers !== "both") {
-        if (writers === "first" || writers === "each") goesAfter(other, one, path);
-        if (writers === "second" || writers === "each") goesAfter(one, other, path);
-      }
+      if (first !== undefined) goesAfter(other, one, first);
+      if (second !== undefined) goesAfter(one, other, second);
     }
   for (const one of callbacks)
     for (const { path, mode } of touches.get(one)!) {
@@ -87,24 +86,26 @@ function touchesOf(access: Access): Touch[] {
   return touches;
 }
 
+/** Where they meet: what both write, and what the one writes and the other reads. */
 interface Conflict {
-  readonly path: string;
-  /** Who writes what the other reads; "each" something of the other's; "both" the same. */
-  readonly writers: "first" | "second" | "each" | "both";
+  readonly both: string | undefined;
+  readonly first: string | undefined;
+  readonly second: string | undefined;
 }
 
 function conflictOf(mine: readonly Touch[], theirs: readonly Touch[]): Conflict | undefined {
-  const found = { first: "", second: "", both: "" };
+  const found: { -readonly [K in keyof Conflict]: Conflict[K] } = {
+    both: undefined,
+    first: undefined,
+    second: undefined,
+  };
   for (const a of mine)
     for (const b of theirs) {
       if (!overlap(a.path, b.path) || (a.mode !== "write" && b.mode !== "write")) continue;
-      const kind = a.mode !== "write" ? "second" : b.mode !== "write" ? "first" : "both";
-      found[kind] ||= longer(a.path, b.path);
+      const writer = a.mode !== "write" ? "second" : b.mode !== "write" ? "first" : "both";
+      found[writer] ??= longer(a.path, b.path);
     }
-  if (found.both !== "") return { path: found.both, writers: "both" };
-  if (found.first !== "" && found.second !== "") return { path: `${found.first} and ${found.second}`, writers: "each" };
-  if (found.first !== "") return { path: found.first, writers: "first" };
-  return found.second === "" ? undefined : { path: found.second, writers: "second" };
+  return Object.values(found).some((path) => path !== undefined) ? found : undefined;
 }
 
 const opposite = { before: "after", after: "before", either: "either", never: "never" } as const;
@@ -119,7 +120,7 @@ function resolutionOf(one: Callback, other: Callback): Resolution | undefined {
   ] as const)
     if (said !== undefined && !(said in opposite))
       throw misuse(
-        `callback ${name}: resolveConflict gave ${String(said)}; it is to give ${Object.keys(opposite).join(", ")} or undefined`,
+        `callback ${name}: resolveConflict gave ${said as string}; it is to give ${Object.keys(opposite).join(", ")} or undefined`,
       );
   const turned = theirs && opposite[theirs];
   if (mine === "never" || turned === "never") return "never";
@@ -143,6 +144,9 @@ const PROVIDERS: { readonly [path: string]: string } = {
   "state.history": "Recorder",
   "state.metricsStep": "Metrics",
   "state.metricsEpoch": "Metrics",
+  "state.hyperparams": "Scheduler",
+  "state.traces": "Traces",
+  "state.checkpoints": "Checkpointer",
 };
 
 function providerOf(path: readonly string[]): string {

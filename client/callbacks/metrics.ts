@@ -1,76 +1,141 @@
 import { TorchwireError } from "../../bridge/errors.ts";
+import { isNDArray } from "../../bridge/ndarray.ts";
+import { py } from "../../bridge/py.ts";
+import { inner } from "../../bridge/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
+import { workerOf, type Worker } from "../../bridge/worker.ts";
+import type { State } from "../callback/access.ts";
 import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
+import type { MetricHistory } from "../callback/state.ts";
 import type { Step } from "../events.ts";
 import { described } from "../keywords.ts";
-import { metric, type Metric } from "../metric.ts";
-
-/** The mean of the step's loss, over samples. */
-export const lossMetric = (): Metric =>
-  metric("loss", { update: () => ({}), compute: ({ loss, size }) => (loss as number) / (size as number) });
+import { MeanLoss } from "../metrics/loss.ts";
+import type { Metric, MetricResult, Tally } from "../metrics/metric.ts";
+import { series } from "../metrics/series.ts";
 
 /**
  * Computes metrics for each phase, where the tensors are: what their `update` gives travels with the step, is summed up here, and `compute` makes
  * the value of it, for each step (`learner.state.metricsStep`) and for each epoch (`learner.state.metricsEpoch`). The loss, weighted by samples, is
- * always the first.
+ * always the first; a `MeanLoss` that is given takes its place.
+ *
+ * Of an epoch in which a fit ends there is a value of the part that was done, marked `partial`.
  *
  * Throws MISUSE for two metrics of one name.
  */
 export class Metrics extends CallbackObject {
   constructor(...metrics: readonly Metric[]) {
-    const all = [lossMetric(), ...metrics];
-    const names = all.map(({ name }) => name);
-    const twice = names.find((name, i) => names.indexOf(name) !== i);
-    if (twice !== undefined)
-      throw new TorchwireError("MISUSE", `Metrics: there are two metrics called "${twice}"; names are keys`);
+    const all = withLoss(metrics);
+    const start = (): Tally[] => all.map((one) => one.start());
+    let tallies = start();
+    let steps = all.map(() => 0);
+    /** Of the epoch that has begun and not ended: how many of its phase had ended before. */
+    let before: number | undefined;
+    let worker: Worker;
 
-    let sums: Sums[] = [];
+    const finish = async (phase: string, state: MetricState, place: Place, isFailed: boolean): Promise<void> => {
+      const had = all.flatMap(({ name }, i) => (steps[i]! > 0 ? [{ name, tally: tallies[i]! }] : []));
+      // All of them at once, so that together they cost one message and one round trip, or none.
+      const asked = worker.scope(() => had.map(async ({ tally }) => tally.compute()));
+      const values = await Promise.allSettled(asked);
+      for (const [i, outcome] of values.entries()) {
+        if (outcome.status === "fulfilled") keep(state, phase, had[i]!.name, { ...place, value: outcome.value });
+        // A fit that failed says why, and what is known without the worker is known all the same.
+        else if (!isFailed) throw outcome.reason;
+      }
+    };
     super(
       callback({
         name: "Metrics",
         access: {
-          state: { metricsStep: "write", metricsEpoch: "write", history: "read" },
+          state: { metricsStep: "write", metricsEpoch: "write", metricsTable: "write", history: "read" },
           step: "use",
         },
-        init: ({ state }) => {
-          state.metricsStep = {};
-          state.metricsEpoch = {};
+        init: ({ worker: its, state }) => {
+          worker = its;
+          Object.assign(state, { metricsStep: {}, metricsEpoch: {}, metricsTable: {} });
         },
         measure: ({ phase, step }) => {
           const asked: { [name: string]: object | number } = {};
           // Detached once, and only where somebody looks at it.
           let yhat: AnyRef | undefined;
-          for (const [i, { name, update, isFor }] of all.entries()) {
-            if (i === 0 || !isFor(phase)) continue;
-            yhat ??= (typeof step.yhat === "function" ? step.yhat.detach() : step.yhat) as AnyRef;
+          for (const [i, { name, isFor }] of all.entries()) {
+            const { update } = tallies[i]!;
+            if (update === undefined || !isFor(phase)) continue;
+            yhat ??= detached(step.yhat);
             const own = measured(name, step, () => update(yhat!, step.ys, step as unknown as Step));
             for (const [key, value] of Object.entries(own)) asked[`${i}.${key}`] = value;
           }
           return asked;
         },
         observe: {
-          epochBegin: () => {
-            sums = all.map(() => new Sums());
+          fitBegin: () => {
+            before = undefined;
+          },
+          epochBegin: ({ phase, state }) => {
+            before = state.history[phase.name]?.epochs ?? 0;
+            tallies = start();
+            steps = all.map(() => 0);
           },
           stepEnd: ({ phase, state, values, size }) => {
-            const { steps } = state.history[phase.name]!;
-            for (const [i, { name, compute, isFor }] of all.entries()) {
-              if (!isFor(phase) || (i === 0 && values.loss === undefined)) continue;
-              const own = i === 0 ? { loss: values.loss * size, size } : ownOf(values, i);
-              sums[i]!.add(own);
-              push((state.metricsStep[phase.name] ??= {}), name, steps, compute(own));
+            const at = state.history[phase.name]!.steps;
+            const { loss } = values as { readonly loss: number | undefined };
+            const given = byMetric(values, all.length);
+            for (const [i, { name, isFor }] of all.entries()) {
+              if (!isFor(phase)) continue;
+              const value = tallies[i]!.add(given[i], { loss, size });
+              steps[i]!++;
+              if (value !== undefined) ((state.metricsStep[phase.name] ??= {})[name] ??= series()).push({ at, value });
             }
           },
-          epochEnd: ({ phase, state }) => {
-            const { epochs } = state.history[phase.name]!;
-            for (const [i, { name, compute }] of all.entries())
-              if (sums[i]!.steps > 0)
-                push((state.metricsEpoch[phase.name] ??= {}), name, epochs, compute(sums[i]!.total));
+          epochEnd: async ({ phase, state }) => {
+            before = undefined;
+            await finish(phase.name, state, { at: state.history[phase.name]!.epochs }, false);
+          },
+          fitEnd: async ({ phase, state, batches, ending }) => {
+            if (before === undefined) return;
+            const done = state.history[phase.name]?.stepsEpoch ?? 0;
+            const at = before + (batches === undefined ? 1 : Math.min(1, done / batches));
+            before = undefined;
+            await finish(phase.name, state, { at, partial: true }, ending?.status === "failed");
           },
         },
       }),
     );
   }
+}
+
+type MetricState = Pick<State, "metricsEpoch" | "metricsTable">;
+
+interface Place {
+  readonly at: number;
+  readonly partial?: true;
+}
+
+function withLoss(metrics: readonly Metric[]): Metric[] {
+  for (const one of metrics)
+    // References have every name.
+    if (inner(one) !== undefined || typeof (one as Partial<Metric> | undefined)?.start !== "function")
+      throw new TorchwireError("MISUSE", `Metrics: ${described(one)} is no metric${advice(one)}`);
+  const loss = metrics.find((one) => one instanceof MeanLoss) ?? new MeanLoss();
+  const all = [loss, ...metrics.filter((one) => one !== loss)];
+  const names = all.map(({ name }) => name);
+  const twice = names.find((name, i) => names.indexOf(name) !== i);
+  if (twice !== undefined)
+    throw new TorchwireError("MISUSE", `Metrics: there are two metrics called "${twice}"; names are keys`);
+  return all;
+}
+
+function advice(given: unknown): string {
+  if (Array.isArray(given)) return ": give its metrics one by one, new Metrics(...metrics)";
+  if (inner(given) !== undefined) return ': for an object in the worker, torchmetric("name", object)';
+  return typeof given === "function"
+    ? ": call it, as in new Metrics(f1()), or, where it is a function of outputs and targets, new Metrics(new Metric(f))"
+    : "";
+}
+
+function detached(yhat: AnyRef | undefined): AnyRef {
+  const worker = workerOf(yhat);
+  return worker === undefined ? yhat! : py.get(worker.import("torchwire_worker.helpers.metrics"), "detached")(yhat);
 }
 
 /** What `update` gives. An error in it is most likely about outputs that a phase of one's own has not got. */
@@ -90,59 +155,33 @@ function measured(name: string, step: { readonly yhat?: unknown }, update: () =>
   );
 }
 
-interface Recorded {
-  [metric: string]: { at: number; value: number }[];
-}
-
-function push(history: Recorded, name: string, at: number, value: number): void {
-  (history[name] ??= []).push({ at, value });
-}
-
-function ownOf(values: { readonly [name: string]: unknown }, i: number): { [name: string]: unknown } {
-  const prefix = `${i}.`;
-  return Object.fromEntries(
-    Object.entries(values)
-      .filter(([key]) => key.startsWith(prefix))
-      // The same kind of value as the sums have: of int64 no bigints.
-      .map(([key, value]) => [key.slice(prefix.length), copied(value)]),
-  );
-}
-
-/** Adds up what steps give, key by key; arrays element by element. */
-class Sums {
-  steps = 0;
-  total: { [name: string]: any } = {};
-
-  add(values: { readonly [name: string]: unknown }): void {
-    this.steps++;
-    for (const [key, value] of Object.entries(values)) {
-      const before: unknown = this.total[key];
-      this.total[key] = before === undefined ? copied(value) : added(before, value, key);
-    }
+/** The values of a step under the keys that each metric gave them. */
+function byMetric(values: object, metrics: number): { [key: string]: unknown }[] {
+  const given: { [key: string]: unknown }[] = Array.from({ length: metrics }, () => ({}));
+  for (const [key, value] of Object.entries(values)) {
+    const dot = key.indexOf(".");
+    if (dot > 0) given[Number(key.slice(0, dot))]![key.slice(dot + 1)] = value;
   }
+  return given;
 }
 
-interface Numbers {
-  readonly shape: readonly number[];
-  readonly data: Float64Array;
-}
-
-function copied(value: unknown): unknown {
-  if (typeof value === "number" || typeof value === "boolean") return Number(value);
-  const { shape, data } = value as { shape: readonly number[]; data: ArrayLike<number | bigint> };
-  if (shape === undefined || data === undefined)
-    throw new TorchwireError("MISUSE", "a metric's update gave what cannot be added up: numbers and tensors can");
-  return { dtype: "float64", shape, data: Float64Array.from(data, Number) };
-}
-
-function added(before: unknown, value: unknown, key: string): unknown {
-  const more = copied(value);
-  if (typeof before === "number" && typeof more === "number") return before + more;
-  const [a, b] = [before as Numbers, more as Numbers];
-  if (a.data?.length !== b.data?.length)
+/** A number goes into the history, an array to the tables, and a record as its parts. */
+function keep(
+  state: MetricState,
+  phase: string,
+  name: string,
+  { value, ...place }: Place & { readonly value: MetricResult },
+): void {
+  if (value === undefined) return;
+  if (typeof value === "number") {
+    const history: MetricHistory[string] = (state.metricsEpoch[phase] ??= {});
+    (history[name] ??= []).push({ ...place, value });
+  } else if (isNDArray(value)) (state.metricsTable[phase] ??= {})[name] = { ...place, value };
+  else if (typeof value === "object" && value !== null)
+    for (const [key, part] of Object.entries(value)) keep(state, phase, `${name}/${key}`, { ...place, value: part });
+  else
     throw new TorchwireError(
       "MISUSE",
-      `a metric's update gave ${key} of another shape than before; what is added up must keep its shape`,
+      `metric ${name}: its value is ${described(value)}; it is to be a number, an array, a record of numbers, or undefined`,
     );
-  return { ...a, data: a.data.map((x, i) => x + b.data[i]!) };
 }

@@ -11,7 +11,7 @@ import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
 import { described, flag, keywordsOf, oneOf, type Kinds } from "../keywords.ts";
 import type { Learner } from "../learner.ts";
-import { toTargets } from "../losses.ts";
+import { toTargets } from "../losses/spec.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
 
 export interface PyTorchBackendOptions {
@@ -106,6 +106,11 @@ export class PyTorchBackend extends CallbackObject {
     this.#options = options;
   }
 
+  /** One like it, for another learner of the same model, which has been compiled already. */
+  another(): PyTorchBackend {
+    return new PyTorchBackend({ ...this.#options, compile: false });
+  }
+
   get device(): string {
     return this.#options.device ?? this.#known.worker.device;
   }
@@ -141,7 +146,7 @@ export class PyTorchBackend extends CallbackObject {
       for (const module of learner.modules) module.to(kw({ memory_format: torch.channels_last }));
     }
     const { amp, clipGradNorm, clipGradValue } = this.#options;
-    const utils = (): AnyRef => worker.import("torch.nn.utils") as unknown as AnyRef;
+    const utils = (): AnyRef => worker.import("torch.nn.utils");
     if (clipGradNorm !== undefined) this.#clipNorm = py.keep(utils().clip_grad_norm_);
     if (clipGradValue !== undefined) this.#clipValue = py.keep(utils().clip_grad_value_);
     const [kind] = this.device.split(":") as [string];
@@ -160,9 +165,15 @@ export class PyTorchBackend extends CallbackObject {
     (this.#scaler === undefined ? loss : this.#scaler.scale(loss)).backward();
   }
 
-  update(optimizer: AnyRef): void {
-    if (this.#scaler === undefined) return void optimizer.step();
-    this.#scaler.step(optimizer);
+  update(optimizer: AnyRef, closure: AnyRef | undefined): void {
+    const closures = closure === undefined ? [] : [closure];
+    if (closure !== undefined && (this.#clipNorm ?? this.#clipValue) !== undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        "PyTorchBackend: clipGradNorm and clipGradValue do not go with an optimizer that evaluates gradients anew within a step",
+      );
+    if (this.#scaler === undefined) return void optimizer.step(...closures);
+    this.#scaler.step(optimizer, ...closures);
     this.#scaler.update();
   }
 

@@ -5,7 +5,7 @@ import { Ahead, type Made, type Source } from "./ahead.ts";
 import { numBatches } from "./batches.ts";
 import { ArrayDataset, type ArrayRows, asDataset, Subset } from "./dataset.ts";
 import { BatchMemory, type MemoryCounts } from "./memory.ts";
-import { permutation } from "./shuffle.ts";
+import { permutation, weightedSample } from "./shuffle.ts";
 import type { NumberTypes } from "./stack.ts";
 import type { Dataset, Inputs } from "./types.ts";
 
@@ -14,7 +14,12 @@ export interface DataLoaderOptions {
   readonly batchSize: number;
   /** A new order in each epoch: `permutation(samples, seed, epoch)`. False, the default, keeps the order of the data. */
   readonly shuffle?: boolean | { readonly seed: number };
-  /** Of the shuffling: an integer from 0 to 2^53 - 1, 0 by default. The same as `shuffle: { seed }`. */
+  /**
+   * Draws the samples of each epoch with replacement, in proportion to these weights, one for each sample of the data: `balancedWeights(labels)`
+   * shows each class as often as any other. `count` is how many make an epoch, by default as many as the data has.
+   */
+  readonly sample?: { readonly weights: ArrayLike<number>; readonly count?: number };
+  /** Of the shuffling, or the drawing: an integer from 0 to 2^53 - 1, 0 by default. The same as `shuffle: { seed }`. */
   readonly seed?: number;
   /** Leaves out a last batch with fewer than `batchSize` samples. Default false. */
   readonly dropLast?: boolean;
@@ -54,6 +59,9 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   readonly batchSize: number;
   readonly #dataset: Dataset;
   readonly #shuffle: boolean;
+  readonly #weights: ArrayLike<number> | undefined;
+  /** Samples in one pass. */
+  readonly #count: number;
   readonly #dropLast: boolean;
   readonly #prefetch: number;
   readonly #workers: number;
@@ -71,6 +79,19 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     numBatches(0, batchSize);
     this.batchSize = batchSize;
     this.#shuffle = shuffle !== false;
+    const { weights, count = this.samples } = options.sample ?? {};
+    if (weights !== undefined && this.#shuffle)
+      throw new TorchwireError(
+        "MISUSE",
+        "shuffle and sample are both given: what is drawn at random is in no order; leave out shuffle",
+      );
+    if (weights !== undefined && weights.length !== this.samples)
+      throw new TorchwireError(
+        "MISUSE",
+        `sample: there are ${weights.length} weights for ${this.samples} samples; each has one`,
+      );
+    this.#weights = weights;
+    this.#count = whole("sample.count", count, 1 - Number(weights === undefined));
     this.#dropLast = dropLast;
     this.#prefetch = whole("prefetch", prefetch, 0);
     this.#workers = whole("workers", workers, 1);
@@ -78,11 +99,13 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     if (asked !== undefined && options.seed !== undefined && asked !== options.seed)
       throw new TorchwireError("MISUSE", `two seeds: shuffle has ${asked}, seed is ${options.seed}; give one`);
     this.#position = { epoch: 0, batch: 0, seed: whole("seed", asked ?? options.seed ?? 0, 0) };
+    // Weights of which none can be drawn are told now.
+    if (weights !== undefined) weightedSample(weights, 0, 0);
   }
 
   /** Batches of one pass. */
   get length(): number {
-    return numBatches(this.samples, this.batchSize, this.#dropLast);
+    return numBatches(this.#count, this.batchSize, this.#dropLast);
   }
 
   /** Samples of the data, with those that `dropLast` leaves out. */
@@ -117,6 +140,22 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
       );
     this.#position = { epoch, batch, seed };
     this.#begun = false;
+  }
+
+  /** Another loader of the same data, with the same options, which goes on where this one is. */
+  clone(): DataLoader<X, Y> {
+    const { batchSize } = this;
+    const options = {
+      batchSize,
+      shuffle: this.#shuffle,
+      dropLast: this.#dropLast,
+      prefetch: this.#prefetch,
+      workers: this.#workers,
+    };
+    const copy = new DataLoader<X, Y>(this.#dataset, options);
+    copy.#position = { ...this.#position };
+    copy.#begun = this.#begun;
+    return copy;
   }
 
   /** One pass. It begins with the first `next`. */
@@ -154,9 +193,15 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     return pass;
   }
 
+  #order(seed: number, epoch: number): Uint32Array | undefined {
+    if (this.#weights !== undefined) return weightedSample(this.#weights, this.#count, seed, epoch);
+    return this.#shuffle ? permutation(this.samples, seed, epoch) : undefined;
+  }
+
   #source({ epoch, batch, seed }: Position): Source {
-    const { batchSize, samples } = this;
-    const order = this.#shuffle ? permutation(samples, seed, epoch) : undefined;
+    const { batchSize } = this;
+    const samples = this.#count;
+    const order = this.#order(seed, epoch);
     const dataset = this.#dataset;
     const arrays = dataset instanceof Subset ? dataset.data : dataset;
     if (arrays instanceof ArrayDataset) {

@@ -14,7 +14,7 @@ from typing import Any
 
 import zmq
 
-from . import auth, errors
+from . import auth, errors, settings
 from .executor import Executor
 from .link import Link, Malformed
 from .wire import Limits, MessageType, WireError, encode
@@ -95,6 +95,7 @@ class Control(threading.Thread):
             "busy": None if since is None else time.monotonic() - since,
             "objects": self._executor.objects.kept,
             "rss": _resident_bytes(),
+            "nondeterministic": settings.nondeterministic,
         }
 
     def _send_records(self) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ctypes
 import os
 import random
+import re
 import sys
+import warnings
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal, Union
 
 import msgspec
 
@@ -24,7 +26,7 @@ class Config(msgspec.Struct):
     directory: str | None
     device: str
     seed: int | None
-    deterministic: bool
+    deterministic: Union[bool, Literal["warn"]]
     threads: int | None
     malloc: bool
     limits: Limits = Limits()
@@ -59,13 +61,36 @@ def apply(config: Config) -> str:
 
     device = _device(config.device, torch)
     if config.deterministic:
-        torch.use_deterministic_algorithms(True)
+        torch.use_deterministic_algorithms(True, warn_only=config.deterministic == "warn")
+        if config.deterministic == "warn":
+            _note_warnings()
         torch.backends.cudnn.benchmark = False
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     if config.seed is not None:
         _seed(config.seed, torch)
     return device
+
+
+# Operations that had no deterministic implementation, in the order in which they were met.
+nondeterministic: list[str] = []
+
+
+def _note_warnings() -> None:
+    show = warnings.showwarning
+
+    def note(message: Warning | str, *rest: Any, **more: Any) -> None:
+        found = _NONDETERMINISTIC.match(str(message))
+        if found is None:
+            return show(message, *rest, **more)
+        if found[1] not in nondeterministic:
+            nondeterministic.append(found[1])
+
+    warnings.showwarning = note
+
+
+# PyTorch's, of whatever operation: "put_ does not have a deterministic implementation, but you set …".
+_NONDETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 
 
 def _device(asked: str, torch: Any) -> str:

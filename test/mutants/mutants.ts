@@ -106,8 +106,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "every epoch has the same order",
     file: "client/data/loader.ts",
-    from: "const order = this.#shuffle ? permutation(samples, seed, epoch) : undefined;",
-    to: "const order = this.#shuffle ? permutation(samples, seed) : undefined;",
+    from: "return this.#shuffle ? permutation(this.samples, seed, epoch) : undefined;",
+    to: "return this.#shuffle ? permutation(this.samples, seed) : undefined;",
     test: by("test/loader.test.ts", "a pass over arrays is the next epoch's order each time"),
   },
   {
@@ -135,8 +135,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "loss one ulp off",
     file: "client/phases.ts",
-    from: "share(step.loss, step.group).backward();",
-    to: "share(step.loss, step.group).mul(1 + 2 ** -23).backward();",
+    from: "learner.backward(share(step.loss, step.group));",
+    to: "learner.backward(share(step.loss, step.group).mul(1 + 2 ** -23));",
     test: PARITY,
   },
   {
@@ -183,16 +183,16 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "mean of the loss not weighted by samples",
-    file: "client/callbacks/metrics.ts",
-    from: "{ loss: values.loss * size, size }",
-    to: "{ loss: values.loss, size: 1 }",
+    file: "client/metrics/loss.ts",
+    from: "average.add(loss, size);",
+    to: "average.add(loss, 1);",
     test: by("test/predict.test.ts", "validate the loss of an epoch is the mean over samples"),
   },
   {
     title: "a row of the history lost",
     file: "client/callbacks/metrics.ts",
-    from: "(history[name] ??= []).push({ at, value });",
-    to: "(history[name] ??= [])[0] = { at, value };",
+    from: "??= series()).push({ at, value });",
+    to: "??= series())[0] = { at, value };",
     test: by("test/learner-counts.test.ts", "the two clocks metrics have each step's own values"),
   },
   {
@@ -364,5 +364,49 @@ export const mutants: readonly Mutant[] = [
     from: 'limits.check("ops", len(operations), "{} operations in a batch")',
     to: "pass",
     test: by("python/tests/test_wire.py", "test_a_batch_is_refused"),
+  },
+
+  // What callbacks add.
+  {
+    title: "gradients are clipped while they are scaled",
+    file: "client/callbacks/pytorch-backend.ts",
+    from: "this.#scaler?.unscale_(optimizer);",
+    to: "",
+    test: by("test/backend.test.ts", "fp16 with scaling and clipping has the bits of plain PyTorch"),
+  },
+  {
+    title: "averages stay in the model after validation",
+    file: "client/callbacks/averaged-weights.ts",
+    from: "epochEnd: ({ phase, epoch }) => {\n            back();",
+    to: "epochEnd: ({ phase, epoch }) => {",
+    test: by("test/backend.test.ts", "EMA has the bits of plain PyTorch"),
+  },
+  {
+    title: "one random draw for a whole batch",
+    file: "python/torchwire_worker/helpers/augment.py",
+    from: "return torch.stack([transform(x) for x in xs])",
+    to: "return transform(xs)",
+    test: by("test/backend.test.ts", "augmented has the bits of plain PyTorch"),
+  },
+  {
+    title: "fitEnd is not told how it ended",
+    file: "client/loop.ts",
+    from: "this.moment.ending = ending;",
+    to: "",
+    test: by("test/learner-events.test.ts", "what did not come to its end a fit in mid-epoch"),
+  },
+  {
+    title: "who resolves a conflict is asked one way only",
+    file: "client/callback/graph.ts",
+    from: "const theirs = other.resolveConflict?.(one);",
+    to: "const theirs = undefined as Resolution | undefined;",
+    test: by("test/callbacks.test.ts", "the order resolveConflict two that write the same"),
+  },
+  {
+    title: "what is drawn by weight is the same in each epoch",
+    file: "client/data/loader.ts",
+    from: "return weightedSample(this.#weights, this.#count, seed, epoch);",
+    to: "return weightedSample(this.#weights, this.#count, seed);",
+    test: by("test/pure/sampling.test.ts", "a loader gives what is drawn"),
   },
 ];

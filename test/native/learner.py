@@ -137,11 +137,15 @@ def train(case, images, labels):
         if fault != "validation-draws":
             torch.set_rng_state(drawn)
 
+    return {**losses, "weights_sha256": hash_of(model)}
+
+
+def hash_of(model):
     whole = hashlib.sha256()
     for name, value in model.state_dict().items():
         whole.update(name.encode())
         whole.update(value.contiguous().numpy().tobytes())
-    return {**losses, "weights_sha256": whole.hexdigest()}
+    return whole.hexdigest()
 
 
 def main():

@@ -1,6 +1,7 @@
 /** Losses as values: their options, and the targets that each asks for. */
 import { describe, expect, test } from "vitest";
-import { bceWithLogits, crossEntropy, l1, mse, toTargets, type Loss } from "../../client/losses.ts";
+import { bceWithLogits, crossEntropy, l1, mse, smoothL1, type Loss } from "torchwire";
+import { toTargets } from "../../client/losses/spec.ts";
 import { caught, untyped } from "../observed.ts";
 import { recorded } from "./recorded.ts";
 
@@ -14,7 +15,11 @@ describe("options are checked when the spec is made", () => {
       () => crossEntropy(unchecked({ label_smoothing: 0.1 })),
       /^crossEntropy has no option "label_smoothing"; it has weight, ignoreIndex, reduction, labelSmoothing$/,
     ],
-    ["another loss's", () => mse(unchecked({ weight: [1] })), /^mse has no option "weight"; it has reduction$/],
+    [
+      "another loss's",
+      () => smoothL1(unchecked({ delta: 1 })),
+      /^smoothL1 has no option "delta"; it has reduction, beta$/,
+    ],
     [
       "an unknown reduction",
       () => l1(unchecked({ reduction: "avg" })),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import functools
+import types
 from typing import Any
 
 import torch
@@ -10,17 +10,18 @@ import torch
 
 def autocast_forward(module: torch.nn.Module, device_type: str, dtype: str) -> None:
     """From now on `module` computes under autocast, and gives its outputs as float32: the loss is computed outside of it, in full precision."""
-    plain = module.__dict__.get("_torchwire_forward", module.forward)
-    kind = getattr(torch, dtype)
+    own = vars(module)
+    plain = own["_torchwire_amp"][2] if "_torchwire_amp" in own else own.get("forward")
+    # Not parameters or buffers: a state dict has the same names as before.
+    own["_torchwire_amp"] = device_type, getattr(torch, dtype), plain
+    # A bound method: a deep copy of the module has its own.
+    own["forward"] = types.MethodType(_forward, module)
 
-    @functools.wraps(plain)
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(device_type, kind):
-            return _full(plain(*args, **kwargs))
 
-    # Not a module's parameter or buffer: a state dict has the same names as before.
-    object.__setattr__(module, "_torchwire_forward", plain)
-    object.__setattr__(module, "forward", forward)
+def _forward(self: Any, *args: Any, **kwargs: Any) -> Any:
+    device_type, dtype, plain = self._torchwire_amp
+    with torch.autocast(device_type, dtype):
+        return _full(type(self).forward(self, *args, **kwargs) if plain is None else plain(*args, **kwargs))
 
 
 def _full(value: Any) -> Any:

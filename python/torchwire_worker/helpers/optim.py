@@ -48,3 +48,13 @@ def _parameters(found: Any, group: str) -> Iterator[Any]:
 
 def _name(model: Any, param: Any) -> str:
     return next((f'the parameter "{name}"' for name, one in model.named_parameters() if one is param), "a parameter outside of the model")
+
+
+def optimizer_class(name: str, since: str) -> Any:
+    """The class in torch.optim, which has it since a version."""
+    import torch
+
+    found = getattr(torch.optim, name, None)
+    if found is None:
+        raise AttributeError(f"torch.optim.{name} came with torch {since}, and this is torch {torch.__version__}: update torch")
+    return found

@@ -44,7 +44,7 @@ class Snapshot:
     """
 
     def __init__(self, modules: Modules) -> None:
-        state = _all_of(modules)
+        state = all_of(modules)
         refused = [[name, why] for name, value in state.items() if (why := _unfit(value)) is not None]
         # Largest items first: each tensor then lies at a multiple of its item's size.
         ordered = [] if refused else sorted(state, key=lambda name: -state[name].element_size())
@@ -72,6 +72,11 @@ class Snapshot:
                 self._left.appendleft(first[size:])
             size -= len(parts[-1])
         return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def rest(self) -> list[torch.Tensor]:
+        """All that has not been read, tensor by tensor."""
+        rest, self._left = list(self._left), deque()
+        return rest
 
 
 class Loading:
@@ -121,7 +126,7 @@ Described = Union[tuple[Union[torch.dtype, str], list[int]], None]
 
 def compare(modules: Modules, theirs: Mapping[str, Described]) -> dict[str, Any]:
     """How a file's tensors fit the modules' own."""
-    ours = _all_of(modules)
+    ours = all_of(modules)
     misfits = {name: _misfit(value, ours[name]) for name, value in theirs.items() if name in ours}
     fitting = [name for name, why in misfits.items() if why is None]
     # A tied tensor that the file has under another name is not missing.
@@ -155,7 +160,7 @@ def _states(modules: Modules) -> Iterator[tuple[str, torch.nn.Module, dict[str, 
         yield f"{name}." if name else "", module, module.state_dict()
 
 
-def _all_of(modules: Modules) -> dict[str, Any]:
+def all_of(modules: Modules) -> dict[str, Any]:
     return {prefix + name: value for prefix, _, state in _states(modules) for name, value in state.items()}
 
 

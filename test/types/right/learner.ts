@@ -32,11 +32,20 @@ import {
   type Callback,
   type Data,
   type Dataset,
-  type Metric,
   type NDArray,
   type Prediction,
   type Report,
   type Step,
+  auc,
+  epochSeconds,
+  f1 as f1Score,
+  MeanLoss,
+  Metric,
+  SmoothLoss,
+  statefulMetric,
+  topK,
+  torchmetric,
+  type SumArray,
 } from "torchwire";
 import { same, worker, type AnyRef } from "../worker.ts";
 
@@ -183,6 +192,26 @@ export const parts: Metric[] = [
     compute: ({ sum, all }) => sum / all,
     phase: ValidationPhase,
   }),
+  metric("largest", {
+    update: (yhat) => ({ counts: yhat.argmax(1).bincount() }),
+    merge: (one: { counts: SumArray }, _: { counts: SumArray }) => one,
+    compute: ({ counts }: { counts: SumArray }) => Math.max(...counts.data),
+  }),
+  new Metric((yhat, ys) => yhat.sub(ys).abs().mean(), { name: "distance", phase: ValidationPhase, mean: "steps" }),
+  statefulMetric("own", {
+    start: () => ({
+      update: (yhat) => ({ sum: yhat.sum() }),
+      add: ({ sum }, { loss, size }) => (loss === undefined ? undefined : sum + loss / size),
+      compute: async () => ({ a: 1 }),
+    }),
+  }),
+  f1Score({ average: "macro", axis: -1, ignoreIndex: 255, zeroDivision: 1, mean: "steps" }),
+  topK(5, { phase: ValidationPhase }),
+  auc({ bins: 100, average: "weighted", logits: false }),
+  torchmetric("kappa", worker.import("torch"), { steps: true, phase: ValidationPhase }),
+  new SmoothLoss(0.9),
+  new MeanLoss({ mean: "steps" }),
+  epochSeconds,
 ];
 
 // --- learners, phases, data ---

@@ -1,16 +1,20 @@
 /** Losses, optimisers and formats as a program writes them. */
 import { worker } from "../worker.ts";
-import { py } from "torchwire";
-import { batch, format, image, imagenet, same, sequence, video, type Format } from "../../../client/formats/index.ts";
 import {
+  adam,
+  adamW,
   bceWithLogits,
   crossEntropy,
   logitCrossEntropy,
   mse,
+  py,
+  sgd,
   type Loss,
   type LossSpec,
-} from "../../../client/losses.ts";
-import { adam, adamW, sgd, type OptimizerOption, type OptimizerSpec } from "../../../client/optim.ts";
+  type OptimizerOption,
+  type OptimizerSpec,
+} from "torchwire";
+import { batch, format, image, imagenet, same, sequence, video, type Format } from "../../../client/formats/index.ts";
 
 const torch = worker.import("torch");
 const F = torch.nn.functional;

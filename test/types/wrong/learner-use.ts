@@ -25,6 +25,12 @@ import {
   type AnyRef,
   type Dataset,
   type NDArray,
+  auc,
+  f1,
+  Metric,
+  statefulMetric,
+  topK,
+  torchmetric,
 } from "torchwire";
 import { worker } from "../worker.ts";
 
@@ -46,6 +52,16 @@ metric(accuracy); // TS2554 a metric of a metric
 new Metrics([accuracy]); // TS2739 an array of metrics
 new Metrics((yhat: AnyRef) => yhat.sum()); // TS2345 a function as a metric
 new Metrics("accuracy"); // TS2345 the name of a metric
+new Metrics(f1); // TS2345 a metric that was not called
+new Metric(() => "1"); // TS2322 a function that gives a string
+new Metric((yhat) => yhat.mean(), { mean: "batches" }); // TS2322 a mean that there is not
+f1({ average: "mean" }); // TS2322 an average that there is not
+f1({ k: 3 }); // TS2353 an option of another metric
+auc({ mean: "steps" }); // TS2353 a mean of steps that have no values
+topK("3"); // TS2345 a string as a number
+torchmetric(worker.import("torch").nn); // TS2554 without a name
+statefulMetric("own", { start: () => ({ compute: () => 1 }) }); // TS2741 without add
+statefulMetric("own", { start: () => ({ add: () => 1, compute: () => "1" }) }); // TS2322 a string as a value
 
 // Learners.
 new Learner(model); // TS2554 without a loss

@@ -1,8 +1,9 @@
 /** Losses, optimisers and formats. Each line ends in the one error it must give. */
 import { worker } from "../worker.ts";
 import { format, image, sequence } from "../../../client/formats/index.ts";
-import { bceWithLogits, crossEntropy, mse, toLoss } from "../../../client/losses.ts";
-import { adam, adamW, sgd, toOptimizer } from "../../../client/optim.ts";
+import { adam, adamW, bceWithLogits, crossEntropy, mse, sgd } from "torchwire";
+import { toLoss } from "../../../client/losses/spec.ts";
+import { toOptimizer } from "../../../client/optim/spec.ts";
 
 const torch = worker.import("torch");
 const F = torch.nn.functional;

@@ -1,0 +1,178 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import { py } from "../../bridge/py.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { callback, CallbackObject } from "../callback/callback.ts";
+import { isReference, toBatch } from "../data/batch.ts";
+import type { Inputs } from "../data/types.ts";
+import { rootOf } from "../failures.ts";
+import { described, flag, keywordsOf, type Kind, type Kinds } from "../keywords.ts";
+import type { Learner, LearnerData } from "../learner.ts";
+import { AbstractTrainingPhase, forward, TrainingPhase, type Phase } from "../phases.ts";
+
+/** What a check may look at. */
+export interface SanityView {
+  readonly model: AnyRef;
+  readonly lossFn: Learner["lossFn"];
+  /** The first batch, as the model takes it. */
+  readonly xs: any;
+  readonly ys: any;
+  /** The learner's own data. */
+  readonly data: LearnerData;
+  readonly phase: Phase;
+}
+
+export interface Check {
+  /** What is to be so: "every class is there". */
+  readonly name: string;
+  /** "error", the default, ends the fit; "warning" does not. */
+  readonly level?: "error" | "warning";
+  /** True or nothing where it is so; false, or why not. What it throws is why not. */
+  readonly run: (view: SanityView) => boolean | string | void | PromiseLike<boolean | string | void>;
+}
+
+export interface SanityCheckOptions {
+  /** One's own. */
+  readonly checks?: readonly Check[];
+  /** Whether the included ones are made as well. Default: where none of one's own is given. */
+  readonly defaults?: boolean;
+}
+
+const checksKind: Kind = {
+  is: "an array of { name, run }",
+  send: (value) =>
+    Array.isArray(value) &&
+    value.every((one: Partial<Check>) => typeof one?.name === "string" && typeof one.run === "function")
+      ? value
+      : undefined,
+};
+const KINDS: Kinds<SanityCheckOptions> = { checks: checksKind, defaults: flag };
+
+export interface FailedCheck {
+  readonly name: string;
+  readonly why: string;
+}
+
+/** The fit ended before its first step: `failed` has every check that failed as an error. */
+export class SanityCheckError extends TorchwireError {
+  override name = "SanityCheckError";
+  readonly failed: readonly FailedCheck[];
+
+  constructor(failed: readonly FailedCheck[]) {
+    const list = failed.map(({ name, why }) => `\n  ${name}: ${why}`).join("");
+    super("MISUSE", `${failed.length} sanity check${failed.length === 1 ? "" : "s"} failed${list}`);
+    this.failed = failed;
+  }
+}
+
+/** Those that need no batch. (That there is training data, `fit` makes sure of itself: it has it by now, or was given other data.) */
+const BEFORE: readonly (Omit<Check, "run"> & { readonly run: (data: LearnerData) => boolean | string })[] = [
+  {
+    name: "there is validation data",
+    level: "warning",
+    run: ({ validation }) =>
+      validation !== undefined || "data.validation is not set: nothing tells whether the model has learnt by heart",
+  },
+  {
+    name: "batches are { xs, ys } or [xs, ys]",
+    // Those of an array are there to be looked at. What a loader or a stream gives is checked when it comes.
+    run: ({ training, validation }) =>
+      [training, validation].map(batchProblem).find((why) => why !== undefined) ?? true,
+  },
+];
+
+/**
+ * Looks, before the first training step that it sees, whether a training can go well: that there is validation data, that batches are such, and that the
+ * loss of the model's outputs for the first batch is one number. Where something is wrong the fit rejects, with a SanityCheckError as the `cause`, that
+ * lists it all; no step has been made then. What is but a warning is a process warning.
+ *
+ * The model runs in eval and inference mode and with a fork of the random numbers, on the batch that the first step is about to use: not a bit of the
+ * training changes, and no data is used up.
+ */
+export class SanityCheck extends CallbackObject {
+  constructor(options: SanityCheckOptions = {}) {
+    keywordsOf("SanityCheck", KINDS, options);
+    const { checks = [], defaults = checks.length === 0 } = options;
+    let learner!: Learner;
+    let state: "new" | "begun" | "over" = "new";
+    super(
+      callback({
+        name: "SanityCheck",
+        phase: AbstractTrainingPhase,
+        access: { model: "use", lossFn: "use", data: "use", step: { xs: "use", ys: "use" } },
+        init: (given) => {
+          learner = given;
+        },
+        on: {
+          epochBegin: async () => {
+            if (state !== "new") return;
+            if (defaults) await judge(BEFORE.map((check) => ({ ...check, run: () => check.run(learner.data) })));
+            state = "begun";
+          },
+          stepBegin: ({ step, phase }) => {
+            if (state !== "begun") return undefined;
+            const { model, lossFn, data, worker } = learner;
+            const view: SanityView = { model: model as AnyRef, lossFn, data, phase, xs: step.xs, ys: step.ys };
+            const all = [...(defaults && phase instanceof TrainingPhase ? [lossIsANumber(worker)] : []), ...checks];
+            return judge(all.map((check) => ({ ...check, run: () => apart(learner, () => check.run(view)) }))).then(
+              () => {
+                state = "over";
+              },
+            );
+          },
+        },
+      }),
+    );
+  }
+}
+
+const lossIsANumber = (worker: Worker): Check => ({
+  name: "the loss of a batch is a number",
+  async run({ model, lossFn, xs, ys }) {
+    const loss: unknown = lossFn(forward(model, xs as Inputs), ys);
+    if (!isReference(loss)) return `the loss function gave ${described(loss)}, which is no reference to a tensor`;
+    const helper = worker.import("torchwire_worker.helpers.checks").loss_problem as AnyRef;
+    return ((await py.js(helper(loss))) as string | null) ?? true;
+  },
+});
+
+/** In a lane of its own, so that what fails does not end the fit's, and where nothing can change. */
+const apart = <T>({ worker, modules }: Learner, run: () => T | PromiseLike<T>): Promise<T> =>
+  worker.lane(() =>
+    worker.context({ mode: "inference", eval: modules, rng: "fork" }, () => worker.scope(async () => await run())),
+  );
+
+/** Throws SanityCheckError with all errors; tells of warnings. */
+async function judge(
+  checks: readonly (Pick<Check, "name" | "level"> & { readonly run: () => ReturnType<Check["run"]> })[],
+): Promise<void> {
+  const failed: FailedCheck[] = [];
+  for (const { name, level = "error", run } of checks) {
+    const why = await whyNot(run);
+    if (why === undefined) continue;
+    if (level === "error") failed.push({ name, why });
+    else process.emitWarning(`sanity check: ${name}: ${why}`, { type: "TorchwireWarning" });
+  }
+  if (failed.length > 0) throw new SanityCheckError(failed);
+}
+
+async function whyNot(run: () => ReturnType<Check["run"]>): Promise<string | undefined> {
+  try {
+    const found = await run();
+    return found === false ? "it is not so" : typeof found === "string" ? found : undefined;
+  } catch (error) {
+    const root = rootOf(error);
+    return root instanceof Error ? root.message : String(root);
+  }
+}
+
+function batchProblem(data: unknown): string | undefined {
+  if (!Array.isArray(data)) return undefined;
+  for (const [i, one] of data.entries())
+    try {
+      toBatch(one as never);
+    } catch (error) {
+      return `at index ${i}, ${(error as Error).message}`;
+    }
+  return undefined;
+}

@@ -1,0 +1,42 @@
+/** The folder that a backend writes to, and the files that it puts there beside its records. */
+import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
+import { dirname, extname, join } from "node:path";
+import { TorchwireError } from "../../bridge/errors.ts";
+import { described } from "../keywords.ts";
+import type { Loggable } from "./loggables.ts";
+
+/** Makes the folder, so that a wrong place shows before a fit. Throws NOT_SAVED. */
+export function madeFolder(what: string, folder: string): string {
+  if (typeof folder !== "string" || folder === "")
+    throw new TorchwireError("MISUSE", `${what}(${described(folder)}): it is to be the path of a folder`);
+  return saved(folder, () => void mkdirSync(folder, { recursive: true }), folder);
+}
+
+/** Puts what is a file by itself into `folder`, as `files/<tag>/<at>.png`; that path. */
+export function fileOf(folder: string, tag: string, at: number, loggable: Loggable): string | undefined {
+  if (loggable.kind !== "image" && loggable.kind !== "audio" && loggable.kind !== "file") return undefined;
+  const extension = { image: ".png", audio: ".wav", file: loggable.kind === "file" ? extname(loggable.name) : "" };
+  const path = ["files", ...tag.split("/").map(safe), `${at}${extension[loggable.kind]}`].join("/");
+  const target = join(folder, path);
+  return saved(
+    target,
+    () => {
+      mkdirSync(dirname(target), { recursive: true });
+      if (loggable.kind === "file") copyFileSync(loggable.path, target);
+      else writeFileSync(target, loggable.kind === "image" ? loggable.png : loggable.wav);
+    },
+    path,
+  );
+}
+
+function saved<T>(path: string, write: () => void, result: T): T {
+  try {
+    write();
+    return result;
+  } catch (cause) {
+    throw new TorchwireError("NOT_SAVED", `${path} cannot be written: ${(cause as Error).message}`, { cause });
+  }
+}
+
+/** A part of a tag as a name of a file, on every system. */
+const safe = (part: string): string => part.replaceAll(/[^\w.-]+/g, "_").replace(/^\.*$/, "_");

@@ -1,0 +1,17 @@
+import { TorchwireError } from "../../bridge/errors.ts";
+import { bfloat16, float16 } from "../../bridge/half.ts";
+import { sizeOf, type NDArray } from "../../bridge/ndarray.ts";
+
+/** The elements as plain numbers, whichever type they have. `what` is named in errors. */
+export function numbersIn({ dtype, shape, data }: NDArray, what: string): ArrayLike<number> {
+  if (dtype === "complex64")
+    throw new TorchwireError("MISUSE", `${what}: complex numbers cannot be shown; give their parts`);
+  if (data.length !== sizeOf(shape))
+    throw new TorchwireError(
+      "MISUSE",
+      `${what}: ${data.length} elements are not an array of shape [${shape.join(", ")}]`,
+    );
+  if (dtype === "float16") return float16.toFloat32(data as Uint16Array);
+  if (dtype === "bfloat16") return bfloat16.toFloat32(data as Uint16Array);
+  return data instanceof BigInt64Array ? Float64Array.from(data, Number) : data;
+}

@@ -1,0 +1,62 @@
+/** From arrays to pixels: bytes, channels last, one picture. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { isFloating, isNDArray, type NDArray } from "../../bridge/ndarray.ts";
+import { described } from "../keywords.ts";
+import { numbersIn } from "./numbers.ts";
+
+export type ImageAxes = "HWC" | "CHW";
+
+export interface Pixels {
+  readonly width: number;
+  readonly height: number;
+  readonly channels: number;
+  /** Row by row, channels last. */
+  readonly bytes: Uint8Array;
+}
+
+/** Between the pictures of a batch. */
+const GAP = 2;
+
+/** Throws MISUSE for what is no image. */
+export function pixelsOf(array: NDArray, axes: ImageAxes): Pixels {
+  if (axes !== "HWC" && axes !== "CHW") throw misuse(`axes is ${described(axes)}; it is to be "HWC" or "CHW"`);
+  if (!isNDArray(array)) throw misuse(`it is ${described(array)}; it is to be { dtype, shape, data }`);
+  const { dtype, shape } = array;
+  const [count, height, width, channels] = dimensions(shape, axes);
+  if (!(channels >= 1 && channels <= 4) || Math.min(count, height, width) < 1)
+    throw misuse(
+      `the shape is [${shape.join(", ")}]; it is to be [${axes === "HWC" ? "height, width, channels" : "channels, height, width"}] with 1 to 4 ` +
+        `channels, without the channels where they are one, and with the number of pictures first where they are several` +
+        (axes === "HWC" && shape.at(-3)! <= 4 ? '; of PyTorch\'s images, axes: "CHW"' : ""),
+    );
+  const numbers = numbersIn(array, "Loggables.image");
+  const scale = isFloating(dtype) || dtype === "bool" ? 255 : 1;
+  const columns = Math.ceil(Math.sqrt(count));
+  const rows = Math.ceil(count / columns);
+  const full = columns * (width + GAP) - GAP;
+  const all = { width: full, height: rows * (height + GAP) - GAP, channels };
+  // Zeros: the gaps are black, or transparent. Clamped and rounded as they are stored; NaN is 0.
+  const bytes = new Uint8ClampedArray(all.width * all.height * channels);
+  const [ofRow, ofColumn, ofChannel] = axes === "HWC" ? [width * channels, channels, 1] : [width, 1, height * width];
+  for (let n = 0; n < count; n++) {
+    const corner = Math.floor(n / columns) * (height + GAP) * full + (n % columns) * (width + GAP);
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++) {
+        const from = n * height * width * channels + y * ofRow + x * ofColumn;
+        const to = (corner + y * full + x) * channels;
+        for (let c = 0; c < channels; c++) bytes[to + c] = numbers[from + c * ofChannel]! * scale;
+      }
+  }
+  return { ...all, bytes: new Uint8Array(bytes.buffer) };
+}
+
+/** [count, height, width, channels]. */
+function dimensions(shape: readonly number[], axes: ImageAxes): [number, number, number, number] {
+  const [a = 0, b = 0, c = 0, d = 0] = shape;
+  if (shape.length === 2) return [1, a, b, 1];
+  if (shape.length === 3) return axes === "HWC" ? [1, a, b, c] : [1, b, c, a];
+  if (shape.length === 4) return axes === "HWC" ? [a, b, c, d] : [a, c, d, b];
+  return [0, 0, 0, 0];
+}
+
+const misuse = (message: string): TorchwireError => new TorchwireError("MISUSE", `Loggables.image: ${message}`);

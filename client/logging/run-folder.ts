@@ -1,0 +1,124 @@
+/** A folder for each run: what it was made of, how it went, and how it ended. */
+import { mkdirSync, readdirSync } from "node:fs";
+import { join } from "node:path";
+import { TorchwireError } from "../../bridge/errors.ts";
+import { py } from "../../bridge/py.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { State } from "../callback/access.ts";
+import { callback, CallbackObject } from "../callback/callback.ts";
+import { described } from "../keywords.ts";
+import type { Learner } from "../learner.ts";
+import type { RunHyperparameters } from "./backend.ts";
+import { whole } from "./every.ts";
+import { madeFolder } from "./folder.ts";
+import { RunConfig } from "./run-config.ts";
+import { RunLog } from "./run-log.ts";
+
+export interface RunFolderOptions {
+  /** Ends the folder's name, to be found again by. */
+  readonly name?: string;
+  /** The run's settings, for config.json. */
+  readonly hyperparameters?: RunHyperparameters;
+  /** Every how many steps of a phase there is a line for one, the first included. Default 100. */
+  readonly freq?: number;
+}
+
+/**
+ * A new folder in `folder`, called by the day and a number: `runs/2026-11-23-001`, with `name` at its end. In it are, readable at any moment,
+ *
+ * - config.json: versions, the command and git commit, the model, the optimizer and its options, the loss, the data, the callbacks;
+ * - metrics.jsonl: a line when a fit begins, for each epoch of each phase, for each `freq`-th step, and when the fit ends: its status, reason, and by whom;
+ * - checkpoints.jsonl, where there is Checkpointer: a line for each checkpoint.
+ *
+ * Further fits of the learner go on in the same files. A backend may write there too: `tensorBoard(run.path)`.
+ */
+export class RunFolder extends CallbackObject {
+  readonly path: string;
+
+  /** Throws NOT_SAVED where the folder cannot be made. */
+  constructor(folder: string, { name, hyperparameters = {}, freq = 100 }: RunFolderOptions = {}) {
+    whole("RunFolder", "freq", freq);
+    const path = newFolder(madeFolder("new RunFolder", folder), name);
+    const log = new RunLog(path, freq);
+    const config = new RunConfig(path, hyperparameters);
+    let learner: Learner | undefined;
+    // Of the model and the optimizer, which are in the worker: asked for with the first step.
+    let describe: AnyRef | undefined;
+    const checkpoints = (): void => log.checkpoints((learner!.state as Partial<State>).checkpoints);
+    super(
+      callback({
+        name: "RunFolder",
+        access: {
+          model: "use",
+          optimizer: "use",
+          state: { history: "read", metricsStep: "read", metricsEpoch: "read" },
+        },
+        runAfter: ["Checkpointer"],
+        init: (given) => {
+          if (learner !== undefined && learner !== given)
+            throw new TorchwireError("MISUSE", "a RunFolder belongs to one learner: make another one");
+          learner = given;
+          log.skip(given.state);
+          describe = py.keep(given.worker.import("torchwire_worker.helpers.runs").describe as AnyRef);
+        },
+        measure: ({ model, optimizer }): { described?: AnyRef } => {
+          if (describe === undefined) return {};
+          const described = describe(model, optimizer);
+          describe = undefined;
+          return { described };
+        },
+        observe: {
+          fitBegin: async ({ epochs }) => {
+            await config.begin(learner!);
+            log.fitBegin(epochs);
+          },
+          epochBegin: async ({ phase, epoch, state }) => {
+            await config.begin(learner!);
+            log.epochBegin(phase.name, epoch, state);
+          },
+          stepEnd: ({ phase, epoch, state, values: { described } }) => {
+            if (described !== undefined) config.add(described as object);
+            log.stepEnd(phase.name, epoch, state);
+            checkpoints();
+          },
+          epochCancelled: ({ phase }) => log.epochCancelled(phase.name),
+          epochEnd: ({ phase, state }) => {
+            log.epochEnd(phase.name, state);
+            checkpoints();
+          },
+          fitEnd: ({ state, ending }) => {
+            checkpoints();
+            log.fitEnd(ending!, state);
+          },
+        },
+      }),
+    );
+    this.path = path;
+  }
+}
+
+/** Who makes it has it: two processes never have the same. */
+function newFolder(parent: string, name: string | undefined): string {
+  if (name !== undefined && (typeof name !== "string" || !/^[\w.-]+$/.test(name)))
+    throw new TorchwireError(
+      "MISUSE",
+      `RunFolder: name is ${described(name)}; it is to be letters, digits, and any of "_.-"`,
+    );
+  const now = new Date();
+  const day = [now.getFullYear(), two(now.getMonth() + 1), two(now.getDate())].join("-");
+  const numbers = readdirSync(parent).map(
+    (other) => Number(/^(\d+-\d\d-\d\d)-(\d+)/.exec(other)?.[2] ?? 0) * Number(other.startsWith(day)),
+  );
+  for (let number = Math.max(0, ...numbers) + 1; ; number++) {
+    const path = join(parent, `${day}-${String(number).padStart(3, "0")}${name === undefined ? "" : `-${name}`}`);
+    try {
+      mkdirSync(path);
+      return path;
+    } catch (cause) {
+      if ((cause as NodeJS.ErrnoException).code === "EEXIST") continue;
+      throw new TorchwireError("NOT_SAVED", `${path} cannot be made: ${(cause as Error).message}`, { cause });
+    }
+  }
+}
+
+const two = (n: number): string => String(n).padStart(2, "0");

@@ -1,0 +1,107 @@
+/** metrics.jsonl and checkpoints.jsonl in the folder of a run. */
+import { join } from "node:path";
+import type { DeepReadonly, State } from "../callback/access.ts";
+import type { Checkpoint } from "../callbacks/checkpointer.ts";
+import type { Ending } from "../report.ts";
+import { jsonLine } from "./json.ts";
+import { RecordFile } from "./record-file.ts";
+import { Unlogged } from "./unlogged.ts";
+
+type Histories = DeepReadonly<Pick<State, "history" | "metricsStep" | "metricsEpoch">>;
+
+interface EpochUnderWay {
+  readonly epoch: number;
+  /** Of all epochs of the phase before it. */
+  readonly samples: number;
+  readonly started: number;
+  isCancelled: boolean;
+}
+
+export class RunLog {
+  readonly #freq: number;
+  readonly #metrics: RecordFile;
+  readonly #checkpoints: RecordFile;
+  readonly #epochs = new Unlogged();
+  /** By phase. */
+  readonly #underWay = new Map<string, EpochUnderWay>();
+  /** Checkpoints that were told of. */
+  readonly #told = new Set<string>();
+  #files: readonly Checkpoint[] = [];
+
+  /** `freq`: every how many steps of a phase there is a line for one. */
+  constructor(path: string, freq: number) {
+    this.#freq = freq;
+    this.#metrics = new RecordFile(join(path, "metrics.jsonl"), { isText: true });
+    this.#checkpoints = new RecordFile(join(path, "checkpoints.jsonl"), { isText: true });
+  }
+
+  /** What there is in the state by now is not of this run. */
+  skip({ metricsEpoch = {}, checkpoints = [] }: Partial<State>): void {
+    for (const [phase, history] of Object.entries(metricsEpoch)) this.#epochs.take(phase, history);
+    for (const one of checkpoints) this.#told.add(keyOf(one));
+  }
+
+  fitBegin(epochs: number | undefined): void {
+    this.#write("fitBegin", { epochs });
+  }
+
+  epochBegin(phase: string, epoch: number, { history }: Histories): void {
+    const { samples = 0 } = history[phase] ?? {};
+    this.#underWay.set(phase, { epoch, samples, started: performance.now(), isCancelled: false });
+  }
+
+  stepEnd(phase: string, epoch: number, { history, metricsStep }: Histories): void {
+    const { steps: step } = history[phase]!;
+    if ((step - 1) % this.#freq !== 0) return;
+    const last = Object.entries(metricsStep[phase] ?? {}).map(([name, values]) => [name, values.at(-1)] as const);
+    const own = last.flatMap(([name, value]) => (value?.at === step ? [[name, value.value]] : []));
+    this.#write("step", { phase, epoch, step, metrics: Object.fromEntries(own) as object });
+  }
+
+  epochCancelled(phase: string): void {
+    const underWay = this.#underWay.get(phase);
+    if (underWay !== undefined) underWay.isCancelled = true;
+  }
+
+  /** Also of a part of one, where the fit ended in it. */
+  epochEnd(phase: string, { history, metricsEpoch }: Histories, isWhole = true): void {
+    const metrics = [...this.#epochs.take(phase, metricsEpoch[phase]).values()];
+    const underWay = this.#underWay.get(phase);
+    if (underWay === undefined) return;
+    this.#underWay.delete(phase);
+    const { epoch, samples: before, started, isCancelled } = underWay;
+    const { stepsEpoch: steps, samples } = history[phase] ?? { stepsEpoch: 0, samples: 0 };
+    this.#write("epoch", {
+      phase,
+      epoch,
+      isWhole: isWhole && !isCancelled,
+      steps,
+      samples: samples - before,
+      seconds: Math.round(performance.now() - started) / 1000,
+      metrics: Object.assign({}, ...metrics) as object,
+    });
+  }
+
+  fitEnd({ status, reason, by }: Ending, histories: Histories): void {
+    for (const phase of this.#underWay.keys()) this.epochEnd(phase, histories, false);
+    this.#write("fitEnd", { status, reason, by });
+  }
+
+  /** `files`: those that are there. Each is told of once. */
+  checkpoints(files: readonly Checkpoint[] = []): void {
+    // It is another array whenever one has come.
+    if (files === this.#files) return;
+    this.#files = files;
+    for (const one of files) {
+      if (this.#told.has(keyOf(one))) continue;
+      this.#told.add(keyOf(one));
+      this.#checkpoints.write(jsonLine({ ...one, time: new Date(one.time).toISOString() }));
+    }
+  }
+
+  #write(type: string, line: object): void {
+    this.#metrics.write(jsonLine({ type, time: new Date().toISOString(), ...line }));
+  }
+}
+
+const keyOf = ({ path, time }: Checkpoint): string => `${path} ${time}`;

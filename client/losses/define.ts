@@ -1,0 +1,77 @@
+/** A row of the table of losses: a function of PyTorch's, or one of ours in the worker, and its options. */
+import { kw } from "../../bridge/kw.ts";
+import { py } from "../../bridge/py.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { camelCase, isTensorData, keywordsOf, oneOf, type Kind, type Kinds } from "../keywords.ts";
+import type { LossSpec, TargetKind } from "./spec.ts";
+
+/** How the losses of a batch's samples become one number; "none" leaves them. Default "mean". */
+export type Reduction = "mean" | "sum" | "none";
+export const reduction: Kind = oneOf("mean", "sum", "none");
+
+export type LossFactory<O extends object> = (options?: O) => LossSpec;
+
+/** What the table says of a loss. */
+export interface LossRow<O extends object> {
+  /** Its function in TypeScript. */
+  readonly name: string;
+  /** Its function in Python, and the module that has it. Default torch.nn.functional. */
+  readonly function: string;
+  readonly module?: string;
+  readonly targets: TargetKind;
+  /** The arguments that the model's output gives, and those that the target gives. Default: the first, and the second. */
+  readonly outputs?: readonly string[];
+  readonly given?: readonly string[];
+  readonly options: Kinds<O>;
+}
+
+type Row = Omit<LossRow<object>, "options">;
+
+/** The function that a row stands for. It throws MISUSE for an unknown option and for a value of a wrong kind. */
+export function define<O extends object>(row: LossRow<O>): LossFactory<O> {
+  return (options = {} as O) => {
+    const keywords = keywordsOf(row.name, row.options, options);
+    const made = (worker: Worker, device: string): Record<string, unknown> =>
+      Object.fromEntries(Object.entries(keywords).map(([key, value]) => [key, onDevice(worker, device, value)]));
+    return {
+      name: row.function,
+      targets: row.targets,
+      create(worker, device) {
+        const call = caller(worker, row);
+        const given = made(worker, device);
+        if (Object.keys(given).length === 0) return call;
+        const last = kw(given);
+        return (yhat, ys) => call(yhat, ys, last);
+      },
+      createInWorker(worker, device) {
+        const { partial } = worker.import("functools");
+        return py.keep(partial(functionOf(worker, row), kw(made(worker, device))) as AnyRef);
+      },
+    };
+  };
+}
+
+const FUNCTIONAL = "torch.nn.functional";
+
+function caller(worker: Worker, row: Row): (...args: unknown[]) => AnyRef {
+  if (row.outputs === undefined && row.module === undefined) {
+    const F = py.keep(worker.import(FUNCTIONAL));
+    return (...args) => py.get(F, row.function)(...args);
+  }
+  return py.keep(functionOf(worker, row));
+}
+
+function functionOf(worker: Worker, { function: name, module = FUNCTIONAL, outputs, given = [] }: Row): AnyRef {
+  const plain = py.get(worker.import(module), name);
+  if (outputs === undefined) return plain;
+  const { of_parts } = worker.import("torchwire_worker.helpers.losses");
+  // A record in TypeScript names them in camelCase.
+  const named = (names: readonly string[]): unknown => names.map((argument) => [camelCase(argument), argument]);
+  return of_parts(plain, named(outputs), named(given)) as AnyRef;
+}
+
+/** Numbers and arrays as tensors; everything else, references too, as it is. */
+function onDevice(worker: Worker, device: string, value: unknown): unknown {
+  return isTensorData(value) ? py.keep(worker.tensor(value).to(device)) : value;
+}

@@ -1,0 +1,76 @@
+/** Losses as values, and what a learner makes of a loss, whichever kind it is. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { isFloating, type DType } from "../../bridge/ndarray.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { AnyRef, Is, PyObject } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { described } from "../keywords.ts";
+
+/** What a loss asks of its targets: indices of classes, which are int64, or values, which are floats. */
+export type TargetKind = "classes" | "values";
+
+/** Outputs or targets of a model: one, or several in PyTorch's order or by PyTorch's names in camelCase. */
+export type LossInput = PyObject | readonly PyObject[] | { readonly [name: string]: PyObject };
+
+/** A loss that is to be made: `crossEntropy({ labelSmoothing: 0.1 })`. */
+export interface LossSpec {
+  /** The function in Python. */
+  readonly name: string;
+  readonly targets: TargetKind;
+  /** Makes it: with tensors on `device`, which live as long as what is returned. To be called outside of contexts. */
+  create(worker: Worker, device: string): (yhat: LossInput, ys: LossInput) => AnyRef;
+  /** The same as one function of Python's, for what evaluates a loss within the worker: optimisers that take a closure. */
+  createInWorker?(worker: Worker, device: string): AnyRef;
+}
+
+/**
+ * A loss of one's own, over references: `(yhat, ys) => F.huber_loss(yhat, ys).mul(2)`. It gives its result at once, which is
+ * why an async function is none; a learner wants a tensor with one number.
+ */
+export type LossFunction = (yhat: AnyRef, ys: AnyRef) => PyObject;
+
+/** What a learner takes: a spec, a function of references, or a module in the worker such as `torch.nn.CrossEntropyLoss()`. */
+export type Loss = LossSpec | LossFunction | Is<"torch.nn.Module">;
+
+/**
+ * The function that `loss` stands for. To be called once, before the first step: tensors that its options hold are made
+ * here, on `device` (by default the worker's). A module in the worker is called as it is.
+ *
+ * Throws MISUSE for what is no loss; the function throws it where a loss of one's own gives anything but a reference.
+ */
+export function toLoss(worker: Worker, loss: Loss, device: string = worker.device): (yhat: AnyRef, ys: any) => AnyRef {
+  if (inner(loss) !== undefined) return loss as unknown as AnyRef;
+  if (typeof loss === "function")
+    return (yhat, ys) => {
+      const result: unknown = loss(yhat, ys);
+      if (inner(result) === undefined)
+        throw new TorchwireError("MISUSE", `the loss function gave ${described(result)}; ${advice(result)}`);
+      return result as AnyRef;
+    };
+  if (typeof (loss as LossSpec | null | undefined)?.create !== "function")
+    throw new TorchwireError(
+      "MISUSE",
+      `the loss is ${described(loss)}; it is to be crossEntropy() or its like, a function (yhat, ys) => …, or a module in the worker`,
+    );
+  return (loss as LossSpec).create(worker, device);
+}
+
+function advice(result: unknown): string {
+  if (result instanceof Promise)
+    return "it is to give a reference at once: leave async and await out, as operations on references wait for nothing";
+  if (result === undefined) return "it is to return a reference: is a return missing?";
+  return "it is to give a reference, such as F.mse_loss(yhat, ys)";
+}
+
+/**
+ * The targets `y`, which arrived from an array of the type `dtype`, as `loss` asks for them: indices of classes as int64,
+ * values as float32. Floats stay as they are, and so does everything for a loss that is not a spec.
+ *
+ * This is `y.long()` of the plain script; it belongs where a batch is sent, and not to the loss, so that handlers and
+ * metrics see the same targets as the loss.
+ */
+export function toTargets(loss: Loss, y: AnyRef, dtype: DType): AnyRef {
+  if (isFloating(dtype) || dtype === "complex64" || inner(loss) !== undefined || typeof loss === "function") return y;
+  if ((loss as LossSpec).targets === "values") return y.float();
+  return dtype === "int64" ? y : y.long();
+}

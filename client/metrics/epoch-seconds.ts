@@ -1,0 +1,9 @@
+import { statefulMetric, type Metric } from "./metric.ts";
+
+/** "seconds": how long an epoch took, of the clock on the wall. */
+export const epochSeconds: Metric = statefulMetric("seconds", {
+  start() {
+    const started = performance.now();
+    return { add: () => undefined, compute: () => (performance.now() - started) / 1000 };
+  },
+});

@@ -1,0 +1,68 @@
+/** Options that metrics share, and what each may be. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { py } from "../../bridge/py.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import { workerOf } from "../../bridge/worker.ts";
+import { keywordsOf, type Kind, type Kinds } from "../keywords.ts";
+import type { Phase } from "../phases.ts";
+import type { MeanBy } from "./metric.ts";
+
+export interface CommonOptions {
+  /** Under which it is kept and printed. */
+  readonly name?: string;
+  /** Only in phases of this class. Default: in all. */
+  readonly phase?: abstract new (...args: any[]) => Phase;
+}
+
+export interface SumOptions extends CommonOptions {
+  /** The value of an epoch as the mean of those of its steps, by samples or unweighted. Default: that of the sums over the epoch. */
+  readonly mean?: MeanBy;
+}
+
+export interface ClassOptions {
+  /** The axis of the classes, or labels, in the outputs. Default 1; -1 where they come last. */
+  readonly axis?: number;
+  /** Targets of this value do not count. Default -100, as in `crossEntropy`. */
+  readonly ignoreIndex?: number;
+}
+
+const kind = (is: string, fits: (value: unknown) => boolean): Kind => ({
+  is,
+  send: (value) => (fits(value) ? value : undefined),
+});
+
+export const choice = (...names: readonly string[]): Kind =>
+  kind(names.map((name) => JSON.stringify(name)).join(" or "), (value) => names.includes(value as string));
+export const whole = (least: number): Kind =>
+  kind(`a whole number from ${least}`, (value) => Number.isSafeInteger(value) && (value as number) >= least);
+export const number: Kind = kind("a number", (value) => typeof value === "number");
+export const yesOrNo: Kind = kind("true or false", (value) => typeof value === "boolean");
+
+export const commonKinds: Kinds<CommonOptions> = {
+  name: kind("a text", (value) => typeof value === "string" && value !== ""),
+  phase: kind("a class, such as ValidationPhase", (value) => typeof value === "function"),
+};
+export const sumKinds: Kinds<SumOptions> = { ...commonKinds, mean: choice("samples", "steps") };
+export const classKinds: Kinds<ClassOptions> = {
+  axis: kind("a whole number", Number.isSafeInteger),
+  ignoreIndex: kind("a whole number", Number.isSafeInteger),
+};
+
+/** @throws MISUSE for an option that `what` does not have, or that cannot be what it is. */
+export function check<O extends object>(what: string, kinds: Kinds<O>, options: O): O {
+  keywordsOf(what, kinds, options);
+  return options;
+}
+
+/** What of `options` was given of those that all metrics have. */
+export function common({ phase, mean }: SumOptions): SumOptions {
+  return { ...(phase && { phase }), ...(mean && { mean }) };
+}
+
+/** The function `name` of the worker's metrics, where `ref` is. */
+export function helper(ref: AnyRef, name: string): AnyRef {
+  const worker = workerOf(ref);
+  if (worker === undefined)
+    throw new TorchwireError("MISUSE", "the outputs of this phase are not a reference, which this metric needs");
+  return py.get(worker.import("torchwire_worker.helpers.metrics"), name);
+}

@@ -1,0 +1,97 @@
+/** Precision, recall and F1: of counts of what was found rightly, what was found, and what was there. */
+import { py } from "../../bridge/py.ts";
+import type { Kinds } from "../keywords.ts";
+import type { ClassMetricOptions } from "./classes.ts";
+import { metric, type Metric } from "./metric.ts";
+import { check, choice, classKinds, common, helper, number, sumKinds, whole } from "./options.ts";
+import type { SumArray } from "./sums.ts";
+
+export interface FoundOptions extends ClassMetricOptions {
+  /**
+   * "binary" (the default): of the positive class of two, or of all yes-or-no outputs together. "macro": the mean over classes, or labels, that
+   * occur in outputs or targets. "weighted": their mean by how often each is in the targets. "micro": of the counts of all together.
+   */
+  readonly average?: "binary" | "macro" | "micro" | "weighted";
+  /** A yes-or-no output above it is a yes. Default 0, as outputs are logits; for probabilities 0.5. */
+  readonly threshold?: number;
+  /** Which of two classes is the positive one. Default 1. */
+  readonly positive?: 0 | 1;
+  /** The value where there is nothing to divide by, such as the precision of a class that is never found. Default 0. */
+  readonly zeroDivision?: number;
+}
+
+const kinds: Kinds<FoundOptions> = {
+  ...sumKinds,
+  ...classKinds,
+  average: choice("binary", "macro", "micro", "weighted"),
+  threshold: number,
+  positive: whole(0),
+  zeroDivision: number,
+};
+
+/** Of one class: how often it was found rightly, was found, and was there. */
+interface Counts {
+  readonly right: number;
+  readonly found: number;
+  readonly there: number;
+}
+
+/** A ratio, as what is above and what is below. */
+type Ratio = (counts: Counts) => readonly [number, number];
+
+/**
+ * Of what was found, the fraction that was right: TP / (TP + FP).
+ *
+ * Outputs [N, C, …] are scores of classes and targets [N, …] indices of classes; or both have the same shape (or outputs one axis of length 1 more), and each
+ * output is a yes or a no: with labels along axis 1, or one of all.
+ */
+export const precision = (options: FoundOptions = {}): Metric =>
+  retrieval("precision", ({ right, found }) => [right, found], options);
+
+/** Of what was there, the fraction that was found: TP / (TP + FN). Shapes as for `precision`. */
+export const recall = (options: FoundOptions = {}): Metric =>
+  retrieval("recall", ({ right, there }) => [right, there], options);
+
+/** The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN). Shapes as for `precision`; averages are those of each class's own F1. */
+export const f1 = (options: FoundOptions = {}): Metric =>
+  retrieval("f1", ({ right, found, there }) => [2 * right, found + there], options);
+
+function retrieval(what: string, ratio: Ratio, options: FoundOptions): Metric {
+  const { name = what, axis = 1, ignoreIndex = -100, threshold = 0 } = check(what, kinds, options);
+  const isBinary = (options.average ?? "binary") === "binary";
+  return metric(name, {
+    update: (yhat, ys) => ({
+      counts: helper(yhat, "retrieved")(yhat, ys, axis, ignoreIndex, py.float(threshold), isBinary),
+    }),
+    compute: ({ counts }: { counts: SumArray }) => averaged(rowsOf(counts), ratio, options),
+    ...common(options),
+  });
+}
+
+function averaged(classes: readonly Counts[], ratio: Ratio, options: FoundOptions): number {
+  const { average = "binary", positive = 1, zeroDivision = 0 } = options;
+  const valueOf = (counts: Counts): number => {
+    const [above, below] = ratio(counts);
+    return below === 0 ? zeroDivision : above / below;
+  };
+  if (average === "binary") return valueOf(classes.length === 1 ? classes[0]! : classes[positive]!);
+  if (average === "micro") return valueOf(classes.reduce(together));
+  const weighed = classes
+    .filter(({ found, there }) => found > 0 || there > 0)
+    .map((one) => [valueOf(one), average === "macro" ? 1 : one.there] as const);
+  const weights = weighed.reduce((sum, [, weight]) => sum + weight, 0);
+  return weights === 0 ? zeroDivision : weighed.reduce((sum, [value, weight]) => sum + value * weight, 0) / weights;
+}
+
+const together = (a: Counts, b: Counts): Counts => ({
+  right: a.right + b.right,
+  found: a.found + b.found,
+  there: a.there + b.there,
+});
+
+/** Of an array [3, C]. */
+function rowsOf({ shape, data }: SumArray): Counts[] {
+  const classes = shape[1]!;
+  const at = (row: number, i: number): number => data[row * classes + i]!;
+  return Array.from({ length: classes }, (_, i) => ({ right: at(0, i), found: at(1, i), there: at(2, i) }));
+}

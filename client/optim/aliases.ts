@@ -1,0 +1,141 @@
+/**
+ * Flux's optimisers by Flux's names, arguments and defaults, as PyTorch's. Those that PyTorch has none for (OAdam, AdaBelief, Lion) are not here.
+ */
+import { TorchwireError } from "../../bridge/errors.ts";
+import type { Float } from "../../bridge/types/core.ts";
+import { described } from "../keywords.ts";
+import type { Grouped, OptimizerFactory } from "./define.ts";
+import type { OptimizerSpec } from "./spec.ts";
+import {
+  adadelta,
+  adagrad,
+  adam,
+  adamax,
+  nadam,
+  radam,
+  rmsprop,
+  sgd,
+  type AdadeltaOptions,
+  type AdagradOptions,
+  type AdamaxOptions,
+  type AdamOptions,
+  type NadamOptions,
+  type RadamOptions,
+  type RmspropOptions,
+  type SgdOptions,
+} from "./table.ts";
+
+/** What Flux's arguments do not say, as the last argument: PyTorch's other options, and groups. */
+type Rest<O, K extends keyof O> = Omit<O, K> & Grouped<O>;
+type Betas = readonly [Float, Float];
+
+/** Flux's `Descent(η)`: the same. */
+export function descent(eta: Float = 0.1, options: Rest<SgdOptions, "lr"> = {}): OptimizerSpec {
+  return made("descent(eta)", sgd, { ...options, lr: eta });
+}
+
+/** Flux's `Momentum(η, ρ)`: the same while η stays. Flux keeps η in the velocity, PyTorch multiplies by the present one. */
+export function momentum(
+  eta: Float = 0.01,
+  rho: Float = 0.9,
+  options: Rest<SgdOptions, "lr" | "momentum"> = {},
+): OptimizerSpec {
+  return made("momentum(eta, rho)", sgd, { ...options, lr: eta, momentum: rho });
+}
+
+/** Flux's `Nesterov(η, ρ)`: the same while η stays, as of Momentum. */
+export function nesterov(
+  eta: Float = 0.001,
+  rho: Float = 0.9,
+  options: Rest<SgdOptions, "lr" | "momentum" | "nesterov"> = {},
+): OptimizerSpec {
+  return made("nesterov(eta, rho)", sgd, { ...options, lr: eta, momentum: rho, nesterov: true });
+}
+
+/** Flux's `RMSProp(η, ρ, ϵ)`: the same. */
+export function rmsProp(
+  eta: Float = 0.001,
+  rho: Float = 0.9,
+  epsilon: Float = 1e-8,
+  options: Rest<RmspropOptions, "lr" | "alpha" | "eps"> = {},
+): OptimizerSpec {
+  return made("rmsProp(eta, rho, epsilon)", rmsprop, { ...options, lr: eta, alpha: rho, eps: epsilon });
+}
+
+/** Flux's `AdaMax(η, β, ϵ)`: nearly the same. Flux adds ϵ to the greatest gradient when it divides, PyTorch to each gradient before it compares. */
+export function adaMax(
+  eta: Float = 0.001,
+  beta: Betas = [0.9, 0.999],
+  epsilon: Float = 1e-8,
+  options: Rest<AdamaxOptions, "lr" | "betas" | "eps"> = {},
+): OptimizerSpec {
+  return made("adaMax(eta, beta, epsilon)", adamax, { ...options, lr: eta, betas: beta, eps: epsilon });
+}
+
+/** Flux's `AdaGrad(η, ϵ)`: the same; sums of squares begin at ϵ. */
+export function adaGrad(
+  eta: Float = 0.1,
+  epsilon: Float = 1e-8,
+  options: Rest<AdagradOptions, "lr" | "eps" | "initialAccumulatorValue"> = {},
+): OptimizerSpec {
+  return made("adaGrad(eta, epsilon)", adagrad, {
+    ...options,
+    lr: eta,
+    eps: epsilon,
+    initialAccumulatorValue: epsilon,
+  });
+}
+
+/** Flux's `AdaDelta(ρ, ϵ)`: the same. */
+export function adaDelta(
+  rho: Float = 0.9,
+  epsilon: Float = 1e-8,
+  options: Rest<AdadeltaOptions, "rho" | "eps"> = {},
+): OptimizerSpec {
+  return made("adaDelta(rho, epsilon)", adadelta, { ...options, rho, eps: epsilon });
+}
+
+/**
+ * Flux's `AMSGrad(η, β, ϵ)`: PyTorch corrects the bias of the first steps; Flux does not, and begins its means at ϵ. The first steps differ much.
+ */
+export function amsGrad(
+  eta: Float = 0.001,
+  beta: Betas = [0.9, 0.999],
+  epsilon: Float = 1e-8,
+  options: Rest<AdamOptions, "lr" | "betas" | "eps" | "amsgrad"> = {},
+): OptimizerSpec {
+  return made("amsGrad(eta, beta, epsilon)", adam, { ...options, lr: eta, betas: beta, eps: epsilon, amsgrad: true });
+}
+
+/** Flux's `NAdam(η, β, ϵ)`: PyTorch lets the momentum grow with the steps (`momentumDecay`), Flux's stays. The first steps differ. */
+export function nAdam(
+  eta: Float = 0.001,
+  beta: Betas = [0.9, 0.999],
+  epsilon: Float = 1e-8,
+  options: Rest<NadamOptions, "lr" | "betas" | "eps"> = {},
+): OptimizerSpec {
+  return made("nAdam(eta, beta, epsilon)", nadam, { ...options, lr: eta, betas: beta, eps: epsilon });
+}
+
+/** Flux's `RAdam(η, β, ϵ)`: PyTorch rectifies from a length of 5 on, Flux from 4. One of the first steps differs. */
+export function rAdam(
+  eta: Float = 0.001,
+  beta: Betas = [0.9, 0.999],
+  epsilon: Float = 1e-8,
+  options: Rest<RadamOptions, "lr" | "betas" | "eps"> = {},
+): OptimizerSpec {
+  return made("rAdam(eta, beta, epsilon)", radam, { ...options, lr: eta, betas: beta, eps: epsilon });
+}
+
+/** `call` is how it is called: `momentum(eta, rho)`. */
+function made<O extends object>(call: string, factory: OptimizerFactory<O>, options: O & Grouped<O>): OptimizerSpec {
+  const [, name, args] = /^(\w+)\((.*)\)$/.exec(call)!;
+  for (const [key, value] of Object.entries(options))
+    if (key !== "groups" && Object.getPrototypeOf(value ?? 0) === Object.prototype)
+      throw new TorchwireError(
+        "MISUSE",
+        `${name} takes Flux's arguments, ${call}, and not ${described(value)}: PyTorch's options come after ${args}, ` +
+          "or belong to the function with PyTorch's name",
+      );
+  return factory(options);
+}

@@ -1,0 +1,121 @@
+/** A row of the table of optimisers: a class of torch.optim, its options, and groups of parameters with options of their own. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { kw } from "../../bridge/kw.ts";
+import { py } from "../../bridge/py.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { described, keywordsOf, type Kind, type Kinds } from "../keywords.ts";
+import type { OptimizerSpec } from "./spec.ts";
+
+/** Which parameters a group has, and the options that are its own; the others are those of the optimiser. */
+export type ParameterGroup<O> = O & {
+  /**
+   * Parameters, a module for all of its parameters, something iterable of these, or an array of any:
+   * `(m) => m.fc`, `(m) => [m.layer4.parameters(), m.fc.weight]`.
+   */
+  readonly params: (model: AnyRef) => PyObject | readonly PyObject[];
+};
+
+export interface Grouped<O> {
+  /**
+   * Parameters with options of their own, by name. Each becomes one of PyTorch's param_groups, with its name under the key
+   * "name", in this order. What is in no group is the group "default", which comes first and is left out where it is empty.
+   */
+  readonly groups?: { readonly [name: string]: ParameterGroup<O> };
+}
+
+export type OptimizerFactory<O extends object> = (options?: O & Grouped<O>) => OptimizerSpec;
+
+/** What the table says of an optimiser. */
+export interface OptimizerRow<O extends object> {
+  /** Its function in TypeScript. */
+  readonly name: string;
+  /** Its class in torch.optim. */
+  readonly className: string;
+  readonly options: Kinds<O>;
+  /** The first torch that has it, where not all that are supported do. */
+  readonly since?: string;
+  /** Its step takes a closure. */
+  readonly closure?: boolean;
+}
+
+/**
+ * The function that a row stands for.
+ *
+ * It throws MISUSE for an unknown option and for a value of a wrong kind, also in a group. A parameter in two groups, and
+ * a group without parameters, are a PythonError when the optimiser is made.
+ */
+export function define<O extends object>(row: OptimizerRow<O>): OptimizerFactory<O> {
+  const { name, className, options: kinds, since, closure } = row;
+  const all = { ...kinds, groups: groupsOf(name, kinds) } as Kinds<O & Grouped<O>>;
+  return (options = {} as O) => {
+    const { groups, ...rest } = keywordsOf(name, all, options);
+    return {
+      name: className,
+      ...(closure === true && { closure }),
+      create(worker, model) {
+        const cls =
+          since === undefined ? py.get(worker.import("torch").optim, className) : found(worker, className, since);
+        return cls(parametersOf(worker, model, groups as Groups | undefined), kw(rest));
+      },
+    };
+  };
+}
+
+/** The class; where torch is older, the error says so. */
+function found(worker: Worker, className: string, since: string): AnyRef {
+  return worker.import("torchwire_worker.helpers.optim").optimizer_class(className, since) as AnyRef;
+}
+
+interface Group {
+  readonly params: (model: AnyRef) => unknown;
+  readonly keywords: Record<string, unknown>;
+}
+type Groups = ReadonlyMap<string, Group>;
+
+/** `groups` as one more kind of option: each of them is checked when the spec is made. */
+function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
+  const checked = (name: string, group: unknown): Group => {
+    const where = `${optimizer}: group "${name}"`;
+    if (name === "default")
+      throw new TorchwireError(
+        "MISUSE",
+        `${where} is what is in no other group: its options are those of ${optimizer}`,
+      );
+    if (typeof group !== "object" || group === null)
+      throw new TorchwireError("MISUSE", `${where} is ${described(group)}; it is to be { params: (m) => …, lr: … }`);
+    const { params, ...options } = group as ParameterGroup<O>;
+    if (typeof params !== "function" || inner(params) !== undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        `${where}: params is ${described(params)}; it is to be a function of the model: (m) => m.fc.parameters()`,
+      );
+    const take = (model: AnyRef): unknown => {
+      const found: unknown = params(model);
+      if (inner(found) === undefined && !(Array.isArray(found) && found.every((one) => inner(one) !== undefined)))
+        throw new TorchwireError(
+          "MISUSE",
+          `${where}: params gave ${described(found)}; it is to give references, at once: (m) => m.fc.parameters()`,
+        );
+      return found;
+    };
+    return { params: take, keywords: keywordsOf(where, kinds, options as unknown as O) };
+  };
+  return {
+    is: "an object of groups by their names: { head: { params: (m) => m.fc.parameters(), lr: 1e-2 } }",
+    send: (groups) =>
+      typeof groups === "object" && groups !== null && !Array.isArray(groups)
+        ? new Map(Object.entries(groups).map(([name, group]) => [name, checked(name, group)]))
+        : undefined,
+  };
+}
+
+/** What the optimiser's first argument is: the model's parameters, or a list of param_groups. */
+function parametersOf(worker: Worker, model: PyObject, groups: Groups | undefined): AnyRef {
+  const any = model as unknown as AnyRef;
+  if (groups === undefined || groups.size === 0) return any.parameters();
+  const { parameter_groups } = worker.import("torchwire_worker.helpers.optim");
+  const named = [...groups].map(([name, { params, keywords }]) => ({ name, params: params(any), ...keywords }));
+  return parameter_groups(any, named);
+}

@@ -1,0 +1,58 @@
+/** Optimisers as values, and what becomes of one in a worker. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { AnyRef, is, PyObject } from "../../bridge/types/core.ts";
+import type { OptimizerLike } from "../../bridge/types/optim.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { described } from "../keywords.ts";
+
+/** An optimiser that is to be made: `adamW({ lr: 1e-3 })`. */
+export interface OptimizerSpec {
+  /** The class in torch.optim. */
+  readonly name: string;
+  /** Its step evaluates the loss again, by a closure (L-BFGS). Default false. */
+  readonly closure?: boolean;
+  /** Makes it for the parameters of `model`, and waits for nothing. */
+  create(worker: Worker, model: PyObject): AnyRef;
+}
+
+/** Makes an optimiser of the model, at once: `(m) => torch.optim.Adagrad(m.parameters())`. It is a function and no class of Python. */
+export type OptimizerFunction = ((model: AnyRef) => OptimizerLike & PyObject) & { readonly [is]?: never };
+
+/** What a learner takes: a spec, an optimiser in the worker, or a function that makes one of the model. */
+export type OptimizerOption = OptimizerSpec | OptimizerLike | OptimizerFunction;
+
+/**
+ * The optimiser that `option` stands for, as a reference that is the caller's to keep. A reference is taken as it is.
+ *
+ * Throws MISUSE where a function gives anything but a reference, such as a Promise.
+ */
+export function toOptimizer(worker: Worker, option: OptimizerOption, model: PyObject): AnyRef {
+  if (inner(option) !== undefined) return option as unknown as AnyRef;
+  if (typeof option === "function") {
+    const made: unknown = option(model as unknown as AnyRef);
+    if (inner(made) === undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        `the function that makes the optimizer gave ${described(made)}; it is to give a reference, at once: ` +
+          "(model) => torch.optim.SGD(model.parameters())",
+      );
+    return made as AnyRef;
+  }
+  if (typeof (option as OptimizerSpec | null | undefined)?.create !== "function")
+    throw new TorchwireError(
+      "MISUSE",
+      `the optimizer is ${described(option)}; it is to be adamW({ … }) or its like, an optimizer in the worker, or a function`,
+    );
+  const spec = option as OptimizerSpec;
+  const made = spec.create(worker, model);
+  if (spec.closure === true) withClosure.add(made);
+  return made;
+}
+
+const withClosure = new WeakSet<object>();
+
+/** Whether the step of this optimiser takes a closure: one that a spec says so of. */
+export function takesClosure(optimizer: object): boolean {
+  return withClosure.has(optimizer);
+}

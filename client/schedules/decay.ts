@@ -1,0 +1,72 @@
+/** ParameterSchedulers.jl's schedules that decay. Steps count from 1. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { described } from "../keywords.ts";
+import { checkNumbers, durationOf, type Duration, type Schedule } from "./schedule.ts";
+
+/** Always `value`. */
+export function constant(value: number): Schedule {
+  checkNumbers("constant", { value });
+  return () => value;
+}
+
+/**
+ * `start · decay^i` in the i-th range, from 0. Ranges are `sizes` steps long each, without end; or as long as the array says, and the last one
+ * goes on.
+ */
+export function step(start: number, decay: number, sizes: Duration | readonly Duration[]): Schedule {
+  checkNumbers("step", { start, decay });
+  if (!Array.isArray(sizes)) {
+    const size = durationOf("step: sizes", sizes as Duration);
+    return (t, run) => start * decay ** Math.floor((t - 1) / size(run));
+  }
+  if (sizes.length === 0)
+    throw new TorchwireError("MISUSE", "step: sizes is an empty array; it is to have a size for each range");
+  const all = (sizes as readonly Duration[]).map((size, i) => durationOf(`step: sizes[${i}]`, size));
+  return (t, run) => {
+    let end = 0;
+    // The last range has no end.
+    const over = all.slice(0, -1).filter((size) => t > (end += size(run)));
+    return start * decay ** over.length;
+  };
+}
+
+/** `start · decay^(t - 1)`. */
+export function exp(start: number, decay: number): Schedule {
+  checkNumbers("exp", { start, decay });
+  return (t) => start * decay ** (t - 1);
+}
+
+/** `start · (1 - (t - 1) / max)^degree`. It ends: MISUSE past `max` steps. (`polynomialLR` stays where it ends.) */
+export function poly(start: number, degree: number, max: Duration): Schedule {
+  checkNumbers("poly", { start, degree });
+  const length = durationOf("poly: max", max);
+  return (t, run) => {
+    const end = length(run);
+    if (t > end) throw ended("poly", end, t);
+    return start * (1 - (t - 1) / end) ** degree;
+  };
+}
+
+/** `start / (1 + (t - 1) · decay)^degree`. */
+export function inv(start: number, decay: number, degree: number): Schedule {
+  checkNumbers("inv", { start, decay, degree });
+  return (t) => start / (1 + (t - 1) * decay) ** degree;
+}
+
+/** `schedule`, for `steps` steps and no more: MISUSE after that. */
+export function shortened(schedule: Schedule, steps: Duration): Schedule {
+  if (typeof schedule !== "function")
+    throw new TorchwireError("MISUSE", `shortened: ${described(schedule)} is no schedule`);
+  const length = durationOf("shortened: steps", steps);
+  return (t, run) => {
+    const end = length(run);
+    if (t > end) throw ended("shortened", end, t);
+    return schedule(t, { ...run, steps: end });
+  };
+}
+
+const ended = (what: string, end: number, t: number): TorchwireError =>
+  new TorchwireError(
+    "MISUSE",
+    `${what} ends after ${end} steps, and was asked for step ${t}: say in a sequence what comes after it`,
+  );

@@ -1,0 +1,16 @@
+export {
+  gl,
+  invalidValue,
+  never,
+  numberLimit,
+  numberSinceBest,
+  patience,
+  pq,
+  threshold,
+  timeLimit,
+  type PqOptions,
+  type TimeLimitOptions,
+} from "./criteria.ts";
+export { disjunction, or, warmup } from "./combined.ts";
+export { criterion, type StoppingCriterion, type StoppingCriterionSpec } from "./criterion.ts";
+export { stoppingTime } from "./stopping-time.ts";

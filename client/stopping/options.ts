@@ -1,0 +1,22 @@
+/** What options of callbacks may be, beside what PyTorch's may. */
+import type { Kind } from "../keywords.ts";
+import { Phase } from "../phases.ts";
+
+export type PhaseClass = abstract new (...args: any[]) => Phase;
+
+const kind = (is: string, fits: (value: unknown) => boolean): Kind => ({
+  is,
+  send: (value) => (fits(value) ? value : undefined),
+});
+
+export const text: Kind = kind("a name", (value) => typeof value === "string" && value !== "");
+export const atLeast0: Kind = kind(
+  "a number from 0",
+  (value) => typeof value === "number" && value >= 0 && value < Infinity,
+);
+export const aPhase: Kind = kind(
+  "a class of phases",
+  (value) => typeof value === "function" && ((value as unknown) === Phase || value.prototype instanceof Phase),
+);
+export const wholeFrom = (least: number): Kind =>
+  kind(`a whole number from ${least}`, (value) => Number.isSafeInteger(value) && (value as number) >= least);

@@ -1,0 +1,152 @@
+"""Weights that stay in the worker: a copy to go back to, and safetensors files on its own disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import uuid
+from threading import Thread
+from typing import Any
+
+import torch
+
+from .state import DTYPES, Described, Modules, Snapshot, all_of, compare, put
+
+
+class Kept:
+    """A copy of a state, on the devices where it is."""
+
+    def __init__(self, modules: Modules) -> None:
+        # Also where validation goes on: what is made in inference mode cannot be used everywhere.
+        with torch.inference_mode(False), torch.no_grad():
+            self._values = {
+                name: value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
+                for name, value in all_of(modules).items()
+            }
+
+    def restore(self, modules: Modules) -> None:
+        put(modules, self._values)
+
+
+class Saving:
+    """A file on its way to the disk: the state as it was when this was made, written by a thread of its own."""
+
+    def __init__(self, modules: Modules, path: str, metadata: dict[str, str]) -> None:
+        snapshot = Snapshot(modules)
+        refused = snapshot.plan["refused"]
+        if refused:
+            raise TypeError(f"a safetensors file holds dense tensors only: {', '.join(f'{name} ({why})' for name, why in refused)}")
+        self._path = path
+        # Only bytes from here on: PyTorch is for the main thread alone.
+        self._bytes = [_header(snapshot.plan["tensors"], metadata), *(raw.numpy().data for raw in snapshot.rest())]
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, name="checkpoint", daemon=True)
+        self._thread.start()
+
+    def is_done(self) -> bool:
+        """Raises what writing it failed of."""
+        if self._thread.is_alive():
+            return False
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        return True
+
+    def _run(self) -> None:
+        try:
+            self._write()
+        except BaseException as error:  # noqa: BLE001 - told by is_done
+            self._error = error
+        finally:
+            self._bytes = []
+
+    def _write(self) -> None:
+        folder, name = os.path.split(self._path)
+        temporary = os.path.join(folder, f".{name}.{uuid.uuid4().hex[:8]}.tmp")
+        try:
+            with open(temporary, "xb") as file:
+                for piece in self._bytes:
+                    file.write(piece)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self._path)
+        except BaseException:
+            remove(temporary)
+            raise
+        _sync(folder)
+
+
+def load(modules: Modules, path: str) -> None:
+    """Puts a file's tensors into modules that have exactly these; else raises, and the modules are as they were."""
+    with open(path, "rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        # As the reference implementation has it; before anything of that length is read.
+        if length > 100_000_000:
+            raise ValueError(f"{path} is not a safetensors file: its header would have {length} bytes")
+        header: dict[str, Any] = json.loads(file.read(length))
+        start = file.tell()
+        header.pop("__metadata__", None)
+        described: dict[str, Described] = {
+            name: (DTYPES.get(one["dtype"], str(one["dtype"])), one["shape"]) for name, one in header.items()
+        }
+        found = compare(modules, described)
+        wrong = {what: found[what] for what in ("missing", "unexpected", "mismatched") if found[what]}
+        if wrong:
+            raise ValueError(f"{path} does not fit the module: {wrong}")
+        values = {}
+        for name, one in header.items():
+            begin, end = one["data_offsets"]
+            file.seek(start + begin)
+            values[name] = _tensor(bytearray(file.read(end - begin)), DTYPES[one["dtype"]], one["shape"])
+    put(modules, values)
+
+
+def prepare(folder: str) -> str:
+    """Makes the folder where it is not there; its absolute path."""
+    path = os.path.abspath(folder)
+    os.makedirs(path, exist_ok=True)
+    if not os.access(path, os.W_OK):
+        raise PermissionError(f"{path} cannot be written to")
+    return path
+
+
+def remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
+
+
+def _header(tensors: list[Any], metadata: dict[str, str]) -> bytes:
+    described: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
+    begin = 0
+    for name, code, shape in tensors:
+        end = begin + torch.Size(shape).numel() * DTYPES[code].itemsize
+        described[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    # The tensors begin at a multiple of 8.
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> torch.Tensor:
+    if not data:
+        return torch.empty(shape, dtype=dtype)
+    raw = torch.frombuffer(data, dtype=torch.uint8)
+    return (raw.ne(0) if dtype is torch.bool else raw.view(dtype)).reshape(shape)
+
+
+def _sync(folder: str) -> None:
+    """So that the new name outlives a power cut too, where the system can do that."""
+    try:
+        handle = os.open(folder or ".", os.O_RDONLY)
+    except OSError:
+        return
+    try:
+        os.fsync(handle)
+    except OSError:
+        pass
+    finally:
+        os.close(handle)

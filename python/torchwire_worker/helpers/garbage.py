@@ -1,0 +1,15 @@
+"""Memory that nobody needs."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import sys
+
+
+def collect() -> None:
+    """Frees what is garbage; glibc then gives the free memory back to the system."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

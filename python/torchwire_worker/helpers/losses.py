@@ -1,0 +1,132 @@
+"""Losses that PyTorch lacks, and those of several outputs or targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Names = list[tuple[str, str]]
+
+
+def of_parts(function: Callable[..., Any], outputs: Names, targets: Names) -> Callable[..., Any]:
+    """`function` of its named arguments, as a loss of (yhat, ys): each of these has a value for each of its names.
+
+    A name is a pair: what a dict may call it, and the argument. Tuples and lists have them in this order, and where there is one name
+    the value itself may be there.
+    """
+
+    def loss(yhat: Any, ys: Any, **options: Any) -> Any:
+        of = getattr(function, "__name__", "the loss")
+        return function(**_parts(of, "model's output", yhat, outputs), **_parts(of, "target", ys, targets), **options)
+
+    return loss
+
+
+def _parts(function: str, what: str, value: Any, names: Names) -> dict[str, Any]:
+    if not names:
+        return {}
+    arguments = [argument for _, argument in names]
+    if isinstance(value, Mapping):
+        given = {argument: value[key] for key, argument in names if key in value}
+        given.update({argument: value[argument] for argument in arguments if argument in value})
+    elif isinstance(value, (tuple, list)):
+        given = dict(zip(arguments, value)) if len(value) == len(arguments) else {}
+    else:
+        given = {arguments[0]: value} if len(arguments) == 1 else {}
+    if len(given) != len(arguments):
+        found = f"{type(value).__name__} of {len(value)}" if isinstance(value, (tuple, list, Mapping)) else type(value).__name__
+        raise ValueError(f"{function}: the {what} is to be a tuple or dict of {', '.join(arguments)}, not a {found}")
+    return given
+
+
+# --- Flux's ---
+
+
+def msle(yhat: Any, y: Any, eps: float | None = None, reduction: str = "mean") -> Any:
+    import torch
+
+    eps = _eps(yhat, eps)
+    return _reduced(torch.log((yhat + eps) / (y + eps)).square(), reduction)
+
+
+def cross_entropy_of_probabilities(yhat: Any, y: Any, dim: int = 1, eps: float | None = None, reduction: str = "mean") -> Any:
+    import torch
+
+    return _reduced(-torch.xlogy(_hot(y, yhat, dim), yhat + _eps(yhat, eps)).sum(dim), reduction)
+
+
+def binary_cross_entropy(yhat: Any, y: Any, eps: float | None = None, reduction: str = "mean") -> Any:
+    import torch
+
+    eps = _eps(yhat, eps)
+    return _reduced(-torch.xlogy(y, yhat + eps) - torch.xlogy(1 - y, 1 - yhat + eps), reduction)
+
+
+def kl_divergence(yhat: Any, y: Any, dim: int = 1, eps: float | None = None, reduction: str = "mean") -> Any:
+    import torch
+
+    return _reduced((torch.xlogy(y, y) - torch.xlogy(y, yhat + _eps(yhat, eps))).sum(dim), reduction)
+
+
+def poisson_loss(yhat: Any, y: Any, reduction: str = "mean") -> Any:
+    import torch
+
+    return _reduced(yhat - torch.xlogy(y, yhat), reduction)
+
+
+def hinge_loss(yhat: Any, y: Any, reduction: str = "mean") -> Any:
+    return _reduced((1 - yhat * y).clamp(min=0), reduction)
+
+
+def squared_hinge_loss(yhat: Any, y: Any, reduction: str = "mean") -> Any:
+    return _reduced((1 - yhat * y).clamp(min=0).square(), reduction)
+
+
+def dice_coeff_loss(yhat: Any, y: Any, smooth: float = 1) -> Any:
+    return 1 - (2 * (y * yhat).sum() + smooth) / (y.square().sum() + yhat.square().sum() + smooth)
+
+
+def tversky_loss(yhat: Any, y: Any, beta: float = 0.7) -> Any:
+    both = y * yhat
+    return 1 - (both.sum() + 1) / ((both + beta * (1 - y) * yhat + (1 - beta) * y * (1 - yhat)).sum() + 1)
+
+
+def binary_focal_loss(yhat: Any, y: Any, gamma: float = 2, eps: float | None = None, reduction: str = "mean") -> Any:
+    yhat = yhat + _eps(yhat, eps)
+    right = y * yhat + (1 - y) * (1 - yhat)
+    return _reduced((1 - right).pow(gamma) * -right.log(), reduction)
+
+
+def focal_loss(yhat: Any, y: Any, gamma: float = 2, dim: int = 1, eps: float | None = None, reduction: str = "mean") -> Any:
+    yhat = yhat + _eps(yhat, eps)
+    return _reduced((-_hot(y, yhat, dim) * (1 - yhat).pow(gamma) * yhat.log()).sum(dim), reduction)
+
+
+def siamese_contrastive_loss(yhat: Any, y: Any, margin: float = 1, reduction: str = "mean") -> Any:
+    return _reduced((1 - y) * yhat.square() + y * (margin - yhat).clamp(min=0).square(), reduction)
+
+
+def label_smoothing(y: Any, alpha: float, dim: int | None) -> Any:
+    """Without a `dim`, `y` are probabilities of one thing each."""
+    y = y if y.is_floating_point() else y.float()
+    return y * (1 - alpha) + alpha / (2 if dim is None else y.shape[dim])
+
+
+def _eps(like: Any, eps: float | None) -> float:
+    """As Flux has it: of the type of the outputs."""
+    import torch
+
+    return torch.finfo(like.dtype).eps if eps is None else eps
+
+
+def _hot(y: Any, yhat: Any, dim: int) -> Any:
+    """Indices of classes as zeros and ones; what is a distribution already, as it is."""
+    import torch
+
+    if y.is_floating_point():
+        return y
+    return torch.nn.functional.one_hot(y, yhat.shape[dim]).movedim(-1, dim).to(yhat.dtype)
+
+
+def _reduced(losses: Any, reduction: str) -> Any:
+    return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.mean()

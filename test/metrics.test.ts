@@ -1,0 +1,357 @@
+/** Metrics are what plain Python makes of all outputs at once, however they come in batches: of the epoch, and of each step. */
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import * as torchwire from "torchwire";
+import {
+  AbstractValidationPhase,
+  Learner,
+  Metrics,
+  Recorder,
+  type BatchLike,
+  type Metric,
+  type NDArray,
+  type Step,
+  type Worker,
+} from "torchwire";
+import { findPython } from "../bridge/environment/find.ts";
+import { testWorker } from "./worker.ts";
+
+type Nested = number | readonly Nested[];
+
+interface Case {
+  readonly metric: keyof typeof factories;
+  readonly options: { readonly k?: number; readonly [name: string]: unknown };
+  readonly outputs: Nested;
+  readonly targets: Nested;
+  /** Samples of each step. */
+  readonly batches: readonly number[];
+}
+
+interface Result {
+  readonly epoch: number | readonly (readonly number[])[] | null;
+  readonly steps: readonly (number | null)[];
+}
+
+type Factory = (options: any) => Metric;
+const factories = {
+  topK: (({ k, ...options }) => torchwire.topK(k, options)) as Factory,
+  accuracy: (() => torchwire.accuracy) as Factory,
+  perplexity: torchwire.perplexity as Factory,
+  precision: torchwire.precision as Factory,
+  recall: torchwire.recall as Factory,
+  f1: torchwire.f1 as Factory,
+  confusionMatrix: torchwire.confusionMatrix as Factory,
+  auc: torchwire.auc as Factory,
+  meanAbsoluteError: torchwire.meanAbsoluteError as Factory,
+  meanSquaredError: torchwire.meanSquaredError as Factory,
+  rootMeanSquaredError: torchwire.rootMeanSquaredError as Factory,
+  r2: torchwire.r2 as Factory,
+};
+
+// --- what is measured ---
+
+/** The same numbers every time. */
+function generator(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return state / 2 ** 32;
+  };
+}
+
+const filled = (shape: readonly number[], next: () => number): Nested =>
+  shape.length === 0 ? next() : Array.from({ length: shape[0]! }, () => filled(shape.slice(1), next));
+
+/** Scores in eighths, of which many are equal; float32 and float64 have all of them. */
+const scores = (seed: number, ...shape: number[]): Nested => {
+  const random = generator(seed);
+  return filled(shape, () => Math.round(24 * (random() - 0.5)) / 8);
+};
+
+/** Scores of which no two are equal. */
+const distinct = (seed: number, ...shape: number[]): Nested => {
+  const random = generator(seed);
+  return filled(shape, () => Math.fround(6 * (random() - 0.5)));
+};
+
+/** Whole numbers below `classes`; one in `ignoring` is `ignored`. */
+const indices = (
+  seed: number,
+  classes: number,
+  shape: readonly number[],
+  ignored = -100,
+  ignoring = Infinity,
+): Nested => {
+  const random = generator(seed);
+  return filled(shape, () => (random() < 1 / ignoring ? ignored : Math.floor(random() * classes)));
+};
+
+/** The last class scores lowest everywhere, and so is never found. */
+const lastIsLow = (nested: Nested): Nested => (nested as number[][]).map((row) => [...row.slice(0, -1), -100]);
+
+/** Whole rows come again, and again. */
+const repeated = (nested: Nested, every: number): Nested => {
+  const rows = nested as readonly Nested[];
+  return rows.map((_, i) => rows[i % every]!);
+};
+
+/** The last batch is smaller, or of one sample. */
+const smaller = [7, 7, 3];
+const single = [8, 8, 1];
+
+const classes: Omit<Case, "metric" | "options"> = {
+  outputs: scores(1, 17, 5),
+  targets: indices(2, 5, [17]),
+  batches: smaller,
+};
+/** Class 4 is never there and never found; class 3 is there and never found. */
+const rare: typeof classes = {
+  outputs: lastIsLow((scores(3, 17, 5) as number[][]).map((row) => row.with(3, -50))),
+  targets: indices(4, 4, [17]),
+  batches: single,
+};
+const two: typeof classes = { outputs: scores(5, 17, 2), targets: indices(6, 2, [17]), batches: smaller };
+const answers: typeof classes = { outputs: scores(7, 17), targets: indices(8, 2, [17]), batches: smaller };
+const column: typeof classes = { ...answers, outputs: scores(7, 17, 1) };
+/** The third label is never there. */
+const labels: typeof classes = {
+  outputs: scores(9, 17, 4),
+  targets: (indices(10, 2, [17, 4]) as number[][]).map((row) => row.with(2, 0)),
+  batches: smaller,
+};
+const pixels: typeof classes = {
+  outputs: scores(11, 5, 3, 4, 2),
+  targets: indices(12, 3, [5, 4, 2]),
+  batches: [2, 2, 1],
+};
+const masks: typeof classes = {
+  outputs: scores(13, 5, 1, 4, 2),
+  targets: indices(14, 2, [5, 4, 2]),
+  batches: [2, 2, 1],
+};
+/** As of a language model: [samples, positions, words]. */
+const text: typeof classes = {
+  outputs: distinct(15, 5, 4, 7),
+  targets: indices(16, 7, [5, 4], -100, 4),
+  batches: [2, 2, 1],
+};
+const values: typeof classes = { outputs: distinct(17, 17), targets: distinct(18, 17), batches: smaller };
+const several: typeof classes = { outputs: distinct(19, 17, 3), targets: distinct(20, 17, 3), batches: single };
+const far: typeof classes = {
+  outputs: (distinct(21, 17) as number[]).map((x) => Math.fround(1e6 + x)),
+  targets: (distinct(22, 17) as number[]).map((x) => Math.fround(1e6 + 4 * x)),
+  batches: smaller,
+};
+const constant: typeof classes = { ...values, targets: filled([17], () => 0.5) };
+const met: typeof classes = { ...constant, outputs: constant.targets };
+const never: typeof classes = { outputs: scores(23, 17), targets: filled([17], () => 0), batches: smaller };
+const ignored = (of: typeof classes, index: number): typeof classes => ({
+  ...of,
+  targets: mapped(of.targets, (y, i) => (i % 3 === 1 ? index : y)),
+});
+const mapped = (nested: Nested, of: (value: number, i: number) => number): Nested => {
+  let i = 0;
+  const inside = (one: Nested): Nested => (typeof one === "number" ? of(one, i++) : one.map(inside));
+  return inside(nested);
+};
+
+const of = (metric: Case["metric"], data: typeof classes, options: Case["options"] = {}): [string, Case] => [
+  `${metric} ${JSON.stringify(options)} of ${nameOf.get(data)!}`,
+  { ...data, metric, options },
+];
+
+const ignoring = ignored(classes, -100);
+const ignoringOther = ignored(pixels, 255);
+const ignoringLabels = ignored(labels, -1);
+const ignoringAll = { ...classes, targets: mapped(classes.targets, (y, i) => (i < 7 ? -100 : y)) };
+const probabilities = { ...classes, targets: distinct(24, 17, 5) };
+/** Half of the classes score the same. */
+const tied: typeof classes = { ...classes, outputs: indices(26, 2, [17, 5]) };
+const repeatedClasses = { ...classes, outputs: repeated(distinct(25, 17, 5), 6) };
+const named = {
+  classes,
+  rare,
+  two,
+  answers,
+  column,
+  labels,
+  pixels,
+  masks,
+  text,
+  values,
+  several,
+  far,
+  constant,
+  met,
+  never,
+  probabilities,
+  repeatedClasses,
+  tied,
+  ignoring,
+  ignoringOther,
+  ignoringLabels,
+  ignoringAll,
+};
+const nameOf = new Map<object, string>(Object.entries(named).map(([name, data]) => [data, name]));
+const averages = ["macro", "micro", "weighted"] as const;
+
+const cases = new Map<string, Case>([
+  ...[classes, rare, pixels, ignoring, ignoringAll, probabilities].map((data) => of("accuracy", data)),
+  of("topK", classes, { k: 2 }),
+  of("topK", tied, { k: 1 }),
+  of("topK", tied, { k: 2 }),
+  of("topK", tied, { k: 3 }),
+  of("topK", classes, { k: 5 }),
+  of("topK", pixels, { k: 2 }),
+  of("topK", ignoring, { k: 3 }),
+  of("topK", ignoringOther, { k: 1, ignoreIndex: 255 }),
+  of("topK", text, { k: 3, axis: -1 }),
+  of("topK", probabilities, { k: 2 }),
+  of("perplexity", classes),
+  of("perplexity", text, { axis: -1 }),
+  of("perplexity", ignoringOther, { ignoreIndex: 255 }),
+  ...(["precision", "recall", "f1"] as const).flatMap((metric) => [
+    ...[two, answers, column, labels, masks, never].map((data) => of(metric, data)),
+    of(metric, two, { positive: 0 }),
+    of(metric, never, { zeroDivision: 1 }),
+    of(metric, answers, { threshold: 0.5 }),
+    ...averages.flatMap((average) => [
+      ...[classes, rare, labels, pixels, ignoring].map((data) => of(metric, data, { average })),
+      of(metric, ignoringLabels, { average, ignoreIndex: -1 }),
+      of(metric, text, { average, axis: 2 }),
+    ]),
+  ]),
+  ...[classes, rare, two, answers, column, labels, pixels, masks, ignoring].map((data) => of("confusionMatrix", data)),
+  of("confusionMatrix", ignoringLabels, { ignoreIndex: -1, threshold: 0.25 }),
+  ...[answers, column, labels, masks, never, repeatedClasses, text].map((data) =>
+    of("auc", data, data === text ? { axis: -1 } : {}),
+  ),
+  of("auc", repeatedClasses, { average: "weighted" }),
+  of("auc", labels, { average: "weighted" }),
+  of("auc", ignoringLabels, { ignoreIndex: -1 }),
+  of("auc", classes, { logits: false }),
+  of("auc", pixels, { logits: false, average: "weighted" }),
+  ...(["meanAbsoluteError", "meanSquaredError", "rootMeanSquaredError", "r2"] as const).flatMap((metric) =>
+    [values, several, far].map((data) => of(metric, data)),
+  ),
+  of("r2", constant),
+  of("r2", met),
+]);
+
+// --- measuring ---
+
+let worker: Worker;
+let folder: string;
+beforeAll(async () => {
+  worker = await testWorker();
+  folder = await mkdtemp(join(tmpdir(), "metrics-"));
+});
+afterAll(async () => {
+  await worker?.close();
+  await rm(folder, { recursive: true });
+});
+
+/** The outputs are what the data has as inputs. */
+class Given extends AbstractValidationPhase {
+  readonly name = "validation";
+
+  step(learner: Learner, batch: BatchLike): Promise<Step> {
+    return learner.runStep(this, batch, async (step) => {
+      step.yhat = step.xs;
+    });
+  }
+}
+
+function arrayOf(nested: readonly Nested[], dtype: "float32" | "int64"): NDArray {
+  const shape: number[] = [];
+  for (let at: Nested = nested; typeof at !== "number"; at = at[0]!) shape.push(at.length);
+  const flat = (nested as number[]).flat(Infinity);
+  return dtype === "float32"
+    ? { dtype, shape, data: Float32Array.from(flat) }
+    : { dtype, shape, data: BigInt64Array.from(flat, BigInt) };
+}
+
+/** The samples in steps of so many. */
+function steps({ outputs, targets, batches }: Pick<Case, "outputs" | "targets" | "batches">): BatchLike[] {
+  let end = 0;
+  const areWhole = (targets as number[]).flat(Infinity).every(Number.isInteger);
+  return batches.map((size) => {
+    end += size;
+    const part = (all: Nested): readonly Nested[] => (all as readonly Nested[]).slice(end - size, end);
+    return { xs: arrayOf(part(outputs), "float32"), ys: arrayOf(part(targets), areWhole ? "int64" : "float32") };
+  });
+}
+
+async function measured(metrics: readonly Metric[], data: readonly BatchLike[]): Promise<Learner> {
+  const learner = new Learner(worker.import("torch").nn.Linear(1, 1), (yhat) => yhat, {
+    defaultCallbacks: false,
+    callbacks: [new Recorder(), new Metrics(...metrics)],
+    input: torchwire.same,
+  });
+  await learner.epoch(new Given(), data);
+  return learner;
+}
+
+const last = (learner: Learner, name: string): number | undefined =>
+  learner.state.metricsEpoch["validation"]?.[name]?.at(-1)?.value;
+
+/** How far what was found is from what Python has; NaN, which is null there, is where NaN is. */
+const distance = (found: number | undefined, reference: number | null): number =>
+  reference === null && Number.isNaN(found) ? 0 : Math.abs(found! - (reference ?? Number.NaN));
+
+/** The logarithms of perplexity are float32's; what is far from zero has fewer digits behind the point; all else is counted, or in double precision. */
+const toleranceOf = ({ metric, outputs }: Case): number =>
+  metric === "perplexity" ? 1e-5 : metric === "r2" && outputs === far.outputs ? 1e-10 : 1e-12;
+
+describe("of all outputs at once", () => {
+  let references: Map<string, Result>;
+  beforeAll(async () => {
+    const [input, output] = [join(folder, "cases.json"), join(folder, "out.json")];
+    await writeFile(input, JSON.stringify([...cases.values()]));
+    const script = fileURLToPath(new URL("native/metrics.py", import.meta.url));
+    await execa((await findPython()).executable, [script, "--cases", input, "--out", output]);
+    const results = JSON.parse(await readFile(output, "utf8")) as Result[];
+    references = new Map([...cases.keys()].map((title, i) => [title, results[i]!]));
+  });
+
+  const of = (...kinds: readonly string[]): [string, Case][] =>
+    [...cases].filter(([, { metric }]) => kinds.includes(metric));
+  const tables = ["confusionMatrix"];
+  const gathered = ["auc"];
+  const counted = Object.keys(factories).filter((name) => ![...tables, ...gathered].includes(name));
+
+  test.each([...of(...counted), ...of(...gathered)])("%s", async (title, one) => {
+    const metric = factories[one.metric](one.options);
+    const learner = await measured([metric], steps(one));
+    expect(distance(last(learner, metric.name), references.get(title)!.epoch as number | null)).toBeLessThan(
+      toleranceOf(one),
+    );
+  });
+
+  test.each(of(...counted))("of each step: %s", async (title, one) => {
+    const metric = factories[one.metric](one.options);
+    const { state } = await measured([metric], steps(one));
+    const history = state.metricsStep["validation"]![metric.name]!;
+    expect(history.map(({ at }) => at)).toEqual(one.batches.map((_, i) => i + 1));
+    const distances = references.get(title)!.steps.map((value, i) => distance(history[i]!.value, value));
+    expect(Math.max(...distances)).toBeLessThan(toleranceOf(one));
+  });
+
+  test.each(of(...tables))("%s", async (title, one) => {
+    const metric = factories[one.metric](one.options);
+    const learner = await measured([metric], steps(one));
+    const epoch = references.get(title)!.epoch as readonly (readonly number[])[];
+    const { at, value } = learner.state.metricsTable["validation"]![metric.name]!;
+    expect([at, value.shape, [...value.data]]).toEqual([1, [epoch.length, epoch.length], epoch.flat()]);
+    expect(last(learner, metric.name)).toBeUndefined();
+  });
+
+  test("what is gathered in the worker has no value of a step", async () => {
+    const { state } = await measured([torchwire.auc(), torchwire.confusionMatrix()], steps(two));
+    expect(Object.keys(state.metricsStep["validation"] ?? {})).toEqual([]);
+  });
+});

@@ -1,0 +1,51 @@
+"""Losses and their gradients in plain PyTorch: the reference of test/losses-parity.test.ts.
+
+    python losses.py --cases FILE --out FILE --threads 1
+
+The cases are a JSON list of objects:
+
+- `function`: of torch.nn.functional; `options`: its keyword arguments; those that are {dtype, shape, data} are tensors;
+- `arguments`: what it is called with, as {dtype, shape, data}; those of a float type that are `outputs` get gradients;
+- `outputs`: the indices of the arguments that are a model's outputs.
+
+Written to --out: for each case `value`, the bytes of the loss in hexadecimal, and `gradients`, the sha256 of each output's gradient (of the sum
+of the losses where these are several).
+"""
+
+import argparse
+import hashlib
+import json
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+
+def tensor(value):
+    return torch.tensor(value["data"], dtype=getattr(torch, value["dtype"])).view(value["shape"])
+
+
+def run(case):
+    arguments = [tensor(value) for value in case["arguments"]]
+    outputs = [arguments[i].requires_grad_() for i in case["outputs"]]
+    options = {name: tensor(value) if isinstance(value, dict) else value for name, value in case["options"].items()}
+    loss = getattr(F, case["function"])(*arguments, **options)
+    loss.sum().backward()
+    return {
+        "value": loss.detach().numpy().tobytes().hex(),
+        "gradients": [hashlib.sha256(output.grad.numpy().tobytes()).hexdigest() for output in outputs],
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    for name in ("cases", "out"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--threads", type=int, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    torch.use_deterministic_algorithms(True)
+    arguments.out.write_text(json.dumps([run(case) for case in json.loads(arguments.cases.read_text())]))
+
+
+main()
