@@ -114,7 +114,15 @@ export {
   type PredictOptions,
   type Samples,
 } from "./predict.ts";
-export { Hyper, hyperparameter, Hyperparameter, type HyperparameterOptions, type HyperTarget, type HyperValue, type HyperValues } from "./hyper.ts";
+export {
+  Hyper,
+  hyperparameter,
+  Hyperparameter,
+  type HyperparameterOptions,
+  type HyperTarget,
+  type HyperValue,
+  type HyperValues,
+} from "./hyper.ts";
 export {
   Relative,
   relative,
@@ -186,12 +194,7 @@ export {
 export { Traces, type Trace, type TracesOptions, type TraceView } from "./callbacks/traces.ts";
 export { throttle, type ThrottleOptions } from "./callbacks/throttle.ts";
 export { GarbageCollect } from "./callbacks/garbage-collect.ts";
-export {
-  type Backends,
-  type RunHyperparameters,
-  type LoggerBackend,
-  type LogRecord,
-} from "./logging/backend.ts";
+export { type Backends, type RunHyperparameters, type LoggerBackend, type LogRecord } from "./logging/backend.ts";
 export {
   Loggables,
   type HistogramOptions,

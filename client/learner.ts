@@ -286,6 +286,11 @@ export class Learner<M = any> {
 
   /** `optimizer.step()`, which is left out where scaled gradients overflowed. With a closure, for optimizers that evaluate the loss again. */
   update(closure?: AnyRef): void {
+    if (!isReference(this.optimizer))
+      throw new TorchwireError(
+        "MISUSE",
+        "update: the learner has several optimizers; call the step() of those that are to step",
+      );
     this.#backend.update(this.optimizer as AnyRef, closure);
   }
 

@@ -72,7 +72,7 @@ export class Plan {
         const where = phase === undefined ? "" : ` in ${phase.name}`;
         return ways.length === 0 ? [] : [`${name} (${ways.join(", ")}${where})`];
       });
-      lines.push(`${event.padEnd(14)}${names.join(", ") || "-"}`);
+      lines.push(`${event.padEnd(13)} ${names.join(", ") || "-"}`);
     }
     const because =
       this.waiting.length === 0

@@ -34,7 +34,7 @@ const calibrationError = metric("calibration", {
   // Of each batch by itself, and then of the whole epoch.
   compute: (sums: Sums) => {
     last = sums;
-    const apart = sums.sure.data.map((sure, i) => Math.abs(sure + sums.right.data[i]!));
+    const apart = sums.sure.data.map((sure, i) => Math.abs(sure - sums.right.data[i]!));
     return total(apart) / total(sums.answers.data);
   },
 });

@@ -78,9 +78,9 @@ class AutoencoderTraining extends AbstractTrainingPhase {
       autoencode(learner, step);
       await handle("backwardBegin");
       learner.optimizer.zero_grad();
-      step.loss.backward();
+      learner.backward(step.loss);
       await handle("backwardEnd");
-      learner.optimizer.step();
+      learner.update();
     });
   }
 }

@@ -277,3 +277,13 @@ test("a fit that fails leaves the weights as they are", async () => {
   expect((await caught(() => learner.fit(3))).message).toContain("enough");
   expect(await coefficient(learner.model)).toBe(77);
 });
+
+test("it acts in fits alone: a lone epoch, or validate, is stopped by nobody", async () => {
+  const learner = tiny(worker, {
+    lr: 0,
+    callbacks: [new Recorder(), new Metrics(), new EarlyStopping(stopping.numberSinceBest(1))],
+  });
+  expect(await learner.fit(5)).toMatchObject({ status: "stopped", epochs: 2 });
+  const { loss } = await learner.validate();
+  expect(await learner.validate()).toEqual({ loss });
+});

@@ -14,7 +14,9 @@ test("every name of ours in docs/fluxtraining.md is exported, or a method of wha
     ...Object.keys(torchwire),
     // Types are no values: those that the index names.
     ...[...text("../client/index.ts").matchAll(/\btype (\w+)/g)].map(([, name]) => name!),
-    ...["Access", "EventName", "Step"],
+    "Access",
+    "EventName",
+    "Step",
   ]);
   const missing: string[] = [];
   for (const row of rows)

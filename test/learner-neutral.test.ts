@@ -7,13 +7,25 @@ import {
   accuracy,
   auc,
   callback,
+  Checkpointer,
   confusionMatrix,
   crossEntropy,
+  csv,
   CustomCallback,
   DataLoader,
+  EarlyStopping,
+  EMA,
   f1,
+  GarbageCollect,
+  image,
+  jsonLines,
   kw,
   Learner,
+  LogHistograms,
+  LogHyperParams,
+  LogMetrics,
+  LogTraces,
+  LogVisualization,
   metric,
   Metric,
   Metrics,
@@ -23,10 +35,18 @@ import {
   py,
   PyTorchBackend,
   Recorder,
+  RunFolder,
+  SanityCheck,
+  Scheduler,
   sgd,
   SmoothLoss,
+  stopping,
   StopOnNaNLoss,
+  SWA,
+  tensorBoard,
+  throttle,
   topK,
+  Traces,
   ValidationPhase,
   type Callback,
   type NDArray,
@@ -172,6 +192,46 @@ const printers = (): Callback[] => [
   new ProgressPrinter({ output: new Paper(true) }),
   new MetricsPrinter({ output: new Paper(false) }),
 ];
+
+/** Of each included callback that watches one, in a folder of its own. */
+const watching: { readonly [name: string]: (place: string) => Callback[] } = {
+  EarlyStopping: () => [new Recorder(), new Metrics(), new EarlyStopping(stopping.never())],
+  Checkpointer: (place) => [new Recorder(), new Metrics(), new Checkpointer(place, { keep: 1 })],
+  SanityCheck: () => [new SanityCheck()],
+  Traces: () => [new Recorder(), new Traces({ norm: ({ model }) => model[6].weight.norm() })],
+  GarbageCollect: () => [new GarbageCollect(2)],
+  "throttle of one": () => [throttle(new Recorder(), "stepEnd", { freq: 2 })],
+  EMA: () => [new EMA({ decay: 0.9 })],
+  SWA: () => [new SWA({ start: 1, validate: true })],
+  "a Scheduler that changes nothing": () => [new Scheduler({ lr: () => 0.05 })],
+  "all that log": (place) => {
+    const run = new RunFolder(place, { freq: 2 });
+    const backends = [tensorBoard(run.path), jsonLines(run.path), csv(run.path)];
+    return [
+      new Recorder(),
+      new Metrics(accuracy),
+      new Traces({ index: ({ index }) => index }),
+      new Scheduler({ lr: () => 0.05 }),
+      run,
+      new LogMetrics(backends),
+      new LogTraces(backends),
+      new LogHyperParams(backends),
+      new LogHistograms(tensorBoard(run.path), { freq: 2 }),
+      new LogVisualization(({ xs }) => xs.narrow(0, 0, 2), tensorBoard(run.path), { freq: 2, format: image() }),
+    ];
+  },
+};
+
+describe("the included callbacks that watch: the weights are those of a fit without them, and three steps stay in flight", () => {
+  test.each(Object.entries(watching))("%s", async (name, callbacks) => {
+    const made = callbacks(join(folder, name));
+    const beside = async (learner: Learner): Promise<void> => {
+      expect(learner.explain()).toContain("steps in flight: 3");
+      await Promise.resolve();
+    };
+    expect(await weightsAfter({ callbacks: made, beside })).toBe(unwatched);
+  });
+});
 
 describe("callbacks", () => {
   test.each<[string, () => Watched]>([

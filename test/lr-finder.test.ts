@@ -255,6 +255,23 @@ describe("no trace", () => {
     expect(await outcome({ make, find: (learner) => lrFind(learner, quick) })).toEqual(await outcome({ make }));
   });
 
+  test("of a loader that draws its samples by weights: the finder's does so too", async () => {
+    const all = Array.from(images.ys.data as Uint8Array);
+    const weights = all.map((label) => (label === all[0] ? 1 : 0));
+    const make = (): Learner => learnerOf({ loader: new DataLoader(images, { batchSize: 12, sample: { weights } }) });
+    const labels: number[] = [];
+    const spy = callback({
+      name: "Labels",
+      access: { step: { ys: "use" } },
+      runAfter: ["PyTorchBackend"],
+      measure: ({ step }) => ({ ys: step.ys }),
+      observe: { stepEnd: ({ values }) => void labels.push(...Array.from(values["ys"].data as BigInt64Array, Number)) },
+    });
+    const find = (learner: Learner): Promise<unknown> => lrFind(learner, { ...quick, callbacks: [spy] });
+    expect(await outcome({ make, find })).toEqual(await outcome({ make }));
+    expect(labels).toEqual(Array.from({ length: 20 * 12 }, () => all[0]));
+  });
+
   test("of a DataLoader of PyTorch's that has a generator of its own", async () => {
     const make = (): Learner => {
       const { data } = untyped(worker, "torch.utils");

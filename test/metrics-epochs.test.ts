@@ -582,9 +582,8 @@ describe("a fit that ends in the middle of an epoch", () => {
 
   test("by a loss that is NaN: of the steps before it", async () => {
     const paper = new Paper();
-    const training = line().map((batch, i) =>
-      i === 12 ? { ...batch, ys: float32(Array(8).fill(Number.NaN), 8, 1) } : batch,
-    );
+    const targets = Array.from({ length: 8 }, () => Number.NaN);
+    const training = line().with(12, { xs: float32(targets, 8, 1), ys: float32(targets, 8, 1) });
     const learner = lineLearner({
       data: { training },
       callbacks: [new StopOnNaNLoss(), new MetricsPrinter({ output: paper })],
@@ -768,4 +767,26 @@ describe("misuse is said at once", () => {
   ])("when it is seen: %s", async (_, odd, batch, said) => {
     expect((await caught(() => measured([batch], odd))).message).toContain(said);
   });
+});
+
+test("MetricsPrinter: what one phase alone measures has a column of its own, blank in the rows of the other, and one heading", async () => {
+  let text = "";
+  const output = { write: (more: string) => void (text += more) };
+  const pair = { xs: float32([1, 2], 2, 1), ys: float32([1, 2], 2, 1) };
+  const learner = new Learner(torch.nn.Linear(1, 1), mse(), {
+    data: { training: [pair], validation: [pair] },
+    optimizer: sgd({ lr: 0.01 }),
+    defaultCallbacks: false,
+    callbacks: [
+      new Recorder(),
+      new Metrics(new Metric((yhat) => yhat.mean(), { name: "level", phase: ValidationPhase })),
+      new MetricsPrinter({ output }),
+    ],
+  });
+  await learner.fit(3);
+  const lines = text.trimEnd().split("\n");
+  // Of loss alone, then with the level: from then on every row has both columns.
+  expect(lines.map((line) => line.trim().split(/ {2,}/).length)).toEqual([4, 4, 5, 5, 4, 5, 4, 5]);
+  expect(lines.filter((line) => line.includes("epoch"))).toHaveLength(2);
+  expect(new Set(lines.slice(2).map(({ length }) => length)).size).toBe(1);
 });

@@ -144,6 +144,7 @@ const PROVIDERS: { readonly [path: string]: string } = {
   "state.history": "Recorder",
   "state.metricsStep": "Metrics",
   "state.metricsEpoch": "Metrics",
+  "state.metricsTable": "Metrics",
   "state.hyperparams": "Scheduler",
   "state.traces": "Traces",
   "state.checkpoints": "Checkpointer",

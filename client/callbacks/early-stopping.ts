@@ -107,7 +107,9 @@ export class EarlyStopping extends CallbackObject {
             trained = tested = 0;
             forget();
           },
-          epochEnd: ({ phase, state: of, control }) => {
+          epochEnd: ({ phase, state: of, control, epochs }) => {
+            // A lone epoch, `validate` for one, is part of no fit that could be stopped.
+            if (epochs === undefined) return;
             const isTest = phase instanceof testPhase;
             const isTraining = phase instanceof trainPhase;
             if (phase instanceof AbstractTrainingPhase) {

@@ -9,13 +9,17 @@ import type { Output } from "./progress-printer.ts";
 export class MetricsPrinter extends CallbackObject {
   constructor({ output = process.stdout }: { readonly output?: Output } = {}) {
     let header = "";
+    /** Metrics that have a column: those of one phase alone leave it blank in the rows of others. */
+    let columns: readonly string[] = [];
     let started = 0;
     let isOpen = false;
     const row = (epoch: string, phase: string, metrics: readonly (readonly [string, MetricValue])[]): void => {
+      const values = new Map(metrics);
+      columns = [...new Set([...columns, ...values.keys()])];
       const cells: (readonly [name: string, value: string])[] = [
         ["epoch", epoch],
         ["phase", phase],
-        ...metrics.map(([name, { value }]) => [name, number(value)] as const),
+        ...columns.map((name) => [name, number(values.get(name)?.value)] as const),
         ["time", `${((performance.now() - started) / 1000).toFixed(1)} s`],
       ];
       const widths = cells.map(([name, value]) => Math.max(name.length, value.length, MIN_WIDTH));
@@ -33,6 +37,7 @@ export class MetricsPrinter extends CallbackObject {
         observe: {
           fitBegin: () => {
             header = "";
+            columns = [];
             isOpen = false;
           },
           epochBegin: () => {
@@ -71,5 +76,5 @@ const lastOf = (history: { readonly [metric: string]: readonly MetricValue[] } =
 const part = (at: number): string => String(Math.floor(at * 100) / 100);
 
 /** Five digits, as in FluxTraining. */
-const number = (value: number): string =>
-  Number.isFinite(value) ? String(Number(value.toPrecision(5))) : String(value);
+const number = (value: number | undefined): string =>
+  value === undefined ? "" : Number.isFinite(value) ? String(Number(value.toPrecision(5))) : String(value);

@@ -58,6 +58,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
 }> {
   readonly batchSize: number;
   readonly #dataset: Dataset;
+  readonly #options: DataLoaderOptions;
   readonly #shuffle: boolean;
   readonly #weights: ArrayLike<number> | undefined;
   /** Samples in one pass. */
@@ -76,6 +77,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   constructor(data: Dataset | ArrayRows, options: DataLoaderOptions) {
     const { batchSize, shuffle = false, dropLast = false, prefetch = 2, workers = 4 } = options;
     this.#dataset = asDataset(data);
+    this.#options = options;
     numBatches(0, batchSize);
     this.batchSize = batchSize;
     this.#shuffle = shuffle !== false;
@@ -144,15 +146,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
 
   /** Another loader of the same data, with the same options, which goes on where this one is. */
   clone(): DataLoader<X, Y> {
-    const { batchSize } = this;
-    const options = {
-      batchSize,
-      shuffle: this.#shuffle,
-      dropLast: this.#dropLast,
-      prefetch: this.#prefetch,
-      workers: this.#workers,
-    };
-    const copy = new DataLoader<X, Y>(this.#dataset, options);
+    const copy = new DataLoader<X, Y>(this.#dataset, this.#options);
     copy.#position = { ...this.#position };
     copy.#begun = this.#begun;
     return copy;

@@ -9,8 +9,8 @@ import type { Loss, LossSpec } from "../losses/spec.ts";
 import { takesClosure } from "./spec.ts";
 
 /**
- * The closure for `optimizer.step(closure)`, where the learner's optimizer takes one. Called first, it gives the loss that the step has, whose gradients are there; after that it evaluates
- * model and loss anew, in the worker: so the loss must be one that the worker has.
+ * The closure for `optimizer.step(closure)`, where the learner's optimizer takes one. Called first, it gives the loss that the step has, whose
+ * gradients are there; after that it evaluates model and loss anew, in the worker: so the loss must be one that the worker has.
  */
 export function closureFor(learner: Learner, { xs, ys, loss, group }: Step): AnyRef | undefined {
   if (!takesClosure(learner.optimizer as object)) return undefined;

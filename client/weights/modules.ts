@@ -34,7 +34,12 @@ export function workerOfModules(modules: Modules, who: string): Worker {
 }
 
 /** Makes an object in the worker that outlives the scope it is made in, and nothing else: its owner disposes it. */
-export function make(worker: Worker, helpers: "state" | "pickled" | "checkpoint", name: string, ...args: unknown[]): AnyRef {
+export function make(
+  worker: Worker,
+  helpers: "state" | "pickled" | "checkpoint",
+  name: string,
+  ...args: unknown[]
+): AnyRef {
   return worker.scope(() => {
     const made = py.get(worker.import(`torchwire_worker.helpers.${helpers}`), name)(...args);
     return py.keep(made);

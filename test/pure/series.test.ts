@@ -63,7 +63,7 @@ test("whatever is done with the methods of an array leaves what it leaves in one
     arrays(item, { maxLength: 700 }).map((items) => (on: MetricValue[]) => on.push(...items)),
     constant((on: MetricValue[]) => on.pop()),
     constant((on: MetricValue[]) => on.shift()),
-    constant((on: MetricValue[]) => on.fill({ at: 1, value: 2 }, 0, 2)),
+    constant((on: MetricValue[]) => on.fill(Object.freeze({ at: 1, value: 2 }), 0, 2)),
     tuple(nat(20), nat(600), arrays(item, { maxLength: 3 })).map(
       ([start, count, items]) =>
         (on: MetricValue[]) =>

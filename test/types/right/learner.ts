@@ -194,7 +194,7 @@ export const parts: Metric[] = [
   }),
   metric("largest", {
     update: (yhat) => ({ counts: yhat.argmax(1).bincount() }),
-    merge: (one: { counts: SumArray }, _: { counts: SumArray }) => one,
+    merge: (one: { counts: SumArray }) => one,
     compute: ({ counts }: { counts: SumArray }) => Math.max(...counts.data),
   }),
   new Metric((yhat, ys) => yhat.sub(ys).abs().mean(), { name: "distance", phase: ValidationPhase, mean: "steps" }),

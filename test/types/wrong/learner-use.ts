@@ -114,7 +114,7 @@ new AbstractTrainingPhase(); // TS2511 a phase without a step
 export const status: "done" = (await learner.fit(1)).status; // TS2322 a status that is none
 export const first = learner.fit(1).status; // TS2339 a report that was not awaited
 learner.addCallback(Recorder); // TS2740 a class instead of a callback
-learner.getCallback(new Recorder()); // TS2345 a callback instead of its class
+learner.getCallback(new Recorder()); // TS2769 a callback instead of its class
 learner.getCallback(Recorder).name; // TS2532 a callback that may not be there
 for (const event of learner.events()) console.log(event); // TS2488 for … of without await
 for await (const event of learner.events()) console.log(event.loss); // TS2339 a loss of every event
