@@ -39,7 +39,7 @@ function misuse(run: () => unknown): string {
 
 const names = (callbacks: readonly Callback[]): string[] => callbacks.map(({ name }) => name);
 
-describe("access at run time", () => {
+describe("2.9.1: access at run time", () => {
   const parts = (): any => ({
     model: { name: "net" },
     step: { xs: [1, 2], ys: [3], loss: 4 },

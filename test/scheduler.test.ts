@@ -27,6 +27,7 @@ import {
   type BatchLike,
   type Callback,
   type Data,
+  type Hyper,
   type LearnerOptions,
   type NDArray,
   type ReduceOnPlateauOptions,
@@ -448,9 +449,7 @@ describe("learner.hyper", () => {
 
   test("who has no access to it cannot have it", async () => {
     const learner = learnerOf({
-      callbacks: [
-        new CustomCallback("stepBegin", (view) => void unchecked((view as never as Learner).hyper.set("lr", 1))),
-      ],
+      callbacks: [new CustomCallback("stepBegin", (view) => void (view as { hyper?: Hyper }).hyper!.set("lr", 1))],
     });
     expect(await caught(() => learner.fit(1))).toMatchObject({
       code: "MISUSE",

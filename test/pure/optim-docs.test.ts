@@ -1,13 +1,13 @@
-/** The tables in docs/optimizers.md and docs/losses.md say what the source says. `vitest run test/optim-docs.test.ts -u` writes them. */
+/** The tables in docs/optimizers.md and docs/losses.md say what the source says. `vitest run test/pure/optim-docs.test.ts -u` writes them. */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
 import * as torchwire from "torchwire";
 import type { OptimizerSpec } from "torchwire";
-import { untyped } from "./observed.ts";
-import { recorded } from "./pure/recorded.ts";
+import { untyped } from "../observed.ts";
+import { recorded } from "./recorded.ts";
 
-const path = (file: string): string => fileURLToPath(new URL(`../${file}`, import.meta.url));
+const path = (file: string): string => fileURLToPath(new URL(`../../${file}`, import.meta.url));
 
 interface Entry {
   readonly name: string;

@@ -1,0 +1,121 @@
+/** Targets that are masks, and records: boxes with their labels. */
+import { afterAll, beforeAll, expect, test } from "vitest";
+import {
+  crossEntropy,
+  DataLoader,
+  kw,
+  Learner,
+  Metrics,
+  metric,
+  Recorder,
+  sgd,
+  type AnyRef,
+  type NDArray,
+  type Worker,
+} from "torchwire";
+import { untyped } from "./observed.ts";
+import { testWorker } from "./worker.ts";
+
+let worker: Worker;
+let torch: AnyRef;
+beforeAll(async () => {
+  worker = await testWorker();
+  torch = untyped(worker, "torch");
+});
+afterAll(() => worker?.close());
+
+const bytes = (shape: readonly number[], at: (i: number) => number): NDArray => ({
+  dtype: "uint8",
+  shape,
+  data: Uint8Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => at(i)),
+});
+const floats = (shape: readonly number[], at: (i: number) => number): NDArray => ({
+  dtype: "float32",
+  shape,
+  data: Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, (_, i) => at(i)),
+});
+
+test("masks: each pixel has a class, and bytes become what the loss wants", async () => {
+  const pixels = bytes([8, 4, 4, 1], (i) => (i % 3 === 0 ? 255 : 0));
+  const masks = bytes([8, 4, 4], (i) => (i % 3 === 0 ? 1 : 0));
+  const learner = new Learner(torch.nn.Conv2d(1, 2, 1), crossEntropy(), {
+    data: {
+      training: new DataLoader({ xs: pixels, ys: masks }, { batchSize: 4 }),
+      validation: [{ xs: pixels, ys: masks }],
+    },
+    optimizer: sgd({ lr: 0.5 }),
+    defaultCallbacks: false,
+    callbacks: [
+      new Recorder(),
+      new Metrics(
+        metric("pixels", {
+          update: (yhat, ys) => ({ right: yhat.argmax(1).eq(ys).sum(), all: ys.numel() }),
+          compute: ({ right, all }) => right / all,
+        }),
+      ),
+    ],
+  });
+  const report = await learner.fit(60);
+  expect(report.history["validation"]!["pixels"]!.at(-1)!.value).toBe(1);
+});
+
+test("a record: boxes and labels of each image, as the loss and the metrics get them", async () => {
+  const images = floats([6, 4], (i) => Math.sin(i));
+  const boxes = floats([6, 2, 4], (i) => (i % 4) / 4);
+  const labels = bytes([6, 2], (i) => i % 3);
+  const F = torch.nn.functional;
+  const seen: unknown[] = [];
+  const loss = (yhat: AnyRef, targets: unknown): AnyRef => {
+    const ys = targets as { boxes: AnyRef; labels: AnyRef };
+    const [where, what] = [yhat.narrow(1, 0, 8).reshape(-1, 2, 4), yhat.narrow(1, 8, 6).reshape(-1, 2, 3)];
+    return F.l1_loss(where, ys.boxes).add(F.cross_entropy(what.flatten(0, 1), ys.labels.flatten().long()));
+  };
+  const learner = new Learner(torch.nn.Linear(4, 14), loss, {
+    data: { training: new DataLoader({ xs: images, ys: { boxes, labels } }, { batchSize: 4 }) },
+    optimizer: sgd({ lr: 0.1 }),
+    defaultCallbacks: false,
+    callbacks: [
+      new Recorder(),
+      new Metrics(
+        metric("boxes", {
+          update: (_yhat, ys) => ({ sum: (ys as { boxes: AnyRef }).boxes.sum() }),
+          compute: ({ sum }) => (seen.push(sum), sum),
+        }),
+      ),
+    ],
+  });
+  const { history, phases } = await learner.fit(3);
+  const losses = history["training"]!["loss"]!.map(({ value }) => value);
+  expect(losses[2]).toBeLessThan(losses[0]!);
+  // Of each image 2 · (0 + 1/4 + 1/2 + 3/4).
+  expect(history["training"]!["boxes"]!.map(({ value }) => value)).toEqual([18, 18, 18]);
+  expect(phases["training"]).toMatchObject({ samples: 18 });
+});
+
+test("masks go with their images where a transform moves pixels", async () => {
+  const { Augment } = await import("torchwire");
+  const pixels = bytes([4, 8, 8, 1], (i) => (i % 8) * 30);
+  const masks = bytes([4, 8, 8], (i) => ((i % 8) * 30 > 100 ? 1 : 0));
+  const agreed: number[] = [];
+  const learner = new Learner(torch.nn.Conv2d(1, 2, 1), crossEntropy(), {
+    data: { training: [{ xs: pixels, ys: masks }] },
+    optimizer: sgd({ lr: 0 }),
+    defaultCallbacks: false,
+    callbacks: [
+      new Recorder(),
+      new Augment((v2) => v2.RandomHorizontalFlip(kw({ p: 1 })), { targets: "masks" }),
+      new Metrics(
+        metric("agree", {
+          update: (_yhat, ys, { xs }) => ({
+            same: xs.squeeze(1).mul(255).gt(100).eq(ys).all().int(),
+            first: ys.select(2, 0).sum(),
+          }),
+          compute: ({ same, first }) => (agreed.push(same as number, first as number), same as number),
+        }),
+      ),
+    ],
+  });
+  await learner.fit(1);
+  // Turned round: what was dark on the left is bright.
+  expect(agreed.slice(0, 2)).toEqual([1, 32]);
+});
