@@ -449,7 +449,7 @@ describe("learner.hyper", () => {
 
   test("who has no access to it cannot have it", async () => {
     const learner = learnerOf({
-      callbacks: [new CustomCallback("stepBegin", (view) => void (view as { hyper?: Hyper }).hyper!.set("lr", 1))],
+      callbacks: [new CustomCallback("stepBegin", (view) => (view as { readonly hyper?: Hyper }).hyper?.set("lr", 1))],
     });
     expect(await caught(() => learner.fit(1))).toMatchObject({
       code: "MISUSE",
