@@ -75,6 +75,10 @@ const ADVICE: readonly (readonly [RegExp, string])[] = [
     "The loss function must return one number: reduce it, e.g. with .mean().",
   ],
   [
+    /one of the following scalar types: Long, Int/,
+    "An embedding takes whole numbers of 32 or 64 bits: give its indices as an Int32Array.",
+  ],
+  [
     /does not require grad and does not have a grad_fn/,
     "Nothing that the loss depends on is to be trained: are all parameters frozen?",
   ],

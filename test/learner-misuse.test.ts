@@ -402,6 +402,15 @@ describe("a step that fails has its place", () => {
     expect(unsendable.message).toContain("xs[0] is neither an array { dtype, shape, data } nor a reference");
   });
 
+  test("indices of an embedding that are bytes", async () => {
+    const learner = new Learner(torch.nn.Embedding(4, 2), (yhat) => yhat.sum(), {
+      data: { training: [{ xs: { dtype: "uint8", shape: [2], data: Uint8Array.of(1, 2) }, ys: ones(2, 1) }] },
+      defaultCallbacks: false,
+    });
+    const { message } = await caught(() => learner.fit(1));
+    expect(message).toContain("An embedding takes whole numbers of 32 or 64 bits: give its indices as an Int32Array.");
+  });
+
   test("a loss that is not a scalar", async () => {
     const learner = new Learner(linear(), (yhat, ys) => yhat.sub(ys), {
       data: { training: pairs(2), validation: pairs(1) },
