@@ -35,11 +35,11 @@ class Trial:
             for tensor, before in self._tensors:
                 tensor.copy_(before)
             for param, grad, before in self._grads:
-                if grad is not None:
+                if grad is not None and before is not None:
                     grad.copy_(before)
                 param.grad = grad
             for buffers, name, buffer, before in self._buffers:
-                if buffer is not None:
+                if buffer is not None and before is not None:
                     buffer.copy_(before)
                 buffers[name] = buffer
         for part, extra in self._extra:
