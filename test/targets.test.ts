@@ -1,16 +1,22 @@
 /** Targets that are masks, and records: boxes with their labels. */
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
+  AbstractTrainingPhase,
+  Augment,
   crossEntropy,
   DataLoader,
   kw,
   Learner,
   Metrics,
   metric,
+  mse,
+  py,
   Recorder,
   sgd,
   type AnyRef,
+  type BatchLike,
   type NDArray,
+  type Step,
   type Worker,
 } from "torchwire";
 import { untyped } from "./observed.ts";
@@ -93,7 +99,6 @@ test("a record: boxes and labels of each image, as the loss and the metrics get 
 });
 
 test("masks go with their images where a transform moves pixels", async () => {
-  const { Augment } = await import("torchwire");
   const pixels = bytes([4, 8, 8, 1], (i) => (i % 8) * 30);
   const masks = bytes([4, 8, 8], (i) => ((i % 8) * 30 > 100 ? 1 : 0));
   const agreed: number[] = [];
@@ -118,4 +123,55 @@ test("masks go with their images where a transform moves pixels", async () => {
   await learner.fit(1);
   // Turned round: what was dark on the left is bright.
   expect(agreed.slice(0, 2)).toEqual([1, 32]);
+});
+
+test("boxes of which each image has another number: padded, with counts, for a detector of torchvision in a phase of one's own", async () => {
+  /** The model gets lists: an image each, and a record of what is in it; in training it gives its losses. */
+  class Detection extends AbstractTrainingPhase {
+    readonly name = "training";
+
+    step(learner: Learner, batch: BatchLike): Promise<Step> {
+      const { data } = (batch as { readonly ys: { readonly counts: NDArray } } & BatchLike).ys.counts;
+      const counts = Array.from({ length: data.length }, (_, i) => Number(data[i]));
+      return learner.runStep(this, batch, async (step, handle) => {
+        const { boxes, labels } = step.ys as { boxes: AnyRef; labels: AnyRef };
+        const images = counts.map((_, i) => step.xs.select(0, i) as AnyRef);
+        const targets = counts.map((count, i) => ({
+          boxes: boxes.select(0, i).narrow(0, 0, count),
+          labels: labels.select(0, i).narrow(0, 0, count).long(),
+        }));
+        const losses = learner.model(images, targets) as AnyRef;
+        step.loss = torch
+          .stack(py.tuple(...["classification", "bbox_regression"].map((one) => py.at(losses, one))))
+          .sum();
+        await handle("backwardBegin");
+        learner.optimizer.zero_grad();
+        learner.backward(step.loss);
+        await handle("backwardEnd");
+        learner.update();
+      });
+    }
+  }
+  const { detection } = untyped(worker, "torchvision").models;
+  const model = detection.ssdlite320_mobilenet_v3_large(
+    kw({ weights: null, weights_backbone: null, num_classes: 3 }),
+  ) as AnyRef;
+  const corners = [4, 4, 30, 30, 20, 8, 60, 50, 0, 0, 0, 0, 10, 10, 40, 40, 0, 0, 0, 0, 0, 0, 0, 0];
+  const data = {
+    xs: bytes([2, 64, 64, 3], (i) => (i * 7) % 256),
+    ys: {
+      boxes: floats([2, 3, 4], (i) => corners[i]!),
+      labels: bytes([2, 3], (i) => [1, 2, 0, 1, 0, 0][i]!),
+      counts: bytes([2], (i) => [2, 1][i]!),
+    },
+  };
+  const learner = new Learner(model, mse(), {
+    data: { training: [data] },
+    optimizer: sgd({ lr: 0.01 }),
+    defaultCallbacks: false,
+    callbacks: [new Recorder(), new Metrics()],
+  });
+  const { history } = await learner.fit(3, { phases: { training: new Detection() } });
+  const losses = history["training"]!["loss"]!.map(({ value }) => value);
+  expect(losses[2]).toBeLessThan(losses[0]!);
 });
