@@ -19,7 +19,10 @@ beforeAll(async () => {
   const env = { PYTHONPATH: await testPackages() };
   read = async (path) =>
     JSON.parse(
-      (await execa(executable, [local("fixtures/logging/read_events.py"), path], { env })).stdout.replaceAll("NaN", "null"),
+      (await execa(executable, [local("fixtures/logging/read_events.py"), path], { env })).stdout.replaceAll(
+        "NaN",
+        "null",
+      ),
     ) as Events;
 }, 120_000);
 beforeEach(() => {
