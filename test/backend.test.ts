@@ -165,3 +165,43 @@ describe.each(Object.entries(ways))("%s", (name, way) => {
       ]);
   });
 });
+
+test("a fit that fails before the averages are shown, or while they are, leaves the model its own weights", async () => {
+  const failing = (when: "before" | "while"): Callback =>
+    callback({
+      name: "Fails",
+      // Added after EMA, it goes first.
+      on: {
+        [when === "before" ? "epochBegin" : "stepEnd"]: ({ phase }: { phase: { name: string } }) => {
+          if (phase.name === "validation") torch.ones(1).no_such_method();
+        },
+      },
+    });
+  for (const when of ["before", "while"] as const) {
+    torch.manual_seed(0);
+    const model = makeModel();
+    const ema = new EMA({ decay: 0.9 });
+    let own: Promise<string> | undefined;
+    const keep = callback({
+      name: "Keep",
+      on: {
+        epochEnd: ({ phase }) => {
+          if (phase.name === "training") own = weightsHash(worker, model as unknown as Network);
+          return own?.then(() => undefined);
+        },
+      },
+    });
+    const learner = new Learner(model, crossEntropy(), {
+      data: {
+        training: new DataLoader(part(0, 32), { batchSize: 16 }),
+        validation: new DataLoader(part(96, 128), { batchSize: 16 }),
+      },
+      optimizer: adamW({ lr: 1e-2 }),
+      defaultCallbacks: false,
+      callbacks: [ema, keep, failing(when)],
+    });
+    await expect(learner.fit(1)).rejects.toThrow("no_such_method");
+    expect(await weightsHash(worker, model as unknown as Network)).toBe(await own);
+    expect(await weightsHash(worker, ema.model as unknown as Network)).not.toBe(await own);
+  }
+});

@@ -26,7 +26,6 @@ interface Averaging {
 export abstract class AveragedWeights extends CallbackObject {
   #learner: Learner | undefined;
   #averaged: AnyRef | undefined;
-  #swapped = false;
 
   protected constructor({ name, decay, buffers, validate, shown, start }: Averaging) {
     if (!Number.isSafeInteger(start) || start < 1)
@@ -36,7 +35,9 @@ export abstract class AveragedWeights extends CallbackObject {
     const show = (epoch: number): void => {
       if (epoch >= start) self.current!.#show();
     };
-    const back = (): void => self.current!.#swap(false);
+    const back = (): void => {
+      if (validate) self.current!.#showAverages(false);
+    };
     super(
       callback({
         name,
@@ -54,7 +55,7 @@ export abstract class AveragedWeights extends CallbackObject {
           ...(validate
             ? {
                 epochBegin: ({ phase }) => {
-                  if (!(phase instanceof AbstractTrainingPhase)) self.current!.#swap(true);
+                  if (!(phase instanceof AbstractTrainingPhase)) self.current!.#showAverages(true);
                 },
                 // Whichever way it ends.
                 epochCancelled: back,
@@ -74,11 +75,6 @@ export abstract class AveragedWeights extends CallbackObject {
   /** The averaged model, to predict with, to save: `saveWeights(ema.model, path)`. */
   get model(): AnyRef {
     return this.#average.module as AnyRef;
-  }
-
-  /** Puts the averages into the learner's own model, and its weights into the average. */
-  swap(): void {
-    this.#helpers.swap(this.#known.model as AnyRef, this.#average);
   }
 
   /**
@@ -132,10 +128,9 @@ export abstract class AveragedWeights extends CallbackObject {
     this.#average.update_parameters(this.#known.model as AnyRef);
   }
 
-  #swap(averaged: boolean): void {
-    if (this.#swapped === averaged) return;
-    this.#swapped = averaged;
-    this.swap();
+  /** Puts the averages into the learner's own model, or its own weights back. */
+  #showAverages(averages: boolean): void {
+    this.#helpers.show(this.#known.model as AnyRef, this.#average, averages);
   }
 }
 

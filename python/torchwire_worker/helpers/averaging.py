@@ -16,13 +16,17 @@ def averaged(model: torch.nn.Module, decay: float | None, use_buffers: bool) -> 
 
 
 @torch.no_grad()
-def swap(model: torch.nn.Module, average: AveragedModel) -> None:
-    """Exchanges their values in place; twice is as if nothing had been."""
+def show(model: torch.nn.Module, average: AveragedModel, averages: bool) -> None:
+    """Exchanges their values in place, so that `model` has the averages, or its own again. What it has already it keeps: it is known here, where a call
+    that was not run has changed nothing."""
+    if vars(average).get("_torchwire_shown", False) is averages:
+        return
     theirs = average.module.state_dict()
     for name, mine in model.state_dict().items():
         kept = mine.clone()
         mine.copy_(theirs[name])
         theirs[name].copy_(kept)
+    vars(average)["_torchwire_shown"] = averages
 
 
 def normalizations(module: torch.nn.Module) -> Iterator[Any]:
