@@ -1,9 +1,4 @@
 /** What PyTorchBackend and its neighbours add, bit for bit as plain PyTorch does it: test/native/backend.py has the same loops. */
-import { mkdtemp, readFile, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   adamW,
@@ -17,7 +12,6 @@ import {
   Learner,
   MixUp,
   PyTorchBackend,
-  py,
   SWA,
   type Callback,
   type NDArray,
@@ -26,9 +20,9 @@ import {
   type Worker,
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { findPython } from "../bridge/environment/find.ts";
 import { untyped } from "./observed.ts";
-import { float32Bits, mnist, rgbDigits, weightsHash } from "./training.ts";
+import { plainPython } from "./plain-python.ts";
+import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
 import { testWorker } from "./worker.ts";
 
 const THREADS = 1;
@@ -72,36 +66,12 @@ let natives: { readonly [name: string]: Result };
 let images: { readonly xs: NDArray; readonly ys: NDArray };
 
 beforeAll(async () => {
-  const folder = await mkdtemp(join(tmpdir(), "backend-"));
-  try {
-    const out = join(folder, "out.json");
-    const script = fileURLToPath(new URL("native/backend.py", import.meta.url));
-    await execa((await findPython()).executable, [script, "--data", mnist, "--out", out, "--threads", String(THREADS)]);
-    natives = JSON.parse(await readFile(out, "utf8")) as typeof natives;
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  natives = await plainPython<typeof natives>("backend.py", { data: mnist });
   worker = await testWorker({ threads: THREADS });
   torch = untyped(worker, "torch");
   images = await rgbDigits(128);
 });
 afterAll(() => worker?.close());
-
-function makeModel(): AnyRef {
-  const { nn } = torch;
-  return nn.Sequential(
-    nn.Conv2d(3, 8, 3, kw({ padding: 1 })),
-    nn.BatchNorm2d(8),
-    nn.ReLU(),
-    nn.MaxPool2d(2),
-    nn.Conv2d(8, 16, 3, kw({ padding: 1 })),
-    nn.ReLU(),
-    nn.MaxPool2d(2),
-    nn.Dropout(py.float(0.25)),
-    nn.Flatten(),
-    nn.Linear(16 * 7 * 7, 10),
-  );
-}
 
 function part(start: number, end: number): { xs: NDArray; ys: NDArray } {
   const size = 28 * 28 * 3;
@@ -114,7 +84,7 @@ function part(start: number, end: number): { xs: NDArray; ys: NDArray } {
 
 async function trained({ backend = {}, callbacks }: Way): Promise<{ learner: Learner; result: Result }> {
   torch.manual_seed(0);
-  const model = makeModel();
+  const model = makeNoisyCnn(torch);
   const losses: { [phase: string]: string[] } = { training: [], validation: [] };
   const own = callbacks?.() ?? [];
   const learner = new Learner(model, crossEntropy(), {
@@ -179,7 +149,7 @@ test("a fit that fails before the averages are shown, or while they are, leaves 
     });
   for (const when of ["before", "while"] as const) {
     torch.manual_seed(0);
-    const model = makeModel();
+    const model = makeNoisyCnn(torch);
     const ema = new EMA({ decay: 0.9 });
     let own: Promise<string> | undefined;
     const keep = callback({

@@ -174,7 +174,8 @@ describe.each(["client", "worker"] as const)("2.9.14, on the %s's disk", (on) =>
     expect(await weightsHash(worker, learner.model as never)).toBe(await weightsHash(worker, alone.model as never));
     const before = (await countsOf(worker)).worker.objects;
     await learner.fit(2);
-    expect((await countsOf(worker)).worker.objects).toBe(before);
+    // Fewer too: what earlier tests left may be freed meanwhile.
+    expect((await countsOf(worker)).worker.objects).toBeLessThanOrEqual(before);
   });
 });
 

@@ -186,7 +186,8 @@ describe("restoreBest", () => {
       await learner.fit(2);
       objects.push((await countsOf(worker)).worker.objects);
     }
-    expect(objects).toEqual([objects[0], objects[0], objects[0]]);
+    // Fewer too: what earlier tests left may be freed meanwhile.
+    expect(Math.max(...objects)).toBe(objects[0]);
   });
 });
 

@@ -1,9 +1,4 @@
 /** A fit is the plain Python loop: every loss of every epoch, those of validation too, and the final weights, bit for bit. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   adamW,
@@ -11,7 +6,6 @@ import {
   callback,
   crossEntropy,
   DataLoader,
-  kw,
   Learner,
   py,
   PyTorchBackend,
@@ -25,9 +19,9 @@ import {
   type Worker,
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { findPython } from "../bridge/environment/find.ts";
 import { untyped } from "./observed.ts";
-import { float32Bits, mnist, rgbDigits, weightsHash } from "./training.ts";
+import { plainPython } from "./plain-python.ts";
+import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
 import { testWorker } from "./worker.ts";
 
 const THREADS = 1;
@@ -132,20 +126,8 @@ async function runNative(): Promise<Natives> {
   const wanted = Object.entries(cases).flatMap(([title, { case: one, faults }]) =>
     [null, ...faults].map((fault) => ({ key: keyOf(title, fault), one: { ...one, fault } })),
   );
-  const { executable } = await findPython();
-  const folder = await mkdtemp(join(tmpdir(), "learner-parity-"));
-  const [input, output] = [join(folder, "cases.json"), join(folder, "out.json")];
-  const script = fileURLToPath(new URL("native/learner.py", import.meta.url));
-  try {
-    await writeFile(input, JSON.stringify(wanted.map(({ one }) => one)));
-    const options = { data: mnist, cases: input, out: output, threads: THREADS };
-    const flags = Object.entries(options).flatMap(([key, value]) => [`--${key}`, String(value)]);
-    await execa(executable, [script, ...flags]);
-    const results = JSON.parse(await readFile(output, "utf8")) as Result[];
-    return new Map(wanted.map(({ key }, i) => [key, results[i]!]));
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  const results = await plainPython<Result[]>("learner.py", { data: mnist, cases: wanted.map(({ one }) => one) });
+  return new Map(wanted.map(({ key }, i) => [key, results[i]!]));
 }
 
 let worker: Worker;
@@ -159,22 +141,6 @@ beforeAll(async () => {
   images = await rgbDigits(plain.images + plain.validation);
 });
 afterAll(() => worker?.close());
-
-function makeModel(dropout: boolean): AnyRef {
-  const { nn } = torch;
-  return nn.Sequential(
-    nn.Conv2d(3, 8, 3, kw({ padding: 1 })),
-    nn.BatchNorm2d(8),
-    nn.ReLU(),
-    nn.MaxPool2d(2),
-    nn.Conv2d(8, 16, 3, kw({ padding: 1 })),
-    nn.ReLU(),
-    nn.MaxPool2d(2),
-    nn.Dropout(py.float(dropout ? 0.25 : 0)),
-    nn.Flatten(),
-    nn.Linear(16 * 7 * 7, 10),
-  );
-}
 
 function optimizerOf({ optimizer, lr, head_lr }: Case): OptimizerSpec {
   const head = head_lr === null ? {} : { groups: { head: { params: (m: AnyRef) => py.at(m, -1), lr: head_lr } } };
@@ -218,7 +184,7 @@ interface Way {
 
 async function throughLearner(one: Case, { window = 3, kind = "loader", fits = [one.epochs] }: Way): Promise<Result> {
   torch.manual_seed(one.seed);
-  const model = makeModel(one.dropout);
+  const model = makeNoisyCnn(torch, one.dropout);
   const losses: { [phase: string]: string[] } = { training: [], validation: [] };
   const learner = new Learner(model, one.noisy_loss ? noisyCrossEntropy() : crossEntropy(), {
     data: dataOf(one, kind),

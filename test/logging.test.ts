@@ -498,7 +498,8 @@ describe("with everything that logs", () => {
     const cost = {
       batches: after.batches - before.batches - 1,
       roundTrips: after.roundTrips - before.roundTrips - 1,
-      objects: after.worker.objects - before.worker.objects,
+      // Fewer are no cost: what earlier tests left may be freed meanwhile.
+      objects: Math.max(0, after.worker.objects - before.worker.objects),
     };
     expect(cost).toEqual({ batches: 101, roundTrips: 0, objects: 0 });
   });

@@ -211,10 +211,7 @@ const cases: { readonly [title: string]: readonly [LossSpec, Case] } = {
 let worker: Worker;
 const natives = new Map<string, Result>();
 beforeAll(async () => {
-  const found = await plainPython<Result>(
-    "losses.py",
-    Object.values(cases).map(([, one]) => one),
-  );
+  const found = await plainPython<Result[]>("losses.py", { cases: Object.values(cases).map(([, one]) => one) });
   for (const [i, title] of Object.keys(cases).entries()) natives.set(title, found[i]!);
   worker = await testWorker();
 });

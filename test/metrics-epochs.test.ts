@@ -427,7 +427,8 @@ class MaxError:
     // The last count is one itself; one sets the model to training mode.
     expect(after.roundTrips - before.roundTrips - 1).toBe(0);
     expect(after.batches - before.batches - 1).toBe(2 * (16 + 2));
-    expect(after.worker.objects).toBe(before.worker.objects);
+    // Fewer too: what earlier tests left may be freed meanwhile.
+    expect(after.worker.objects).toBeLessThanOrEqual(before.worker.objects);
     expect(learner.explain()).toMatch(/steps in flight: 3$/);
   });
 

@@ -299,10 +299,7 @@ beforeAll(async () => {
     { key: title, one: { ...one, fault: null } },
     { key: `${title}, off`, one: { ...one, fault: "lr" } },
   ]);
-  const found = await plainPython<Result | null>(
-    "optimizers.py",
-    wanted.map(({ one }) => one),
-  );
+  const found = await plainPython<(Result | null)[]>("optimizers.py", { cases: wanted.map(({ one }) => one) });
   for (const [i, { key }] of wanted.entries()) natives.set(key, found[i]!);
   worker = await testWorker();
   torch = untyped(worker, "torch");

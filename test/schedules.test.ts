@@ -1,17 +1,11 @@
 /** Schedules on real optimizers: the values are PyTorch's, and a fit with them is the plain Python loop, bit for bit. */
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
-import { fileURLToPath } from "node:url";
-import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   adamW,
   callback,
   crossEntropy,
   DataLoader,
-  kw,
   Learner,
   oneCycle,
   py,
@@ -30,9 +24,9 @@ import {
   type Worker,
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { findPython } from "../bridge/environment/find.ts";
 import { untyped } from "./observed.ts";
-import { float32Bits, mnist, rgbDigits, weightsHash } from "./training.ts";
+import { plainPython } from "./plain-python.ts";
+import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
 import { testWorker } from "./worker.ts";
 
 const THREADS = 1;
@@ -233,20 +227,13 @@ async function runNative(): Promise<Natives> {
   const wanted = Object.entries(cases).flatMap(([title, { native, faults }]) =>
     [null, ...faults].map((fault) => ({ key: keyOf(title, fault), one: { ...native, fault } })),
   );
-  const { executable } = await findPython();
-  const folder = await mkdtemp(join(tmpdir(), "schedules-"));
-  const [input, out] = [join(folder, "in.json"), join(folder, "out.json")];
-  const script = fileURLToPath(new URL("native/schedules.py", import.meta.url));
-  try {
-    const values = valued.map(([name, keywords, start]) => [name, keywords, start, COUNT]);
-    await writeFile(input, JSON.stringify({ values, plateaus: [], trainings: wanted.map(({ one }) => one) }));
-    const flags = Object.entries({ data: mnist, input, out, threads: THREADS });
-    await execa(executable, [script, ...flags.flatMap(([key, value]) => [`--${key}`, String(value)])]);
-    const results = JSON.parse(await readFile(out, "utf8")) as { values: Natives["values"]; trainings: Trained[] };
-    return { values: results.values, trainings: new Map(wanted.map(({ key }, i) => [key, results.trainings[i]!])) };
-  } finally {
-    await rm(folder, { recursive: true });
-  }
+  const values = valued.map(([name, keywords, start]) => [name, keywords, start, COUNT]);
+  const asked = { values, plateaus: [], trainings: wanted.map(({ one }) => one) };
+  const results = await plainPython<{ values: Natives["values"]; trainings: Trained[] }>("schedules.py", {
+    data: mnist,
+    cases: asked,
+  });
+  return { values: results.values, trainings: new Map(wanted.map(({ key }, i) => [key, results.trainings[i]!])) };
 }
 
 let worker: Worker;
@@ -285,23 +272,6 @@ test.each(valued.map(([name, keywords], i) => [name, JSON.stringify(keywords), i
   },
 );
 
-/** Layers as make_model of test/native/learner.py has them. */
-function makeModel(): AnyRef {
-  const { nn } = torch;
-  return nn.Sequential(
-    nn.Conv2d(3, 8, 3, kw({ padding: 1 })),
-    nn.BatchNorm2d(8),
-    nn.ReLU(),
-    nn.MaxPool2d(2),
-    nn.Conv2d(8, 16, 3, kw({ padding: 1 })),
-    nn.ReLU(),
-    nn.MaxPool2d(2),
-    nn.Dropout(py.float(0)),
-    nn.Flatten(),
-    nn.Linear(16 * 7 * 7, 10),
-  );
-}
-
 function optimizerOf({ optimizer, options, head_lr }: Training): OptimizerSpec {
   const head = head_lr === null ? {} : { groups: { head: { params: (m: AnyRef) => py.at(m, -1), lr: head_lr } } };
   return optimizer === "AdamW" ? adamW({ ...options, ...head }) : sgd({ ...options, ...head });
@@ -309,7 +279,7 @@ function optimizerOf({ optimizer, options, head_lr }: Training): OptimizerSpec {
 
 async function throughLearner({ native, schedules: own }: Case): Promise<Trained> {
   torch.manual_seed(0);
-  const model = makeModel();
+  const model = makeNoisyCnn(torch, false);
   const losses: string[] = [];
   const learner = new Learner(model, crossEntropy(), {
     data: { training: new DataLoader(images, { batchSize: native.batch_size }) },

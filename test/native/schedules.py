@@ -1,6 +1,6 @@
 """Plain PyTorch loops with learning-rate schedules, and the values of torch.optim.lr_scheduler: the reference of the schedules' tests.
 
-    python schedules.py --data DIR --input FILE --out FILE --threads 1
+    python schedules.py --data DIR --cases FILE --out FILE --threads 1
 
 DIR holds MNIST's training files. The input is a JSON object:
 
@@ -135,7 +135,7 @@ def plateau_of(keywords, start, metrics):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--input", type=Path, required=True)
+    parser.add_argument("--cases", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--threads", type=int, required=True)
     options = parser.parse_args()
@@ -143,7 +143,7 @@ def main():
     torch.set_num_threads(options.threads)
     # Of a step that a fault leaves out.
     warnings.simplefilter("ignore", UserWarning)
-    wanted = json.loads(options.input.read_text())
+    wanted = json.loads(options.cases.read_text())
     trainings = wanted["trainings"]
     for case in trainings:
         if case["fault"] is not None and case["fault"] not in FAULTS:
