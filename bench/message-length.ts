@@ -1,17 +1,12 @@
 /** How long torchwire's messages are: asked of the code that makes them, over a link that leads nowhere. */
 import type { AnyRef } from "torchwire";
-import type { Link } from "../bridge/link/link.ts";
-import { Session } from "../bridge/session.ts";
+import { Session, type Outlet } from "../bridge/session.ts";
 
 /** Bytes of the message in which a method without arguments is called and its value is fetched. */
 export async function requestLength(method: string): Promise<number> {
   const lengths: number[] = [];
-  const link: Link = {
-    up: true,
-    send: (parts) => void lengths.push(parts.reduce((sum, part) => sum + part.length, 0)),
-    close: () => undefined,
-  };
-  const { log } = new Session(link, () => undefined);
+  const outlet: Outlet = { send: (parts) => void lengths.push(parts.reduce((sum, part) => sum + part.length, 0)) };
+  const { log } = new Session(outlet, { onWelcome: () => undefined, onClosed: () => undefined });
   const target = log.import("builtins") as AnyRef;
   log.flush();
   const value = target[method]() as PromiseLike<unknown>;

@@ -11,8 +11,12 @@ export type ErrorCode =
   | "NOT_SENDABLE"
   /** A construct that a reference does not support, with the one that does what was meant. */
   | "MISUSE"
-  /** The worker process ended. */
+  /** The worker process ended, or it has dropped this session. */
   | "WORKER_GONE"
+  /** Nobody answers at the address of a remote worker. */
+  | "UNREACHABLE"
+  /** A remote worker does not let this client in, or is not the one that the profile knows. */
+  | "REFUSED"
   /** The worker was closed by this program. */
   | "CLOSED"
   /** More is in flight than the worker can be given without waiting. */
@@ -29,7 +33,7 @@ export type ErrorCode =
   | "BAD_DATA"
   /** What was to be saved cannot be: the disk refuses it, or no file of that format can hold it. */
   | "NOT_SAVED"
-  /** Another loop has the worker. */
+  /** Another loop, or another client, has the worker. */
   | "BUSY"
   /** A handler of a callback threw. */
   | "CALLBACK"
@@ -45,6 +49,8 @@ export class TorchwireError extends Error {
     this.code = code;
   }
 }
+
+export const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
 /** No usable Python: `command` is the one line that mends it, where one does. */
 export class EnvironmentError extends TorchwireError {

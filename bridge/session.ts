@@ -1,7 +1,6 @@
 /** One conversation with a worker: batches out, replies in, and what is in flight between them. */
 import type { Batch, PendingFetch } from "./batch.ts";
-import { TorchwireError } from "./errors.ts";
-import type { Link } from "./link/link.ts";
+import { TorchwireError, type ErrorCode } from "./errors.ts";
 import { Log, type Departures, type LogPort } from "./log.ts";
 import type { Generation } from "./lane.ts";
 import { PythonError, type PythonException } from "./python-error.ts";
@@ -13,6 +12,22 @@ import { defaultLimits, type Limits } from "./wire/limits.ts";
 
 /** A loop that awaits credit (an async scope, a lane) is held back past these; one that never awaits is told so past its limits. */
 const CREDIT = { operations: 10_000, bytes: 64 * 2 ** 20 };
+
+/** How a session's messages leave: a link, or what stands for one. */
+export interface Outlet {
+  /** What is not urgent may wait for what else is sent in this turn of the event loop. */
+  send(parts: readonly Uint8Array[], urgent?: boolean): void;
+}
+
+export interface SessionHandlers {
+  /** The worker has answered our greeting, the first one or a later one. */
+  onWelcome(meta: Readonly<Record<string, unknown>>): void;
+  /** It has run everything, and ends. */
+  onClosed(): void;
+}
+
+/** The bytes of a reply from which on the worker is told at once that it is here, so that it need not keep it. */
+const LARGE = 2 ** 20;
 
 /** What this side has counted. `roundTrips` are the batches that went out because somebody awaited a value in them. */
 export interface Counts {
@@ -30,17 +45,27 @@ export class Session implements LogPort {
   readonly log: Log = new Log(this);
   ended: Error | undefined;
   limits: Limits = defaultLimits;
-  readonly #link: Link;
-  readonly #inFlight = new Map<number, Batch>();
+  readonly #outlet: Outlet;
+  readonly #inFlight = new Map<number, { readonly batch: Batch; readonly parts: readonly Uint8Array[] }>();
   readonly #flying = { operations: 0, bytes: 0 };
   readonly #waiting = new Set<() => boolean>();
   readonly #counts = { batches: 0, operations: 0, roundTrips: 0 };
-  readonly #onClosed: () => void;
+  readonly #handlers: SessionHandlers;
   #seq = 0;
+  /** The last batch that was answered: they are answered in order. */
+  #answered = 0;
+  /** The worker has said what of ours it has, and what comes next can go. */
+  #ready = true;
+  #close: readonly Uint8Array[] | undefined;
 
-  constructor(link: Link, onClosed: () => void) {
-    this.#link = link;
-    this.#onClosed = onClosed;
+  constructor(outlet: Outlet, handlers: SessionHandlers) {
+    this.#outlet = outlet;
+    this.#handlers = handlers;
+  }
+
+  /** The last batch whose reply is here. */
+  get answeredSeq(): number {
+    return this.#answered;
   }
 
   get counts(): Counts {
@@ -58,7 +83,10 @@ export class Session implements LogPort {
     if (departures.finalised.length > 0) meta["finalised"] = departures.finalised;
     if (departures.contexts.length > 0) meta["ended_contexts"] = departures.contexts;
     const flags = batch.urgent ? URGENT : 0;
-    const parts = encodeMessage({ type: MessageType.batch, flags, seq, meta, frames }, this.limits);
+    const parts = encodeMessage(
+      { type: MessageType.batch, flags, seq, ack: this.#answered, meta, frames },
+      this.limits,
+    );
     this.#counts.batches++;
     this.#counts.operations += operations.length;
     if (batch.urgent) this.#counts.roundTrips++;
@@ -66,8 +94,8 @@ export class Session implements LogPort {
     this.#flying.bytes += batch.bytes;
     // A worker that has something to do, and something after that, need not be woken for this at once.
     const urgent = batch.urgent || this.#inFlight.size < 2;
-    this.#inFlight.set(seq, batch);
-    this.#link.send(parts, urgent);
+    this.#inFlight.set(seq, { batch, parts });
+    if (this.#ready) this.#outlet.send(parts, urgent);
   }
 
   admit(asks: boolean): void {
@@ -78,7 +106,7 @@ export class Session implements LogPort {
     if (operations < times * inFlightOps && bytes < times * inFlightBytes) return;
     // Nobody is too far ahead by one batch, however large its arrays.
     const [oldest] = this.#inFlight.values();
-    if (operations < times * inFlightOps && bytes - (oldest?.bytes ?? 0) < times * inFlightBytes) return;
+    if (operations < times * inFlightOps && bytes - (oldest?.batch.bytes ?? 0) < times * inFlightBytes) return;
     throw new TorchwireError(
       "TOO_FAR_AHEAD",
       `${operations} operations and ${Math.round(bytes / 2 ** 20)} MiB are waiting for the worker: await something in this loop, e.g. await worker.scope(async () => { … }). The limits are ${inFlightOps} and ${Math.round(inFlightBytes / 2 ** 20)} (limits: { inFlightOps, inFlightBytes })`,
@@ -97,10 +125,26 @@ export class Session implements LogPort {
     return this.#until(() => generation.inFlight === 0);
   }
 
+  /** The link is cut: what is said from now on waits until the worker has told what it has. */
+  suspend(): void {
+    this.#ready = false;
+  }
+
+  /** The link is there again, and the worker has everything up to `received`: what it lacks is sent again, in order. */
+  #resume(received: number): void {
+    for (const [seq, { parts }] of this.#inFlight) if (seq > received) this.#outlet.send(parts);
+    if (this.#close !== undefined && this.#seq > received) this.#outlet.send(this.#close);
+    this.#ready = true;
+  }
+
   /** Everything so far runs, then the worker ends. */
   sendClose(): void {
     this.log.flush();
-    this.#link.send(encodeMessage({ type: MessageType.close, seq: ++this.#seq, meta: {} }, this.limits));
+    this.#close = encodeMessage(
+      { type: MessageType.close, seq: ++this.#seq, ack: this.#answered, meta: {} },
+      this.limits,
+    );
+    if (this.#ready) this.#outlet.send(this.#close);
   }
 
   receive(parts: Uint8Array[]): void {
@@ -109,9 +153,13 @@ export class Session implements LogPort {
       case MessageType.reply:
         for (const reply of message.meta["replies"] as readonly WireReply[]) this.#answer(reply, message.frames);
         for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
+        if (message.header.totalBytes >= LARGE) this.#acknowledge();
         return;
+      case MessageType.welcome:
+        this.#handlers.onWelcome(message.meta);
+        return this.#resume(Number(message.meta["received"]));
       case MessageType.closed:
-        return this.#onClosed();
+        return this.#handlers.onClosed();
       case MessageType.fatal:
         throw fatal(message);
       default:
@@ -123,12 +171,16 @@ export class Session implements LogPort {
   end(error: Error): void {
     if (this.ended !== undefined) return;
     this.ended = error;
-    for (const batch of this.#inFlight.values())
+    for (const { batch } of this.#inFlight.values())
       for (const { promise } of batch.fetches.values()) promise.reject(error);
     this.#inFlight.clear();
     this.log.abandon(error);
     for (const check of this.#waiting) check();
     this.#waiting.clear();
+  }
+
+  #acknowledge(): void {
+    this.#outlet.send(encodeMessage({ type: MessageType.ack, ack: this.#answered, meta: {} }, this.limits), false);
   }
 
   #until(done: () => boolean): Promise<void> {
@@ -145,10 +197,13 @@ export class Session implements LogPort {
   }
 
   #answer([seq, values, failed]: WireReply, frames: readonly Uint8Array[]): void {
-    const batch = this.#inFlight.get(seq);
+    // After a cut it may be told again.
+    if (seq <= this.#answered) return;
+    const batch = this.#inFlight.get(seq)?.batch;
     if (batch === undefined)
       throw new TorchwireError("PROTOCOL", `the worker answered batch ${seq}, which is not in flight`);
     this.#inFlight.delete(seq);
+    this.#answered = seq;
     const { generation, fetches } = batch;
     generation.inFlight--;
     this.log.answered(batch);
@@ -190,6 +245,9 @@ function settle(fetch: PendingFetch | undefined, token: unknown, frames: readonl
   }
 }
 
+/** The error that a worker's refusal is: a code of ours, or PROTOCOL where it has not understood a message. */
 export function fatal({ meta }: Incoming): TorchwireError {
-  return new TorchwireError("PROTOCOL", `the worker refused a message: ${String(meta["message"])}`);
+  const { code, message } = meta;
+  if (typeof code === "string") return new TorchwireError(code as ErrorCode, String(message));
+  return new TorchwireError("PROTOCOL", `the worker refused a message: ${String(message)}`);
 }

@@ -16,6 +16,7 @@ import {
 } from "./ndarray.ts";
 import { Control, type Liveness, type Pong } from "./process/control.ts";
 import { checkMemory } from "./lend.ts";
+import type { LinkChange, LinkState } from "./link/link.ts";
 import { inner } from "./ref.ts";
 import type { Session, Counts } from "./session.ts";
 import type { Ref } from "./types/core.ts";
@@ -50,6 +51,8 @@ export interface TensorOptions {
 export interface WorkerLife {
   close(): Promise<void>;
   kill(): Promise<void>;
+  link(): LinkState;
+  onLink(listener: (change: LinkChange) => void): () => void;
 }
 
 /** A session with a Python worker. Everything that needs no session but only a reference is in `py`. */
@@ -124,6 +127,16 @@ export class Worker implements AsyncDisposable {
   /** How the worker is, asked now: takes half a second at most. */
   liveness(): Promise<Liveness> {
     return this.#control.liveness();
+  }
+
+  /** "up", or "connecting" while a cut link is being made again: nothing is lost meanwhile, what is awaited takes longer. "down" and "refused" are final. */
+  get link(): LinkState {
+    return this.#life.link();
+  }
+
+  /** Calls `listener` whenever `link` changes; what is returned ends that. */
+  onLink(listener: (change: LinkChange) => void): () => void {
+    return this.#life.onLink(listener);
   }
 
   /**

@@ -2,6 +2,8 @@
 import "../bridge/platform.ts";
 
 export { spawnWorker, type SpawnOptions } from "../bridge/connect.ts";
+export { connectWorker, type ConnectOptions } from "../bridge/remote.ts";
+export type { LinkChange, LinkState } from "../bridge/link/link.ts";
 export { ensurePython, type EnsureOptions } from "../bridge/environment/ensure.ts";
 export { Worker, type WorkerStats, type TensorOptions, type NestedNumbers } from "../bridge/worker.ts";
 export type { ContextOptions } from "../bridge/context.ts";

@@ -246,7 +246,9 @@ describeWithIpc("a client that keeps to no limit is refused by the worker", () =
 
     async ask(parts: readonly Uint8Array[]): Promise<Incoming> {
       await this.send(parts);
-      return decodeMessage(await this.#socket.receive(), defaultLimits);
+      const answer = decodeMessage(await this.#socket.receive(), defaultLimits);
+      if (answer.header.type === MessageType.welcome) seq = Number(answer.meta["received"]);
+      return answer;
     }
 
     send(parts: readonly Uint8Array[]): Promise<void> {
@@ -258,13 +260,20 @@ describeWithIpc("a client that keeps to no limit is refused by the worker", () =
     }
   }
 
+  let epoch = 0;
   const hello = (limits: Partial<Limits>): Uint8Array[] =>
     encodeMessage(
-      { type: MessageType.hello, meta: { token, client: {}, limits: told(limits as Limits) } },
+      {
+        type: MessageType.hello,
+        session: ++epoch,
+        ack: seq,
+        meta: { token, client: {}, limits: told(limits as Limits) },
+      },
       defaultLimits,
     );
   let seq = 0;
   let first = 16;
+  /** The next message of the session: what the worker has is counted by it, and told with its welcome. */
   const batch = (operations: unknown[], frames: Uint8Array[] = []): Uint8Array[] => {
     const meta = { lane: 0, generation: seq, first, contexts: [], operations, finalised: [], ended_contexts: [] };
     first += 10;

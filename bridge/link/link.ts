@@ -1,25 +1,157 @@
-/** A way to carry whole messages, in order: two functions and close. ZeroMQ is one. */
-export interface Link {
-  /** What is not urgent may wait for what else is sent in this turn of the event loop, and wake the other side with it once. */
-  send(parts: readonly Uint8Array[], urgent?: boolean): void;
-  /** What could not be sent by now is dropped. */
-  close(): void;
-  /** A connection is established; with heartbeats, also that the other side answers them. */
-  readonly up: boolean;
+/** The link to a worker: its two sockets, connected together, and again together when one of them is lost. */
+import { asError, TorchwireError } from "../errors.ts";
+import { Connection, type CurveKeys, type FaultKind } from "./connection.ts";
+
+/** Where a worker listens. */
+export interface Endpoints {
+  readonly data: string;
+  readonly control: string;
+}
+
+/**
+ * - connecting: there is no connection, and one is being made, again and again
+ * - up: the worker hears us, and answers
+ * - down: it is over, by this side's will or because the worker is gone
+ * - refused: the worker does not let us in (any more)
+ */
+export type LinkState = "connecting" | "up" | "down" | "refused";
+
+export interface LinkChange {
+  readonly state: LinkState;
+  /** Why, where there is something to say. */
+  readonly reason?: string;
 }
 
 export interface LinkOptions {
-  /** Called for each message, in order. */
-  readonly onMessage: (parts: Uint8Array[]) => void;
-  /** Called whenever a connection is established, the first one and later ones. */
-  readonly onUp: () => void;
-  /** Called once if the link breaks for good. */
-  readonly onError: (error: unknown) => void;
-  /** Frames larger than this end the connection before they are allocated. */
+  readonly endpoints: Endpoints;
+  readonly curve?: CurveKeys | undefined;
   readonly frameBytes: number;
-  /**
-   * ZMTP heartbeats, answered by libzmq's own thread: they tell a stopped process or a cut cable from a busy interpreter.
-   * Never on a link that carries tensors: they would cut a long transfer.
-   */
-  readonly heartbeats: boolean;
+  /** On one machine a connection that is not made is about to be made; from elsewhere an attempt may never be answered. */
+  readonly remote: boolean;
+  /** An attempt that nobody answers, not even to refuse it, is given up after so long: the packets may be gone. */
+  readonly attemptMs: number | undefined;
+  /** What is said first on a connection. `epoch` counts the connections: the worker listens to the latest alone. */
+  readonly greeting: (epoch: number) => Uint8Array[];
+  readonly onData: (parts: Uint8Array[]) => void;
+  readonly onControl: (parts: Uint8Array[]) => void;
+  readonly onChange: (change: LinkChange) => void;
+  /** A connection was not made, or was lost, and there has been none for so long: the error where it is of no use to try again. */
+  readonly mayTryAgain: (fault: FaultKind, sinceMs: number) => Error | undefined;
+  /** Called once if it is over for good. */
+  readonly onError: (error: Error) => void;
 }
+
+const HEARTBEATS = {
+  local: { intervalMs: 300, timeoutMs: 1200 },
+  // A link that is full of tensors delays them.
+  remote: { intervalMs: 1000, timeoutMs: 5000 },
+} as const;
+const FIRST_PAUSE_MS = 30;
+const LONGEST_PAUSE_MS = { local: 200, remote: 2000 } as const;
+
+export class Link {
+  state: LinkState = "connecting";
+  readonly #options: LinkOptions;
+  #data: Connection | undefined;
+  #control: Connection | undefined;
+  #epoch = 0;
+  #attempts = 0;
+  #since: number = performance.now();
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+    this.#connect();
+  }
+
+  /** Is dropped where there is no connection: who must not lose it says it again when the worker has welcomed us. */
+  send(parts: readonly Uint8Array[], urgent?: boolean): void {
+    this.#data?.send(parts, urgent);
+  }
+
+  sendControl(parts: readonly Uint8Array[]): void {
+    this.#control?.send(parts);
+  }
+
+  /** To be called when the worker has answered the greeting. */
+  welcomed(): void {
+    if (this.state !== "connecting" || this.#control === undefined) return;
+    clearTimeout(this.#timer);
+    this.#attempts = 0;
+    this.#become("up");
+  }
+
+  close(state: "down" | "refused" = "down", reason?: string): void {
+    if (this.state === "down" || this.state === "refused") return;
+    this.#drop();
+    this.#become(state, reason);
+  }
+
+  #connect(): void {
+    const { endpoints, remote, attemptMs, frameBytes, curve, greeting, onData, onControl } = this.#options;
+    const hello = greeting(++this.#epoch);
+    const open = (endpoint: string, onMessage: (parts: Uint8Array[]) => void, heartbeats: boolean): Connection => {
+      const connection = new Connection(endpoint, {
+        frameBytes,
+        curve,
+        heartbeats: heartbeats ? HEARTBEATS[remote ? "remote" : "local"] : undefined,
+        onMessage,
+        onUp: () => connection.send(hello),
+        onDown: (fault) => this.#lost(fault),
+        onError: (error) => this.#broken(error),
+      });
+      return connection;
+    };
+    try {
+      this.#data = open(endpoints.data, onData, false);
+      this.#control = open(endpoints.control, onControl, true);
+    } catch (error) {
+      return this.#broken(error);
+    }
+    if (attemptMs === undefined) return;
+    const attempt = this.#data;
+    const late = (): void => {
+      if (this.state === "connecting" && this.#data === attempt) this.#lost("unreachable");
+    };
+    // A program that has held up its event loop finds the timer first, and the answer, which is there, right after it.
+    this.#timer = setTimeout(() => setImmediate(() => setImmediate(late)), attemptMs);
+  }
+
+  #lost(fault: FaultKind): void {
+    this.#drop();
+    if (this.state === "up") this.#since = performance.now();
+    const error = this.#options.mayTryAgain(fault, performance.now() - this.#since);
+    if (error !== undefined) return this.#broken(error);
+    const longest = LONGEST_PAUSE_MS[this.#options.remote ? "remote" : "local"];
+    // Jitter: what was cut together does not come back together.
+    const pause = Math.min(longest, FIRST_PAUSE_MS * 2 ** this.#attempts++) * (0.5 + Math.random() / 2);
+    this.#timer = setTimeout(() => this.#connect(), pause);
+    if (this.state === "up") this.#become("connecting", REASONS[fault]);
+  }
+
+  #drop(): void {
+    clearTimeout(this.#timer);
+    this.#data?.close();
+    this.#control?.close();
+    this.#data = this.#control = undefined;
+  }
+
+  #broken(cause: unknown): void {
+    const error = asError(cause);
+    this.close(error instanceof TorchwireError && error.code === "REFUSED" ? "refused" : "down", error.message);
+    this.#options.onError(error);
+  }
+
+  #become(state: LinkState, reason?: string): void {
+    this.state = state;
+    this.#options.onChange(reason === undefined ? { state } : { state, reason });
+  }
+}
+
+const REASONS: Readonly<Record<FaultKind, string>> = {
+  unreachable: "no connection could be made",
+  mechanism: "the other side does not speak as a worker does",
+  refused: "the worker does not let this key in",
+  dropped: "the connection was closed during the greeting",
+  lost: "the connection was lost",
+};

@@ -1,7 +1,8 @@
 /** The second socket: questions that a busy worker answers too, and its log records. */
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { TorchwireError } from "../errors.ts";
-import type { Link } from "../link/link.ts";
+import type { LinkState } from "../link/link.ts";
 import { fatal } from "../session.ts";
 import { MessageType } from "../wire/header.ts";
 import { decodeMessage, encodeMessage } from "../wire/meta.ts";
@@ -12,9 +13,10 @@ import { defaultLimits } from "../wire/limits.ts";
  * - busy: it runs operations
  * - unresponsive: the process and its link are there, but its interpreter does not answer (a C call holds the GIL)
  * - stopped: the process is there, but its link is not (SIGSTOP, a debugger, a suspended container)
- * - gone: the process has ended
+ * - unreachable: of a remote worker there is no link, and it is being made again
+ * - gone: the process has ended, or it has dropped this session
  */
-export type LivenessState = "idle" | "busy" | "unresponsive" | "stopped" | "gone";
+export type LivenessState = "idle" | "busy" | "unresponsive" | "stopped" | "unreachable" | "gone";
 
 export interface Liveness {
   readonly state: LivenessState;
@@ -25,6 +27,8 @@ export interface Liveness {
 export interface Pong {
   /** Seconds in the present batch; null when idle. */
   readonly busy: number | null;
+  /** Batches that it has run. */
+  readonly batches: number;
   /** Python objects that references keep. */
   readonly objects: number;
   /** Resident memory of the worker, in bytes. */
@@ -36,31 +40,47 @@ export interface Pong {
 /** An interpreter that has not answered for so long is unresponsive; a pure Python loop lets it answer within some 15 ms. */
 const PATIENCE_MS = 500;
 
+/** The part of a link that questions go by. */
+export interface ControlOutlet {
+  readonly state: LinkState;
+  sendControl(parts: readonly Uint8Array[]): void;
+  welcomed(): void;
+}
+
 export class Control {
   /** Resolves when the worker has first answered here. */
   readonly welcomed: Promise<void>;
-  readonly #link: Link;
+  /** Resolves when it has said everything here. */
+  readonly finished: Promise<void>;
+  readonly #link: ControlOutlet;
+  readonly #apart: "stopped" | "unreachable";
   readonly #logger: Logger;
   readonly #pings = new Map<number, (pong: Pong) => void>();
   readonly #rejections = new Map<number, (error: Error) => void>();
   #welcome!: () => void;
+  #finish!: () => void;
   #ended: Error | undefined;
   #seq = 0;
 
-  constructor(link: Link, logger: Logger) {
+  /** `apart` is what a worker is without a link. */
+  constructor(link: ControlOutlet, logger: Logger, apart: "stopped" | "unreachable") {
     this.#link = link;
+    this.#apart = apart;
     this.#logger = logger;
     this.welcomed = new Promise((resolve) => {
       this.#welcome = resolve;
+    });
+    this.finished = new Promise((resolve) => {
+      this.#finish = resolve;
     });
   }
 
   async liveness(): Promise<Liveness> {
     if (this.#ended !== undefined) return { state: "gone" };
-    if (!this.#link.up) return { state: "stopped" };
+    if (this.#link.state !== "up") return { state: this.#apart };
     const pong = await this.#askFor(PATIENCE_MS);
     if (this.#ended !== undefined) return { state: "gone" };
-    if (pong === undefined) return { state: this.#link.up ? "unresponsive" : "stopped" };
+    if (pong === undefined) return { state: this.#link.state === "up" ? "unresponsive" : this.#apart };
     return pong.busy === null ? { state: "idle" } : { state: "busy", busySeconds: pong.busy };
   }
 
@@ -74,6 +94,13 @@ export class Control {
     });
   }
 
+  /** Ends the worker at once. Resolves when it has heard it, or after a second. */
+  async kill(): Promise<void> {
+    if (this.#ended !== undefined || this.#link.state !== "up") return;
+    this.#link.sendControl(encodeMessage({ type: MessageType.close, meta: {} }, defaultLimits));
+    await Promise.race([this.finished, delay(1000, undefined, { ref: false })]);
+  }
+
   receive(parts: Uint8Array[]): void {
     const message = decodeMessage(parts, defaultLimits);
     const { header, meta } = message;
@@ -83,9 +110,11 @@ export class Control {
       this.#forget(header.seq);
     } else if (header.type === MessageType.welcome) {
       this.#welcome();
+      this.#link.welcomed();
       // After a cut: what was asked meanwhile came before the greeting, and was not listened to.
       for (const seq of this.#pings.keys()) this.#sendPing(seq);
     } else if (header.type === MessageType.log) logRecord(this.#logger, meta);
+    else if (header.type === MessageType.closed) this.#finish();
     else if (header.type === MessageType.fatal) throw fatal(message);
     else throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${header.type} on the control link`);
   }
@@ -114,7 +143,7 @@ export class Control {
   }
 
   #sendPing(seq: number): void {
-    this.#link.send(encodeMessage({ type: MessageType.ping, seq, meta: {} }, defaultLimits));
+    this.#link.sendControl(encodeMessage({ type: MessageType.ping, seq, meta: {} }, defaultLimits));
   }
 
   #forget(seq: number): void {

@@ -7,6 +7,7 @@ import { execa } from "execa";
 import type { Logger } from "pino";
 import { packageRoot } from "../environment/package.ts";
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors.ts";
+import type { Endpoints } from "../link/link.ts";
 import type { Limits } from "../wire/limits.ts";
 
 /** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
@@ -23,12 +24,6 @@ export interface WorkerConfig {
   readonly limits?: Limits;
 }
 
-/** Where the worker listens. */
-export interface Endpoints {
-  readonly data: string;
-  readonly control: string;
-}
-
 export interface WorkerProcess {
   readonly pid: number;
   readonly endpoints: Endpoints;
@@ -41,6 +36,8 @@ export interface WorkerExit {
   readonly signal: string | undefined;
   /** The last lines it wrote to stdout and stderr. */
   readonly lastLines: readonly string[];
+  /** What has ended, where that is not the worker's own process: "the ssh to gpu-box". */
+  readonly carrier?: string;
 }
 
 /** The worker process ended. `signal` or `exitCode` says how, `lastLines` what it last wrote. */
@@ -50,11 +47,15 @@ export class WorkerExitedError extends TorchwireError {
   readonly signal: string | undefined;
   readonly lastLines: readonly string[];
 
-  constructor({ code, signal, lastLines }: WorkerExit) {
+  constructor({ code, signal, lastLines, carrier }: WorkerExit) {
     const how = signal === undefined ? `with code ${code}` : `by ${signal}`;
     const guess = signal === "SIGKILL" ? " (the system's out-of-memory killer does this)" : "";
     const said = lastLines.length === 0 ? "" : ` It last wrote:\n${lastLines.map((line) => `    ${line}`).join("\n")}`;
-    super("WORKER_GONE", `the worker was ended ${how}${guess}.${said}`);
+    const what =
+      carrier === undefined
+        ? `the worker was ended ${how}${guess}.`
+        : `${carrier} was ended ${how}, and the worker with it.`;
+    super("WORKER_GONE", `${what}${said}`);
     this.exitCode = code;
     this.signal = signal;
     this.lastLines = lastLines;
@@ -125,7 +126,7 @@ export async function startProcess(
   throw new TorchwireError(code, message);
 }
 
-function workerFolder(given: string | undefined): string {
+export function workerFolder(given: string | undefined): string {
   if (given === undefined) return join(packageRoot(), "python", "torchwire_worker");
   const folder = resolve(given);
   // Its name is that of the Python package.

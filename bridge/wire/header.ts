@@ -1,7 +1,7 @@
 /**
  * The fixed header that opens every message, little-endian. Version, sizes and order are known before anything is decoded.
  *
- *     0 u16 magic "TW"    4 u8 type        8 u32 session       16 u64 seq           28 u32 reserved, 0
+ *     0 u16 magic "TW"    4 u8 type        8 u32 session       16 u64 seq           28 u32 ack
  *     2 u8  major         5 u8 flags      12 u32 parentCall    24 u32 meta bytes    32 u64 bytes of all frames
  *     3 u8  minor         6 u16 frames
  */
@@ -23,6 +23,7 @@ export const MessageType = {
   close: 8,
   closed: 9,
   fatal: 10,
+  ack: 11,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -34,17 +35,19 @@ export interface Header {
   readonly flags: number;
   /** The number of tensor frames that follow. */
   readonly frames: number;
-  /** Counts the times this session was resumed; an older one is refused. */
+  /** Counts the connections of this session; an older one is refused. */
   readonly session: number;
   /** The call in Python that this message serves while it waits, or 0. */
   readonly parentCall: number;
   readonly seq: number;
+  /** The last batch whose reply is here, its low 32 bits: what was kept for resending up to it can go. */
+  readonly ack: number;
   readonly metaBytes: number;
   readonly totalBytes: number;
 }
 
 const lowestType = MessageType.hello;
-const highestType = MessageType.fatal;
+const highestType = MessageType.ack;
 const KNOWN_FLAGS = URGENT;
 
 export function writeHeader(into: Uint8Array, header: Header): void {
@@ -59,7 +62,7 @@ export function writeHeader(into: Uint8Array, header: Header): void {
   view.setUint32(12, header.parentCall, true);
   setSafeInteger(view, 16, header.seq);
   view.setUint32(24, header.metaBytes, true);
-  view.setUint32(28, 0, true);
+  view.setUint32(28, header.ack, true);
   setSafeInteger(view, 32, header.totalBytes);
 }
 
@@ -91,6 +94,7 @@ export function readHeader(bytes: Uint8Array): Header {
     parentCall: view.getUint32(12, true),
     seq: getSafeInteger(view, 16),
     metaBytes: view.getUint32(24, true),
+    ack: view.getUint32(28, true),
     totalBytes: getSafeInteger(view, 32),
   };
 }

@@ -16,6 +16,7 @@ export interface Outgoing {
   readonly session?: number;
   readonly parentCall?: number;
   readonly seq?: number;
+  readonly ack?: number;
 }
 
 export interface Incoming {
@@ -42,6 +43,7 @@ export function encodeMessage(message: Outgoing, limits: Limits): Uint8Array[] {
     session: message.session ?? 1,
     parentCall: message.parentCall ?? 0,
     seq: message.seq ?? 0,
+    ack: (message.ack ?? 0) >>> 0,
     metaBytes: meta.length,
     totalBytes,
   });

@@ -54,6 +54,7 @@ def test_a_header_is_read(vector: dict[str, Any]) -> None:
         fields["session"],
         fields["parentCall"],
         fields["seq"],
+        fields["ack"],
         0,
         fields["totalBytes"],
     )
@@ -76,9 +77,9 @@ def test_the_welcome_tells_of_the_limits_that_hold() -> None:
 @pytest.mark.parametrize("vector", **names([m for m in GOLDEN["messages"] if m["sender"] == "client"]))
 def test_a_message_of_the_client_is_read(vector: dict[str, Any]) -> None:
     header, meta, frames = receive(parts_of(vector))
-    fields = {"flags": 0, "session": 1, "parentCall": 0, "seq": 0} | vector["fields"]
+    fields = {"flags": 0, "session": 1, "parentCall": 0, "seq": 0, "ack": 0} | vector["fields"]
     assert header.type is KINDS[vector["type"]]
-    assert (header.flags, header.session, header.parent_call, header.seq) == tuple(fields.values())
+    assert (header.flags, header.session, header.parent_call, header.seq, header.ack) == tuple(fields.values())
     assert [frame.hex() for frame in frames] == vector["frames"]
     described = read(vector["meta"])
     if header.type is MessageType.BATCH:

@@ -13,6 +13,8 @@ def report(**what):
 
 
 def fail(message, command=None):
+    if len(sys.argv) > 1:
+        sys.exit("torchwire-worker: " + message)
     report(error={"code": "ENVIRONMENT", "message": message, "command": command})
     sys.exit(1)
 
@@ -24,16 +26,21 @@ def main():
     # Run by its path, so Python put this very folder first: its modules would shadow others. The folder above holds the
     # package; the current folder comes last, for the user's own modules.
     here = os.path.dirname(os.path.abspath(__file__))
-    sys.path[0] = os.path.dirname(here)
+    if os.path.realpath(sys.path[0]) == os.path.realpath(here):
+        sys.path[0] = os.path.dirname(here)
     sys.path.append(os.getcwd())
     from importlib.util import find_spec
 
     missing = [name for name in ("zmq", "msgspec", "torch") if find_spec(name) is None]
     if missing:
         fail("%s has no %s" % (sys.executable, " and no ".join(missing)), "npx torchwire setup")
-    from torchwire_worker.serve import serve
+    if len(sys.argv) > 1:
+        from torchwire_worker.cli import main as command
 
-    serve(report)
+        sys.exit(command())
+    from torchwire_worker.worker import work
+
+    work(report)
 
 
 if __name__ == "__main__":

@@ -14,27 +14,44 @@ from typing import Any
 
 import zmq
 
-from . import auth, errors, settings
+from . import errors, settings
+from .door import Door, Refused, refusal
 from .executor import Executor
 from .link import Link, Malformed
-from .wire import Limits, MessageType, WireError, encode
+from .ops import read_hello
+from .wire import MessageType, WireError, encode
+
+
+# The exit code of a worker whose client did not come back.
+DROPPED = 75
+# Seconds.
+_LOOK_EVERY = 1
 
 
 class Control(threading.Thread):
     """Blocks and answers; it never touches PyTorch."""
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, limits: Limits, token: str, executor: Executor, welcome: Any) -> None:
+    def __init__(self, link: Link, door: Door, executor: Executor, grace: float | None) -> None:
+        """A client that is away for longer than `grace` seconds is dropped: the process ends."""
         super().__init__(name="torchwire-control", daemon=True)
-        self._link = Link(context, endpoint, limits)
-        self.endpoint = self._link.endpoint
-        self._token = token
+        self._link = link
+        self._door = door
         self._executor = executor
-        self._welcome = welcome
+        self._grace = grace
         self._peer: bytes | None = None
+        self._epoch = 0
+        self._away_since: float | None = None
+        self._looked = 0.0
+        if grace is not None:
+            # A peer that is not there (any more) is told as an error; one that does not read must not hold this thread up.
+            link.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            link.socket.setsockopt(zmq.SNDTIMEO, 0)
         self._busy_since: float | None = None
-        self._records: queue.SimpleQueue[logging.LogRecord] = queue.SimpleQueue()
+        self._records: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
+        self._finished = threading.Event()
         # Other threads' records reach this one through a pair of inproc sockets: a socket belongs to one thread.
         address = f"inproc://log-{id(self)}"
+        context = link.socket.context
         self._wake_in = context.socket(zmq.PULL)
         self._wake_in.bind(address)
         self._wake_out = context.socket(zmq.PUSH)
@@ -47,7 +64,12 @@ class Control(threading.Thread):
     def idle(self) -> None:
         self._busy_since = None
 
-    def record(self, record: logging.LogRecord) -> None:
+    def finish(self) -> None:
+        """Returns when what was logged so far is on its way, and behind it that this was all."""
+        self.record(None)
+        self._finished.wait(1)
+
+    def record(self, record: logging.LogRecord | None) -> None:
         self._records.put(record)
         with self._wake_lock:
             self._wake_out.send(b"", zmq.DONTWAIT)
@@ -56,43 +78,79 @@ class Control(threading.Thread):
         poller = zmq.Poller()
         poller.register(self._link.socket, zmq.POLLIN)
         poller.register(self._wake_in, zmq.POLLIN)
+        every = None if self._grace is None else _LOOK_EVERY * 1000
         try:
             while True:
-                for socket, _ in poller.poll():
+                for socket, _ in poller.poll(every):
                     if socket is self._wake_in:
                         self._wake_in.recv()
                         self._send_records()
                     else:
                         self._answer()
+                if self._grace is not None:
+                    self._look_for_client(self._grace)
         except zmq.ContextTerminated:
             for socket in (self._link.socket, self._wake_in, self._wake_out):
                 socket.close(0)
 
     def _answer(self) -> None:
         message = self._link.receive()
+        if message is None:
+            return
         peer = message.peer
         try:
             if isinstance(message, Malformed):
                 raise WireError(message.why)
             if message.header.type is MessageType.HELLO:
-                auth.check_hello(message.meta, self._token)
-                self._peer = peer
-                self._link.send(peer, encode(MessageType.WELCOME, self._welcome))
+                self._door.enter(read_hello(message.meta), message.user)
+                if message.header.session <= self._epoch:
+                    raise Refused("PROTOCOL", f"connection {message.header.session} of this session is not the latest, which is {self._epoch}")
+                self._peer, self._epoch, self._away_since = peer, message.header.session, None
+                self._send(peer, encode(MessageType.WELCOME, {}))
             elif peer != self._peer:
                 # After a cut, a question may overtake the greeting on the new connection: it is asked again, the client's end is not.
                 if message.header.type is not MessageType.PING:
                     raise WireError("it came before a greeting")
             elif message.header.type is MessageType.PING:
-                self._link.send(peer, encode(MessageType.PONG, self._state(), message.header.seq))
+                self._send(peer, encode(MessageType.PONG, self._state(), message.header.seq))
+            elif message.header.type is MessageType.CLOSE:
+                self._send(peer, encode(MessageType.CLOSED, {}))
+                # For it to be on its way.
+                time.sleep(0.1)
+                os._exit(0)
             else:
                 raise WireError(f"message type {message.header.type.name} does not belong on the control link")
         except WireError as error:
-            self._link.send(peer, encode(MessageType.FATAL, {"message": str(error)}))
+            self._send(peer, encode(MessageType.FATAL, refusal(error)))
+
+    def _send(self, peer: bytes, message: bytes) -> bool:
+        """False where the peer is not there, or does not read."""
+        try:
+            self._link.send(peer, message)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def _look_for_client(self, grace: float) -> None:
+        """Heartbeats end the connection of a client that is gone; nothing can be sent to it then."""
+        now = time.monotonic()
+        if self._peer is None or now - self._looked < _LOOK_EVERY:
+            return
+        self._looked = now
+        if self._send(self._peer, encode(MessageType.PONG, self._state())):
+            self._away_since = None
+        elif self._away_since is None:
+            self._away_since = now
+        elif now - self._away_since > grace:
+            logging.getLogger(__name__).warning("the client %s was away for longer than %g s: its session is dropped", self._door.holder, grace)
+            # Its memory goes with the process.
+            os._exit(DROPPED)
 
     def _state(self) -> dict[str, Any]:
         since = self._busy_since
         return {
             "busy": None if since is None else time.monotonic() - since,
+            "batches": self._executor.batches,
             "objects": self._executor.objects.kept,
             "rss": _resident_bytes(),
             "nondeterministic": settings.nondeterministic,
@@ -101,9 +159,13 @@ class Control(threading.Thread):
     def _send_records(self) -> None:
         while not self._records.empty():
             record = self._records.get()
-            if self._peer is not None:
+            if record is None:
+                if self._peer is not None:
+                    self._send(self._peer, encode(MessageType.CLOSED, {}))
+                self._finished.set()
+            elif self._peer is not None:
                 meta = {"level": record.levelno, "logger": errors.text(record.name), "message": record.getMessage()}
-                self._link.send(self._peer, encode(MessageType.LOG, meta))
+                self._send(self._peer, encode(MessageType.LOG, meta))
 
 
 class LogHandler(logging.Handler):

@@ -23,11 +23,14 @@ Reply = tuple[int, list[Any], "dict[str, Any] | None"]
 class Executor:
     def __init__(self, limits: Limits) -> None:
         self.objects = Objects()
+        # So many were run.
+        self.batches = 0
         self._limits = limits
         self._lanes = Lanes()
         self._contexts = Contexts(self.objects)
 
     def run(self, seq: int, batch: Batch, operations: list[Op], frames: list[Any], out: Frames) -> Reply:
+        self.batches += 1
         decode = Decoder(self.objects, batch.first, frames, self._limits)
         run = _Run(self.objects, decode, batch.first, operations, out)
         if not self._lanes.is_closed(batch.lane, batch.generation):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import zmq
 
-from .wire import Header, Limits, WireError, check_frames, read_header
+from .wire import Header, Limits, MessageType, WireError, check_frames, read_header
 
 # Messages, not bytes: the client's credit bounds what is in flight, well below this.
 _HIGH_WATER_MARK = 100_000
@@ -19,6 +19,8 @@ class Message(NamedTuple):
     header: Header
     meta: memoryview
     frames: list[Any]
+    # Of a greeting: the public key that the connection was made with, or nothing.
+    user: str = ""
 
 
 class Malformed(NamedTuple):
@@ -28,25 +30,42 @@ class Malformed(NamedTuple):
     why: str
 
 
+class Keys(Protocol):
+    def configure(self, socket: zmq.Socket[Any]) -> None: ...
+
+
 class Link:
     """A ROUTER: it tells its peers apart, so that one who has not said the token is not listened to."""
 
-    def __init__(self, context: zmq.Context[Any], endpoint: str, limits: Limits) -> None:
+    def __init__(
+        self, context: zmq.Context[Any], endpoint: str, limits: Limits, longest: int | None = None, keys: Keys | None = None, wake_ms: int | None = None
+    ) -> None:
+        """`longest` is the most bytes that one part may have; after `wake_ms` of silence `receive` returns."""
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, _LINGER_MS)
         socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
         socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
-        socket.setsockopt(zmq.MAXMSGSIZE, limits.longest_part)
+        # Holds for what comes before a handshake is done, too.
+        socket.setsockopt(zmq.MAXMSGSIZE, longest or limits.longest_part)
+        if wake_ms is not None:
+            socket.setsockopt(zmq.RCVTIMEO, wake_ms)
+        if endpoint.startswith("tcp:"):
+            _guard_port(socket)
+        if keys is not None:
+            keys.configure(socket)
         socket.bind(endpoint)
         self.socket = socket
         # Where it listens: the system has chosen the port.
         self.endpoint = socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         self._limits = limits
 
-    def receive(self) -> Message | Malformed:
-        """Waits for the next message."""
+    def receive(self) -> Message | Malformed | None:
+        """Waits for the next message; None where it was woken without one."""
         socket = self.socket
-        peer = socket.recv(copy=False)
+        try:
+            peer = socket.recv(copy=False)
+        except zmq.Again:
+            return None
         parts: list[Any] = []
         too_many = False
         part = peer
@@ -65,7 +84,8 @@ class Link:
             check_frames(header, [len(frame) for frame in frames], self._limits)
         except WireError as error:
             return Malformed(peer, str(error))
-        return Message(peer, header, parts[0][-header.meta_bytes :] if header.meta_bytes else memoryview(b""), frames)
+        meta = parts[0][-header.meta_bytes :] if header.meta_bytes else memoryview(b"")
+        return Message(peer, header, meta, frames, _user_of(part) if header.type is MessageType.HELLO else "")
 
     @property
     def has_more(self) -> bool:
@@ -84,3 +104,24 @@ class Link:
 
     def close(self) -> None:
         self.socket.close()
+
+
+def _guard_port(socket: zmq.Socket[Any]) -> None:
+    """What strangers can do to a port, before they have said who they are."""
+    # Who is silent, or says a byte now and then, is thrown out.
+    socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
+    # A domain makes libzmq refuse ZMTP 1 and 2 at once: whatever does not begin as ZMTP 3 does would pass for those, and stay for ever.
+    socket.setsockopt(zmq.ZAP_DOMAIN, b"torchwire")
+    # The queue of those that the system has let in: a burst of them must not make an honest one wait for its retry.
+    socket.setsockopt(zmq.BACKLOG, 1024)
+    # No heartbeats on data: half-open peers are found by these.
+    for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 15), (zmq.TCP_KEEPALIVE_INTVL, 5), (zmq.TCP_KEEPALIVE_CNT, 3), (zmq.TCP_MAXRT, 30_000)):
+        socket.setsockopt(option, value)
+
+
+def _user_of(frame: Any) -> str:
+    try:
+        return str(frame.get("User-Id"))
+    except zmq.ZMQError:
+        # No keys.
+        return ""

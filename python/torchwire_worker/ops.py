@@ -92,10 +92,24 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True):
         _pairs(self.finalised)
 
 
+class Settings(msgspec.Struct):
+    """What holds for the whole process."""
+
+    device: str = "auto"
+    seed: int | None = None
+    deterministic: Union[bool, Literal["warn"]] = False
+    threads: int | None = None
+    malloc: bool = True
+
+
 class Hello(msgspec.Struct):
     token: str
     client: dict[str, str]
     limits: dict[str, int]
+    # Of a client that has not started this worker.
+    settings: Settings | None = None
+    # It has been welcomed before.
+    resumes: bool = False
 
 
 def _pairs(ranges: list[int]) -> None:

@@ -1,151 +1,303 @@
-"""From start to end: what is listened to, and how batches and their replies take turns."""
+"""`torchwire-worker serve`: starts worker processes, one for each session, and keeps a warm one for the next. It imports no PyTorch."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import logging
 import os
+import signal
+import socket
+import subprocess
 import sys
-from collections import deque
-from collections.abc import Callable
-from typing import Any
+import threading
+import time
+from importlib import metadata
+from typing import Any, NamedTuple
 
 import msgspec
-import zmq
 
-from . import auth, life, settings
-from .control import Control, LogHandler
-from .executor import Executor, Reply
-from .link import Link, Malformed, Message
-from .ops import read_batch
-from .tensors import Frames
-from .wire import URGENT, Limits, MessageType, WireError, encode
+from . import __version__, crypto, keys
+from .control import DROPPED
+from .wire import Limits
 
-# A reply nobody awaits is held back while so many batches wait: each message sent wakes threads that the computation needs.
-_HOLD_WHILE_WAITING = 2
-# …but not for longer than this many, so that the client's credit comes back.
-_MOST_HELD = 16
+log = logging.getLogger("torchwire")
 
-
-def serve(report: Callable[..., None]) -> None:
-    config = msgspec.json.decode(life.read_line(0), type=settings.Config)
-    life.start_guard(config.directory)
-    life.ignore_interrupts()
-    try:
-        device = settings.apply(config)
-    except settings.NoDevice as error:
-        report(error={"code": "NO_DEVICE", "message": str(error)})
-        raise SystemExit(1) from None
-    except (ImportError, OSError) as error:
-        message = f"{sys.executable} has a torch that cannot be loaded: {error}"
-        report(error={"code": "ENVIRONMENT", "message": message, "command": "npx torchwire setup"})
-        raise SystemExit(1) from None
-    limits = config.limits
-    executor = Executor(limits)
-    context = zmq.Context()
-    link = Link(context, _endpoint(config.directory, "data"), limits)
-    welcome = {"pid": os.getpid(), "device": device, "versions": settings.versions(), "limits": limits}
-    control = Control(context, _endpoint(config.directory, "control"), limits, config.token, executor, welcome)
-    control.start()
-    logging.getLogger().addHandler(LogHandler(control))
-    report(ready={"data": link.endpoint, "control": control.endpoint})
-    _Session(link, control, executor, limits, config.token, welcome).run()
-    link.close()
-    # Waits until the farewell is out, as long as the socket lingers; it also ends the control thread.
-    context.term()
-    os._exit(0)
+# What a stranger can make a port hold is bounded by the longest part of a message: arrays travel in several frames.
+LIMITS = Limits(frame_bytes=16 * 2**20, meta_bytes=16 * 2**20, text_bytes=4 * 2**20)
+_SECOND = 1.0
+# A worker that ends so soon after its start is started again, but not at once.
+_TOO_SOON = 5.0
+_SLOW_CRYPTO = 300
 
 
-def _endpoint(directory: str | None, name: str) -> str:
-    return "tcp://127.0.0.1:*" if directory is None else f"ipc://{os.path.join(directory, name)}"
+class Refusal(Exception):
+    """Why it does not start, and the commands that mend it."""
 
 
-class _Session:
-    def __init__(self, link: Link, control: Control, executor: Executor, limits: Limits, token: str, welcome: Any) -> None:
-        self._link = link
-        self._control = control
-        self._executor = executor
-        self._limits = limits
-        self._token = token
-        self._welcome = welcome
-        self._peer: bytes | None = None
-        self._waiting: deque[Message | Malformed] = deque()
-        self._over = False
-        self._held: list[Reply] = []
-        self._frames = Frames(limits)
+class Options(NamedTuple):
+    host: str
+    port: int
+    keys: str | None
+    device: str
+    workers: int
+    grace: float
+    # After a signal, what was accepted has so long to end.
+    drain: float
+    limits: Limits
+    status: str | None
 
-    def run(self) -> None:
-        """Until the client closes, or says what is not understood: other messages may have been lost with that one."""
-        while not self._over:
-            message = self._next()
-            try:
-                self._handle(message)
-            except WireError as error:
-                self._send_held()
-                self._refuse(message.peer, error)
-                self._over = True
 
-    def _next(self) -> Message | Malformed:
-        waiting = self._waiting
-        if not waiting:
-            self._control.idle()
-            while not waiting:
-                self._read()
-        return waiting.popleft()
+def is_loopback(host: str) -> bool:
+    return host == "localhost" or host == "::1" or host.startswith("127.")
 
-    def _read(self) -> None:
-        """Reads one message. What the client says waits its turn; a greeting, or a stranger, is answered at once."""
-        message = self._link.receive()
-        if message.peer == self._peer and not _is_hello(message):
-            self._waiting.append(message)
-            return
-        try:
-            if isinstance(message, Malformed):
-                raise WireError(message.why)
-            if not _is_hello(message):
-                raise WireError("it came before a greeting")
-            hello = auth.check_hello(message.meta, self._token)
-            self._frames.limits = self._limits.smaller(hello.limits)
-            self._peer = message.peer
-            self._link.send(message.peer, encode(MessageType.WELCOME, self._welcome))
-        except WireError as error:
-            self._refuse(message.peer, error)
 
-    def _refuse(self, peer: bytes, error: WireError) -> None:
-        self._link.send(peer, encode(MessageType.FATAL, {"message": str(error)}))
+def endpoint(host: str, port: int) -> str:
+    return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}"
 
-    def _handle(self, message: Message | Malformed) -> None:
-        if isinstance(message, Malformed):
-            raise WireError(message.why)
-        header = message.header
-        if header.type is MessageType.BATCH:
-            self._control.busy()
-            batch, operations = read_batch(message.meta, self._limits)
-            reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
-            self._held.append(reply)
-            if header.flags & URGENT or reply[2] is not None or self._frames.half_full or not self._may_hold():
-                self._send_held()
-        elif header.type is MessageType.CLOSE:
-            self._send_held()
-            self._link.send(message.peer, encode(MessageType.CLOSED, {}))
-            self._over = True
+
+class Process:
+    """A worker process: warming up, waiting for the ports (a spare), or serving."""
+
+    def __init__(self, options: Options, slot: int) -> None:
+        port = options.port + 2 * slot
+        self._line, there = socket.socketpair()
+        self._line.setblocking(False)
+        self.ready = False
+        # A group of its own: Ctrl-C is the supervisor's to handle.
+        self._child = subprocess.Popen(
+            [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")],
+            stdin=subprocess.PIPE,
+            pass_fds=(there.fileno(),),
+            start_new_session=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        served = {
+            "data": endpoint(options.host, port),
+            "control": endpoint(options.host, port + 1),
+            "keys": options.keys,
+            "grace": options.grace,
+            "line": there.fileno(),
+        }
+        config = {"device": options.device, "limits": msgspec.to_builtins(options.limits), "served": served}
+        assert self._child.stdin is not None
+        self._child.stdin.write(json.dumps(config).encode() + b"\n")
+        self._child.stdin.flush()
+        there.close()
+        self.pid = self._child.pid
+        self.started = time.monotonic()
+
+    def listen(self) -> None:
+        """The ports are free: it may have them."""
+        # (It may have died; the next look finds that.)
+        with contextlib.suppress(OSError):
+            self._line.send(b"!")
+
+    def hears(self) -> bool:
+        """Whether it has the ports by now."""
+        if not self.ready:
+            with contextlib.suppress(OSError):
+                self.ready = self._line.recv(1) != b""
+        return self.ready
+
+    def close(self) -> None:
+        self._line.close()
+
+    @property
+    def code(self) -> int | None:
+        return self._child.poll()
+
+    def send(self, number: int) -> None:
+        if self.code is None:
+            self._child.send_signal(number)
+
+
+class Slot:
+    """A pair of ports: who has them, and who is next."""
+
+    def __init__(self, options: Options, number: int) -> None:
+        self._options = options
+        self._number = number
+        self._not_before = 0.0
+        self._where = endpoint(options.host, options.port + 2 * number)
+        self.active: Process | None = None
+        self.spare: Process | None = None
+
+    def look(self) -> None:
+        for process in (self.active, self.spare):
+            if process is not None and process.code is not None:
+                self._ended(process, process.code)
+        now = time.monotonic()
+        if self.active is None and (self.spare is not None or now >= self._not_before):
+            self.active, self.spare = self.spare or Process(self._options, self._number), None
+            self.active.listen()
+        # Not while the first one warms up: two at once take twice as long.
+        elif self.active is not None and self.spare is None and now >= self._not_before and now - self.active.started > _TOO_SOON:
+            self.spare = Process(self._options, self._number)
+
+    def _ended(self, process: Process, code: int) -> None:
+        if process is self.spare:
+            self.spare = None
         else:
-            raise WireError(f"message type {header.type.name} does not belong on the data link")
-
-    def _may_hold(self) -> bool:
-        # So many reads and no more: what strangers send must not keep replies back.
-        for _ in range(_HOLD_WHILE_WAITING):
-            if len(self._waiting) < _HOLD_WHILE_WAITING and self._link.has_more:
-                self._read()
-        return len(self._waiting) >= _HOLD_WHILE_WAITING and len(self._held) < _MOST_HELD
-
-    def _send_held(self) -> None:
-        if not self._held or self._peer is None:
-            return
-        frames, held = self._frames, self._held
-        self._frames, self._held = Frames(frames.limits), []
-        head = encode(MessageType.REPLY, {"replies": held}, 0, len(frames.buffers), frames.total_bytes)
-        self._link.send(self._peer, head, frames.buffers)
+            self.active = None
+        process.close()
+        if code == 0:
+            log.info("session over at %s (process %d)", self._where, process.pid)
+        elif code == DROPPED:
+            log.warning("session dropped at %s: its client was away for longer than %g s (process %d)", self._where, self._options.grace, process.pid)
+        else:
+            log.error("the worker at %s ended %s (process %d)", self._where, _how(code), process.pid)
+            if time.monotonic() - process.started < _TOO_SOON:
+                self._not_before = time.monotonic() + _TOO_SOON
 
 
-def _is_hello(message: Message | Malformed) -> bool:
-    return isinstance(message, Message) and message.header.type is MessageType.HELLO
+def _how(code: int) -> str:
+    return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+
+
+def serve(options: Options) -> int:
+    if not is_loopback(options.host) and options.keys is None:
+        raise Refusal(
+            f"{options.host} can be reached from elsewhere, and whoever gets in can run any Python here. Keys say who may:\n"
+            "  on the client   npx torchwire keygen NAME | ssh THIS_HOST torchwire-worker authorize --keys DIR\n"
+            f"  here            torchwire-worker serve --bind {endpoint(options.host, options.port)} --keys DIR\n"
+            "Or bind to 127.0.0.1, and let ssh forward the port."
+        )
+    server = None if options.keys is None else keys.load(options.keys)
+    _more_files()
+    signals: list[int] = []
+    woken = threading.Event()
+
+    def note(number: int, _frame: Any) -> None:
+        signals.append(number)
+        woken.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, note)
+    _try_ports(options)
+    slots = [Slot(options, number) for number in range(options.workers)]
+    speed = None if server is None else crypto.megabytes_per_second()
+    is_said = False
+    while not signals:
+        # A child's end is looked for, not waited for: some hundredths of a second between two sessions.
+        for slot in slots:
+            slot.look()
+        if not is_said and all(slot.active is not None and slot.active.hears() for slot in slots):
+            is_said = True
+            _say_hello(options, server, speed)
+        _write_status(options.status, slots, "serving" if is_said else "starting")
+        woken.wait(_SECOND / 20)
+    return _drain(options, slots, signals, woken)
+
+
+def _drain(options: Options, slots: list[Slot], signals: list[int], woken: threading.Event) -> int:
+    log.info("shutting down: what was accepted has %g s to end; a second signal ends it at once", options.drain)
+    for slot in slots:
+        if slot.spare is not None:
+            slot.spare.send(signal.SIGKILL)
+    active = [slot.active for slot in slots if slot.active is not None]
+    for process in active:
+        process.send(signal.SIGTERM)
+    until = time.monotonic() + options.drain
+    while any(process.code is None for process in active):
+        if len(signals) > 1 or time.monotonic() > until:
+            log.warning("ended at once, with what was accepted" if len(signals) > 1 else "the time is up: ended with what was not done")
+            for process in active:
+                process.send(signal.SIGKILL)
+            return 1
+        _write_status(options.status, slots, "draining")
+        woken.clear()
+        woken.wait(_SECOND / 20)
+    log.info("shut down")
+    return 0
+
+
+def _more_files() -> None:
+    """Each connection is one; at the limit libzmq spins."""
+    try:
+        import resource
+    except ImportError:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536) if hard != resource.RLIM_INFINITY else 65_536, hard))
+
+
+def _try_ports(options: Options) -> None:
+    for port in range(options.port, options.port + 2 * options.workers):
+        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
+        with socket.socket(family) as trial:
+            # As libzmq does: an address that was just left can be had.
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                trial.bind((options.host, port))
+            except OSError as error:
+                raise Refusal(f"{endpoint(options.host, port)} cannot be listened at: {error.strerror}. --bind takes another address or port") from None
+
+
+def _say_hello(options: Options, server: keys.ServerKeys | None, speed: float | None) -> None:
+    versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "pyzmq"))
+    last = endpoint(options.host, options.port + 2 * options.workers - 1)
+    log.info(
+        "torchwire-worker %s serves %d worker%s at %s (ports up to %s; data and control in turn). Python %s, %s, device %s",
+        __version__, options.workers, "" if options.workers == 1 else "s", endpoint(options.host, options.port), last.rpartition(":")[2],
+        ".".join(map(str, sys.version_info[:3])), versions, options.device,
+    )  # fmt: skip
+    if server is None or speed is None:
+        log.warning("no keys: every process on this machine may enter; nothing is encrypted")
+        return
+    log.info("its key is %s", server.fingerprint)
+    for name, fingerprint in sorted(server.clients().items()):
+        log.info("%s may enter: %s", name, fingerprint)
+    log.info("encryption runs at %.0f MB/s", speed)
+    if speed < _SLOW_CRYPTO:
+        log.warning("that is slow: below %d MB/s it is the libsodium of this pyzmq (27.2 has it compiled without optimisation, 27.3 does not)", _SLOW_CRYPTO)
+
+
+def _version(name: str) -> str:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return "(none)"
+
+
+_written = 0.0
+
+
+def _write_status(path: str | None, slots: list[Slot], state: str) -> None:
+    """For the health check: as the workers are, and that this loop runs."""
+    global _written
+    now = time.monotonic()
+    if path is None or now - _written < _SECOND:
+        return
+    _written = now
+    workers = [slot.active.pid if slot.active is not None and slot.active.code is None else None for slot in slots]
+    text = json.dumps({"pid": os.getpid(), "state": state, "time": time.time(), "workers": workers})
+    with open(f"{path}.new", "w") as file:
+        file.write(text)
+    os.replace(f"{path}.new", path)
+
+
+def check_health(path: str) -> str | None:
+    """What is wrong; None where nothing is. A worker that is busy, for however long, is healthy."""
+    try:
+        with open(path) as file:
+            status = json.load(file)
+    except (OSError, ValueError) as error:
+        return f"no status: {error}"
+    age = time.time() - status["time"]
+    if age > _OLD:
+        return f"the supervisor has not written its status for {age:.0f} s"
+    dead = [str(number) for number, pid in enumerate(status["workers"]) if pid is None or not _runs(pid)]
+    return f"not running: worker {', '.join(dead)} of {len(status['workers'])}" if dead else None
+
+
+_OLD = 15.0
+
+
+def _runs(pid: int) -> bool:
+    """It is there, and neither a zombie nor stopped."""
+    try:
+        with open(f"/proc/{pid}/stat") as stat:
+            return stat.read().rpartition(")")[2].split()[0] not in "ZXTt"
+    except OSError:
+        return not os.path.isdir("/proc/self")

@@ -9,10 +9,11 @@ import re
 import sys
 import warnings
 from importlib import metadata
-from typing import Any, Literal, Union
+from typing import Any
 
 import msgspec
 
+from .ops import Settings
 from .wire import MAJOR, MINOR, Limits
 
 
@@ -20,16 +21,27 @@ class NoDevice(Exception):
     """The device asked for is not there."""
 
 
-class Config(msgspec.Struct):
-    token: str
+class Served(msgspec.Struct):
+    """Of a worker that waits for a client from elsewhere."""
+
+    data: str
+    control: str
+    # The folder of keys; None: whoever reaches it.
+    keys: str | None
+    # A client that is away for longer than so many seconds is dropped.
+    grace: float
+    # A line to the supervisor: it listens when it has read a byte from there (until then another has the ports), and says so.
+    line: int
+
+
+class Config(Settings):
+    """Read from standard input. A worker that a client has started for itself has a token, and settings; a served one gets them with the greeting."""
+
+    token: str = ""
     # Where the sockets are to be; None: ports of 127.0.0.1.
-    directory: str | None
-    device: str
-    seed: int | None
-    deterministic: Union[bool, Literal["warn"]]
-    threads: int | None
-    malloc: bool
+    directory: str | None = None
     limits: Limits = Limits()
+    served: Served | None = None
 
 
 # <malloc.h>
@@ -50,7 +62,7 @@ def keep_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW)
 
 
-def apply(config: Config) -> str:
+def apply(config: Settings) -> str:
     """Applies all of them; what device "auto" has become is returned."""
     if config.malloc:
         keep_memory()

@@ -13,7 +13,7 @@ MAJOR = 1
 MINOR = 0
 URGENT = 1
 
-# magic, major, minor, type, flags, frames, session, parent call, seq, meta bytes, reserved, total bytes
+# magic, major, minor, type, flags, frames, session, parent call, seq, meta bytes, ack, total bytes
 _HEADER = struct.Struct("<HBBBBHIIQIIQ")
 HEADER_BYTES = _HEADER.size
 
@@ -39,6 +39,7 @@ class MessageType(IntEnum):
     CLOSE = 8
     CLOSED = 9
     FATAL = 10
+    ACK = 11
 
 
 class Limits(msgspec.Struct, rename="camel", frozen=True):
@@ -84,6 +85,8 @@ class Header(NamedTuple):
     session: int
     parent_call: int
     seq: int
+    # The low 32 bits of the last batch whose reply the client has.
+    ack: int
     meta_bytes: int
     total_bytes: int
 
@@ -97,7 +100,7 @@ def encode(type: MessageType, meta: object, seq: int = 0, frames: int = 0, total
 def read_header(head: bytes | memoryview, limits: Limits) -> Header:
     if len(head) < HEADER_BYTES:
         raise WireError(f"{len(head)} bytes, a header has {HEADER_BYTES}")
-    magic, major, minor, kind, flags, frames, session, parent_call, seq, meta_bytes, _, total = _HEADER.unpack_from(head)
+    magic, major, minor, kind, flags, frames, session, parent_call, seq, meta_bytes, ack, total = _HEADER.unpack_from(head)
     if magic != MAGIC:
         raise WireError("it does not begin with TW")
     if major != MAJOR:
@@ -107,7 +110,7 @@ def read_header(head: bytes | memoryview, limits: Limits) -> Header:
             else "the client is the older, update it: npm install torchwire@latest"
         )
         raise WireError(f"protocol version {major}.{minor}, this side speaks {MAJOR}.{MINOR}; {older}")
-    if not MessageType.HELLO <= kind <= MessageType.FATAL:
+    if not MessageType.HELLO <= kind <= MessageType.ACK:
         raise WireError(f"message type {kind} is unknown")
     if flags & ~URGENT:
         raise WireError(f"flags {flags} are unknown")
@@ -115,7 +118,7 @@ def read_header(head: bytes | memoryview, limits: Limits) -> Header:
         raise WireError(f"{len(head) - HEADER_BYTES} bytes of meta, its header says {meta_bytes}")
     limits.check("meta_bytes", meta_bytes, "{} bytes of meta")
     limits.check("frames", frames, "{} frames in a message")
-    return Header(MessageType(kind), flags, frames, session, parent_call, seq, meta_bytes, total)
+    return Header(MessageType(kind), flags, frames, session, parent_call, seq, ack, meta_bytes, total)
 
 
 def check_frames(header: Header, sizes: list[int], limits: Limits) -> None:

@@ -13,12 +13,12 @@ def headers() -> list[dict[str, Any]]:
     cases |= {
         "every field, each with bytes of its own": {
             "type": 3, "flags": 1, "frames": 0x0102, "session": 0x03040506, "parentCall": 0x0708090A,
-            "seq": 0x000B0C0D0E0F1011, "metaBytes": 0x12131415, "totalBytes": 0x0016171819202122,
+            "seq": 0x000B0C0D0E0F1011, "ack": 0x1A1B1C1D, "metaBytes": 0x12131415, "totalBytes": 0x0016171819202122,
         },
         "every field at zero": {"type": 5, "session": 0},
         "every field at its limit": {
-            "type": 10, "flags": 1, "frames": 2**16 - 1, "session": 2**32 - 1, "parentCall": 2**32 - 1,
-            "seq": most, "metaBytes": 2**32 - 1, "totalBytes": most,
+            "type": 11, "flags": 1, "frames": 2**16 - 1, "session": 2**32 - 1, "parentCall": 2**32 - 1,
+            "seq": most, "ack": 2**32 - 1, "metaBytes": 2**32 - 1, "totalBytes": most,
         },
         "counts past 32 bits": {"type": 4, "seq": 2**32, "totalBytes": 2**32 + 1},
     }  # fmt: skip
@@ -95,22 +95,26 @@ def messages() -> list[dict[str, Any]]:
         })  # fmt: skip
 
     client = {"name": "torchwire", "version": "0.1.0", "node": "22.12.0"}
-    add("a greeting", "client", "hello", {"token": "ab" * 32, "client": client, "limits": {"frames": 1024, "depth": 32}})
+    settings = {"device": "cuda:1", "seed": 7, "deterministic": "warn", "threads": None, "malloc": True}
+    hello = {"token": "ab" * 32, "client": client, "limits": {"frames": 1024, "depth": 32}, "settings": settings, "resumes": True}
+    add("a greeting", "client", "hello", hello, session=3, ack=17)
+    add("a confirmation that replies are here", "client", "ack", {}, ack=2**32 - 1)
     add("a batch of every operation", "client", "batch", FIRST_BATCH, [INT32], seq=1, flags=1)
     add("a batch in contexts", "client", "batch", CONTEXTS_BATCH, seq=2**32 + 7)
     add("a batch of a resumed session, in a call", "client", "batch", CONTEXTS_BATCH, seq=9, session=2, parentCall=77)
     add("a question", "client", "ping", {}, seq=3)
     add("a farewell", "client", "close", {}, seq=4)
     versions = {"protocol": "1.0", "python": "3.11.9", "torch": "2.14.1"}
-    add("a welcome", "worker", "welcome", {"pid": 4242, "device": "cpu", "versions": versions, "limits": LIMITS})
+    add("a welcome", "worker", "welcome", {"pid": 4242, "device": "cpu", "versions": versions, "limits": LIMITS, "grace": None, "received": 5})
     add("a reply", "worker", "reply", {"replies": [[1, [25, 2.5, 26, [0, "Linear"]], None]]})
     add("a reply with frames", "worker", "reply", {"replies": [[1, [25, [4, 0, "int32", [2]]], None], [2, [30, [4, 1, "bool", [0]]], None]]}, [INT32, b""])
     add("a failure", "worker", "reply", {"replies": [[7, [], FAILURE], [8, [], None]]})
-    add("an idle worker", "worker", "pong", {"busy": None, "objects": 12, "rss": 3 * 2**30}, seq=3)
-    add("a busy worker", "worker", "pong", {"busy": 0.25, "objects": 0, "rss": 70000}, seq=2**40)
+    add("an idle worker", "worker", "pong", {"busy": None, "batches": 7, "objects": 12, "rss": 3 * 2**30}, seq=3)
+    add("a busy worker", "worker", "pong", {"busy": 0.25, "batches": 2**33, "objects": 0, "rss": 70000}, seq=2**40)
     add("a log record", "worker", "log", {"level": 30, "logger": "torch.nn", "message": "größer 🙂"})
     add("a worker's farewell", "worker", "closed", {})
     add("a refusal", "worker", "fatal", {"message": "flags 254 are unknown"})
+    add("a refusal that has a code", "worker", "fatal", {"message": "the worker is held by somebody", "code": "BUSY"})
     return out
 
 

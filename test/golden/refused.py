@@ -26,7 +26,7 @@ def refused_messages() -> list[dict[str, Any]]:
     refuse("a newer major version", [header(major=2, minor=7, metaBytes=1) + b"\x80"], "protocol version 2.7, this side speaks 1.0; ")
     refuse("an older major version", [header(major=0, minor=9, metaBytes=1) + b"\x80"], "protocol version 0.9, this side speaks 1.0; ")
     refuse("type 0", ping(type=0), "type 0")
-    refuse("a type past the last", ping(type=11), "type 11")
+    refuse("a type past the last", ping(type=12), "type 12")
     refuse("a flag nobody knows", ping(flags=2), "flags 2")
     refuse("all flags", ping(flags=255), "flags 255")
     refuse("a count past 2^53", ping(seq=2**53), "2^53", by="client")

@@ -53,8 +53,8 @@ def sized(n: int, fixed: tuple[int, int] | None, codes: tuple[int | None, ...]) 
     raise OverflowError(n)
 
 
-TYPES = ["hello", "welcome", "batch", "reply", "ping", "pong", "log", "close", "closed", "fatal"]
-FIELDS = {"type": 5, "flags": 0, "frames": 0, "session": 1, "parentCall": 0, "seq": 0, "metaBytes": 0, "totalBytes": 0}
+TYPES = ["hello", "welcome", "batch", "reply", "ping", "pong", "log", "close", "closed", "fatal", "ack"]
+FIELDS = {"type": 5, "flags": 0, "frames": 0, "session": 1, "parentCall": 0, "seq": 0, "ack": 0, "metaBytes": 0, "totalBytes": 0}
 
 
 def header(magic: bytes = b"TW", major: int = 1, minor: int = 0, **fields: int) -> bytes:
@@ -64,7 +64,7 @@ def header(magic: bytes = b"TW", major: int = 1, minor: int = 0, **fields: int) 
         + struct.pack("<BBBBH", major, minor, f["type"], f["flags"], f["frames"])
         + struct.pack("<II", f["session"], f["parentCall"])
         + struct.pack("<QI", f["seq"], f["metaBytes"])
-        + struct.pack("<IQ", 0, f["totalBytes"])
+        + struct.pack("<IQ", f["ack"], f["totalBytes"])
     )
 
 

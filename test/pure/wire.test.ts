@@ -1,8 +1,7 @@
 /** The wire as TypeScript speaks it, held against golden/wire-v1.json. Python's half is python/tests/test_wire.py. */
 import { describe, expect, test } from "vitest";
 import { kw, py, type AnyRef } from "torchwire";
-import type { Link } from "../../bridge/link/link.ts";
-import { Session } from "../../bridge/session.ts";
+import { Session, type Outlet } from "../../bridge/session.ts";
 import { decodeValue, Encoder } from "../../bridge/value.ts";
 import { FramePool } from "../../bridge/frame-pool.ts";
 import { HEADER_BYTES, MessageType, readHeader, URGENT, writeHeader } from "../../bridge/wire/header.ts";
@@ -22,7 +21,7 @@ function decoded(meta: string, frames: readonly Uint8Array[], limits: Partial<Li
   const body = bytes(VALUE + meta);
   const head = new Uint8Array(HEADER_BYTES + body.length);
   const totalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
-  const rest = { flags: 0, session: 1, parentCall: 0, seq: 0, frames: frames.length, totalBytes };
+  const rest = { flags: 0, session: 1, parentCall: 0, seq: 0, ack: 0, frames: frames.length, totalBytes };
   writeHeader(head, { type: MessageType.reply, metaBytes: body.length, ...rest });
   head.set(body, HEADER_BYTES);
   const message = decodeMessage([head, ...frames], defaultLimits);
@@ -32,8 +31,8 @@ function decoded(meta: string, frames: readonly Uint8Array[], limits: Partial<Li
 /** A session whose worker is this array. */
 function recorded(): { session: Session; sent: string[][] } {
   const sent: string[][] = [];
-  const link: Link = { up: true, close: () => undefined, send: (parts) => sent.push(parts.map(toHex)) };
-  return { session: new Session(link, () => undefined), sent };
+  const outlet: Outlet = { send: (parts) => sent.push(parts.map(toHex)) };
+  return { session: new Session(outlet, { onWelcome: () => undefined, onClosed: () => undefined }), sent };
 }
 
 describe("the header", () => {

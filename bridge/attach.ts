@@ -1,0 +1,193 @@
+/** From an address to a worker object: the greeting, the session and its end, whether the worker was started for us or serves elsewhere. */
+import { hostname, userInfo } from "node:os";
+import { setTimeout as delay } from "node:timers/promises";
+import type { Logger } from "pino";
+import { TorchwireError } from "./errors.ts";
+import type { Owned } from "./keyed.ts";
+import type { CurveKeys, FaultKind } from "./link/connection.ts";
+import { Link, type Endpoints, type LinkChange } from "./link/link.ts";
+import { Control } from "./process/control.ts";
+import { Session } from "./session.ts";
+import type { Settings } from "./settings.ts";
+import { Worker, type WorkerInfo } from "./worker.ts";
+import { MessageType } from "./wire/header.ts";
+import { defaultLimits, longestPart, smaller, told, type Limits } from "./wire/limits.ts";
+import { encodeMessage } from "./wire/meta.ts";
+
+export interface AttachOptions {
+  readonly endpoints: Endpoints;
+  readonly curve?: CurveKeys | undefined;
+  /** The session's own: who knows it is the same client. */
+  readonly token: string;
+  /** Asked of a worker that was not started for us. */
+  readonly settings?: Settings;
+  readonly limits: Limits;
+  readonly logger: Logger;
+  /** torchwire's. */
+  readonly version: string;
+  /** Milliseconds for one attempt to connect. Default: without end. */
+  readonly timeout?: number;
+  /** The error with which it is given up, after so long without a link; undefined where it may still come. Default: never. */
+  readonly givesUp?: (fault: FaultKind, sinceMs: number, welcome: Welcome | undefined) => Error | undefined;
+  /** Of a process of our own: with what it has ended. */
+  readonly exited?: Promise<Error>;
+  /** Of a process of our own: ends it. */
+  readonly kill?: () => void;
+}
+
+export interface Welcome extends WorkerInfo {
+  readonly limits: Limits;
+  /** A client that is away for longer than so many seconds is dropped; null: this one ends with its client. */
+  readonly grace: number | null;
+}
+
+export async function attach(options: AttachOptions): Promise<Owned> {
+  const { token, settings, limits, logger, version } = options;
+  const remote = options.exited === undefined;
+  let info: Welcome | undefined;
+  let closing: Promise<void> | undefined;
+  const finished = deferred<void>();
+  const welcomed = deferred<Welcome>();
+  let over = welcomed.reject;
+  const session: Session = new Session(
+    { send: (parts, urgent) => link.send(parts, urgent) },
+    { onWelcome: (meta) => welcomed.resolve(meta as unknown as Welcome), onClosed: () => finished.resolve() },
+  );
+  session.limits = limits;
+  const greeting = (epoch: number): Uint8Array[] =>
+    encodeMessage(
+      {
+        type: MessageType.hello,
+        session: epoch,
+        ack: session.answeredSeq,
+        meta: {
+          token,
+          client: { name: "torchwire", version, node: process.versions.node, ...whoWeAre() },
+          limits: told(limits),
+          ...(settings === undefined ? {} : { settings }),
+          ...(info === undefined ? {} : { resumes: true }),
+        },
+      },
+      defaultLimits,
+    );
+  const listeners = new Set<(change: LinkChange) => void>();
+  const link: Link = new Link({
+    endpoints: options.endpoints,
+    curve: options.curve,
+    frameBytes: longestPart(limits),
+    remote,
+    attemptMs: options.timeout === undefined ? undefined : 0.75 * options.timeout,
+    greeting,
+    onData: (parts) => session.receive(parts),
+    onControl: (parts) => control.receive(parts),
+    onChange: (change) => {
+      if (change.state === "connecting") session.suspend();
+      // What a program does itself is no news to it.
+      const level = change.state === "connecting" || change.state === "refused" ? "warn" : "debug";
+      logger[level](change, `link ${change.state}`);
+      for (const listener of listeners) listener(change);
+    },
+    mayTryAgain: (fault, sinceMs) => options.givesUp?.(fault, sinceMs, info),
+    onError: (error) => over(error),
+  });
+  const control = new Control(link, logger, remote ? "unreachable" : "stopped");
+  const exited = options.exited?.then(async (error) => {
+    // Its last answers may still lie in the socket.
+    if (closing !== undefined) await Promise.race([finished.promise, delay(1000, undefined, { ref: false })]);
+    over(error);
+  });
+  try {
+    [info] = await Promise.all([welcomed.promise, control.welcomed]);
+  } catch (error) {
+    link.close();
+    throw error;
+  }
+
+  session.limits = session.log.limits = smaller(limits, info.limits);
+  /** Why it has ended with something unanswered. */
+  let lost: Error | undefined;
+  const ended = deferred<void>();
+  const end = (error: Error): void => {
+    if (closing !== undefined && session.counts.inFlight > 0) lost ??= error;
+    session.end(error);
+    control.end(error);
+    link.close();
+    finished.resolve();
+    ended.resolve();
+  };
+  over = (error) => {
+    end(error);
+    options.kill?.();
+  };
+  const gone = exited ?? ended.promise;
+
+  const close = async (): Promise<void> => {
+    if (session.ended !== undefined) return gone;
+    session.sendClose();
+    await finished.promise;
+    // What was logged last comes by the other socket.
+    await Promise.race([control.finished, exited ?? ended.promise, delay(300, undefined, { ref: false })]);
+    // A failure that nobody has awaited is told here.
+    const { failure, thrown } = session.log.mainLane.generation;
+    end(closedError());
+    await gone;
+    if (failure !== undefined && !thrown) throw failure.error;
+    if (lost !== undefined) throw lost;
+  };
+  const kill = async (why: Error): Promise<void> => {
+    if (session.ended === undefined && options.kill === undefined) await control.kill();
+    session.end(why);
+    end(why);
+    options.kill?.();
+    await gone;
+  };
+  const worker = new Worker(info, session, control, {
+    close: () => (closing ??= close()),
+    kill: () => (closing ??= kill(closedError())),
+    link: () => link.state,
+    onLink: (listener) => {
+      listeners.add(listener);
+      return () => void listeners.delete(listener);
+    },
+  });
+  return {
+    worker,
+    get over() {
+      return closing !== undefined || session.ended !== undefined;
+    },
+    gone,
+    end: (why) => (closing ??= kill(new TorchwireError("CLOSED", why))),
+  };
+}
+
+/** For the error that another client gets meanwhile. */
+function whoWeAre(): Record<string, string> {
+  let user = "";
+  try {
+    user = userInfo().username;
+  } catch {
+    // One without an entry in passwd, as in many containers.
+  }
+  return { user, host: hostname(), pid: String(process.pid) };
+}
+
+const closedError = (): TorchwireError =>
+  new TorchwireError("CLOSED", "the worker was closed by this program; start another one");
+
+interface Deferred<T> {
+  readonly promise: Promise<T>;
+  readonly resolve: (value: T) => void;
+  readonly reject: (error: Error) => void;
+}
+
+function deferred<T>(): Deferred<T> {
+  let resolve!: (value: T) => void;
+  let reject!: (error: Error) => void;
+  const promise = new Promise<T>((yes, no) => {
+    resolve = yes;
+    reject = no;
+  });
+  // Who waits for it hears of it all the same.
+  promise.catch(() => undefined);
+  return { promise, resolve, reject };
+}

@@ -1,0 +1,30 @@
+/** A CURVE key as people handle it: 40 characters of Z85, and the fingerprint by which two of them are compared. */
+
+import { createHash } from "node:crypto";
+
+const z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
+
+/** Its 32 bytes; undefined where it is no key. */
+export function bytesOfKey(key: unknown): Buffer | undefined {
+  if (typeof key !== "string" || key.length !== 40) return undefined;
+  const bytes = Buffer.alloc(32);
+  for (let i = 0; i < 8; i++) {
+    let word = 0;
+    for (const character of key.slice(5 * i, 5 * i + 5)) {
+      const digit = z85.indexOf(character);
+      if (digit < 0) return undefined;
+      word = word * 85 + digit;
+    }
+    // Five digits can say more than four bytes hold.
+    if (word > 0xffffffff) return undefined;
+    bytes.writeUInt32BE(word, 4 * i);
+  }
+  return bytes;
+}
+
+/** Of a public key, in the manner of ssh: `SHA256:` and unpadded base64. The server's side shows the same. */
+export function fingerprint(publicKey: string): string {
+  const bytes = bytesOfKey(publicKey);
+  if (bytes === undefined) throw new TypeError("not a key");
+  return `SHA256:${createHash("sha256").update(bytes).digest("base64").replaceAll("=", "")}`;
+}

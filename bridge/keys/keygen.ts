@@ -1,0 +1,76 @@
+/** `npx torchwire keygen`: both pairs of keys, this user's profile, and the half that goes to the server. */
+
+import { hostname, userInfo } from "node:os";
+import { curveKeyPair } from "zeromq";
+import { TorchwireError } from "../errors.ts";
+import { bytesOfKey, fingerprint } from "./key.ts";
+import { isWorkerAddress, profilePath, writeProfile } from "./profile.ts";
+
+export interface KeygenOptions {
+  /** The profile's name. */
+  name: string;
+  /** The public key of a server that has keys already: only the client's are made then. */
+  serverKey?: string | undefined;
+  /** Default: `tcp://NAME:5555`. */
+  address?: string | undefined;
+  /** What the server shall call this client. Default: user@host. */
+  as?: string | undefined;
+  /** Replace the profile that is there. */
+  force?: boolean | undefined;
+  env?: NodeJS.ProcessEnv | undefined;
+}
+
+export interface Keys {
+  /** The profile that was written. */
+  path: string;
+  address: string;
+  /** What the server calls this client. */
+  client: string;
+  fingerprints: { server: string; client: string };
+  /** One line for `torchwire-worker authorize`. It holds the server's secret key, unless the server has keys already. */
+  half: string;
+}
+
+export function keygen({ name, serverKey, address = `tcp://${name}:5555`, as, force, env }: KeygenOptions): Keys {
+  const misuse = (what: string): never => {
+    throw new TorchwireError("MISUSE", `keygen: ${what}`);
+  };
+  // It is to be one before it is part of an address.
+  profilePath(name, env);
+  // (Not shown: it may be a secret that was meant for elsewhere.)
+  if (serverKey !== undefined && bytesOfKey(serverKey) === undefined)
+    misuse("--server-key is not a public key of 40 characters; torchwire-worker serve and authorize show the server's");
+  if (!isWorkerAddress(address)) misuse(`the address is ${JSON.stringify(address)}, not of the form tcp://host:port`);
+  const client = as ?? userAtHost();
+  if (!/^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$/.test(client))
+    misuse(`--as is ${JSON.stringify(client)}; letters, digits, ".", "_", "-" and "@" serve`);
+  const own = curveKeyPair();
+  const server = serverKey === undefined ? curveKeyPair() : { publicKey: serverKey };
+  const path = writeProfile(
+    { name, address, server: { public: server.publicKey }, client: { public: own.publicKey, secret: own.secretKey } },
+    { force, env },
+  );
+  const half = {
+    torchwire: "authorize",
+    client: { name: client, public: own.publicKey },
+    server: { public: server.publicKey, ...("secretKey" in server ? { secret: server.secretKey } : {}) },
+  };
+  return {
+    path,
+    address,
+    client,
+    fingerprints: { server: fingerprint(server.publicKey), client: fingerprint(own.publicKey) },
+    half: JSON.stringify(half),
+  };
+}
+
+function userAtHost(): string {
+  let user = "user";
+  try {
+    user = userInfo().username;
+  } catch {
+    // It has no entry in passwd, as in some containers.
+  }
+  const plain = (text: string): string => text.replaceAll(/[^A-Za-z0-9._-]/g, "-");
+  return `${plain(user)}@${plain(hostname())}`.replace(/^[^A-Za-z0-9]+/, "").slice(0, 128);
+}

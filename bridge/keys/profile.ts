@@ -1,0 +1,151 @@
+/** Profiles: for each worker elsewhere, which key it has, and this user's own. One file each, which nobody else can read. */
+
+import {
+  closeSync,
+  existsSync,
+  fstatSync,
+  fsyncSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
+import { dirname, join } from "node:path";
+import { configDirectory } from "../environment/places.ts";
+import { codeOf, isRecord, parseRecord } from "../environment/untyped.ts";
+import { EnvironmentError, TorchwireError } from "../errors.ts";
+import { bytesOfKey, fingerprint } from "./key.ts";
+
+export interface Profile {
+  readonly name: string;
+  readonly path: string;
+  /** Where the worker is, unless the program says otherwise. */
+  readonly address: string | undefined;
+  readonly server: { readonly public: string };
+  readonly client: { readonly public: string; readonly secret: string };
+}
+
+const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
+
+/** Where a profile lies, or would. */
+export function profilePath(name: string, env: NodeJS.ProcessEnv = process.env): string {
+  // No folder's name, no hidden file, no option; the same on every system.
+  if (!NAME.test(name))
+    throw new TorchwireError(
+      "MISUSE",
+      `a profile cannot be named ${JSON.stringify(name)}: letters, digits, ".", "_" and "-" serve, a letter or a digit first`,
+    );
+  return join(configDirectory(env), "profiles", `${name}.json`);
+}
+
+/** Whether this name has one; what can be no profile's name has none. */
+export function hasProfile(name: string, env: NodeJS.ProcessEnv = process.env): boolean {
+  return NAME.test(name) && existsSync(profilePath(name, env));
+}
+
+export const isWorkerAddress = (address: string): boolean => /^tcp:\/\/(?:\[[^\]\s]+\]|[^[\]:/\s]+):\d+$/.test(address);
+
+/** @throws EnvironmentError where there is none, where others can read it, or where it does not hold what it must. */
+export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env): Profile {
+  const path = profilePath(name, env);
+  const read = parseRecord(readPrivately(path, name));
+  const broken = (what: string): never => {
+    // Never what it holds: that may be the secret.
+    throw new EnvironmentError(`${path} is not a profile: ${what}. A new one in its place has new keys.`, {
+      command: `npx torchwire keygen ${name} --force`,
+    });
+  };
+  if (read === undefined) return broken("it is not a JSON object");
+  const { address, server, client } = read;
+  const key = (of: unknown, side: string, half: string): string => {
+    const found = isRecord(of) ? of[half] : undefined;
+    if (bytesOfKey(found) === undefined) broken(`${side}.${half} is not a key of 40 characters`);
+    return found as string;
+  };
+  if (address !== undefined && (typeof address !== "string" || !isWorkerAddress(address)))
+    broken("address is not of the form tcp://host:port");
+  return {
+    name,
+    path,
+    address: address as string | undefined,
+    server: { public: key(server, "server", "public") },
+    client: { public: key(client, "client", "public"), secret: key(client, "client", "secret") },
+  };
+}
+
+/** Whole or not at all. @throws EnvironmentError where there is one and `force` is not set. */
+export function writeProfile(
+  { name, address, server, client }: Omit<Profile, "path">,
+  { force = false, env = process.env }: { force?: boolean | undefined; env?: NodeJS.ProcessEnv | undefined } = {},
+): string {
+  const path = profilePath(name, env);
+  if (!force && existsSync(path)) throw isThere(path, name, env);
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const text = `${JSON.stringify({ address, server, client }, undefined, 2)}\n`;
+  const draft = join(dirname(path), `.${name}.${process.pid}`);
+  try {
+    const file = openSync(draft, "wx", 0o600);
+    try {
+      writeFileSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    // A link, unlike a renaming, never takes the place of what somebody else has just put there.
+    if (force) renameSync(draft, path);
+    else linkSync(draft, path);
+  } catch (error) {
+    throw codeOf(error) === "EEXIST" && existsSync(path) ? isThere(path, name, env) : error;
+  } finally {
+    rmSync(draft, { force: true });
+  }
+  return path;
+}
+
+function isThere(path: string, name: string, env: NodeJS.ProcessEnv): EnvironmentError {
+  let held = "";
+  try {
+    held = `, for the worker with the key ${fingerprint(readProfile(name, env).server.public)}`;
+  } catch {
+    // Whatever it is, it stays.
+  }
+  return new EnvironmentError(
+    `there is a profile ${name}${held}: ${path}. Another name makes another one; to replace it, which locks this user out of that worker:`,
+    { command: `npx torchwire keygen ${name} --force` },
+  );
+}
+
+function readPrivately(path: string, name: string): string {
+  let file;
+  try {
+    file = openSync(path, "r");
+  } catch (cause) {
+    if (codeOf(cause) === "ENOENT")
+      throw new EnvironmentError(`there is no profile ${name}: ${path}`, {
+        command: `npx torchwire keygen ${name}`,
+        cause,
+      });
+    throw new EnvironmentError(`the profile ${path} cannot be read (${codeOf(cause)})`, { cause });
+  }
+  try {
+    const { mode, uid } = fstatSync(file);
+    // Windows has other means, and a user's folder there is the user's alone.
+    if (process.platform !== "win32") {
+      if (uid !== process.getuid?.())
+        throw new EnvironmentError(`the profile ${path} belongs to another user`, {
+          command: `npx torchwire keygen ${name} --force`,
+        });
+      if ((mode & 0o077) !== 0)
+        throw new EnvironmentError(
+          `others can get at the secret key in ${path} (mode ${(mode & 0o777).toString(8).padStart(4, "0")}). If somebody may have read it, make new keys instead.`,
+          { command: `chmod 600 ${path}` },
+        );
+    }
+    return readFileSync(file, "utf8");
+  } finally {
+    closeSync(file);
+  }
+}

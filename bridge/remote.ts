@@ -1,0 +1,195 @@
+/** `connectWorker`: a worker that serves elsewhere. */
+import { randomBytes } from "node:crypto";
+import type { Logger } from "pino";
+import { attach, type Welcome } from "./attach.ts";
+import { packageVersion } from "./environment/package.ts";
+import { TorchwireError } from "./errors.ts";
+import type { Owned } from "./keyed.ts";
+import { fingerprint } from "./keys/key.ts";
+import { hasProfile, readProfile, type Profile } from "./keys/profile.ts";
+import type { FaultKind } from "./link/connection.ts";
+import { readGreeting } from "./link/greeting.ts";
+import type { Endpoints } from "./link/link.ts";
+import { defaultLogger } from "./logger.ts";
+import { settingsOf, type WorkerSettings } from "./settings.ts";
+import { addToMessage, captureSite, formatSite, shortSite } from "./site.ts";
+import type { Worker } from "./worker.ts";
+import { limitsOf } from "./wire/limits.ts";
+
+export interface ConnectOptions extends WorkerSettings {
+  /**
+   * Whose keys to use: the name of a profile, as `npx torchwire keygen` has made it. Default: TORCHWIRE_PROFILE, else the profile that has the
+   * name of the address's host. Only a worker on this machine's loopback interface is spoken to without one.
+   */
+  readonly profile?: string;
+  /** Milliseconds for the worker to answer for the first time. Default 2000. There is no time-out on its work. */
+  readonly timeout?: number;
+  /** Gets the worker's log records. Default: silent, or a pino logger to stderr at the level TORCHWIRE_LOG. */
+  readonly logger?: Logger;
+}
+
+const PATIENCE_MS = 2000;
+/** How long a session outlives the worker's own patience, for the connection that is being made at its end. */
+const MARGIN_MS = 5000;
+
+/**
+ * Connects to a worker that `torchwire-worker serve` runs, as in `connectWorker("tcp://gpu-box:5555")`. What it gives is what `spawnWorker` gives; the
+ * worker serves this client alone, until it is closed, or until the client has been away for longer than the worker's grace time.
+ * `address` is by default TORCHWIRE_WORKER, else what the profile says.
+ * @throws UNREACHABLE, REFUSED, BUSY, PROTOCOL, NO_DEVICE, MISUSE.
+ */
+export async function connectWorker(address?: string, options: ConnectOptions = {}): Promise<Worker> {
+  const site = formatSite(captureSite());
+  try {
+    return (await connect(address ?? (process.env["TORCHWIRE_WORKER"] || undefined), options)).worker;
+  } catch (error) {
+    if (error instanceof TorchwireError && site !== undefined)
+      addToMessage(error, `\n(connectWorker at ${shortSite(site)})`);
+    throw error;
+  }
+}
+
+/** What ends with the worker, beside it: for who keeps several. */
+export async function connect(asked: string | undefined, options: ConnectOptions): Promise<Owned> {
+  const settings = settingsOf("connectWorker", options);
+  const named = options.profile ?? (process.env["TORCHWIRE_PROFILE"] || undefined);
+  const known = named === undefined ? undefined : readProfile(named);
+  const target = addressOf(asked ?? known?.address);
+  const profile = known ?? (target.isLoopback ? undefined : profileOf(target));
+  const { timeout = PATIENCE_MS } = options;
+  let fault: FaultKind | undefined;
+  const givesUp = (kind: FaultKind, sinceMs: number, welcome: Welcome | undefined): Error | undefined => {
+    fault = kind;
+    // (An end in the middle of the greeting can mean anything: a key that is not the worker's, a worker that is busy with another one's.)
+    if (kind === "refused" || kind === "mechanism") return notLetIn(target, kind, profile);
+    if (welcome === undefined) return sinceMs < 0.6 * timeout ? undefined : new NoAnswer();
+    const graceMs = (welcome.grace ?? 0) * 1000;
+    if (sinceMs < graceMs + MARGIN_MS) return undefined;
+    return new TorchwireError(
+      "WORKER_GONE",
+      `there has been no link to the worker at ${target.url} for ${Math.round(sinceMs / 1000)} s: it drops a client that is away for longer than ${welcome.grace} s, and this session with it`,
+    );
+  };
+  try {
+    return await attach({
+      endpoints: target.endpoints,
+      curve: profile && { server: profile.server.public, ...profile.client },
+      token: randomBytes(32).toString("hex"),
+      settings,
+      limits: limitsOf(options.limits ?? {}),
+      logger: options.logger ?? defaultLogger(),
+      version: packageVersion(),
+      timeout,
+      givesUp,
+    });
+  } catch (error) {
+    if (error instanceof NoAnswer) throw await whyNoAnswer(target, fault, profile);
+    throw error;
+  }
+}
+
+/** Replaced by what can be found out. */
+class NoAnswer extends Error {}
+
+interface Target {
+  /** As it was given. */
+  readonly url: string;
+  readonly host: string;
+  readonly port: number;
+  readonly isLoopback: boolean;
+  readonly endpoints: Endpoints;
+}
+
+function addressOf(url: string | undefined): Target {
+  if (url === undefined)
+    throw new TorchwireError(
+      "MISUSE",
+      'connectWorker: no address was given, TORCHWIRE_WORKER is not set, and no profile that has one is named; as in connectWorker("tcp://gpu-box:5555")',
+    );
+  const [, host = "", digits = ""] = /^tcp:\/\/(\[[^\]]+\]|[^:/[\]]+):(\d{1,5})$/.exec(url) ?? [];
+  const port = Number(digits);
+  if (host === "" || port < 1 || port > 65_534)
+    throw new TorchwireError(
+      "MISUSE",
+      `connectWorker: the address is ${JSON.stringify(url)}, not one as in tcp://gpu-box:5555`,
+    );
+  const isLoopback = host === "localhost" || host === "[::1]" || /^127\./.test(host);
+  const endpoints = { data: `tcp://${host}:${port}`, control: `tcp://${host}:${port + 1}` };
+  return { url, host, port, isLoopback, endpoints };
+}
+
+/** The keys for a host elsewhere. */
+function profileOf({ host }: Target): Profile {
+  if (hasProfile(host)) return readProfile(host);
+  throw new TorchwireError(
+    "REFUSED",
+    `there are no keys for ${host}: a worker elsewhere is spoken to only encrypted, by keys that know each other. ` +
+      `Make them with: npx torchwire keygen ${host}\nor name the profile that has them: connectWorker(address, { profile: "…" }), or TORCHWIRE_PROFILE.`,
+  );
+}
+
+function notLetIn({ url }: Target, fault: FaultKind, profile: Profile | undefined): TorchwireError {
+  if (fault === "refused")
+    return new TorchwireError(
+      "REFUSED",
+      `the worker at ${url} does not let in the key of the profile ${profile?.name} (${profile && fingerprint(profile.client.public)}): ` +
+        "it is not, or not any more, in authorized_clients of the worker's --keys folder. There: torchwire-worker clients --keys DIR",
+    );
+  return profile === undefined
+    ? new TorchwireError(
+        "REFUSED",
+        `the worker at ${url} wants a key: name the profile that has it, connectWorker(address, { profile: "…" }) or TORCHWIRE_PROFILE. (npx torchwire keygen makes one.)`,
+      )
+    : new TorchwireError(
+        "REFUSED",
+        `the worker at ${url} has no keys, and would be spoken to in the clear: start it with --keys DIR. (Nothing was sent.)`,
+      );
+}
+
+/** Asked once more, by hand: ZeroMQ itself says little. */
+async function whyNoAnswer(
+  target: Target,
+  fault: FaultKind | undefined,
+  profile: Profile | undefined,
+): Promise<TorchwireError> {
+  const { url, host, port } = target;
+  for (const each of [port, port + 1]) {
+    const greeting = await readGreeting(`tcp://${host}:${each}`, 400);
+    const where = `${url}${each === port ? "" : ` (its second port, ${each})`}`;
+    const unreachable = (what: string): TorchwireError => new TorchwireError("UNREACHABLE", `${where}: ${what}`);
+    if ("failure" in greeting) {
+      switch (greeting.failure) {
+        case "name":
+          return unreachable(`no machine of the name ${host} is known: ${greeting.detail}`);
+        case "refused":
+          return unreachable(
+            "nobody listens there. Does torchwire-worker serve run there, on this port, and bound to an address that can be reached from here?",
+          );
+        case "unreachable":
+          return unreachable(greeting.detail);
+        case "silent":
+          return unreachable(
+            "no answer. Does a firewall drop the packets (two ports are needed, this one and the next), or is the worker stopped or too busy to greet?",
+          );
+        case "closed":
+        case "foreign":
+          return new TorchwireError(
+            "PROTOCOL",
+            `${where}: something else than a torchwire worker listens there (${greeting.detail})`,
+          );
+      }
+    }
+    const hasKeys = greeting.mechanism === "CURVE";
+    if (hasKeys !== (profile !== undefined)) return notLetIn(target, "mechanism", profile);
+  }
+  if (fault === "dropped" && profile !== undefined)
+    return new TorchwireError(
+      "REFUSED",
+      `the worker at ${url} is not the one that the profile ${profile.name} knows: its key is not ${fingerprint(profile.server.public)}. ` +
+        "Was it set up anew, or does somebody stand between? There: torchwire-worker clients --keys DIR says its key.",
+    );
+  return new TorchwireError(
+    "UNREACHABLE",
+    `${url}: it is there, but did not answer in time; connectWorker(address, { timeout }) waits longer`,
+  );
+}

@@ -1,0 +1,296 @@
+"""Who may enter: the server's own CURVE key, and an allow-list of its clients' keys, as files in the manner of ssh."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import logging
+import os
+import re
+import struct
+import time
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import msgspec
+import zmq
+import zmq.auth
+from zmq.auth.thread import ThreadAuthenticator
+from zmq.utils import z85
+
+SECRET = "server.key_secret"
+CLIENTS = "authorized_clients"
+_DOMAIN = "torchwire"
+_CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+
+logger = logging.getLogger("torchwire.keys")
+
+
+class KeysError(Exception):
+    """`command`: what mends it."""
+
+    def __init__(self, message: str, command: str | None = None) -> None:
+        super().__init__(message)
+        self.command = command
+
+
+class ServerKeys:
+    def __init__(self, folder: str, public: str, secret: str) -> None:
+        self._folder = folder
+        self.public = public
+        self.secret = secret
+
+    @property
+    def fingerprint(self) -> str:
+        return fingerprint(self.public)
+
+    def clients(self) -> dict[str, str]:
+        """Their names and fingerprints, as of now."""
+        return {name: fingerprint(public) for name, public in _clients(self._folder)}
+
+    def name_of(self, public: str) -> str | None:
+        """Who has this key; None: nobody who may enter. The files are read anew, so that removing one revokes it."""
+        for name, path in _files(self._folder):
+            # A broken file lets nobody in; the others are good all the same.
+            with contextlib.suppress(KeysError):
+                if _load(path)[0] == public:
+                    return name
+        return None
+
+    def guard(self, context: zmq.Context[Any]) -> ThreadAuthenticator:
+        """Lets nobody in who is not on the list. To be started before anything is bound, and stopped after all is closed: without it
+        libzmq lets everybody in."""
+        authenticator = ThreadAuthenticator(context, log=_silent)
+        authenticator.configure_curve_callback(_DOMAIN, _AllowList(self))
+        authenticator.start()
+        return authenticator
+
+    def configure(self, socket: zmq.Socket[Any]) -> None:
+        """To be called before it is bound."""
+        socket.setsockopt(zmq.CURVE_SERVER, 1)
+        socket.setsockopt(zmq.CURVE_SECRETKEY, self.secret.encode())
+        socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN.encode())
+        # Without an authenticator nobody gets in. (Not every build of libzmq has it.)
+        if hasattr(zmq, "ZAP_ENFORCE_DOMAIN"):
+            try:
+                socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
+            except zmq.ZMQError as error:
+                if error.errno != zmq.EINVAL:
+                    raise
+
+
+class _AllowList:
+    """What the authenticator asks, on its own thread, at each handshake."""
+
+    def __init__(self, keys: ServerKeys) -> None:
+        self._keys = keys
+        self._said = float("-inf")
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        try:
+            name = self._keys.name_of(key.decode())
+            # Once a second: it is strangers who decide how often this happens.
+            if name is None and time.monotonic() - self._said > 1:
+                self._said = time.monotonic()
+                logger.warning("refused: the key %s is not in %s", fingerprint(key.decode()), CLIENTS)
+            return name is not None
+        except Exception:
+            # An exception would end the thread, and with it every later handshake.
+            logger.exception("the allow-list cannot be read")
+            return False
+
+
+# It logs each handshake.
+_silent = logging.getLogger("torchwire.keys.zap")
+_silent.setLevel(logging.CRITICAL)
+
+
+def fingerprint(public: str) -> str:
+    digest = hashlib.sha256(z85.decode(public.encode())).digest()
+    return "SHA256:" + base64.b64encode(digest).decode().rstrip("=")
+
+
+def load(folder: str) -> ServerKeys:
+    """Everything in order, or an error that says what to do."""
+    path = os.path.join(folder, SECRET)
+    if not os.path.isdir(folder):
+        raise KeysError(f"there is no folder {folder} with keys", _how(folder))
+    _check_folder(folder)
+    if not os.path.exists(path):
+        raise KeysError(f"{folder} has no {SECRET}, the server's own key", _how(folder))
+    _check_secret(path)
+    public, secret = _load(path)
+    if secret is None or zmq.curve_public(secret.encode()).decode() != public:
+        raise KeysError(f"{path} does not hold a pair of keys. New ones lock out every client that there is:", _how(folder, " --force"))
+    if os.path.isdir(os.path.join(folder, CLIENTS)):
+        _check_folder(os.path.join(folder, CLIENTS))
+    if not list(_clients(folder)):
+        raise KeysError(f"{os.path.join(folder, CLIENTS)} is empty: nobody may enter", _how(folder))
+    return ServerKeys(folder, public, secret)
+
+
+class _Client(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    public: str
+
+
+class _Server(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    public: str
+    secret: "str | None" = None
+
+
+class _Half(msgspec.Struct, forbid_unknown_fields=True, tag_field="torchwire", tag="authorize"):
+    client: _Client
+    server: _Server
+
+
+def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
+    """Reads what `npx torchwire keygen` printed, lets that client in, and says both fingerprints. A server's first keys come the same way."""
+    half = _read_half(lines)
+    client, server = half.client, half.server
+    client_path = os.path.join(folder, CLIENTS, client.name + ".key")
+    server_path = os.path.join(folder, SECRET)
+    again = f"torchwire-worker authorize --keys {folder} --force"
+    # First everything that can be wrong, then the files.
+    there = None
+    if os.path.exists(server_path):
+        _check_secret(server_path)
+        there, _ = _load(server_path)
+    write_server = there != server.public
+    if write_server and server.secret is None:
+        has = "no key yet" if there is None else f"the key {fingerprint(there)}"
+        how = "" if there is None else f" --server-key='{there}'"
+        raise KeysError(
+            f"the client knows a server with the key {fingerprint(server.public)}, and {folder} has {has}",
+            f"npx torchwire keygen NAME{how} --force",
+        )
+    if there is not None and write_server and not force:
+        raise KeysError(
+            f"{server_path} is there, with another key: {fingerprint(there)}. A client for it is made, on the client's machine, with\n"
+            f"  npx torchwire keygen NAME --server-key='{there}' --force\n"
+            f"To replace the server's key by {fingerprint(server.public)}, which locks out every client that there is, pipe the same into",
+            again,
+        )
+    if os.path.exists(client_path) and not force:
+        known, _ = _load(client_path)
+        if known != client.public:
+            raise KeysError(
+                f"{client_path} is there, with another key: {fingerprint(known)}. For a second client, choose a name on its machine (npx torchwire "
+                f"keygen NAME --as CLIENT); to replace the key by {fingerprint(client.public)}, pipe the same into",
+                again,
+            )
+    for each in (folder, os.path.dirname(client_path)):
+        os.makedirs(each, mode=0o700, exist_ok=True)
+        _check_folder(each)
+    # The client last: with it the door is open.
+    if write_server:
+        _write(server_path, f'metadata\ncurve\n    public-key = "{server.public}"\n    secret-key = "{server.secret}"\n')
+    _write(client_path, f'metadata\n    name = "{client.name}"\ncurve\n    public-key = "{client.public}"\n')
+    print(f"server  {fingerprint(server.public)}{' (new)' if write_server else ''}")
+    print(f"client  {fingerprint(client.public)} ({client.name}) may enter, until {client_path} is removed")
+
+
+def _read_half(lines: Iterable[str]) -> _Half:
+    text = "".join(lines).strip()
+    try:
+        half = msgspec.json.decode(text, type=_Half)
+        pairs = [half.client.public, half.server.public] + ([half.server.secret] if half.server.secret is not None else [])
+        if not all(_is_key(key) for key in pairs):
+            raise ValueError("a key that is none")
+        if _CLIENT.fullmatch(half.client.name) is None:
+            raise ValueError("the client's name")
+        if half.server.secret is not None and zmq.curve_public(half.server.secret.encode()).decode() != half.server.public:
+            raise ValueError("the server's keys are no pair")
+    except ValueError as error:
+        # What came is not shown: it may hold a secret.
+        what = str(error) if text else "nothing came"
+        raise KeysError(f"standard input is not the line that keygen prints ({what}); on the client's machine it is made by", "npx torchwire keygen NAME") from None
+    return half
+
+
+def _is_key(key: str) -> bool:
+    try:
+        return len(z85.decode(key.encode())) == 32
+    # No such digit; no such length; five digits that say more than four bytes hold.
+    except (KeyError, ValueError, struct.error):
+        return False
+
+
+def _write(path: str, text: str) -> None:
+    """Whole or not at all, and this user's alone from the first byte on."""
+    draft = f"{path}.{os.getpid()}"
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(file, "w") as out:
+            out.write(text)
+            out.flush()
+            os.fsync(out.fileno())
+        os.replace(draft, path)
+    except BaseException:
+        os.unlink(draft)
+        raise
+
+
+def _files(folder: str) -> Iterator[tuple[str, str]]:
+    clients = os.path.join(folder, CLIENTS)
+    try:
+        names = sorted(os.listdir(clients))
+    except OSError:
+        return
+    for file in names:
+        name, extension = os.path.splitext(file)
+        if extension == ".key" and _CLIENT.fullmatch(name) is not None:
+            yield name, os.path.join(clients, file)
+
+
+def _clients(folder: str) -> Iterator[tuple[str, str]]:
+    for name, path in _files(folder):
+        yield name, _load(path)[0]
+
+
+def _load(path: str) -> tuple[str, str | None]:
+    try:
+        public, secret = zmq.auth.load_certificate(path)
+        keys = public.decode(), None if secret is None else secret.decode()
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else "it has no public-key"
+        raise KeysError(f"{path} cannot be read as a key: {why}") from None
+    if not all(_is_key(key) for key in keys if key is not None):
+        raise KeysError(f"{path} holds what is no key of 40 characters")
+    return keys
+
+
+def _how(folder: str, more: str = "") -> str:
+    return f"npx torchwire keygen NAME | ssh HOST torchwire-worker authorize --keys {folder}{more}"
+
+
+def _check_folder(folder: str) -> None:
+    """Who can write into it decides who may enter."""
+    found = os.stat(folder)
+    if not hasattr(os, "getuid"):
+        return
+    if found.st_uid not in (os.getuid(), 0):
+        raise KeysError(f"{folder} belongs to another user (uid {found.st_uid}), who could let anybody in", f"chown {os.getuid()} {folder}")
+    # A mounted secret, as Kubernetes makes it, is open to all and written by none.
+    if found.st_mode & 0o022 and not os.statvfs(folder).f_flag & os.ST_RDONLY:
+        raise KeysError(f"others can write into {folder} (mode {found.st_mode & 0o777:04o}), and so let anybody in", f"chmod 700 {folder}")
+
+
+def _check_secret(path: str) -> None:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise KeysError(f"{path} cannot be read: {error.strerror}") from None
+    if not hasattr(os, "getuid"):
+        return
+    mode = found.st_mode & 0o777
+    if found.st_uid == os.getuid():
+        most = 0o600
+    elif found.st_uid == 0:
+        # A mounted secret, as Kubernetes makes it: root's, and for this process's group to read.
+        most = 0o440
+    else:
+        raise KeysError(f"{path} belongs to another user (uid {found.st_uid})", f"chown {os.getuid()} {path}")
+    if mode & ~(most | 0o700):
+        raise KeysError(f"others can get at the secret key in {path} (mode {mode:04o}). If somebody may have read it, make new keys instead.", f"chmod {most:o} {path}")

@@ -1,0 +1,187 @@
+"""The worker's one session: from a greeting to its end, how batches and their replies take turns, and what a cut link costs."""
+
+from __future__ import annotations
+
+import signal
+from collections import deque
+from typing import Any
+
+from .control import Control
+from .door import Door, Refused, refusal
+from .executor import Executor, Reply
+from .link import Link, Malformed, Message
+from .ops import Hello, Settings, read_batch, read_hello
+from .settings import NoDevice
+from .tensors import Frames
+from .wire import URGENT, Limits, MessageType, WireError, encode
+
+# A reply nobody awaits is held back while so many batches wait: each message sent wakes threads that the computation needs.
+_HOLD_WHILE_WAITING = 2
+# …but not for longer than this many, so that the client's credit comes back.
+_MOST_HELD = 16
+
+
+class Session:
+    def __init__(self, link: Link, control: Control, executor: Executor, limits: Limits, door: Door, welcome: Any) -> None:
+        """`welcome` makes what a client is told first, of the settings that it asks for."""
+        self._link = link
+        self._control = control
+        self._executor = executor
+        self._limits = limits
+        self._door = door
+        self._make_welcome = welcome
+        self._welcome: dict[str, Any] | None = None
+        self._peer: bytes | None = None
+        self._epoch = 0
+        # The last message of the client's that is here. They come in order, and each once.
+        self._received = 0
+        self._waiting: deque[Message | Malformed] = deque()
+        self._over = False
+        self._leaving: str | None = None
+        self._held: list[Reply] = []
+        # What was answered and may not have arrived: the last batch it answers, the message, its frames.
+        self._sent: deque[tuple[int, bytes, list[Any]]] = deque()
+        self._frames = Frames(limits)
+
+    def leave(self, why: str) -> None:
+        """From a signal's handler: what is here is run, then the client is told."""
+        self._leaving = why
+
+    def run(self) -> None:
+        """Until the client closes, or says what is not understood: other messages may have been lost with that one."""
+        while not self._over:
+            message = self._next()
+            if message is None:
+                return self._farewell()
+            try:
+                self._handle(message)
+            except WireError as error:
+                self._send_held()
+                self._refuse(message.peer, error)
+                self._over = True
+
+    def _next(self) -> Message | Malformed | None:
+        """None: nothing is left to be run before it leaves."""
+        waiting = self._waiting
+        if not waiting:
+            self._control.idle()
+            while not waiting:
+                if self._leaving is not None and not self._link.has_more:
+                    return None
+                self._read()
+        return waiting.popleft()
+
+    def _read(self) -> None:
+        """Reads one message. What the client says waits its turn; a greeting, or a stranger, is answered at once."""
+        message = self._link.receive()
+        if message is None:
+            return
+        if message.peer == self._peer and not _is_hello(message):
+            return self._accept(message)
+        try:
+            if isinstance(message, Malformed):
+                raise WireError(message.why)
+            if not _is_hello(message):
+                raise WireError("it came before a greeting")
+            self._greeted(message)
+        except WireError as error:
+            self._refuse(message.peer, error)
+
+    def _greeted(self, message: Message) -> None:
+        hello, epoch = read_hello(message.meta), message.header.session
+        self._door.enter(hello, message.user)
+        limits = self._limits.smaller(hello.limits)
+        if epoch <= self._epoch:
+            raise Refused("PROTOCOL", f"connection {epoch} of this session is not the latest, which is {self._epoch}")
+        if self._welcome is None:
+            self._welcome = self._begin(hello)
+        if not self._held:
+            self._frames.limits = limits
+        self._peer, self._epoch = message.peer, epoch
+        self._link.send(message.peer, encode(MessageType.WELCOME, {**self._welcome, "received": self._received}))
+        self._forget(message.header.ack)
+        for _, head, buffers in self._sent:
+            self._link.send(message.peer, head, buffers)
+
+    def _begin(self, hello: Hello) -> dict[str, Any]:
+        try:
+            welcome = self._make_welcome(hello.settings or Settings())
+        except NoDevice as error:
+            self._door.leave()
+            raise Refused("NO_DEVICE", str(error)) from None
+        self._door.settle()
+        return welcome
+
+    def _accept(self, message: Message | Malformed) -> None:
+        if isinstance(message, Message):
+            header = message.header
+            self._forget(header.ack)
+            if header.type is MessageType.ACK or 0 < header.seq <= self._received:
+                # After a cut it may come again.
+                return
+            if header.type in (MessageType.BATCH, MessageType.CLOSE):
+                if header.seq != self._received + 1:
+                    message = Malformed(message.peer, f"message {header.seq} came after {self._received}: what was between is lost")
+                else:
+                    self._received = header.seq
+        self._waiting.append(message)
+
+    def _forget(self, ack: int) -> None:
+        """The client has what was answered so far."""
+        sent = self._sent
+        while sent and ((sent[0][0] - ack - 1) & 0xFFFFFFFF) >= 1 << 31:
+            sent.popleft()
+
+    def _refuse(self, peer: bytes, error: WireError) -> None:
+        self._link.send(peer, encode(MessageType.FATAL, refusal(error)))
+
+    def _handle(self, message: Message | Malformed) -> None:
+        if isinstance(message, Malformed):
+            raise WireError(message.why)
+        header = message.header
+        if header.type is MessageType.BATCH:
+            self._control.busy()
+            batch, operations = read_batch(message.meta, self._limits)
+            reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
+            self._held.append(reply)
+            if header.flags & URGENT or reply[2] is not None or self._frames.half_full or not self._may_hold():
+                self._send_held()
+        elif header.type is MessageType.CLOSE:
+            self._send_held()
+            self._control.finish()
+            if self._peer is not None:
+                self._link.send(self._peer, encode(MessageType.CLOSED, {}))
+            self._over = True
+        else:
+            raise WireError(f"message type {header.type.name} does not belong on the data link")
+
+    def _may_hold(self) -> bool:
+        # So many reads and no more: what strangers send must not keep replies back.
+        for _ in range(_HOLD_WHILE_WAITING):
+            if len(self._waiting) < _HOLD_WHILE_WAITING and self._link.has_more:
+                self._read()
+        return len(self._waiting) >= _HOLD_WHILE_WAITING and len(self._held) < _MOST_HELD
+
+    def _send_held(self) -> None:
+        if not self._held:
+            return
+        frames, held = self._frames, self._held
+        self._frames, self._held = Frames(frames.limits), []
+        head = encode(MessageType.REPLY, {"replies": held}, 0, len(frames.buffers), frames.total_bytes)
+        self._sent.append((held[-1][0], head, frames.buffers))
+        if self._peer is not None:
+            self._link.send(self._peer, head, frames.buffers)
+
+    def _farewell(self) -> None:
+        self._send_held()
+        self._control.finish()
+        if self._peer is not None:
+            self._refuse(self._peer, Refused("WORKER_GONE", f"{self._leaving}; everything that it had received was run and answered"))
+
+
+def leave_on_signals(session: Session) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: session.leave("the worker was shut down (SIGTERM)"))
+
+
+def _is_hello(message: Message | Malformed) -> bool:
+    return isinstance(message, Message) and message.header.type is MessageType.HELLO
