@@ -16,6 +16,7 @@ import { toGroup, writeResults, type Section } from "./results.ts";
 import { measureRoundTrips } from "./roundtrip.ts";
 import { measureStartUp } from "./startup.ts";
 import type { Measured } from "./rounds.ts";
+import { measureTransports } from "./transports.ts";
 import type { Surroundings } from "./section.ts";
 import { FEWEST_ROUNDS, help, readSettings, sectionNames, type SectionName, type Settings } from "./settings.ts";
 
@@ -28,6 +29,7 @@ const sections: Readonly<
   roundtrip: { title: "Round trips", measure: measureRoundTrips },
   ops: { title: "Operations a second", measure: measureOps },
   payload: { title: "Payload", measure: measurePayload },
+  transports: { title: "Transports", measure: measureTransports },
 };
 
 const settings = settingsOrStop();

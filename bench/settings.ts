@@ -1,7 +1,7 @@
 /** What a run was asked for. */
 import { parseArgs } from "node:util";
 
-export const sectionNames = ["loops", "learner", "startup", "roundtrip", "ops", "payload"] as const;
+export const sectionNames = ["loops", "learner", "startup", "roundtrip", "ops", "payload", "transports"] as const;
 export type SectionName = (typeof sectionNames)[number];
 
 /** Fewer are no measurement. */

@@ -9,6 +9,12 @@ export interface Images {
   readonly ys: NDArray;
 }
 
+export interface LoopOptions {
+  readonly model: ModelName;
+  readonly batch: number;
+  readonly images: Images;
+}
+
 /** As in test/native/bench_loop.py. */
 export const LEARNING_RATES = { cnn: 1e-3, mlp: 1e-3, resnet18: 0.01 } as const;
 const SEED = 0;
@@ -26,14 +32,15 @@ export class TorchwireLoop {
     this.#batches = again(images, batch);
   }
 
-  static async start(
-    python: string,
-    options: { readonly model: ModelName; readonly batch: number; readonly images: Images },
-  ): Promise<TorchwireLoop> {
+  static async start(python: string, options: LoopOptions): Promise<TorchwireLoop> {
     const worker = await spawnWorker({ python, device: "cpu", seed: SEED });
-    const { step } = makeTraining(worker, options.model, LEARNING_RATES[options.model]);
-    const threads = await worker.import("torch").get_num_threads();
-    return new TorchwireLoop(worker, threads, step, options.images, options.batch);
+    return TorchwireLoop.on(worker, await worker.import("torch").get_num_threads(), options);
+  }
+
+  /** On a worker that is there, and that has so many threads. */
+  static on(worker: Worker, threads: number, { model, batch, images }: LoopOptions): TorchwireLoop {
+    const { step } = makeTraining(worker, model, LEARNING_RATES[model]);
+    return new TorchwireLoop(worker, threads, step, images, batch);
   }
 
   get pid(): number {

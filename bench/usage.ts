@@ -17,6 +17,12 @@ export function usageOf(pid: number): Usage | undefined {
   return text === undefined ? undefined : parseProcessStat(text);
 }
 
+/** Of a process that is there; Linux only. */
+export function parentOf(pid: number): number | undefined {
+  const text = readProc(`${pid}/stat`);
+  return text === undefined ? undefined : Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[1]);
+}
+
 /** `text` is that of /proc/PID/stat. The program's name, second, may hold blanks and parentheses. */
 export function parseProcessStat(text: string): Usage {
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");

@@ -5,7 +5,7 @@ import type { Logger } from "pino";
 import { TorchwireError } from "./errors.ts";
 import type { Owned } from "./keyed.ts";
 import type { CurveKeys, FaultKind } from "./link/connection.ts";
-import { Link, type Endpoints, type LinkChange } from "./link/link.ts";
+import { Link, type Carrier, type Endpoints, type LinkChange } from "./link/link.ts";
 import { Control } from "./process/control.ts";
 import { Session } from "./session.ts";
 import type { Settings } from "./settings.ts";
@@ -29,6 +29,7 @@ export interface AttachOptions {
   readonly timeout?: number;
   /** The error with which it is given up, after so long without a link; undefined where it may still come. Default: never. */
   readonly givesUp?: (fault: FaultKind, sinceMs: number, welcome: Welcome | undefined) => Error | undefined;
+  readonly over: Carrier;
   /** Of a process of our own: with what it has ended. */
   readonly exited?: Promise<Error>;
   /** Of a process of our own: ends it. */
@@ -43,7 +44,6 @@ export interface Welcome extends WorkerInfo {
 
 export async function attach(options: AttachOptions): Promise<Owned> {
   const { token, settings, limits, logger, version } = options;
-  const remote = options.exited === undefined;
   let info: Welcome | undefined;
   let closing: Promise<void> | undefined;
   const finished = deferred<void>();
@@ -75,8 +75,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     endpoints: options.endpoints,
     curve: options.curve,
     frameBytes: longestPart(limits),
-    remote,
-    attemptMs: options.timeout === undefined ? undefined : 0.75 * options.timeout,
+    over: options.over,
+    attemptMs: options.timeout === undefined ? undefined : 0.7 * options.timeout,
     greeting,
     onData: (parts) => session.receive(parts),
     onControl: (parts) => control.receive(parts),
@@ -90,7 +90,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     mayTryAgain: (fault, sinceMs) => options.givesUp?.(fault, sinceMs, info),
     onError: (error) => over(error),
   });
-  const control = new Control(link, logger, remote ? "unreachable" : "stopped");
+  const control = new Control(link, logger, options.over === "network" ? "unreachable" : "stopped");
   const exited = options.exited?.then(async (error) => {
     // Its last answers may still lie in the socket.
     if (closing !== undefined) await Promise.race([finished.promise, delay(1000, undefined, { ref: false })]);

@@ -76,7 +76,7 @@ function start(options: SpawnOptions): Promise<Owned> {
   const elsewhere = process.env["TORCHWIRE_WORKER"] ?? "";
   if (elsewhere === "" || options.ssh !== undefined) return spawn(options);
   const { python: _, cwd: _cwd, env: _env, transport: _transport, workerDir: _dir, ...others } = options;
-  if (elsewhere.startsWith("ssh://")) return spawn({ ...others, ssh: elsewhere.slice("ssh://".length) });
+  if (elsewhere.startsWith("ssh://")) return spawn({ ...others, ssh: elsewhere });
   const { device, seed, deterministic, threads, malloc, limits, logger } = others;
   const asked = { device, seed, deterministic, threads, malloc, limits, logger };
   return connect(elsewhere, asked as ConnectOptions);
@@ -111,6 +111,7 @@ async function spawn(options: SpawnOptions): Promise<Owned> {
       // In a bundle there is no package to ask for its version.
       version: workerDir === undefined ? packageVersion() : "bundled",
       exited: exited.then((exit) => new WorkerExitedError(exit)),
+      over: ssh === undefined ? "machine" : "ssh",
       kill: () => child?.kill("SIGKILL"),
     });
   } catch (error) {

@@ -80,6 +80,7 @@ export async function connect(asked: string | undefined, options: ConnectOptions
       logger: options.logger ?? defaultLogger(),
       version: packageVersion(),
       timeout,
+      over: "network",
       givesUp,
     });
   } catch (error) {
@@ -113,7 +114,7 @@ function addressOf(url: string | undefined): Target {
       "MISUSE",
       `connectWorker: the address is ${JSON.stringify(url)}, not one as in tcp://gpu-box:5555`,
     );
-  const isLoopback = host === "localhost" || host === "[::1]" || /^127\./.test(host);
+  const isLoopback = host === "localhost" || host === "[::1]" || host.startsWith("127.");
   const endpoints = { data: `tcp://${host}:${port}`, control: `tcp://${host}:${port + 1}` };
   return { url, host, port, isLoopback, endpoints };
 }
@@ -154,7 +155,7 @@ async function whyNoAnswer(
 ): Promise<TorchwireError> {
   const { url, host, port } = target;
   for (const each of [port, port + 1]) {
-    const greeting = await readGreeting(`tcp://${host}:${each}`, 400);
+    const greeting = await readGreeting(`tcp://${host}:${each}`, 300);
     const where = `${url}${each === port ? "" : ` (its second port, ${each})`}`;
     const unreachable = (what: string): TorchwireError => new TorchwireError("UNREACHABLE", `${where}: ${what}`);
     if ("failure" in greeting) {

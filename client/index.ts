@@ -2,6 +2,7 @@
 import "../bridge/platform.ts";
 
 export { spawnWorker, type SpawnOptions } from "../bridge/connect.ts";
+export type { SshTarget } from "../bridge/process/far.ts";
 export { connectWorker, type ConnectOptions } from "../bridge/remote.ts";
 export type { LinkChange, LinkState } from "../bridge/link/link.ts";
 export { ensurePython, type EnsureOptions } from "../bridge/environment/ensure.ts";

@@ -1,9 +1,9 @@
 /** Tests that only some machines can run. Elsewhere they are skipped, and their title says why. */
 import { suite } from "vitest";
 
-type Describe = (title: string, body: () => void) => void;
+export type Describe = (title: string, body: () => void) => void;
 
-const where = (can: boolean, why: string): Describe =>
+export const where = (can: boolean, why: string): Describe =>
   // oxlint-disable-next-line vitest/no-disabled-tests, vitest/valid-describe-callback
   can ? suite : (title, body) => void suite.skip(`${title} [${why}]`, body);
 

@@ -10,7 +10,7 @@ import { ensurePython } from "torchwire";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * The folder that holds what python/requirements-test.txt pins, for PYTHONPATH. It is filled the first time (34 MB), and needs no network after that.
+ * The folder that holds what python/requirements-test.txt pins, for PYTHONPATH. It is filled the first time (90 MB), and needs no network after that.
  */
 export async function testPackages(): Promise<string> {
   const requirements = join(root, "python", "requirements-test.txt");

@@ -8,10 +8,13 @@ import { EnvironmentError } from "../errors.ts";
 import { type Check, failed, type Finding, firstLineOf, ok, skipped, warning } from "./check.ts";
 import * as machine from "./machine.ts";
 import { checkDevice, checkPackage, checkTorchvision, inspect, type Inspected, type Installer } from "./packages.ts";
+import { examineWorker, type Say, type Waiting } from "./worker.ts";
 
 export interface DoctorOptions {
   /** As `spawnWorker` takes it. */
   python?: string | undefined;
+  /** The worker to check, elsewhere: a profile's name, or an address. Default: one on this machine. */
+  worker?: string | undefined;
   /** One line of JSON instead of text: `{ torchwire, ok, checks }`. */
   json?: boolean | undefined;
   env?: NodeJS.ProcessEnv | undefined;
@@ -29,13 +32,16 @@ export async function doctor(options: DoctorOptions = {}): Promise<boolean> {
     if (!options.json) output.write(lines(check));
   };
   if (!options.json) output.write(`torchwire ${packageVersion()}\n`);
-  await examine(options, print, async (what, work) => {
+  const waiting: Waiting = async (what, work) => {
     const start = performance.now();
     const show = (): void => progress.live(`  ${what}: ${duration(performance.now() - start)}`);
     // Plain output has no use for it: what is found follows soon.
     const timer = process.stderr.isTTY && !options.json ? setInterval(show, 200) : undefined;
     return work().finally(() => clearInterval(timer));
-  });
+  };
+  const say = (name: string, finding: Finding): void => print({ name, ...finding });
+  if (options.worker === undefined) await examine(options, say, waiting);
+  else await examineWorker(options.worker, options.env ?? process.env, say, waiting);
   const broken = checks.filter(({ status }) => status === "failed");
   if (options.json) {
     output.write(`${JSON.stringify({ torchwire: packageVersion(), ok: broken.length === 0, checks }, undefined, 2)}\n`);
@@ -54,11 +60,8 @@ function lines({ name, status, detail, command }: Check): string {
   );
 }
 
-type Waiting = <T>(what: string, work: () => Promise<T>) => Promise<T>;
-
-async function examine(options: DoctorOptions, print: (check: Check) => void, waiting: Waiting): Promise<void> {
+async function examine(options: DoctorOptions, say: Say, waiting: Waiting): Promise<void> {
   const env = options.env ?? process.env;
-  const say = (name: string, finding: Finding): void => print({ name, ...finding });
   say("node", machine.checkNode());
   const zeromq = await machine.checkZeromq();
   say("zeromq", zeromq);

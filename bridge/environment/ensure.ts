@@ -12,8 +12,12 @@ export interface EnsureOptions extends FindOptions {
   onProgress?: ((line: string) => void) | undefined;
 }
 
-/** Finds the interpreter to use as `findPython` does; where there is none, makes the managed environment. */
+/**
+ * Finds the interpreter to use as `findPython` does; where there is none, makes the managed environment. With TORCHWIRE_WORKER, which names a worker
+ * elsewhere, none is needed here: nothing is made.
+ */
 export async function ensurePython(options: EnsureOptions = {}): Promise<Python> {
+  if ((options.env ?? process.env)["TORCHWIRE_WORKER"]) return { executable: "python3", source: "TORCHWIRE_WORKER" };
   const { python } = await lookForPython(options);
   if (python !== undefined) return python;
   const { executable } = await setup({ ...options, python: options.base });

@@ -16,7 +16,7 @@ export interface FindOptions extends ManagedOptions {
 
 export interface Python {
   executable: string;
-  source: "option" | "TORCHWIRE_PYTHON" | "VIRTUAL_ENV" | ".venv" | "managed";
+  source: "option" | "TORCHWIRE_WORKER" | "TORCHWIRE_PYTHON" | "VIRTUAL_ENV" | ".venv" | "managed";
 }
 
 /** A place where no usable interpreter was, and why not. */

@@ -18,6 +18,19 @@ export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
   return join(xdg ?? join(home(env), ".cache"), "torchwire");
 }
 
+/**
+ * torchwire's folder among the user's settings: `TORCHWIRE_CONFIG`, else `torchwire` in `XDG_CONFIG_HOME` or `~/.config`, in
+ * `~/Library/Application Support` on macOS, in `APPDATA` on Windows. It need not exist.
+ */
+export function configDirectory(env: NodeJS.ProcessEnv = process.env): string {
+  if (env.TORCHWIRE_CONFIG) return env.TORCHWIRE_CONFIG;
+  const folder = (...parts: string[]): string => join(home(env, "TORCHWIRE_CONFIG"), ...parts);
+  if (process.platform === "win32") return join(env.APPDATA || folder("AppData", "Roaming"), "torchwire");
+  if (process.platform === "darwin") return folder("Library", "Application Support", "torchwire");
+  const xdg = env.XDG_CONFIG_HOME && isAbsolute(env.XDG_CONFIG_HOME) ? env.XDG_CONFIG_HOME : undefined;
+  return join(xdg ?? folder(".config"), "torchwire");
+}
+
 /** The interpreter of a virtual environment; it need not exist. */
 export function venvPython(folder: string): string {
   return process.platform === "win32" ? join(folder, "Scripts", "python.exe") : join(folder, "bin", "python");
@@ -52,12 +65,12 @@ export function isFolder(path: string): boolean {
   }
 }
 
-function home(env: NodeJS.ProcessEnv): string {
+function home(env: NodeJS.ProcessEnv, instead = "TORCHWIRE_CACHE"): string {
   if (process.platform !== "win32" && env.HOME) return env.HOME;
   try {
     return homedir();
   } catch (cause) {
-    throw new EnvironmentError("this user has no home folder: set TORCHWIRE_CACHE to a folder for torchwire's files.", {
+    throw new EnvironmentError(`this user has no home folder: set ${instead} to a folder for torchwire's files.`, {
       cause,
     });
   }

@@ -39,7 +39,9 @@ export function keygen({ name, serverKey, address = `tcp://${name}:5555`, as, fo
   profilePath(name, env);
   // (Not shown: it may be a secret that was meant for elsewhere.)
   if (serverKey !== undefined && bytesOfKey(serverKey) === undefined)
-    misuse("--server-key is not a public key of 40 characters; torchwire-worker serve and authorize show the server's");
+    misuse(
+      "--server-key is not a public key of 40 characters; torchwire-worker authorize and clients show the server's",
+    );
   if (!isWorkerAddress(address)) misuse(`the address is ${JSON.stringify(address)}, not of the form tcp://host:port`);
   const client = as ?? userAtHost();
   if (!/^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$/.test(client))

@@ -82,7 +82,6 @@ export function writeProfile(
   { force = false, env = process.env }: { force?: boolean | undefined; env?: NodeJS.ProcessEnv | undefined } = {},
 ): string {
   const path = profilePath(name, env);
-  if (!force && existsSync(path)) throw isThere(path, name, env);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const text = `${JSON.stringify({ address, server, client }, undefined, 2)}\n`;
   const draft = join(dirname(path), `.${name}.${process.pid}`);
@@ -98,7 +97,7 @@ export function writeProfile(
     if (force) renameSync(draft, path);
     else linkSync(draft, path);
   } catch (error) {
-    throw codeOf(error) === "EEXIST" && existsSync(path) ? isThere(path, name, env) : error;
+    throw codeOf(error) === "EEXIST" && !force ? isThere(path, name, env) : error;
   } finally {
     rmSync(draft, { force: true });
   }

@@ -22,12 +22,14 @@ export interface LinkChange {
   readonly reason?: string;
 }
 
+/** What carries it: this machine, ssh (one stream, which ends as a whole), or a network, in which packets are lost. */
+export type Carrier = "machine" | "ssh" | "network";
+
 export interface LinkOptions {
   readonly endpoints: Endpoints;
   readonly curve?: CurveKeys | undefined;
   readonly frameBytes: number;
-  /** On one machine a connection that is not made is about to be made; from elsewhere an attempt may never be answered. */
-  readonly remote: boolean;
+  readonly over: Carrier;
   /** An attempt that nobody answers, not even to refuse it, is given up after so long: the packets may be gone. */
   readonly attemptMs: number | undefined;
   /** What is said first on a connection. `epoch` counts the connections: the worker listens to the latest alone. */
@@ -42,12 +44,14 @@ export interface LinkOptions {
 }
 
 const HEARTBEATS = {
-  local: { intervalMs: 300, timeoutMs: 1200 },
-  // A link that is full of tensors delays them.
-  remote: { intervalMs: 1000, timeoutMs: 5000 },
+  machine: { intervalMs: 300, timeoutMs: 1200 },
+  // Behind all of a tensor, in the one stream; ssh itself notices a line that is dead.
+  ssh: { intervalMs: 5000, timeoutMs: 60_000 },
+  // A line that is full of tensors delays them.
+  network: { intervalMs: 1000, timeoutMs: 5000 },
 } as const;
 const FIRST_PAUSE_MS = 30;
-const LONGEST_PAUSE_MS = { local: 200, remote: 2000 } as const;
+const LONGEST_PAUSE_MS = { machine: 200, ssh: 200, network: 2000 } as const;
 
 export class Link {
   state: LinkState = "connecting";
@@ -88,13 +92,13 @@ export class Link {
   }
 
   #connect(): void {
-    const { endpoints, remote, attemptMs, frameBytes, curve, greeting, onData, onControl } = this.#options;
+    const { endpoints, over, attemptMs, frameBytes, curve, greeting, onData, onControl } = this.#options;
     const hello = greeting(++this.#epoch);
     const open = (endpoint: string, onMessage: (parts: Uint8Array[]) => void, heartbeats: boolean): Connection => {
       const connection = new Connection(endpoint, {
         frameBytes,
         curve,
-        heartbeats: heartbeats ? HEARTBEATS[remote ? "remote" : "local"] : undefined,
+        heartbeats: heartbeats ? HEARTBEATS[over] : undefined,
         onMessage,
         onUp: () => connection.send(hello),
         onDown: (fault) => this.#lost(fault),
@@ -122,7 +126,7 @@ export class Link {
     if (this.state === "up") this.#since = performance.now();
     const error = this.#options.mayTryAgain(fault, performance.now() - this.#since);
     if (error !== undefined) return this.#broken(error);
-    const longest = LONGEST_PAUSE_MS[this.#options.remote ? "remote" : "local"];
+    const longest = LONGEST_PAUSE_MS[this.#options.over];
     // Jitter: what was cut together does not come back together.
     const pause = Math.min(longest, FIRST_PAUSE_MS * 2 ** this.#attempts++) * (0.5 + Math.random() / 2);
     this.#timer = setTimeout(() => this.#connect(), pause);

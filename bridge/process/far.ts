@@ -26,6 +26,8 @@ export interface FarOptions {
   readonly forwards?: readonly (readonly [near: string | number, far: string])[];
   /** A folder of ours that goes when ssh does, however this process ends. */
   readonly directory?: string | undefined;
+  /** How long the far side has to end. Default 2000. */
+  readonly graceMs?: number;
   /** Each thing that the far side says. */
   readonly onSaid: (said: Readonly<Record<string, unknown>>) => void;
   /** Each line of ssh's, and of the far side's login scripts. */
@@ -48,7 +50,6 @@ export interface SshEnd {
 }
 
 const KEPT_LINES = 20;
-const GRACE_MS = 2000;
 
 /** @throws MISUSE for what cannot be a target, ENVIRONMENT where there is no ssh. */
 export function openFar(target: SshTarget, order: Order, options: FarOptions): Far {
@@ -56,7 +57,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   const ssh = which("ssh");
   if (ssh === undefined)
     throw new EnvironmentError("there is no ssh on PATH: install OpenSSH's client (Debian's package openssh-client).");
-  const { directory, forwards = [], onLine } = options;
+  const { directory, forwards = [], graceMs = 2000, onLine } = options;
   const folder = `/tmp/torchwire-${randomBytes(16).toString("hex")}`;
   // Sockets in a folder that is ours are tried later: the forwards of the user's own configuration, which another ssh may have taken, are
   // no reason to fail. Ports that somebody else has taken meanwhile are: they would be told the token.
@@ -97,6 +98,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   child.stdin.write(`${JSON.stringify({ ...order, folder, files: filesOf(options.workerFolder) })}\n`);
 
   let timer: NodeJS.Timeout | undefined;
+  let over = false;
   const kill = (signal: NodeJS.Signals): void => {
     try {
       // With the programs that ssh has started, to get through a proxy.
@@ -107,6 +109,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     }
   };
   const ended = child.then(({ exitCode, signal }) => {
+    over = true;
     clearTimeout(timer);
     return { ...byShell(exitCode, signal), said };
   });
@@ -114,9 +117,11 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     pid: child.pid,
     ended,
     end: (now = false) => {
+      // Its number may be another's by now.
+      if (over) return;
       child.stdin.end();
       if (now) kill("SIGTERM");
-      timer ??= setTimeout(kill, GRACE_MS, "SIGKILL");
+      timer ??= setTimeout(kill, graceMs, "SIGKILL");
     },
   };
 }

@@ -54,7 +54,7 @@ export async function startOverSsh(
       [near[0]!, "data"],
       [near[1]!, "control"],
     ],
-    onLine: (line) => keep("ssh", line),
+    onLine: (line) => logger.info({ stream: "ssh" }, line),
     onSaid: (said) => {
       for (const stream of ["stdout", "stderr"]) if (stream in said) keep(stream, String(said[stream]));
       if ("ready" in said) ready();
@@ -63,8 +63,8 @@ export async function startOverSsh(
         const { code, signal } = said["exit"] as { code: number | null; signal: string | null };
         exit = { code: code ?? undefined, signal: signal ?? undefined };
       }
-      // ssh would wait for connections through it, which are being tried again and again.
-      if ("error" in said || "exit" in said) far.end(true);
+      // The last that is said. ssh would wait for connections through it, which are being tried again and again.
+      if ("exit" in said) far.end(true);
     },
   });
   const exited = far.ended.then((end) => exitOf(target, end, exit, lastLines));
@@ -94,7 +94,12 @@ function exitOf(
   lastLines: readonly string[],
 ): WorkerExit {
   if (exit !== undefined) return { ...exit, lastLines };
-  return { code: end.code, signal: end.signal, lastLines, carrier: `the ssh to ${nameOf(target)}` };
+  return {
+    code: end.code,
+    signal: end.signal,
+    lastLines: [...lastLines, ...end.said],
+    carrier: `the ssh to ${nameOf(target)}`,
+  };
 }
 
 /** Whether the worker is at the other end: it is the first to speak, and ssh cuts off what it is not allowed to forward. */

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import os
 import sys
-import time
 from collections.abc import Sequence
 
 import msgspec
 
-from . import __version__, keys
+from . import __version__, keys, logs
 from .serve import LIMITS, Options, Refusal, check_health, serve
+from .wire import Limits
 
 _STATUS = os.path.join(os.environ.get("XDG_RUNTIME_DIR") or "/tmp", f"torchwire-worker-{os.getuid() if hasattr(os, 'getuid') else 0}.json")
-_LEVELS = ("debug", "info", "warning", "error")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -62,17 +59,18 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _logging(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--log-level", choices=_LEVELS, default="info")
-    command.add_argument("--log-format", choices=("text", "json"), default="text")
+    command.add_argument("--log-level", choices=logs.LEVELS, default="info")
+    command.add_argument("--log-format", choices=logs.FORMATS, default="text")
 
 
 def _serve(options: argparse.Namespace) -> int:
-    _log(options.log_level, options.log_format)
+    logs.start(options.log_level, options.log_format)
     host, port = _address(options.bind)
     if options.grace < 1 or options.drain < 0:
         raise Refusal("--grace is at least 1 second, --drain at least 0")
     limits = _limits(options.limit)
-    return serve(Options(host, port, options.keys, options.device, options.workers, options.grace, options.drain, limits, options.status))
+    log = (options.log_level, options.log_format)
+    return serve(Options(host, port, options.keys, options.device, options.workers, options.grace, options.drain, limits, options.status, log))
 
 
 def _authorize(options: argparse.Namespace) -> int:
@@ -82,7 +80,8 @@ def _authorize(options: argparse.Namespace) -> int:
 
 def _clients(options: argparse.Namespace) -> int:
     server = keys.load(options.keys)
-    print(f"this server: {server.fingerprint}")
+    # What `npx torchwire keygen --server-key=…` takes.
+    print(f"this server: {server.fingerprint}, public key {server.public}")
     for name, fingerprint in sorted(server.clients().items()):
         print(f"{name}: {fingerprint}")
     return 0
@@ -109,7 +108,7 @@ def _address(bind: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _limits(told: list[str]) -> object:
+def _limits(told: list[str]) -> Limits:
     names = {field.encode_name: field.name for field in msgspec.structs.fields(type(LIMITS))}
     changes = {}
     for each in told:
@@ -118,15 +117,3 @@ def _limits(told: list[str]) -> object:
             raise Refusal(f"--limit {each}: it is NAME=N, with one of {', '.join(names)}")
         changes[names[name]] = int(number)
     return msgspec.structs.replace(LIMITS, **changes)
-
-
-class _Json(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(record.created)), "level": record.levelname.lower(), "message": record.getMessage()}
-        return json.dumps(line)
-
-
-def _log(level: str, form: str) -> None:
-    handler = logging.StreamHandler()
-    handler.setFormatter(_Json() if form == "json" else logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    logging.basicConfig(level=level.upper(), handlers=[handler])

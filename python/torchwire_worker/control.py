@@ -22,10 +22,13 @@ from .ops import read_hello
 from .wire import MessageType, WireError, encode
 
 
+_log = logging.getLogger("torchwire.session")
+
 # The exit code of a worker whose client did not come back.
 DROPPED = 75
 # Seconds.
 _LOOK_EVERY = 1
+_UNUSED = 10
 
 
 class Control(threading.Thread):
@@ -39,7 +42,6 @@ class Control(threading.Thread):
         self._executor = executor
         self._grace = grace
         self._peer: bytes | None = None
-        self._epoch = 0
         self._away_since: float | None = None
         self._looked = 0.0
         if grace is not None:
@@ -95,17 +97,15 @@ class Control(threading.Thread):
 
     def _answer(self) -> None:
         message = self._link.receive()
-        if message is None:
+        if message is None or self._door.is_shut:
             return
         peer = message.peer
         try:
             if isinstance(message, Malformed):
                 raise WireError(message.why)
             if message.header.type is MessageType.HELLO:
-                self._door.enter(read_hello(message.meta), message.user)
-                if message.header.session <= self._epoch:
-                    raise Refused("PROTOCOL", f"connection {message.header.session} of this session is not the latest, which is {self._epoch}")
-                self._peer, self._epoch, self._away_since = peer, message.header.session, None
+                self._door.enter(read_hello(message.meta), message.user, "control", message.header.session)
+                self._peer, self._away_since = peer, None
                 self._send(peer, encode(MessageType.WELCOME, {}))
             elif peer != self._peer:
                 # After a cut, a question may overtake the greeting on the new connection: it is asked again, the client's end is not.
@@ -114,6 +114,7 @@ class Control(threading.Thread):
             elif message.header.type is MessageType.PING:
                 self._send(peer, encode(MessageType.PONG, self._state(), message.header.seq))
             elif message.header.type is MessageType.CLOSE:
+                self._door.is_shut = True
                 self._send(peer, encode(MessageType.CLOSED, {}))
                 # For it to be on its way.
                 time.sleep(0.1)
@@ -137,12 +138,18 @@ class Control(threading.Thread):
         if self._peer is None or now - self._looked < _LOOK_EVERY:
             return
         self._looked = now
+        if self._door.is_revoked():
+            _log.warning("the key of %s was removed: its session is over", self._door.holder)
+            self._send(self._peer, encode(MessageType.FATAL, refusal(Refused("REFUSED", "the worker does not let this key in any more: it was removed"))))
+            time.sleep(0.1)
+            os._exit(DROPPED)
         if self._send(self._peer, encode(MessageType.PONG, self._state())):
             self._away_since = None
         elif self._away_since is None:
             self._away_since = now
-        elif now - self._away_since > grace:
-            logging.getLogger(__name__).warning("the client %s was away for longer than %g s: its session is dropped", self._door.holder, grace)
+        # Of one that has run nothing yet nothing is lost.
+        elif now - self._away_since > (grace if self._executor.batches else min(grace, _UNUSED)):
+            _log.warning("the client %s was away for longer than %g s: its session is dropped", self._door.holder, grace)
             # Its memory goes with the process.
             os._exit(DROPPED)
 

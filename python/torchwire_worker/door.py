@@ -11,7 +11,7 @@ from .ops import Hello
 from .wire import WireError
 
 # Who has greeted by one socket alone has it no longer than this.
-_PATIENCE = 10
+_PATIENCE = 30
 
 
 class Refused(WireError):
@@ -33,44 +33,60 @@ class Door:
     def __init__(self, token: str | None = None, name_of: Callable[[str], str | None] = lambda _: None) -> None:
         self._lock = threading.Lock()
         self._token = token
+        self._serves = token is None
         self._name_of = name_of
         self._user = ""
         self._holder = ""
         self._since = 0.0
         self._moment = 0.0
-        self._is_settled = token is not None
-        self._serves = token is None
+        self._is_settled = not self._serves
+        self._refused: tuple[str, WireError] = ("", WireError())
+        self._connections: dict[str, int] = {}
+        # The session is over, and the process about to end: who comes now is not answered, and comes again.
+        self.is_shut = False
 
-    def enter(self, hello: Hello, user: str) -> None:
-        """`user` is the public key that the connection was made with, or empty."""
+    def enter(self, hello: Hello, user: str, by: str, connection: int) -> None:
+        """`user` is the public key that the connection was made with, or empty; `by` one of the two sockets. `connection` counts the client's."""
+        if connection < 1:
+            raise WireError("connections are counted from 1")
         with self._lock:
-            if not self._serves:
-                if not _same(hello.token, self._token or ""):
-                    raise WireError("the token is wrong")
-                return
-            if self._token is not None and not self._is_settled and time.monotonic() - self._moment > _PATIENCE:
-                self._token = None
-            if self._token is None:
-                if hello.resumes:
-                    raise Refused("WORKER_GONE", "the worker has no such session: its process has ended, or it has dropped this client")
-                self._token, self._user, self._holder = hello.token, user, self._describe(hello, user)
-                self._since, self._moment = time.time(), time.monotonic()
-            elif not _same(hello.token, self._token) or user != self._user:
-                minutes = (time.monotonic() - self._moment) / 60
-                since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._since))
-                raise Refused("BUSY", f"the worker is held by {self._holder} since {since} ({minutes:.0f} min): it serves one client at a time")
+            if self._serves:
+                self._let_in(hello, user)
+            elif not _same(hello.token, self._token or ""):
+                raise WireError("the token is wrong")
+            latest = self._connections.get(by, 0)
+            if connection <= latest:
+                raise Refused("PROTOCOL", f"connection {connection} of this session is not the latest, which is {latest}")
+            self._connections[by] = connection
+
+    def _let_in(self, hello: Hello, user: str) -> None:
+        if _same(hello.token, self._refused[0]):
+            raise self._refused[1]
+        now = time.monotonic()
+        is_free = self._token is None or (not self._is_settled and now - self._moment > _PATIENCE)
+        if is_free and hello.resumes:
+            raise Refused("WORKER_GONE", "the worker has no such session: its process has ended, or it has dropped this client")
+        if is_free:
+            self._token, self._user, self._holder = hello.token, user, self._describe(hello, user)
+            self._since, self._moment, self._connections = time.time(), now, {}
+        elif not _same(hello.token, self._token or "") or user != self._user:
+            since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._since))
+            held = f"{self._holder} since {since} ({(now - self._moment) / 60:.0f} min)"
+            raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time")
 
     def settle(self) -> None:
         """The session is on: it ends with the process."""
         self._is_settled = True
 
-    def leave(self) -> None:
+    def leave(self, why: Refused) -> None:
+        """Nothing has come of it. The same client is still to be told by the other socket."""
         with self._lock:
+            self._refused = (self._token or "", why)
             self._token = None
 
-    @property
-    def user(self) -> str:
-        return self._user
+    def is_revoked(self) -> bool:
+        """Whether the key of who has it may not enter any more."""
+        return self._user != "" and self._name_of(self._user) is None
 
     @property
     def holder(self) -> str:

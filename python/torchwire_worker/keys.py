@@ -114,10 +114,14 @@ def fingerprint(public: str) -> str:
 def load(folder: str) -> ServerKeys:
     """Everything in order, or an error that says what to do."""
     path = os.path.join(folder, SECRET)
-    if not os.path.isdir(folder):
-        raise KeysError(f"there is no folder {folder} with keys", _how(folder))
+    try:
+        files = os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        raise KeysError(f"there is no folder {folder} with keys", _how(folder)) from None
+    except OSError as error:
+        raise KeysError(f"{folder} cannot be looked into by {_this_user()}: {error.strerror}") from None
     _check_folder(folder)
-    if not os.path.exists(path):
+    if SECRET not in files:
         raise KeysError(f"{folder} has no {SECRET}, the server's own key", _how(folder))
     _check_secret(path)
     public, secret = _load(path)
@@ -180,15 +184,19 @@ def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
                 f"keygen NAME --as CLIENT); to replace the key by {fingerprint(client.public)}, pipe the same into",
                 again,
             )
-    for each in (folder, os.path.dirname(client_path)):
-        os.makedirs(each, mode=0o700, exist_ok=True)
-        _check_folder(each)
-    # The client last: with it the door is open.
-    if write_server:
-        _write(server_path, f'metadata\ncurve\n    public-key = "{server.public}"\n    secret-key = "{server.secret}"\n')
-    _write(client_path, f'metadata\n    name = "{client.name}"\ncurve\n    public-key = "{client.public}"\n')
+    try:
+        for each in (folder, os.path.dirname(client_path)):
+            os.makedirs(each, mode=0o700, exist_ok=True)
+            _check_folder(each)
+        # The client last: with it the door is open.
+        if write_server:
+            _write(server_path, f'metadata\ncurve\n    public-key = "{server.public}"\n    secret-key = "{server.secret}"\n')
+        _write(client_path, f'metadata\n    name = "{client.name}"\ncurve\n    public-key = "{client.public}"\n')
+    except OSError as error:
+        raise KeysError(f"{error.filename or folder} cannot be written by {_this_user()}: {error.strerror}") from None
     print(f"server  {fingerprint(server.public)}{' (new)' if write_server else ''}")
     print(f"client  {fingerprint(client.public)} ({client.name}) may enter, until {client_path} is removed")
+    print(f"Further clients, each on its own machine: npx torchwire keygen NAME --server-key='{server.public}'")
 
 
 def _read_half(lines: Iterable[str]) -> _Half:
@@ -261,6 +269,10 @@ def _load(path: str) -> tuple[str, str | None]:
     return keys
 
 
+def _this_user() -> str:
+    return f"uid {os.getuid()}" if hasattr(os, "getuid") else "this user"
+
+
 def _how(folder: str, more: str = "") -> str:
     return f"npx torchwire keygen NAME | ssh HOST torchwire-worker authorize --keys {folder}{more}"
 
@@ -281,7 +293,7 @@ def _check_secret(path: str) -> None:
     try:
         found = os.stat(path)
     except OSError as error:
-        raise KeysError(f"{path} cannot be read: {error.strerror}") from None
+        raise KeysError(f"{path} cannot be read by {_this_user()}: {error.strerror}") from None
     if not hasattr(os, "getuid"):
         return
     mode = found.st_mode & 0o777

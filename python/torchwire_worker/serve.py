@@ -46,6 +46,8 @@ class Options(NamedTuple):
     drain: float
     limits: Limits
     status: str | None
+    # Level and format.
+    log: tuple[str, str]
 
 
 def is_loopback(host: str) -> bool:
@@ -78,6 +80,7 @@ class Process:
             "keys": options.keys,
             "grace": options.grace,
             "line": there.fileno(),
+            "log": options.log,
         }
         config = {"device": options.device, "limits": msgspec.to_builtins(options.limits), "served": served}
         assert self._child.stdin is not None
@@ -131,8 +134,7 @@ class Slot:
         if self.active is None and (self.spare is not None or now >= self._not_before):
             self.active, self.spare = self.spare or Process(self._options, self._number), None
             self.active.listen()
-        # Not while the first one warms up: two at once take twice as long.
-        elif self.active is not None and self.spare is None and now >= self._not_before and now - self.active.started > _TOO_SOON:
+        elif self.active is not None and self.active.hears() and self.spare is None and now >= self._not_before:
             self.spare = Process(self._options, self._number)
 
     def _ended(self, process: Process, code: int) -> None:
@@ -144,7 +146,7 @@ class Slot:
         if code == 0:
             log.info("session over at %s (process %d)", self._where, process.pid)
         elif code == DROPPED:
-            log.warning("session dropped at %s: its client was away for longer than %g s (process %d)", self._where, self._options.grace, process.pid)
+            log.warning("session dropped at %s (process %d)", self._where, process.pid)
         else:
             log.error("the worker at %s ended %s (process %d)", self._where, _how(code), process.pid)
             if time.monotonic() - process.started < _TOO_SOON:

@@ -32,7 +32,6 @@ class Session:
         self._make_welcome = welcome
         self._welcome: dict[str, Any] | None = None
         self._peer: bytes | None = None
-        self._epoch = 0
         # The last message of the client's that is here. They come in order, and each once.
         self._received = 0
         self._waiting: deque[Message | Malformed] = deque()
@@ -88,16 +87,14 @@ class Session:
             self._refuse(message.peer, error)
 
     def _greeted(self, message: Message) -> None:
-        hello, epoch = read_hello(message.meta), message.header.session
-        self._door.enter(hello, message.user)
+        hello = read_hello(message.meta)
         limits = self._limits.smaller(hello.limits)
-        if epoch <= self._epoch:
-            raise Refused("PROTOCOL", f"connection {epoch} of this session is not the latest, which is {self._epoch}")
+        self._door.enter(hello, message.user, "data", message.header.session)
         if self._welcome is None:
             self._welcome = self._begin(hello)
         if not self._held:
             self._frames.limits = limits
-        self._peer, self._epoch = message.peer, epoch
+        self._peer = message.peer
         self._link.send(message.peer, encode(MessageType.WELCOME, {**self._welcome, "received": self._received}))
         self._forget(message.header.ack)
         for _, head, buffers in self._sent:
@@ -107,8 +104,9 @@ class Session:
         try:
             welcome = self._make_welcome(hello.settings or Settings())
         except NoDevice as error:
-            self._door.leave()
-            raise Refused("NO_DEVICE", str(error)) from None
+            refused = Refused("NO_DEVICE", str(error))
+            self._door.leave(refused)
+            raise refused from None
         self._door.settle()
         return welcome
 
@@ -148,6 +146,7 @@ class Session:
                 self._send_held()
         elif header.type is MessageType.CLOSE:
             self._send_held()
+            self._door.is_shut = True
             self._control.finish()
             if self._peer is not None:
                 self._link.send(self._peer, encode(MessageType.CLOSED, {}))
@@ -174,6 +173,7 @@ class Session:
 
     def _farewell(self) -> None:
         self._send_held()
+        self._door.is_shut = True
         self._control.finish()
         if self._peer is not None:
             self._refuse(self._peer, Refused("WORKER_GONE", f"{self._leaving}; everything that it had received was run and answered"))

@@ -32,6 +32,8 @@ class Served(msgspec.Struct):
     grace: float
     # A line to the supervisor: it listens when it has read a byte from there (until then another has the ports), and says so.
     line: int
+    # The level and the format of what it says to the server's log.
+    log: tuple[str, str]
 
 
 class Config(Settings):

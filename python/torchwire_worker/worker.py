@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import msgspec
 import zmq
 
-from . import life, settings
+from . import life, logs, settings
 from .control import Control, LogHandler
 from .door import Door
 from .executor import Executor
@@ -37,6 +39,7 @@ def work(report: Callable[..., None]) -> None:
 
 
 def _work_for_one(config: settings.Config, report: Callable[..., None]) -> None:
+    """Of a client that has started it for itself."""
     try:
         device = settings.apply(config)
     except settings.NoDevice as error:
@@ -46,31 +49,49 @@ def _work_for_one(config: settings.Config, report: Callable[..., None]) -> None:
         message = f"{sys.executable} has a torch that cannot be loaded: {error}"
         report(error={"code": "ENVIRONMENT", "message": message, "command": "npx torchwire setup"})
         raise SystemExit(1) from None
-    limits, context = config.limits, zmq.Context()
-    link = Link(context, _endpoint(config.directory, "data"), limits)
-    control = Link(zmq.Context(), _endpoint(config.directory, "control"), limits)
-    welcome = _welcome(device, limits, None)
-    _run(link, control, limits, Door(config.token), lambda _: welcome, None, lambda _: report(ready={"data": link.endpoint, "control": control.endpoint}))
-    # Waits until the farewell is out, as long as the socket lingers. The control socket, of another context, stays: without it
-    # the client would take the link for cut.
-    context.term()
+    data, control = (Link(zmq.Context(), _endpoint(config.directory, name), config.limits) for name in ("data", "control"))
+    welcome = _welcome(device, config.limits, None)
+    session = _start(data, control, config.limits, Door(config.token), lambda _: welcome, None)
+    report(ready={"data": data.endpoint, "control": control.endpoint})
+    _finish(session, data)
 
 
 def _serve(limits: Limits, device: str, served: settings.Served) -> None:
-    # What takes long is done before a client waits for it.
-    import torch  # noqa: F401
+    opened: Future[tuple[Session, Link, Callable[[], None]]] = Future()
 
-    from . import keys
+    def listen() -> None:
+        """It takes the ports as soon as they are free: a client that comes before PyTorch is there is greeted, and waits."""
+        try:
+            if not os.read(served.line, 1):
+                os._exit(0)
+            opened.set_result(_listen(limits, device, served))
+            os.write(served.line, b"+")
+        except BaseException as error:
+            opened.set_exception(error)
 
-    if not os.read(served.line, 1):
-        return
-    server = None if served.keys is None else keys.load(served.keys)
+    threading.Thread(target=listen, name="torchwire-listen", daemon=True).start()
+    import torch
+
+    # (Its first call imports much.)
+    torch.use_deterministic_algorithms(False)
+    session, data, unguard = opened.result()
+    leave_on_signals(session)
+    _finish(session, data, unguard)
+
+
+def _listen(limits: Limits, device: str, served: settings.Served) -> tuple[Session, Link, Callable[[], None]]:
+    logs.start(*served.log)
+    server = guard = None
     # Crypto runs in the threads of libzmq, and so do the handshakes of strangers.
-    context, other = zmq.Context(io_threads=1 if server is None else 2), zmq.Context()
-    # Before anything listens.
-    guards = [] if server is None else [server.guard(each) for each in (context, other)]
+    context, other = zmq.Context(io_threads=2), zmq.Context()
+    if served.keys is not None:
+        from . import keys
+
+        server = keys.load(served.keys)
+        # Before anything listens.
+        guard, _ = server.guard(context), server.guard(other)
     door = Door(name_of=(lambda _: None) if server is None else server.name_of)
-    link = Link(context, served.data, limits, None, server, _WAKE_MS)
+    data = Link(context, served.data, limits, None, server, _WAKE_MS)
     control = Link(other, served.control, limits, _LONGEST_QUESTION, server)
 
     def begin(asked: Settings) -> dict[str, Any]:
@@ -78,33 +99,25 @@ def _serve(limits: Limits, device: str, served: settings.Served) -> None:
             asked.device = device
         return _welcome(settings.apply(asked), limits, served.grace)
 
-    def ready(session: Session) -> None:
-        leave_on_signals(session)
-        os.write(served.line, b"+")
-
-    _run(link, control, limits, door, begin, served.grace, ready)
-    for guard in guards[:1]:
-        guard.stop()
-    context.term()
+    session = _start(data, control, limits, door, begin, served.grace)
+    return session, data, (lambda: None) if guard is None else guard.stop
 
 
-def _run(
-    link: Link,
-    control_link: Link,
-    limits: Limits,
-    door: Door,
-    welcome: Callable[[Settings], dict[str, Any]],
-    grace: float | None,
-    ready: Callable[[Session], None],
-) -> None:
+def _start(data: Link, link: Link, limits: Limits, door: Door, welcome: Callable[[Settings], dict[str, Any]], grace: float | None) -> Session:
     executor = Executor(limits)
-    control = Control(control_link, door, executor, grace)
-    session = Session(link, control, executor, limits, door, welcome)
+    control = Control(link, door, executor, grace)
     control.start()
     logging.getLogger().addHandler(LogHandler(control))
-    ready(session)
+    return Session(data, control, executor, limits, door, welcome)
+
+
+def _finish(session: Session, data: Link, unguard: Callable[[], None] = lambda: None) -> None:
     session.run()
-    link.close()
+    data.close()
+    unguard()
+    # Waits until the farewell is out, as long as the socket lingers. The control socket, of another context, stays: without it
+    # the client would take the link for cut.
+    data.socket.context.term()
 
 
 def _welcome(device: str, limits: Limits, grace: float | None) -> dict[str, Any]:

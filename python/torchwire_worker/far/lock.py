@@ -41,7 +41,8 @@ def locked(folder, on_wait):
 def _acquire(path, mine, on_wait):
     # type: (str, str, Callable[[str], None]) -> None
     told = False
-    seen, since = None, 0.0  # type: Any, float
+    seen = None  # type: Any
+    since = 0.0
     while True:
         try:
             with open(path, "x") as file:

@@ -41,7 +41,8 @@ def main(order):
             from torchwire_worker.far.worker import work as do
         last = do(order)
     except Failure as failure:
-        last = {"error": {"code": "ENVIRONMENT", "message": str(failure), "command": failure.command}}
+        error = {"code": "ENVIRONMENT", "message": str(failure), "command": failure.command}
+        last = {"error": error, "exit": {"code": 1, "signal": None}}
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     try:

@@ -21,7 +21,8 @@ _QUIET = ["--no-input", "--disable-pip-version-check"]
 _ABOUT = """
 import importlib.util, json, sys, sysconfig
 missing = [name for name in ("ensurepip", "virtualenv", "uv") if importlib.util.find_spec(name) is None]
-print(json.dumps([sys.executable, "%d.%d.%d" % sys.version_info[:3], sysconfig.get_platform(), missing]))
+version = "%d.%d.%d" % sys.version_info[:3]
+print(json.dumps({"executable": sys.executable, "version": version, "platform": sysconfig.get_platform(), "missing": missing}))
 """
 
 
@@ -65,13 +66,13 @@ def _base(python):
             continue
         try:
             said = subprocess.check_output([path, "-I", "-c", _ABOUT], stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=20)
-            executable, version, platform, missing = json.loads(said.decode().strip().splitlines()[-1])
+            base = json.loads(said.decode().strip().splitlines()[-1])
         except (OSError, subprocess.SubprocessError, ValueError) as error:
             found.append("  %s: %s" % (path, error))
             continue
-        if _OLDEST <= tuple(map(int, version.split(".")[:2])) <= _NEWEST:
-            return {"executable": executable, "version": version, "platform": platform, "missing": missing}
-        found.append("  %s: it is Python %s" % (path, version))
+        if _OLDEST <= tuple(map(int, base["version"].split(".")[:2])) <= _NEWEST:
+            return base
+        found.append("  %s: it is Python %s" % (path, base["version"]))
     where = "Found there:\n%s" % "\n".join(found) if found else "There is none on its PATH."
     asked = "%s does not serve: " % python if python else ""
     raise Failure("%storchwire needs Python 3.10 to 3.13 on that machine. %s\nInstall one there, or name it:" % (asked, where), _COMMAND + " --python /path/to/python3")

@@ -51,6 +51,7 @@ def work(order):
     os.close(_REPORT_FD)
     try:
         with contextlib.suppress(BrokenPipeError):
+            assert child.stdin is not None
             child.stdin.write(json.dumps(dict(order["config"], directory=folder)).encode() + b"\n")
         _relay(child, reports, woken)
     finally:

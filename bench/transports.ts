@@ -1,0 +1,155 @@
+/** The same steps and the same bytes over each way to a worker, against the sockets in a private folder. */
+import { readdirSync } from "node:fs";
+import { connectWorker, lend, py, spawnWorker, type Worker } from "torchwire";
+import { parentOf } from "./usage.ts";
+import { Keys, serve } from "../test/fixtures/served.ts";
+import { noSshd, SshHost } from "../test/fixtures/ssh/world.ts";
+import { rgbDigits } from "../test/training.ts";
+import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
+import type { Surroundings } from "./section.ts";
+import { stream } from "./stream.ts";
+import { TorchwireLoop, type Images } from "./torchwire-loop.ts";
+
+const STARTS = 2;
+const MEBIBYTE = 2 ** 20;
+const SIZES = [1.5 * MEBIBYTE, 16 * MEBIBYTE] as const;
+/** Messages in flight. */
+const IN_FLIGHT = 4;
+const BATCH = 64;
+const IMAGES = 2000;
+/** Steps in flight. */
+const WINDOW = 3;
+const WARM_UP_STEPS = 20;
+/** All have the same, however many the far side would choose. */
+const THREADS = 1;
+
+interface Transport {
+  readonly name: string;
+  readonly worker: Worker;
+  /** What is there for its sake, after the worker has ended. */
+  readonly close: () => Promise<void>;
+}
+
+export async function measureTransports(surroundings: Surroundings): Promise<Measured[]> {
+  const images = await rgbDigits(IMAGES);
+  return measure(
+    () => open(images, surroundings),
+    surroundings.quick ? 1 : STARTS,
+    surroundings,
+    (text) => surroundings.progress(`transports: ${text}`),
+  );
+}
+
+async function open(images: Images, { python, runSeconds, sawVersions, progress }: Surroundings): Promise<Opened> {
+  const settings = { device: "cpu", seed: 0, threads: THREADS } as const;
+  const nothing = (): Promise<void> => Promise.resolve();
+  const transports: Transport[] = [
+    { name: "ipc", worker: await spawnWorker({ ...settings, python, transport: "ipc" }), close: nothing },
+    { name: "tcp, loopback", worker: await spawnWorker({ ...settings, python, transport: "tcp" }), close: nothing },
+    await overCurve(python, settings),
+  ];
+  if (noSshd === undefined) transports.push(await overSsh(python, settings));
+  else progress(`transports: not over ssh: ${noSshd}\n`);
+  sawVersions(transports[0]!.worker.versions);
+
+  const contests = [await stepContest(transports, images, runSeconds)];
+  for (const size of SIZES) contests.push(await byteContest(transports, size, runSeconds));
+  return {
+    contests,
+    // ssh, sshd and what serves are children of ours, or theirs.
+    pids: [...new Set([...descendantsOf(process.pid), ...transports.map(({ worker }) => worker.pid)])],
+    async close() {
+      for (const { worker, close } of transports) {
+        await worker.close();
+        await close();
+      }
+    },
+  };
+}
+
+type Settings = Parameters<typeof spawnWorker>[0];
+
+async function overCurve(python: string, settings: Settings): Promise<Transport> {
+  const keys = new Keys("bench");
+  const served = await serve({ python, keys: keys.folder });
+  const before = process.env["TORCHWIRE_CONFIG"];
+  process.env["TORCHWIRE_CONFIG"] = keys.config;
+  const worker = await connectWorker(served.address, { ...settings, profile: "bench", timeout: 30_000 });
+  if (before === undefined) delete process.env["TORCHWIRE_CONFIG"];
+  else process.env["TORCHWIRE_CONFIG"] = before;
+  const close = async (): Promise<void> => {
+    await served[Symbol.asyncDispose]();
+    keys[Symbol.dispose]();
+  };
+  return { name: "CURVE, loopback", worker, close };
+}
+
+async function overSsh(python: string, settings: Settings): Promise<Transport> {
+  const host = await SshHost.start({ env: { TORCHWIRE_PYTHON: python } });
+  const worker = await spawnWorker({ ...settings, ssh: host.target() });
+  return { name: "ssh, loopback", worker, close: () => Promise.resolve(host[Symbol.dispose]()) };
+}
+
+async function stepContest(transports: readonly Transport[], images: Images, runSeconds: number): Promise<Contest> {
+  const loops = transports.map(({ name, worker }) => ({
+    name,
+    loop: TorchwireLoop.on(worker, THREADS, { model: "cnn", batch: BATCH, images }),
+  }));
+  for (const { loop } of loops) await loop.run(WARM_UP_STEPS, WINDOW);
+  const { readings } = await loops[0]!.loop.run(WARM_UP_STEPS, WINDOW);
+  const steps = Math.max(3, Math.round((1000 * runSeconds) / readings["ms/step"]!));
+  return {
+    name: `cnn, batch ${BATCH}`,
+    primary: "ms/step",
+    better: "lower",
+    reference: transports[0]!.name,
+    columns: ["ms/step", "client CPU ms/step"],
+    variants: loops.map(({ name, loop }) => ({ name, run: async () => (await loop.run(steps, WINDOW)).readings })),
+    facts: { "steps in a run": steps, "in flight": WINDOW, threads: THREADS },
+  };
+}
+
+async function byteContest(transports: readonly Transport[], size: number, runSeconds: number): Promise<Contest> {
+  // Not zeros: memory that was never written to is one page for all.
+  const bytes = lend({ dtype: "uint8", shape: [size], data: new Uint8Array(size).fill(1) });
+  const variants = transports.map(({ name, worker }): Variant => {
+    const send = (): Promise<unknown> => worker.scope(() => py.js(worker.tensor(bytes).numel()));
+    return {
+      name,
+      async run() {
+        const { count, seconds } = await stream(runSeconds, IN_FLIGHT, send);
+        return { "GB/s": (size * count) / seconds / 1e9 };
+      },
+    };
+  });
+  for (const { run } of variants) await run();
+  return {
+    name: `${size / MEBIBYTE} MiB of uint8`,
+    primary: "GB/s",
+    better: "higher",
+    reference: transports[0]!.name,
+    columns: ["GB/s"],
+    variants,
+    facts: { "in flight": IN_FLIGHT },
+  };
+}
+
+/** Every process whose parent, or its parent, or so on, is `pid`; Linux only. */
+function descendantsOf(pid: number): number[] {
+  const children = new Map<number, number[]>();
+  for (const name of processNames()) {
+    const parent = parentOf(Number(name));
+    if (parent !== undefined) children.set(parent, [...(children.get(parent) ?? []), Number(name)]);
+  }
+  const all = (of: number): number[] => (children.get(of) ?? []).flatMap((child) => [child, ...all(child)]);
+  return all(pid);
+}
+
+function processNames(): string[] {
+  try {
+    return readdirSync("/proc").filter((name) => /^\d+$/.test(name));
+  } catch {
+    // Not Linux.
+    return [];
+  }
+}

@@ -1,0 +1,39 @@
+"""What runs on the far side of an ssh connection, in a Python that nobody has chosen. (What it does is tested over a real sshd, from TypeScript.)"""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "torchwire_worker"
+FILES = sorted((FOLDER / "far").glob("*.py")) + [FOLDER / "__init__.py", FOLDER / "__main__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_is_python_3_6(path):
+    ast.parse(path.read_text(), feature_version=(3, 6))
+    with pytest.raises(SyntaxError):
+        ast.parse("(x := 1)", feature_version=(3, 6))
+
+
+@pytest.mark.parametrize("name", [path.stem for path in FILES if path.parent.name == "far"])
+def test_needs_nothing_that_is_not_pythons_own(name):
+    # -S: without site-packages. The folder above is what the client sends.
+    code = "import sys; sys.path.insert(0, %r); import torchwire_worker.far.%s" % (str(FOLDER.parent), name)
+    subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
+
+
+def test_lines_are_those_of_a_terminal():
+    from torchwire_worker.far.worker import _Lines
+
+    found = []
+    lines = _Lines(found.append)
+    for data in (b"one\ntw", None, b"o\r\n10%\r20%\n\xff", b"half"):
+        lines.feed(data)
+    assert found == ["one", "two", "10%", "20%"]
+    lines.feed(b"")
+    assert found[4:] == ["\ufffdhalf"]
+    lines.feed(b"x" * 100_000)
+    assert [len(line) for line in found[5:]] == [100_000]

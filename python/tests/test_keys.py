@@ -1,0 +1,340 @@
+"""Who may enter, with files of our own making and strangers on real sockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import zmq
+import zmq.auth
+from torchwire_worker import keys
+from torchwire_worker.keys import KeysError
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file modes")
+
+
+class Pair:
+    def __init__(self) -> None:
+        public, secret = zmq.curve_keypair()
+        self.public, self.secret = public.decode(), secret.decode()
+
+
+def half(client: Pair, server: Pair, name: str = "me@laptop", secret: bool = True) -> list[str]:
+    line = {
+        "torchwire": "authorize",
+        "client": {"name": name, "public": client.public},
+        "server": {"public": server.public, **({"secret": server.secret} if secret else {})},
+    }
+    return [json.dumps(line) + "\n"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    return str(tmp_path / "deep" / "keys")
+
+
+@pytest.fixture
+def server() -> Pair:
+    return Pair()
+
+
+@pytest.fixture
+def client() -> Pair:
+    return Pair()
+
+
+def mode(*path: str) -> int:
+    return os.stat(os.path.join(*path)).st_mode & 0o777
+
+
+def everything(folder: str) -> dict[str, str]:
+    return {str(path): path.read_text() for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def refused(act: object, *what: str) -> KeysError:
+    assert callable(act)
+    with pytest.raises(KeysError) as caught:
+        act()
+    for each in what:
+        assert each in f"{caught.value}\n{caught.value.command}"
+    return caught.value
+
+
+class TestAuthorize:
+    def test_writes_files_that_zeromq_reads_and_nobody_else(self, folder: str, server: Pair, client: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+        old = os.umask(0)
+        try:
+            keys.authorize(folder, half(client, server))
+        finally:
+            os.umask(old)
+        assert mode(folder) == mode(folder, "authorized_clients") == 0o700
+        assert mode(folder, "server.key_secret") == mode(folder, "authorized_clients", "me@laptop.key") == 0o600
+        assert len(everything(folder)) == 2
+        assert zmq.auth.load_certificate(os.path.join(folder, "server.key_secret")) == (server.public.encode(), server.secret.encode())
+        assert zmq.auth.load_certificates(os.path.join(folder, "authorized_clients")) == {client.public.encode(): True}
+        said = capsys.readouterr().out
+        assert keys.fingerprint(server.public) in said
+        assert keys.fingerprint(client.public) in said
+        assert server.secret not in said
+        loaded = keys.load(folder)
+        assert (loaded.public, loaded.secret, loaded.fingerprint) == (server.public, server.secret, keys.fingerprint(server.public))
+        assert loaded.clients() == {"me@laptop": keys.fingerprint(client.public)}
+        assert server.secret not in repr(loaded)
+
+    def test_again_changes_nothing_and_a_second_client_joins(self, folder: str, server: Pair, client: Pair) -> None:
+        keys.authorize(folder, half(client, server))
+        before = everything(folder)
+        keys.authorize(folder, half(client, server))
+        assert everything(folder) == before
+        other = Pair()
+        keys.authorize(folder, half(other, server, "you@desk", secret=False))
+        loaded = keys.load(folder)
+        assert loaded.name_of(client.public) == "me@laptop"
+        assert loaded.name_of(other.public) == "you@desk"
+        assert loaded.name_of(server.public) is None
+
+    def test_never_overwrites_another_key_without_force(self, folder: str, server: Pair, client: Pair) -> None:
+        keys.authorize(folder, half(client, server))
+        before = everything(folder)
+        other = Pair()
+        refused(lambda: keys.authorize(folder, half(client, other)), keys.fingerprint(server.public), keys.fingerprint(other.public), "--force")
+        refused(lambda: keys.authorize(folder, half(other, server)), keys.fingerprint(client.public), keys.fingerprint(other.public), "--force")
+        assert everything(folder) == before
+        keys.authorize(folder, half(other, other), force=True)
+        loaded = keys.load(folder)
+        assert loaded.public == other.public
+        assert loaded.name_of(client.public) is None
+        assert len(everything(folder)) == 2
+
+    def test_of_a_client_that_knows_another_server_says_what_makes_the_right_one(self, folder: str, server: Pair, client: Pair) -> None:
+        refused(lambda: keys.authorize(folder, half(client, server, secret=False)), "no key yet", "npx torchwire keygen")
+        assert not os.path.exists(folder)
+        keys.authorize(folder, half(client, server))
+        refused(lambda: keys.authorize(folder, half(client, Pair(), secret=False), force=True), f"--server-key='{server.public}'")
+
+    @pytest.mark.parametrize(
+        "name",
+        ["../../etc/cron.d/x", "..", "a/b", ".hidden", "-rf", "", "a\nb", "a" * 129, "é"],
+    )
+    def test_takes_no_name_that_leads_elsewhere(self, folder: str, server: Pair, client: Pair, name: str) -> None:
+        refused(lambda: keys.authorize(folder, half(client, server, name)), "the client's name")
+        assert not os.path.exists(folder)
+
+    def test_says_what_is_wrong_with_its_input_and_shows_no_secret(self, folder: str, server: Pair, client: Pair) -> None:
+        whole = half(client, server)[0]
+        refused(lambda: keys.authorize(folder, []), "nothing came", "npx torchwire keygen NAME")
+        for text in ("{}", "ssh: no route to host", whole[:-9], whole.replace(client.public, "x"), whole.replace('"name"', '"nome"'), whole + whole):
+            error = refused(lambda text=text: keys.authorize(folder, [text]), "not the line that keygen prints")
+            assert server.secret not in str(error)
+        # Five digits that say more than four bytes hold.
+        refused(lambda: keys.authorize(folder, [whole.replace(client.public, "#" * 40)]))
+        refused(lambda: keys.authorize(folder, [whole.replace(server.secret, Pair().secret)]), "no pair")
+        assert not os.path.exists(folder)
+
+
+class TestLoad:
+    def test_without_keys_says_which_commands_make_them(self, folder: str, server: Pair, client: Pair) -> None:
+        command = f"npx torchwire keygen NAME | ssh HOST torchwire-worker authorize --keys {folder}"
+        assert refused(lambda: keys.load(folder), "there is no folder").command == command
+        os.makedirs(folder, 0o700)
+        assert refused(lambda: keys.load(folder), "has no server.key_secret").command == command
+        keys.authorize(folder, half(client, server))
+        os.unlink(os.path.join(folder, "authorized_clients", "me@laptop.key"))
+        assert refused(lambda: keys.load(folder), "is empty: nobody may enter").command == command
+        os.rmdir(os.path.join(folder, "authorized_clients"))
+        assert refused(lambda: keys.load(folder), "is empty: nobody may enter").command == command
+
+    @pytest.mark.parametrize(
+        ("path", "open_mode", "command"),
+        [
+            ("", 0o777, "chmod 700 "),
+            ("", 0o720, "chmod 700 "),
+            ("authorized_clients", 0o770, "chmod 700 "),
+            ("server.key_secret", 0o640, "chmod 600 "),
+            ("server.key_secret", 0o604, "chmod 600 "),
+        ],
+    )
+    def test_refuses_what_others_can_get_at(self, folder: str, server: Pair, client: Pair, path: str, open_mode: int, command: str) -> None:
+        keys.authorize(folder, half(client, server))
+        keys.load(folder)
+        path = os.path.join(folder, path) if path else folder
+        os.chmod(path, open_mode)
+        assert refused(lambda: keys.load(folder), f"mode {open_mode:04o}").command == command + path
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="it needs root, to give files away")
+    @pytest.mark.parametrize("path", ["", "authorized_clients", "server.key_secret"])
+    def test_refuses_what_belongs_to_another_user(self, folder: str, server: Pair, client: Pair, path: str) -> None:
+        keys.authorize(folder, half(client, server))
+        os.chown(os.path.join(folder, path), 65534, -1)
+        refused(lambda: keys.load(folder), "belongs to another user", "chown 0 ")
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="it needs root, whose files these are")
+    def test_takes_a_mounted_secret_that_is_roots_and_this_groups(self, folder: str, server: Pair, client: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+        keys.authorize(folder, half(client, server))
+        secret = os.path.join(folder, "server.key_secret")
+        monkeypatch.setattr(os, "getuid", lambda: 10_001)
+        for mode, fits in ((0o440, True), (0o400, True), (0o444, False), (0o660, False)):
+            os.chmod(secret, mode)
+            if fits:
+                keys.load(folder)
+            else:
+                refused(lambda: keys.load(folder), f"mode {mode:04o}", "chmod 440 ")
+
+    def test_refuses_keys_that_are_broken(self, folder: str, server: Pair, client: Pair) -> None:
+        keys.authorize(folder, half(client, server))
+        secret = Path(folder, "server.key_secret")
+        good = secret.read_text()
+        for bad in ("", good.replace(server.secret, Pair().secret), good.replace(server.secret, "short"), good.split("secret-key")[0]):
+            secret.write_text(bad)
+            assert server.secret not in str(refused(lambda: keys.load(folder), str(secret)))
+        secret.write_text(good)
+        keys.load(folder)
+        broken = Path(folder, "authorized_clients", "broken.key")
+        broken.write_text("curve\n")
+        refused(lambda: keys.load(folder), str(broken))
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="it needs root, to be somebody else for a while")
+    def test_that_this_user_may_not_read_is_not_taken_for_missing(self, folder: str, server: Pair, client: Pair) -> None:
+        keys.authorize(folder, half(client, server))
+        os.seteuid(65534)
+        try:
+            refused(lambda: keys.load(folder), "cannot be looked into by uid ", "Permission denied")
+            refused(lambda: keys.authorize(folder, half(client, server)), "cannot be written by uid ", "Permission denied")
+        finally:
+            os.seteuid(0)
+
+    def test_takes_only_files_named_as_keys_and_a_broken_one_shuts_nobody_out(self, folder: str, server: Pair, client: Pair) -> None:
+        keys.authorize(folder, half(client, server))
+        loaded = keys.load(folder)
+        clients = Path(folder, "authorized_clients")
+        # First in the alphabet.
+        (clients / "a.key").write_text("nothing of use")
+        (clients / "b.key").mkdir()
+        (clients / "c.key").symlink_to("nowhere")
+        other = Pair()
+        for name in ("other.key~", ".other.key", "other.txt"):
+            (clients / name).write_text(f'curve\n    public-key = "{other.public}"\n')
+        assert loaded.name_of(client.public) == "me@laptop"
+        assert loaded.name_of(other.public) is None
+
+
+def test_the_fingerprint_is_the_one_that_the_client_shows() -> None:
+    # As test/keys.test.ts has it.
+    assert keys.fingerprint("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID") == "SHA256:67OvTdmc7/Nun5C12z5FDkr9NWhEMfqfDsnuWvXD6MM"
+
+
+class Door:
+    """A ROUTER that says to each message who sent it."""
+
+    def __init__(self, server_keys: keys.ServerKeys) -> None:
+        self.context = zmq.Context()
+        self.guard = server_keys.guard(self.context)
+        self.socket = self.context.socket(zmq.ROUTER)
+        self.socket.linger = 0
+        server_keys.configure(self.socket)
+        self.socket.bind("tcp://127.0.0.1:*")
+        self.address = self.socket.last_endpoint.rstrip(b"\0").decode()
+        self.over = threading.Event()
+
+        def answer() -> None:
+            while not self.over.is_set():
+                if self.socket.poll(50):
+                    parts = self.socket.recv_multipart(copy=False)
+                    named = [self.name(server_keys, part) for part in parts]
+                    self.socket.send_multipart([parts[0].bytes, json.dumps(named).encode()])
+
+        self.thread = threading.Thread(target=answer)
+        self.thread.start()
+
+    @staticmethod
+    def name(server_keys: keys.ServerKeys, frame: zmq.Frame) -> str | None:
+        try:
+            return server_keys.name_of(str(frame.get("User-Id")))
+        except zmq.ZMQError:
+            return "nobody asked who this is"
+
+    def ask(self, client: Pair | None, server_key: str | None, wait: int = 300) -> list[str | None] | None:
+        """Who the door thinks this is; None: it does not answer."""
+        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+            socket.linger = 0
+            if client is not None:
+                assert server_key is not None
+                socket.curve_publickey, socket.curve_secretkey = client.public.encode(), client.secret.encode()
+                socket.curve_serverkey = server_key.encode()
+            socket.connect(self.address)
+            socket.send(b"who am I")
+            return json.loads(socket.recv()) if socket.poll(wait) else None
+
+    def close(self) -> None:
+        self.over.set()
+        self.thread.join()
+        self.socket.close()
+        self.guard.stop()
+        self.context.term()
+
+
+@pytest.fixture
+def door(folder: str, server: Pair, client: Pair) -> Iterator[Door]:
+    keys.authorize(folder, half(client, server))
+    door = Door(keys.load(folder))
+    yield door
+    door.close()
+
+
+class TestDoor:
+    def test_knows_the_client_by_name_on_every_frame(self, door: Door, server: Pair, client: Pair) -> None:
+        assert door.ask(client, server.public, 5000) == ["me@laptop", "me@laptop"]
+
+    def test_lets_no_stranger_in(self, door: Door, server: Pair, client: Pair) -> None:
+        assert door.ask(None, None) is None
+        assert door.ask(Pair(), server.public) is None
+        assert door.ask(client, Pair().public) is None
+        # A public key without its secret, as anybody can have it.
+        thief = Pair()
+        thief.public = client.public
+        assert door.ask(thief, server.public) is None
+        assert door.ask(server, server.public) is None
+        assert door.ask(client, server.public, 5000) is not None
+
+    def test_whose_file_is_removed_is_out_and_back_with_it(self, door: Door, folder: str, server: Pair, client: Pair) -> None:
+        path = Path(folder, "authorized_clients", "me@laptop.key")
+        path.rename(path.with_suffix(".revoked"))
+        assert door.ask(client, server.public) is None
+        path.with_suffix(".revoked").rename(path)
+        assert door.ask(client, server.public, 5000) is not None
+
+    def test_a_list_that_cannot_be_read_lets_nobody_in_and_the_door_goes_on(
+        self, door: Door, server: Pair, client: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def fail(folder: str) -> None:
+            raise RuntimeError("the disk is gone")
+
+        with monkeypatch.context() as broken:
+            broken.setattr(keys, "_files", fail)
+            assert door.ask(client, server.public) is None
+        assert door.ask(client, server.public, 5000) is not None
+
+    def test_serves_the_honest_amid_a_hundred_strangers(self, door: Door, server: Pair, client: Pair) -> None:
+        with zmq.Context() as context:
+            strangers = [context.socket(zmq.DEALER) for _ in range(100)]
+            for i, socket in enumerate(strangers):
+                socket.linger = 0
+                if i % 3:
+                    stranger = Pair()
+                    socket.curve_publickey, socket.curve_secretkey = stranger.public.encode(), stranger.secret.encode()
+                    socket.curve_serverkey = (server if i % 3 == 1 else stranger).public.encode()
+                socket.connect(door.address)
+            for _ in range(5):
+                assert door.ask(client, server.public, 5000) is not None
+            for socket in strangers:
+                socket.close()
+
+    @pytest.mark.skipif(not hasattr(zmq, "ZAP_ENFORCE_DOMAIN"), reason="this libzmq cannot enforce it")
+    def test_is_shut_where_the_authenticator_has_gone(self, door: Door, server: Pair, client: Pair) -> None:
+        door.guard.stop()
+        assert door.ask(client, server.public) is None
