@@ -1,16 +1,48 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
+/** They look at processes, memory or the clock, or take both cores themselves: nothing else runs meanwhile. */
+const alone = [
+  "apps",
+  "counts",
+  "doctor",
+  "lanes",
+  "learner-counts",
+  "life",
+  "limits",
+  "mnist",
+  "package",
+  "parity",
+  "remote",
+  "remote-keys",
+  "remote-links",
+  "strangers",
+].map((name) => `test/${name}.test.ts`);
+
 const config: ViteUserConfig = defineConfig({
   resolve: { alias: { torchwire: fileURLToPath(new URL("client/index.ts", import.meta.url)) } },
   test: {
-    include: ["test/**/*.test.ts"],
-    exclude: ["test/fixtures/**", "node_modules/**"],
-    // Real workers import PyTorch, and its threads want the cores for themselves: one file at a time.
     testTimeout: 300_000,
     hookTimeout: 300_000,
-    fileParallelism: false,
     expect: { requireAssertions: true },
+    projects: [
+      {
+        extends: true,
+        // As many at a time as CI has cores, and each worker on one thread: PyTorch's threads spin, and wait for each other.
+        test: {
+          name: "together",
+          include: ["test/**/*.test.ts"],
+          exclude: ["test/fixtures/**", "node_modules/**", ...alone],
+          env: { OMP_NUM_THREADS: "1" },
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
+      {
+        extends: true,
+        test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 1 } },
+      },
+    ],
   },
 });
 

@@ -46,16 +46,20 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   const { token, settings, limits, logger, version } = options;
   let info: Welcome | undefined;
   let closing: Promise<void> | undefined;
+  let killing: Promise<void> | undefined;
   const finished = deferred<void>();
   const welcomed = deferred<Welcome>();
-  let over = welcomed.reject;
+  const failed = deferred<never>();
+  let over = failed.reject;
   const session: Session = new Session(
     { send: (parts, urgent) => link.send(parts, urgent) },
     { onWelcome: (meta) => welcomed.resolve(meta as unknown as Welcome), onClosed: () => finished.resolve() },
   );
   session.limits = limits;
-  const greeting = (epoch: number): Uint8Array[] =>
-    encodeMessage(
+  const greeting = (epoch: number): Uint8Array[] => {
+    // On a new connection nothing may come before it.
+    session.suspend();
+    return encodeMessage(
       {
         type: MessageType.hello,
         session: epoch,
@@ -70,6 +74,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
       },
       defaultLimits,
     );
+  };
   const listeners = new Set<(change: LinkChange) => void>();
   const link: Link = new Link({
     endpoints: options.endpoints,
@@ -81,11 +86,10 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     onData: (parts) => session.receive(parts),
     onControl: (parts) => control.receive(parts),
     onChange: (change) => {
-      if (change.state === "connecting") session.suspend();
       // What a program does itself is no news to it.
       const level = change.state === "connecting" || change.state === "refused" ? "warn" : "debug";
       logger[level](change, `link ${change.state}`);
-      for (const listener of listeners) listener(change);
+      for (const listener of listeners) tell(listener, change);
     },
     mayTryAgain: (fault, sinceMs) => options.givesUp?.(fault, sinceMs, info),
     onError: (error) => over(error),
@@ -97,7 +101,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     over(error);
   });
   try {
-    [info] = await Promise.all([welcomed.promise, control.welcomed]);
+    // (One of the two may come, and the other never.)
+    [info] = await Promise.race([Promise.all([welcomed.promise, control.welcomed]), failed.promise]);
   } catch (error) {
     link.close();
     throw error;
@@ -143,7 +148,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   };
   const worker = new Worker(info, session, control, {
     close: () => (closing ??= close()),
-    kill: () => (closing ??= kill(closedError())),
+    // (Also where `close` waits for what takes too long.)
+    kill: () => (closing = killing ??= kill(closedError())),
     link: () => link.state,
     onLink: (listener) => {
       listeners.add(listener);
@@ -156,8 +162,19 @@ export async function attach(options: AttachOptions): Promise<Owned> {
       return closing !== undefined || session.ended !== undefined;
     },
     gone,
-    end: (why) => (closing ??= kill(new TorchwireError("CLOSED", why))),
+    end: (why) => (closing = killing ??= kill(new TorchwireError("CLOSED", why))),
   };
+}
+
+/** What it throws is the program's to hear of, as with any event of Node's; the link has nothing to do with it. */
+function tell(listener: (change: LinkChange) => void, change: LinkChange): void {
+  try {
+    listener(change);
+  } catch (error) {
+    process.nextTick(() => {
+      throw error;
+    });
+  }
 }
 
 /** For the error that another client gets meanwhile. */

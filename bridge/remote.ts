@@ -1,5 +1,6 @@
 /** `connectWorker`: a worker that serves elsewhere. */
 import { randomBytes } from "node:crypto";
+import { isIPv4 } from "node:net";
 import type { Logger } from "pino";
 import { attach, type Welcome } from "./attach.ts";
 import { packageVersion } from "./environment/package.ts";
@@ -29,6 +30,8 @@ export interface ConnectOptions extends WorkerSettings {
 }
 
 const PATIENCE_MS = 2000;
+/** What a timer can count. */
+const LONGEST_PATIENCE_MS = 2 ** 31 - 1;
 /** How long a session outlives the worker's own patience, for the connection that is being made at its end. */
 const MARGIN_MS = 5000;
 
@@ -52,11 +55,16 @@ export async function connectWorker(address?: string, options: ConnectOptions = 
 /** What ends with the worker, beside it: for who keeps several. */
 export async function connect(asked: string | undefined, options: ConnectOptions): Promise<Owned> {
   const settings = settingsOf("connectWorker", options);
+  const { timeout = PATIENCE_MS } = options;
+  if (!(timeout > 0 && timeout <= LONGEST_PATIENCE_MS))
+    throw new TorchwireError(
+      "MISUSE",
+      `connectWorker: timeout is ${String(timeout)}, not milliseconds from 1 to ${LONGEST_PATIENCE_MS}`,
+    );
   const named = options.profile ?? (process.env["TORCHWIRE_PROFILE"] || undefined);
   const known = named === undefined ? undefined : readProfile(named);
   const target = addressOf(asked ?? known?.address);
   const profile = known ?? (target.isLoopback ? undefined : profileOf(target));
-  const { timeout = PATIENCE_MS } = options;
   let fault: FaultKind | undefined;
   const givesUp = (kind: FaultKind, sinceMs: number, welcome: Welcome | undefined): Error | undefined => {
     fault = kind;
@@ -114,7 +122,8 @@ function addressOf(url: string | undefined): Target {
       "MISUSE",
       `connectWorker: the address is ${JSON.stringify(url)}, not one as in tcp://gpu-box:5555`,
     );
-  const isLoopback = host === "localhost" || host === "[::1]" || host.startsWith("127.");
+  // (127.example.org is a name like any other.)
+  const isLoopback = host === "localhost" || host === "[::1]" || (isIPv4(host) && host.startsWith("127."));
   const endpoints = { data: `tcp://${host}:${port}`, control: `tcp://${host}:${port + 1}` };
   return { url, host, port, isLoopback, endpoints };
 }

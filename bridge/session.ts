@@ -56,7 +56,7 @@ export class Session implements LogPort {
   #answered = 0;
   /** The worker has said what of ours it has, and what comes next can go. */
   #ready = true;
-  #close: readonly Uint8Array[] | undefined;
+  #close: { readonly seq: number; readonly parts: readonly Uint8Array[] } | undefined;
 
   constructor(outlet: Outlet, handlers: SessionHandlers) {
     this.#outlet = outlet;
@@ -95,7 +95,7 @@ export class Session implements LogPort {
     // A worker that has something to do, and something after that, need not be woken for this at once.
     const urgent = batch.urgent || this.#inFlight.size < 2;
     this.#inFlight.set(seq, { batch, parts });
-    if (this.#ready) this.#outlet.send(parts, urgent);
+    if (this.#ready && this.#close === undefined) this.#outlet.send(parts, urgent);
   }
 
   admit(asks: boolean): void {
@@ -132,19 +132,19 @@ export class Session implements LogPort {
 
   /** The link is there again, and the worker has everything up to `received`: what it lacks is sent again, in order. */
   #resume(received: number): void {
-    for (const [seq, { parts }] of this.#inFlight) if (seq > received) this.#outlet.send(parts);
-    if (this.#close !== undefined && this.#seq > received) this.#outlet.send(this.#close);
+    const last = this.#close?.seq ?? Infinity;
+    for (const [seq, { parts }] of this.#inFlight) if (seq > received && seq < last) this.#outlet.send(parts);
+    if (this.#close !== undefined && last > received) this.#outlet.send(this.#close.parts);
     this.#ready = true;
   }
 
-  /** Everything so far runs, then the worker ends. */
+  /** Everything so far runs, then the worker ends. What comes later is not sent. */
   sendClose(): void {
     this.log.flush();
-    this.#close = encodeMessage(
-      { type: MessageType.close, seq: ++this.#seq, ack: this.#answered, meta: {} },
-      this.limits,
-    );
-    if (this.#ready) this.#outlet.send(this.#close);
+    const seq = ++this.#seq;
+    const parts = encodeMessage({ type: MessageType.close, seq, ack: this.#answered, meta: {} }, this.limits);
+    this.#close = { seq, parts };
+    if (this.#ready) this.#outlet.send(parts);
   }
 
   receive(parts: Uint8Array[]): void {
@@ -159,6 +159,8 @@ export class Session implements LogPort {
         this.#handlers.onWelcome(message.meta);
         return this.#resume(Number(message.meta["received"]));
       case MessageType.closed:
+        // It waits until it knows that every answer is here.
+        this.#acknowledge(true);
         return this.#handlers.onClosed();
       case MessageType.fatal:
         throw fatal(message);
@@ -179,8 +181,8 @@ export class Session implements LogPort {
     this.#waiting.clear();
   }
 
-  #acknowledge(): void {
-    this.#outlet.send(encodeMessage({ type: MessageType.ack, ack: this.#answered, meta: {} }, this.limits), false);
+  #acknowledge(urgent = false): void {
+    this.#outlet.send(encodeMessage({ type: MessageType.ack, ack: this.#answered, meta: {} }, this.limits), urgent);
   }
 
   #until(done: () => boolean): Promise<void> {

@@ -328,6 +328,19 @@ describeOnLinux("closing", () => {
     expect(await leftAfterASecond(pid)).toEqual([]);
   });
 
+  test("rejects where the worker is gone before everything was done", async () => {
+    const worker = await testWorker();
+    void worker.import("time").sleep(1000);
+    const closing = worker.close();
+    await poll(
+      5 * SECOND,
+      async () => (await worker.liveness()).state,
+      (state) => state === "busy",
+    );
+    process.kill(worker.pid, "SIGKILL");
+    await expect(closing).rejects.toMatchObject({ code: "WORKER_GONE", signal: "SIGKILL" });
+  });
+
   test("with children of its own left running ends those too", async () => {
     const worker = await testWorker();
     const { pid } = worker;

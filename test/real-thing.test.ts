@@ -83,7 +83,7 @@ describe("the worker's source", () => {
   test("listens nowhere but in a directory of its own, or on the loopback", () => {
     // (But where it is told an address, and test/remote.test.ts sees what it refuses.)
     const others = worker.filter(({ path }) => !/\/(?:serve|cli)\.py$/.test(path));
-    expect(grep(others, /(?:tcp(?!:\/\/127\.0\.0\.1\b)|udp|ws|pgm):\/\/|0\.0\.0\.0/)).toEqual([]);
+    expect(grep(others, /(?:tcp(?!:\/\/(?:127\.0\.0\.1\b|\["))|udp|ws|pgm):\/\/|0\.0\.0\.0/)).toEqual([]);
   });
 
   test("stands on pyzmq, msgspec, torch, torchvision and Python, and on nothing of TypeScript's", () => {

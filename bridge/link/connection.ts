@@ -65,6 +65,7 @@ export class Connection {
       maxMessageSize: frameBytes,
       reconnectInterval: NEVER,
       ...(endpoint.startsWith("tcp:") ? { tcpKeepalive: 1, tcpKeepaliveIdle: 15, tcpKeepaliveInterval: 5 } : {}),
+      ...(endpoint.startsWith("tcp://[") ? { ipv6: true } : {}),
       ...(heartbeats === undefined
         ? {}
         : { heartbeatInterval: heartbeats.intervalMs, heartbeatTimeout: heartbeats.timeoutMs }),

@@ -52,6 +52,8 @@ const HEARTBEATS = {
 } as const;
 const FIRST_PAUSE_MS = 30;
 const LONGEST_PAUSE_MS = { machine: 200, ssh: 200, network: 2000 } as const;
+/** Until it is up for the first time: somebody waits to hear whether it will be. */
+const LONGEST_FIRST_PAUSE_MS = 200;
 
 export class Link {
   state: LinkState = "connecting";
@@ -60,6 +62,9 @@ export class Link {
   #control: Connection | undefined;
   #epoch = 0;
   #attempts = 0;
+  #hasBeenUp = false;
+  /** What the present attempt still lacks: the data connection, and the worker's answer on the other one. */
+  #lacking = new Set<"data" | "control">();
   #since: number = performance.now();
   #timer: NodeJS.Timeout | undefined;
 
@@ -77,11 +82,17 @@ export class Link {
     this.#control?.send(parts);
   }
 
-  /** To be called when the worker has answered the greeting. */
+  /** To be called when the worker has answered the greeting by the control connection. (By the other one it answers when it is not busy.) */
   welcomed(): void {
-    if (this.state !== "connecting" || this.#control === undefined) return;
+    this.#has("control");
+  }
+
+  #has(which: "data" | "control"): void {
+    this.#lacking.delete(which);
+    if (this.state !== "connecting" || this.#lacking.size > 0) return;
     clearTimeout(this.#timer);
     this.#attempts = 0;
+    this.#hasBeenUp = true;
     this.#become("up");
   }
 
@@ -94,13 +105,17 @@ export class Link {
   #connect(): void {
     const { endpoints, over, attemptMs, frameBytes, curve, greeting, onData, onControl } = this.#options;
     const hello = greeting(++this.#epoch);
+    this.#lacking = new Set(["data", "control"]);
     const open = (endpoint: string, onMessage: (parts: Uint8Array[]) => void, heartbeats: boolean): Connection => {
       const connection = new Connection(endpoint, {
         frameBytes,
         curve,
         heartbeats: heartbeats ? HEARTBEATS[over] : undefined,
         onMessage,
-        onUp: () => connection.send(hello),
+        onUp: () => {
+          connection.send(hello);
+          if (!heartbeats) this.#has("data");
+        },
         onDown: (fault) => this.#lost(fault),
         onError: (error) => this.#broken(error),
       });
@@ -112,13 +127,16 @@ export class Link {
     } catch (error) {
       return this.#broken(error);
     }
-    if (attemptMs === undefined) return;
-    const attempt = this.#data;
-    const late = (): void => {
-      if (this.state === "connecting" && this.#data === attempt) this.#lost("unreachable");
-    };
-    // A program that has held up its event loop finds the timer first, and the answer, which is there, right after it.
-    this.#timer = setTimeout(() => setImmediate(() => setImmediate(late)), attemptMs);
+    if (attemptMs !== undefined) this.#giveUpAfter(attemptMs);
+  }
+
+  #giveUpAfter(milliseconds: number): void {
+    const start = performance.now();
+    this.#timer = setTimeout(() => {
+      // A program that has held up its event loop has heard nothing meanwhile, and said nothing: the time begins again.
+      if (performance.now() - start > 1.2 * milliseconds) this.#giveUpAfter(milliseconds);
+      else this.#lost("unreachable");
+    }, milliseconds);
   }
 
   #lost(fault: FaultKind): void {
@@ -126,7 +144,7 @@ export class Link {
     if (this.state === "up") this.#since = performance.now();
     const error = this.#options.mayTryAgain(fault, performance.now() - this.#since);
     if (error !== undefined) return this.#broken(error);
-    const longest = LONGEST_PAUSE_MS[this.#options.over];
+    const longest = this.#hasBeenUp ? LONGEST_PAUSE_MS[this.#options.over] : LONGEST_FIRST_PAUSE_MS;
     // Jitter: what was cut together does not come back together.
     const pause = Math.min(longest, FIRST_PAUSE_MS * 2 ** this.#attempts++) * (0.5 + Math.random() / 2);
     this.#timer = setTimeout(() => this.#connect(), pause);

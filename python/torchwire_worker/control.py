@@ -124,6 +124,9 @@ class Control(threading.Thread):
         except WireError as error:
             self._send(peer, encode(MessageType.FATAL, refusal(error)))
 
+    def _tell(self, message: bytes) -> bool:
+        return self._peer is not None and self._send(self._peer, message)
+
     def _send(self, peer: bytes, message: bytes) -> bool:
         """False where the peer is not there, or does not read."""
         try:
@@ -135,16 +138,22 @@ class Control(threading.Thread):
     def _look_for_client(self, grace: float) -> None:
         """Heartbeats end the connection of a client that is gone; nothing can be sent to it then."""
         now = time.monotonic()
-        if self._peer is None or now - self._looked < _LOOK_EVERY:
+        if now - self._looked < _LOOK_EVERY:
             return
         self._looked = now
+        if not self._door.holder:
+            self._away_since = None
+            return
         if self._door.is_revoked():
             _log.warning("the key of %s was removed: its session is over", self._door.holder)
-            self._send(self._peer, encode(MessageType.FATAL, refusal(Refused("REFUSED", "the worker does not let this key in any more: it was removed"))))
+            self._tell(encode(MessageType.FATAL, refusal(Refused("REFUSED", "the worker does not let this key in any more: it was removed"))))
             time.sleep(0.1)
             os._exit(DROPPED)
-        if self._send(self._peer, encode(MessageType.PONG, self._state())):
+        # (It may have greeted by the other socket alone, and be gone.)
+        if self._tell(encode(MessageType.PONG, self._state())):
             self._away_since = None
+        elif not self._door.is_settled:
+            self._door.forget()
         elif self._away_since is None:
             self._away_since = now
         # Of one that has run nothing yet nothing is lost.
@@ -167,12 +176,11 @@ class Control(threading.Thread):
         while not self._records.empty():
             record = self._records.get()
             if record is None:
-                if self._peer is not None:
-                    self._send(self._peer, encode(MessageType.CLOSED, {}))
+                self._tell(encode(MessageType.CLOSED, {}))
                 self._finished.set()
-            elif self._peer is not None:
+            else:
                 meta = {"level": record.levelno, "logger": errors.text(record.name), "message": record.getMessage()}
-                self._send(self._peer, encode(MessageType.LOG, meta))
+                self._tell(encode(MessageType.LOG, meta))
 
 
 class LogHandler(logging.Handler):

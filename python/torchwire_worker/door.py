@@ -39,7 +39,7 @@ class Door:
         self._holder = ""
         self._since = 0.0
         self._moment = 0.0
-        self._is_settled = not self._serves
+        self.is_settled = not self._serves
         self._refused: tuple[str, WireError] = ("", WireError())
         self._connections: dict[str, int] = {}
         # The session is over, and the process about to end: who comes now is not answered, and comes again.
@@ -58,12 +58,14 @@ class Door:
             if connection <= latest:
                 raise Refused("PROTOCOL", f"connection {connection} of this session is not the latest, which is {latest}")
             self._connections[by] = connection
+            # By data a session begins: it ends with the process.
+            self.is_settled = self.is_settled or by == "data"
 
     def _let_in(self, hello: Hello, user: str) -> None:
         if _same(hello.token, self._refused[0]):
             raise self._refused[1]
         now = time.monotonic()
-        is_free = self._token is None or (not self._is_settled and now - self._moment > _PATIENCE)
+        is_free = self._token is None or (not self.is_settled and now - self._moment > _PATIENCE)
         if is_free and hello.resumes:
             raise Refused("WORKER_GONE", "the worker has no such session: its process has ended, or it has dropped this client")
         if is_free:
@@ -74,15 +76,17 @@ class Door:
             held = f"{self._holder} since {since} ({(now - self._moment) / 60:.0f} min)"
             raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time")
 
-    def settle(self) -> None:
-        """The session is on: it ends with the process."""
-        self._is_settled = True
-
     def leave(self, why: Refused) -> None:
         """Nothing has come of it. The same client is still to be told by the other socket."""
         with self._lock:
             self._refused = (self._token or "", why)
-            self._token = None
+            self._token, self.is_settled = None, False
+
+    def forget(self) -> None:
+        """Who has greeted by control alone is gone."""
+        with self._lock:
+            if not self.is_settled:
+                self._token = None
 
     def is_revoked(self) -> bool:
         """Whether the key of who has it may not enter any more."""

@@ -38,7 +38,14 @@ class Link:
     """A ROUTER: it tells its peers apart, so that one who has not said the token is not listened to."""
 
     def __init__(
-        self, context: zmq.Context[Any], endpoint: str, limits: Limits, longest: int | None = None, keys: Keys | None = None, wake_ms: int | None = None
+        self,
+        context: zmq.Context[Any],
+        endpoint: str,
+        limits: Limits,
+        longest: int | None = None,
+        keys: Keys | None = None,
+        wake_ms: int | None = None,
+        heartbeats: bool = False,
     ) -> None:
         """`longest` is the most bytes that one part may have; after `wake_ms` of silence `receive` returns."""
         socket = context.socket(zmq.ROUTER)
@@ -49,8 +56,14 @@ class Link:
         socket.setsockopt(zmq.MAXMSGSIZE, longest or limits.longest_part)
         if wake_ms is not None:
             socket.setsockopt(zmq.RCVTIMEO, wake_ms)
+        if heartbeats:
+            # A peer that is stopped is gone, though its kernel answers for it; one that is busy is not: libzmq answers on a thread of its own.
+            socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
+            socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
         if endpoint.startswith("tcp:"):
             _guard_port(socket)
+        if endpoint.startswith("tcp://["):
+            socket.setsockopt(zmq.IPV6, 1)
         if keys is not None:
             keys.configure(socket)
         socket.bind(endpoint)

@@ -6,12 +6,14 @@ import contextlib
 import json
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Any, NamedTuple
 
@@ -51,7 +53,8 @@ class Options(NamedTuple):
 
 
 def is_loopback(host: str) -> bool:
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    # (127.example.org is a name like any other.)
+    return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
 def endpoint(host: str, port: int) -> str:
@@ -132,10 +135,20 @@ class Slot:
                 self._ended(process, process.code)
         now = time.monotonic()
         if self.active is None and (self.spare is not None or now >= self._not_before):
-            self.active, self.spare = self.spare or Process(self._options, self._number), None
-            self.active.listen()
+            self.active, self.spare = self.spare or self._start(), None
+            if self.active is not None:
+                self.active.listen()
         elif self.active is not None and self.active.hears() and self.spare is None and now >= self._not_before:
-            self.spare = Process(self._options, self._number)
+            self.spare = self._start()
+
+    def _start(self) -> Process | None:
+        try:
+            return Process(self._options, self._number)
+        except OSError as error:
+            # No memory, no files, no processes: what is there goes on.
+            log.error("no worker can be started at %s: %s", self._where, error.strerror)
+            self._not_before = time.monotonic() + _TOO_SOON
+            return None
 
     def _ended(self, process: Process, code: int) -> None:
         if process is self.spare:
@@ -154,7 +167,11 @@ class Slot:
 
 
 def _how(code: int) -> str:
-    return f"with code {code}" if code >= 0 else f"by {signal.Signals(-code).name}"
+    if code >= 0:
+        return f"with code {code}"
+    # (Real-time signals have no names.)
+    names = {each.value: each.name for each in signal.Signals}
+    return f"by {names.get(-code, f'signal {-code}')}"
 
 
 def serve(options: Options) -> int:
@@ -186,7 +203,8 @@ def serve(options: Options) -> int:
             slot.look()
         if not is_said and all(slot.active is not None and slot.active.hears() for slot in slots):
             is_said = True
-            _say_hello(options, server, speed)
+            for level, line in hello(options, server, speed):
+                log.log(level, "%s", line)
         _write_status(options.status, slots, "serving" if is_said else "starting")
         woken.wait(_SECOND / 20)
     return _drain(options, slots, signals, woken)
@@ -236,23 +254,25 @@ def _try_ports(options: Options) -> None:
                 raise Refusal(f"{endpoint(options.host, port)} cannot be listened at: {error.strerror}. --bind takes another address or port") from None
 
 
-def _say_hello(options: Options, server: keys.ServerKeys | None, speed: float | None) -> None:
+def hello(options: Options, server: keys.ServerKeys | None, speed: float | None) -> Iterator[tuple[int, str]]:
+    """What is said of itself when all workers listen: levels and lines. `speed`: of the encryption, in MB/s."""
+    first, last = options.port, options.port + 2 * options.workers - 1
     versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "pyzmq"))
-    last = endpoint(options.host, options.port + 2 * options.workers - 1)
-    log.info(
-        "torchwire-worker %s serves %d worker%s at %s (ports up to %s; data and control in turn). Python %s, %s, device %s",
-        __version__, options.workers, "" if options.workers == 1 else "s", endpoint(options.host, options.port), last.rpartition(":")[2],
-        ".".join(map(str, sys.version_info[:3])), versions, options.device,
-    )  # fmt: skip
+    yield logging.INFO, (
+        f"torchwire-worker {__version__} serves {options.workers} worker{'' if options.workers == 1 else 's'} at {endpoint(options.host, first)} "
+        f"(ports up to {last}; data and control in turn). Python {'.'.join(map(str, sys.version_info[:3]))}, {versions}, device {options.device}"
+    )
     if server is None or speed is None:
-        log.warning("no keys: every process on this machine may enter; nothing is encrypted")
+        yield logging.WARNING, "no keys: every process on this machine may enter; nothing is encrypted"
         return
-    log.info("its key is %s", server.fingerprint)
+    yield logging.INFO, f"its key is {server.fingerprint}"
     for name, fingerprint in sorted(server.clients().items()):
-        log.info("%s may enter: %s", name, fingerprint)
-    log.info("encryption runs at %.0f MB/s", speed)
+        yield logging.INFO, f"{name} may enter: {fingerprint}"
+    yield logging.INFO, f"encryption runs at {speed:.0f} MB/s"
     if speed < _SLOW_CRYPTO:
-        log.warning("that is slow: below %d MB/s it is the libsodium of this pyzmq (27.2 has it compiled without optimisation, 27.3 does not)", _SLOW_CRYPTO)
+        yield logging.WARNING, (
+            f"that is slow: below {_SLOW_CRYPTO} MB/s it is the libsodium of this pyzmq (27.2 has it compiled without optimisation, 27.3 does not)"
+        )
 
 
 def _version(name: str) -> str:
@@ -263,26 +283,45 @@ def _version(name: str) -> str:
 
 
 _written = 0.0
+_is_told = False
 
 
 def _write_status(path: str | None, slots: list[Slot], state: str) -> None:
     """For the health check: as the workers are, and that this loop runs."""
-    global _written
+    global _written, _is_told
     now = time.monotonic()
     if path is None or now - _written < _SECOND:
         return
     _written = now
-    workers = [slot.active.pid if slot.active is not None and slot.active.code is None else None for slot in slots]
+    workers = [slot.active.pid if slot.active is not None and slot.active.ready and slot.active.code is None else None for slot in slots]
     text = json.dumps({"pid": os.getpid(), "state": state, "time": time.time(), "workers": workers})
-    with open(f"{path}.new", "w") as file:
+    try:
+        _replace(path, text)
+    except OSError as error:
+        # The health check tells of it; a disk that is full ends no session.
+        if not _is_told:
+            log.warning("the status cannot be written to %s: %s", path, error.strerror)
+        _is_told = True
+
+
+def _replace(path: str, text: str) -> None:
+    """The folder may be everybody's: what lies there already, a link to elsewhere for one, is not written to."""
+    draft = f"{path}.{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(draft)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
         file.write(text)
-    os.replace(f"{path}.new", path)
+    os.replace(draft, path)
 
 
 def check_health(path: str) -> str | None:
     """What is wrong; None where nothing is. A worker that is busy, for however long, is healthy."""
     try:
         with open(path) as file:
+            # In a folder that is everybody's, anybody could say that all is well.
+            owner = os.fstat(file.fileno()).st_uid
+            if hasattr(os, "getuid") and os.getuid() not in (0, owner) and owner != 0:
+                return f"{path} belongs to another user"
             status = json.load(file)
     except (OSError, ValueError) as error:
         return f"no status: {error}"

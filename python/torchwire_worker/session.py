@@ -56,7 +56,8 @@ class Session:
                 self._handle(message)
             except WireError as error:
                 self._send_held()
-                self._refuse(message.peer, error)
+                # (It may have come by a connection that is cut since.)
+                self._refuse(self._peer or message.peer, error)
                 self._over = True
 
     def _next(self) -> Message | Malformed | None:
@@ -73,7 +74,7 @@ class Session:
     def _read(self) -> None:
         """Reads one message. What the client says waits its turn; a greeting, or a stranger, is answered at once."""
         message = self._link.receive()
-        if message is None:
+        if message is None or self._door.is_shut:
             return
         if message.peer == self._peer and not _is_hello(message):
             return self._accept(message)
@@ -99,6 +100,12 @@ class Session:
         self._forget(message.header.ack)
         for _, head, buffers in self._sent:
             self._link.send(message.peer, head, buffers)
+        if self._over:
+            self._say_closed()
+
+    def _say_closed(self) -> None:
+        if self._peer is not None:
+            self._link.send(self._peer, encode(MessageType.CLOSED, {}))
 
     def _begin(self, hello: Hello) -> dict[str, Any]:
         try:
@@ -107,7 +114,6 @@ class Session:
             refused = Refused("NO_DEVICE", str(error))
             self._door.leave(refused)
             raise refused from None
-        self._door.settle()
         return welcome
 
     def _accept(self, message: Message | Malformed) -> None:
@@ -146,11 +152,13 @@ class Session:
                 self._send_held()
         elif header.type is MessageType.CLOSE:
             self._send_held()
+            self._over = True
+            self._say_closed()
+            # The link may be cut just now: it stays until the client has every answer.
+            while self._sent and self._leaving is None:
+                self._read()
             self._door.is_shut = True
             self._control.finish()
-            if self._peer is not None:
-                self._link.send(self._peer, encode(MessageType.CLOSED, {}))
-            self._over = True
         else:
             raise WireError(f"message type {header.type.name} does not belong on the data link")
 

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
@@ -25,6 +26,8 @@ from .wire import Limits
 # Greetings and questions: nothing on the control socket is longer.
 _LONGEST_QUESTION = 64 * 2**10
 _WAKE_MS = 200
+# Seconds for a port to be free.
+_PATIENCE = 10
 
 
 def work(report: Callable[..., None]) -> None:
@@ -91,8 +94,8 @@ def _listen(limits: Limits, device: str, served: settings.Served) -> tuple[Sessi
         # Before anything listens.
         guard, _ = server.guard(context), server.guard(other)
     door = Door(name_of=(lambda _: None) if server is None else server.name_of)
-    data = Link(context, served.data, limits, None, server, _WAKE_MS)
-    control = Link(other, served.control, limits, _LONGEST_QUESTION, server)
+    data = _bound(lambda: Link(context, served.data, limits, None, server, _WAKE_MS))
+    control = _bound(lambda: Link(other, served.control, limits, _LONGEST_QUESTION, server, heartbeats=True))
 
     def begin(asked: Settings) -> dict[str, Any]:
         if asked.device == "auto":
@@ -101,6 +104,18 @@ def _listen(limits: Limits, device: str, served: settings.Served) -> tuple[Sessi
 
     session = _start(data, control, limits, door, begin, served.grace)
     return session, data, (lambda: None) if guard is None else guard.stop
+
+
+def _bound(bind: Callable[[], Link]) -> Link:
+    """Who had the port is dead, but children that it has forked hold it until they are, too."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return bind()
+        except zmq.ZMQError as error:
+            if error.errno != zmq.EADDRINUSE or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
 
 
 def _start(data: Link, link: Link, limits: Limits, door: Door, welcome: Callable[[Settings], dict[str, Any]], grace: float | None) -> Session:
