@@ -68,7 +68,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
           token,
           client: { name: "torchwire", version, node: process.versions.node, ...whoWeAre() },
           limits: told(limits),
-          ...(settings === undefined ? {} : { settings }),
+          ...(settings === undefined ? {} : { settings: { ...settings, seed: whole(settings.seed) } }),
           ...(info === undefined ? {} : { resumes: true }),
         },
       },
@@ -165,6 +165,10 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     end: (why) => (closing = killing ??= kill(new TorchwireError("CLOSED", why))),
   };
 }
+
+/** Past 32 bits a number would be written as a float. */
+const whole = (seed: number | null): number | bigint | null =>
+  seed === null || seed === seed >> 0 ? seed : BigInt(seed);
 
 /** What it throws is the program's to hear of, as with any event of Node's; the link has nothing to do with it. */
 function tell(listener: (change: LinkChange) => void, change: LinkChange): void {

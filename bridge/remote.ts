@@ -1,16 +1,19 @@
 /** `connectWorker`: a worker that serves elsewhere. */
 import { randomBytes } from "node:crypto";
+import { lookup } from "node:dns/promises";
 import { isIPv4 } from "node:net";
+import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { attach, type Welcome } from "./attach.ts";
 import { packageVersion } from "./environment/package.ts";
+import { codeOf } from "./environment/untyped.ts";
 import { TorchwireError } from "./errors.ts";
 import type { Owned } from "./keyed.ts";
 import { fingerprint } from "./keys/key.ts";
 import { hasProfile, readProfile, type Profile } from "./keys/profile.ts";
 import type { FaultKind } from "./link/connection.ts";
 import { readGreeting } from "./link/greeting.ts";
-import type { Endpoints } from "./link/link.ts";
+import type { Endpoints, LinkChange } from "./link/link.ts";
 import { defaultLogger } from "./logger.ts";
 import { settingsOf, type WorkerSettings } from "./settings.ts";
 import { addToMessage, captureSite, formatSite, shortSite } from "./site.ts";
@@ -56,6 +59,7 @@ export async function connectWorker(address?: string, options: ConnectOptions = 
 export async function connect(asked: string | undefined, options: ConnectOptions): Promise<Owned> {
   const settings = settingsOf("connectWorker", options);
   const { timeout = PATIENCE_MS } = options;
+  const start = performance.now();
   if (!(timeout > 0 && timeout <= LONGEST_PATIENCE_MS))
     throw new TorchwireError(
       "MISUSE",
@@ -65,12 +69,14 @@ export async function connect(asked: string | undefined, options: ConnectOptions
   const known = named === undefined ? undefined : readProfile(named);
   const target = addressOf(asked ?? known?.address);
   const profile = known ?? (target.isLoopback ? undefined : profileOf(target));
+  const endpoints = await endpointsOf(target, timeout / 2);
+  const left = timeout - (performance.now() - start);
   let fault: FaultKind | undefined;
   const givesUp = (kind: FaultKind, sinceMs: number, welcome: Welcome | undefined): Error | undefined => {
     fault = kind;
     // (An end in the middle of the greeting can mean anything: a key that is not the worker's, a worker that is busy with another one's.)
     if (kind === "refused" || kind === "mechanism") return notLetIn(target, kind, profile);
-    if (welcome === undefined) return sinceMs < 0.6 * timeout ? undefined : new NoAnswer();
+    if (welcome === undefined) return sinceMs < 0.6 * left ? undefined : new NoAnswer();
     const graceMs = (welcome.grace ?? 0) * 1000;
     if (sinceMs < graceMs + MARGIN_MS) return undefined;
     return new TorchwireError(
@@ -79,22 +85,35 @@ export async function connect(asked: string | undefined, options: ConnectOptions
     );
   };
   try {
-    return await attach({
-      endpoints: target.endpoints,
+    const owned = await attach({
+      endpoints,
       curve: profile && { server: profile.server.public, ...profile.client },
       token: randomBytes(32).toString("hex"),
       settings,
       limits: limitsOf(options.limits ?? {}),
       logger: options.logger ?? defaultLogger(),
       version: packageVersion(),
-      timeout,
+      timeout: left,
       over: "network",
       givesUp,
     });
+    owned.worker.onLink((change) => tellOfCut(target, change));
+    return owned;
   } catch (error) {
-    if (error instanceof NoAnswer) throw await whyNoAnswer(target, fault, profile);
+    if (error instanceof NoAnswer) throw await whyNoAnswer(target, endpoints, fault, profile);
     throw error;
   }
+}
+
+/** A program that waits, and does not know why, would look as if it hung. */
+function tellOfCut({ url }: Target, { state, reason }: LinkChange): void {
+  if (state === "connecting")
+    process.emitWarning(
+      `the link to the worker at ${url} is cut (${reason}): it is being made again, and nothing is lost`,
+      {
+        type: "TorchwireWarning",
+      },
+    );
 }
 
 /** Replaced by what can be found out. */
@@ -106,7 +125,6 @@ interface Target {
   readonly host: string;
   readonly port: number;
   readonly isLoopback: boolean;
-  readonly endpoints: Endpoints;
 }
 
 function addressOf(url: string | undefined): Target {
@@ -124,8 +142,33 @@ function addressOf(url: string | undefined): Target {
     );
   // (127.example.org is a name like any other.)
   const isLoopback = host === "localhost" || host === "[::1]" || (isIPv4(host) && host.startsWith("127."));
-  const endpoints = { data: `tcp://${host}:${port}`, control: `tcp://${host}:${port + 1}` };
-  return { url, host, port, isLoopback, endpoints };
+  return { url, host, port, isLoopback };
+}
+
+/** By number: libzmq would ask for a name's on the one thread that carries all links of this process, and hold them up until somebody answers. */
+async function endpointsOf({ url, host, port }: Target, patience: number): Promise<Endpoints> {
+  const at = (address: string): Endpoints => ({
+    data: `tcp://${address}:${port}`,
+    control: `tcp://${address}:${port + 1}`,
+  });
+  if (host.startsWith("[") || isIPv4(host)) return at(host);
+  const noMachine = (why: string): TorchwireError =>
+    new TorchwireError("UNREACHABLE", `${url}: no machine of the name ${host} is known: ${why}`);
+  const stop = new AbortController();
+  try {
+    const addresses = await Promise.race([
+      lookup(host, { all: true }),
+      delay(patience, undefined, { signal: stop.signal }),
+    ]);
+    if (addresses === undefined)
+      throw noMachine(`no answer within ${patience / 1000} s to the question which address it has`);
+    const { address, family } = addresses.find((each) => each.family === 4) ?? addresses[0]!;
+    return at(family === 4 ? address : `[${address}]`);
+  } catch (error) {
+    throw error instanceof TorchwireError ? error : noMachine(codeOf(error) || String(error));
+  } finally {
+    stop.abort();
+  }
 }
 
 /** The keys for a host elsewhere. */
@@ -159,22 +202,22 @@ function notLetIn({ url }: Target, fault: FaultKind, profile: Profile | undefine
 /** Asked once more, by hand: ZeroMQ itself says little. */
 async function whyNoAnswer(
   target: Target,
+  endpoints: Endpoints,
   fault: FaultKind | undefined,
   profile: Profile | undefined,
 ): Promise<TorchwireError> {
-  const { url, host, port } = target;
-  for (const each of [port, port + 1]) {
-    const greeting = await readGreeting(`tcp://${host}:${each}`, 300);
-    const where = `${url}${each === port ? "" : ` (its second port, ${each})`}`;
+  const { url, port } = target;
+  for (const endpoint of [endpoints.data, endpoints.control]) {
+    const greeting = await readGreeting(endpoint, 300);
+    const where = `${url}${endpoint === endpoints.data ? "" : ` (its second port, ${port + 1})`}`;
     const unreachable = (what: string): TorchwireError => new TorchwireError("UNREACHABLE", `${where}: ${what}`);
     if ("failure" in greeting) {
       switch (greeting.failure) {
-        case "name":
-          return unreachable(`no machine of the name ${host} is known: ${greeting.detail}`);
         case "refused":
           return unreachable(
             "nobody listens there. Does torchwire-worker serve run there, on this port, and bound to an address that can be reached from here?",
           );
+        case "name":
         case "unreachable":
           return unreachable(greeting.detail);
         case "silent":

@@ -131,11 +131,20 @@ export class Link {
   }
 
   #giveUpAfter(milliseconds: number): void {
+    this.#after(milliseconds, (wasHeldUp) => {
+      if (wasHeldUp) this.#giveUpAfter(milliseconds);
+      else this.#lost("unreachable");
+    });
+  }
+
+  /** While a program holds up its event loop it hears nothing, and says nothing: that time does not count. */
+  #after(milliseconds: number, act: (wasHeldUp: boolean) => void): void {
     const start = performance.now();
     this.#timer = setTimeout(() => {
-      // A program that has held up its event loop has heard nothing meanwhile, and said nothing: the time begins again.
-      if (performance.now() - start > 1.2 * milliseconds) this.#giveUpAfter(milliseconds);
-      else this.#lost("unreachable");
+      const took = performance.now() - start;
+      const wasHeldUp = took > 1.2 * milliseconds + 20;
+      if (wasHeldUp) this.#since += took;
+      act(wasHeldUp);
     }, milliseconds);
   }
 
@@ -147,7 +156,7 @@ export class Link {
     const longest = this.#hasBeenUp ? LONGEST_PAUSE_MS[this.#options.over] : LONGEST_FIRST_PAUSE_MS;
     // Jitter: what was cut together does not come back together.
     const pause = Math.min(longest, FIRST_PAUSE_MS * 2 ** this.#attempts++) * (0.5 + Math.random() / 2);
-    this.#timer = setTimeout(() => this.#connect(), pause);
+    this.#after(pause, () => this.#connect());
     if (this.state === "up") this.#become("connecting", REASONS[fault]);
   }
 

@@ -28,7 +28,7 @@ _log = logging.getLogger("torchwire.session")
 DROPPED = 75
 # Seconds.
 _LOOK_EVERY = 1
-_UNUSED = 10
+_UNUSED = 5
 
 
 class Control(threading.Thread):
@@ -73,7 +73,8 @@ class Control(threading.Thread):
 
     def record(self, record: logging.LogRecord | None) -> None:
         self._records.put(record)
-        with self._wake_lock:
+        # (Where it is full there is waking enough on its way.)
+        with self._wake_lock, contextlib.suppress(zmq.Again):
             self._wake_out.send(b"", zmq.DONTWAIT)
 
     def run(self) -> None:

@@ -90,7 +90,11 @@ class Door:
 
     def is_revoked(self) -> bool:
         """Whether the key of who has it may not enter any more."""
-        return self._user != "" and self._name_of(self._user) is None
+        try:
+            return self._user != "" and self._name_of(self._user) is None
+        except OSError:
+            # What cannot be read just now, for want of files say, was not removed.
+            return False
 
     @property
     def holder(self) -> str:
@@ -98,7 +102,10 @@ class Door:
 
     def _describe(self, hello: Hello, user: str) -> str:
         told = {key: value[:64] for key, value in hello.client.items() if value.isprintable()}
-        name = self._name_of(user) if user else None
+        try:
+            name = self._name_of(user) if user else None
+        except OSError:
+            name = None
         who = f"{told.get('user') or 'somebody'}@{told.get('host', 'somewhere')} (process {told.get('pid', '?')})"
         return f"{name}, {who}" if name else who
 

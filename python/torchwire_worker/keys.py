@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -23,6 +23,9 @@ SECRET = "server.key_secret"
 CLIENTS = "authorized_clients"
 _DOMAIN = "torchwire"
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
+
+# Nothing is wrong with the file.
+_PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
 
 logger = logging.getLogger("torchwire.keys")
 
@@ -50,12 +53,21 @@ class ServerKeys:
         return {name: fingerprint(public) for name, public in _clients(self._folder)}
 
     def name_of(self, public: str) -> str | None:
-        """Who has this key; None: nobody who may enter. The files are read anew, so that removing one revokes it."""
+        """Who has this key; None: nobody who may enter. The files are read anew, so that removing one revokes it.
+
+        OSError: it is in none of those that could be read, and one could not for want of files or the like.
+        """
+        unread: OSError | None = None
         for name, path in _files(self._folder):
             # A broken file lets nobody in; the others are good all the same.
-            with contextlib.suppress(KeysError):
+            try:
                 if _load(path)[0] == public:
                     return name
+            except KeysError as error:
+                if isinstance(error.__cause__, OSError):
+                    unread = error.__cause__
+        if unread is not None:
+            raise unread
         return None
 
     def guard(self, context: zmq.Context[Any]) -> ThreadAuthenticator:
@@ -89,7 +101,10 @@ class _AllowList:
 
     def callback(self, domain: str, key: bytes) -> bool:
         try:
-            name = self._keys.name_of(key.decode())
+            try:
+                name = self._keys.name_of(key.decode())
+            except OSError:
+                name = None
             # Once a second: it is strangers who decide how often this happens.
             if name is None and time.monotonic() - self._said > 1:
                 self._said = time.monotonic()
@@ -244,7 +259,9 @@ def _files(folder: str) -> Iterator[tuple[str, str]]:
     clients = os.path.join(folder, CLIENTS)
     try:
         names = sorted(os.listdir(clients))
-    except OSError:
+    except OSError as error:
+        if error.errno in _PASSING:
+            raise
         return
     for file in names:
         name, extension = os.path.splitext(file)
@@ -263,7 +280,7 @@ def _load(path: str) -> tuple[str, str | None]:
         keys = public.decode(), None if secret is None else secret.decode()
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it has no public-key"
-        raise KeysError(f"{path} cannot be read as a key: {why}") from None
+        raise KeysError(f"{path} cannot be read as a key: {why}") from (error if isinstance(error, OSError) and error.errno in _PASSING else None)
     if not all(_is_key(key) for key in keys if key is not None):
         raise KeysError(f"{path} holds what is no key of 40 characters")
     return keys
