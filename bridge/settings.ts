@@ -29,6 +29,9 @@ export interface Settings {
   readonly malloc: boolean;
 }
 
+/** More of them end the process. */
+const MOST_THREADS = 1024;
+
 export const defaultSettings = { device: "auto", deterministic: false, malloc: true } as const;
 
 /** @throws MISUSE, in the name of the function `of`. */
@@ -41,8 +44,8 @@ export function settingsOf(of: string, options: WorkerSettings): Settings {
   if (seed !== undefined && !Number.isSafeInteger(seed)) refuse(`seed is ${seed}, not a whole number`);
   if (typeof deterministic !== "boolean" && deterministic !== "warn")
     refuse(`deterministic must be true, false or "warn", not ${JSON.stringify(deterministic)}`);
-  if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0))
-    refuse(`threads is ${threads}, not a whole number above 0`);
+  if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0 && threads <= MOST_THREADS))
+    refuse(`threads is ${threads}, not a whole number from 1 to ${MOST_THREADS}`);
   limitsOf(options.limits ?? {});
   return { device, seed: seed ?? null, deterministic, threads: threads ?? null, malloc };
 }

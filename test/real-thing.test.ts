@@ -94,7 +94,7 @@ describe("the worker's source", () => {
     );
     const standard = new Set(
       (
-        "__future__ argparse base64 builtins collections concurrent contextlib copy ctypes difflib enum fcntl functools gc hashlib hmac importlib io itertools json " +
+        "__future__ argparse base64 builtins collections concurrent contextlib copy ctypes difflib enum errno fcntl functools gc hashlib hmac importlib io itertools json " +
         "logging math operator os platform queue random re resource select selectors shutil signal socket struct subprocess sys threading time traceback typing " +
         "types uuid warnings"
       ).split(" "),

@@ -42,6 +42,15 @@ const HIGH_WATER_MARK = 100_000;
 /** libzmq does not connect again by itself: what it would send again, and what not, nobody could say. (Its own "never", -1, drops what came and was not read.) */
 const NEVER = 1e9;
 
+/** There are no heartbeats on data: where that flow alone is dropped, by a firewall that has forgotten it, TCP would try for a quarter of an hour. */
+const PROBES = {
+  tcpKeepalive: 1,
+  tcpKeepaliveIdle: 15,
+  tcpKeepaliveInterval: 5,
+  tcpKeepaliveCount: 3,
+  tcpMaxRetransmitTimeout: 30_000,
+} as const;
+
 // Without this, a process that ends with unsent messages waits for them for ever.
 const context = new Context({ blocky: false });
 
@@ -64,7 +73,7 @@ export class Connection {
       receiveHighWaterMark: HIGH_WATER_MARK,
       maxMessageSize: frameBytes,
       reconnectInterval: NEVER,
-      ...(endpoint.startsWith("tcp:") ? { tcpKeepalive: 1, tcpKeepaliveIdle: 15, tcpKeepaliveInterval: 5 } : {}),
+      ...(endpoint.startsWith("tcp:") ? PROBES : {}),
       ...(endpoint.startsWith("tcp://[") ? { ipv6: true } : {}),
       ...(heartbeats === undefined
         ? {}

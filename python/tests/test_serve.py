@@ -205,14 +205,16 @@ class TestHealth:
         assert cli.main(["healthcheck", "--status", str(path)]) == 1
         assert capsys.readouterr().out == "not running: worker 0 of 1\n"
 
-    def test_is_written_whole_and_once_a_second(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_written_whole_once_a_second_and_when_it_changes(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(serve, "_written", 0.0)
         serve._write_status(str(path), [], "starting")
         first = json.loads(path.read_text())
         assert (first["pid"], first["state"], first["workers"]) == (os.getpid(), "starting", [])
-        serve._write_status(str(path), [], "serving")
+        serve._write_status(str(path), [], "starting")
         assert json.loads(path.read_text()) == first
         monkeypatch.setattr(serve, "_written", time.monotonic() - 1.1)
+        serve._write_status(str(path), [], "starting")
+        assert json.loads(path.read_text())["time"] > first["time"]
         serve._write_status(str(path), [], "serving")
         assert json.loads(path.read_text())["state"] == "serving"
         assert os.listdir(path.parent) == [path.name]

@@ -283,17 +283,18 @@ def _version(name: str) -> str:
 
 
 _written = 0.0
+_last: tuple[str, list[int | None]] = ("", [])
 _is_told = False
 
 
 def _write_status(path: str | None, slots: list[Slot], state: str) -> None:
     """For the health check: as the workers are, and that this loop runs."""
-    global _written, _is_told
+    global _written, _last, _is_told
     now = time.monotonic()
-    if path is None or now - _written < _SECOND:
-        return
-    _written = now
     workers = [slot.active.pid if slot.active is not None and slot.active.ready and slot.active.code is None else None for slot in slots]
+    if path is None or (now - _written < _SECOND and (state, workers) == _last):
+        return
+    _written, _last = now, (state, workers)
     text = json.dumps({"pid": os.getpid(), "state": state, "time": time.time(), "workers": workers})
     try:
         _replace(path, text)
