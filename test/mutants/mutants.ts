@@ -348,9 +348,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "token not checked",
-    file: "python/torchwire_worker/auth.py",
-    from: "if not hmac.compare_digest(hello.token.encode(), token.encode()):",
-    to: "if not hello:",
+    file: "python/torchwire_worker/door.py",
+    from: 'elif not _same(hello.token, self._token or ""):',
+    to: "elif not hello:",
     test: by("test/strangers.test.ts", "a stranger on a worker's sockets, over ipc with the wrong token"),
   },
   {
