@@ -16,6 +16,7 @@ const alone = [
   "remote",
   "remote-keys",
   "remote-links",
+  "ssh",
   "strangers",
 ].map((name) => `test/${name}.test.ts`);
 

@@ -9,7 +9,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { TorchwireError, type SpawnOptions } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
 import { runClient, type ClientOptions } from "./fixtures/life/script.ts";
-import { portsOf, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
+import { poll, portsOf, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { describeOnLinux } from "./only.ts";
 import { testWorker } from "./worker.ts";
 
@@ -42,7 +42,13 @@ async function spawned(options: SpawnOptions = {}): Promise<{ ports: number; sai
   const logger: Logger = pino({ level: "warn" }, stream);
   await using worker = await testWorker({ logger, ...options });
   expect(await worker.tensor([1, 2]).sum().item()).toBe(3);
-  expect(await worker.liveness()).toEqual({ state: "idle" });
+  // (Its answer is out a moment before it waits again.)
+  const state = await poll(
+    5000,
+    async () => (await worker.liveness()).state,
+    (found) => found === "idle",
+  );
+  expect(state).toBe("idle");
   return { ports: portsOf(worker.pid).length, said, runtime: runtime.entries() };
 }
 
