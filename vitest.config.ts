@@ -11,7 +11,6 @@ const alone = [
   "life",
   "limits",
   "mnist",
-  "package",
   "parity",
   "remote",
   "remote-keys",
