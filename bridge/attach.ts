@@ -86,6 +86,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     onData: (parts) => session.receive(parts),
     onControl: (parts) => control.receive(parts),
     onChange: (change) => {
+      // A worker that was told to end goes, as it should: its end may be seen before its last word is read.
+      if (closing !== undefined && change.state === "connecting") return;
       // What a program does itself is no news to it.
       const level = change.state === "connecting" || change.state === "refused" ? "warn" : "debug";
       logger[level](change, `link ${change.state}`);
