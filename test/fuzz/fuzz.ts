@@ -49,11 +49,8 @@ export interface Report {
   readonly seconds: number;
 }
 
-/**
- * What the worker may take more than before, in MiB: a message of a million frames takes some 150 until its end has come, and malloc keeps some of
- * that for each of libzmq's threads (410 were seen with keys).
- */
-export const MOST_GROWTH = 512;
+/** What the worker may take more than before, in MiB: a message of a million frames takes some 150 until its end has come. */
+export const MOST_GROWTH = 256;
 
 export async function fuzz({ seed, count, tinyFrames, address, keys, say }: Fuzz): Promise<Report> {
   const start = performance.now();
