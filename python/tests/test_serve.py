@@ -404,6 +404,15 @@ class TestDoor:
         served.enter(greeting("b"), "", "data", 1)
         assert refused("NO_DEVICE", served, greeting("a"), "", "control", 2) == "no such device"
 
+    def test_says_it_with_a_new_error_each_time(self, served: Door) -> None:
+        served.enter(greeting("a"), "", "data", 1)
+        why = Refused("NO_DEVICE", "no such device")
+        served.leave(why)
+        for connection in range(1, 5):
+            refused("NO_DEVICE", served, greeting("a"), "", "control", connection)
+        # Raised again and again, one would keep all that its ever longer traceback refers to.
+        assert why.__traceback__ is None
+
     def test_says_whose_key_is_not_on_the_list_any_more(self, clock: Clock) -> None:
         names = dict(NAMES)
         served = Door(name_of=names.get)

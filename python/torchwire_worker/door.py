@@ -40,7 +40,7 @@ class Door:
         self._since = 0.0
         self._moment = 0.0
         self.is_settled = not self._serves
-        self._refused: tuple[str, WireError] = ("", WireError())
+        self._refused: tuple[str, Refused] | None = None
         self._connections: dict[str, int] = {}
         # The session is over, and the process about to end: who comes now is not answered, and comes again.
         self.is_shut = False
@@ -62,8 +62,10 @@ class Door:
             self.is_settled = self.is_settled or by == "data"
 
     def _let_in(self, hello: Hello, user: str) -> None:
-        if _same(hello.token, self._refused[0]):
-            raise self._refused[1]
+        if self._refused is not None and _same(hello.token, self._refused[0]):
+            why = self._refused[1]
+            # A new one: each raise of the same adds to its traceback, and keeps what that refers to.
+            raise Refused(why.code, str(why))
         now = time.monotonic()
         is_free = self._token is None or (not self.is_settled and now - self._moment > _PATIENCE)
         if is_free and hello.resumes:
