@@ -121,6 +121,7 @@ describeOnLinux("a worker that serves", () => {
     await using second = await connect();
     expect(second.pid).not.toBe(first.pid);
     expect(await second.import("builtins").hasattr(second.import("torch"), "left_behind")).toBe(false);
+    expect(await second.import("gc").get_freeze_count()).toBeGreaterThan(100_000);
   });
 
   test("whose device is not there says so, and is free for the next", async () => {

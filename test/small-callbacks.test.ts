@@ -433,6 +433,12 @@ describe("2.9.16: GarbageCollect", () => {
     }
   });
 
+  test("looks for it among what the program made: what came with PyTorch stays", async () => {
+    const gc = untyped(worker, "gc");
+    expect(await py.js(gc.get_freeze_count())).toBeGreaterThan(100_000);
+    expect(await py.js(gc.isenabled())).toBe(true);
+  });
+
   test("a fit with it and the others makes no warning, and no other weights", async () => {
     const all = [
       new Recorder(),

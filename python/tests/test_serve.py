@@ -351,6 +351,10 @@ class TestDoor:
         said = refused("BUSY", served, greeting("b"), "key of bob", "data", 1)
         assert said == "the worker is held by alice, me@desk (process 7) since 1970-01-01 00:16:40 UTC (2 min): it serves one client at a time"
 
+    def test_lets_in_nobody_without_a_token(self, served: Door) -> None:
+        assert refused(None, served, greeting(""), "key of alice", "data", 1) == "a session has a token, and this greeting none"
+        assert served.holder == ""
+
     def test_knows_a_session_by_its_key_as_well_as_by_its_token(self, served: Door) -> None:
         served.enter(greeting("a"), "key of alice", "data", 1)
         for by in ("data", "control"):

@@ -62,6 +62,8 @@ class Door:
             self.is_settled = self.is_settled or by == "data"
 
     def _let_in(self, hello: Hello, user: str) -> None:
+        if not hello.token:
+            raise WireError("a session has a token, and this greeting none")
         if self._refused is not None and _same(hello.token, self._refused[0]):
             why = self._refused[1]
             # A new one: each raise of the same adds to its traceback, and keeps what that refers to.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import random
 import re
@@ -64,6 +65,19 @@ def keep_memory() -> None:
         mallopt(_M_MMAP_THRESHOLD, _KEEP_BELOW)
 
 
+def load_torch() -> Any:
+    """Imports PyTorch. Hundreds of thousands of objects come with it, and stay: the collector need not look through them, neither
+    meanwhile (a seventh of the time) nor in each collection to come (0.2 s)."""
+    if "torch" not in sys.modules:
+        gc.disable()
+        try:
+            import torch  # noqa: F401
+        finally:
+            gc.freeze()
+            gc.enable()
+    return sys.modules["torch"]
+
+
 def apply(config: Settings) -> str:
     """Applies all of them; what device "auto" has become is returned."""
     if config.malloc:
@@ -71,8 +85,7 @@ def apply(config: Settings) -> str:
     if config.deterministic:
         # Read by cuBLAS when CUDA is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    import torch
-
+    torch = load_torch()
     device = _device(config.device, torch)
     if config.deterministic:
         torch.use_deterministic_algorithms(True, warn_only=config.deterministic == "warn")

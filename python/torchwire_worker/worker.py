@@ -73,8 +73,7 @@ def _serve(limits: Limits, device: str, served: settings.Served) -> None:
             opened.set_exception(error)
 
     threading.Thread(target=listen, name="torchwire-listen", daemon=True).start()
-    import torch
-
+    torch = settings.load_torch()
     # (Its first call imports much.)
     torch.use_deterministic_algorithms(False)
     session, data, unguard = opened.result()
