@@ -5,16 +5,13 @@ import { parentOf } from "./usage.ts";
 import { Keys, serve } from "../test/fixtures/served.ts";
 import { noSshd, SshHost } from "../test/fixtures/ssh/world.ts";
 import { rgbDigits } from "../test/training.ts";
-import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
+import { byteContest, bytesOf, SIZES } from "./bytes.ts";
+import { measure, type Contest, type Measured, type Opened } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
 import { stream } from "./stream.ts";
 import { TorchwireLoop, type Images } from "./torchwire-loop.ts";
 
 const STARTS = 2;
-const MEBIBYTE = 2 ** 20;
-const SIZES = [1.5 * MEBIBYTE, 16 * MEBIBYTE] as const;
-/** Messages in flight. */
-const IN_FLIGHT = 4;
 const BATCH = 64;
 const IMAGES = 2000;
 /** Steps in flight. */
@@ -53,7 +50,7 @@ async function open(images: Images, { python, runSeconds, sawVersions, progress 
   sawVersions(transports[0]!.worker.versions);
 
   const contests = [await stepContest(transports, images, runSeconds)];
-  for (const size of SIZES) contests.push(await byteContest(transports, size, runSeconds));
+  for (const size of SIZES) contests.push(await bytesByEach(transports, size, runSeconds));
   return {
     contests,
     // ssh, sshd and what serves are children of ours, or theirs.
@@ -109,29 +106,15 @@ async function stepContest(transports: readonly Transport[], images: Images, run
   };
 }
 
-async function byteContest(transports: readonly Transport[], size: number, runSeconds: number): Promise<Contest> {
-  // Not zeros: memory that was never written to is one page for all.
-  const bytes = lend({ dtype: "uint8", shape: [size], data: new Uint8Array(size).fill(1) });
-  const variants = transports.map(({ name, worker }): Variant => {
-    const send = (): Promise<unknown> => worker.scope(() => py.js(worker.tensor(bytes).numel()));
-    return {
+function bytesByEach(transports: readonly Transport[], size: number, runSeconds: number): Promise<Contest> {
+  const bytes = lend({ dtype: "uint8", shape: [size], data: bytesOf(size) });
+  return byteContest(
+    size,
+    transports.map(({ name, worker }) => ({
       name,
-      async run() {
-        const { count, seconds } = await stream(runSeconds, IN_FLIGHT, send);
-        return { "GB/s": (size * count) / seconds / 1e9 };
-      },
-    };
-  });
-  for (const { run } of variants) await run();
-  return {
-    name: `${size / MEBIBYTE} MiB of uint8`,
-    primary: "GB/s",
-    better: "higher",
-    reference: transports[0]!.name,
-    columns: ["GB/s"],
-    variants,
-    facts: { "in flight": IN_FLIGHT },
-  };
+      stream: (window) => stream(runSeconds, window, () => worker.scope(() => py.js(worker.tensor(bytes).numel()))),
+    })),
+  );
 }
 
 /** Every process whose parent, or its parent, or so on, is `pid`; Linux only. */

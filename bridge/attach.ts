@@ -2,6 +2,7 @@
 import { hostname, userInfo } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
+import { processNamespace } from "./environment/processes.ts";
 import { TorchwireError } from "./errors.ts";
 import type { Owned } from "./keyed.ts";
 import type { CurveKeys, FaultKind } from "./link/connection.ts";
@@ -21,6 +22,8 @@ export interface AttachOptions {
   readonly token: string;
   /** Asked of a worker that was not started for us. */
   readonly settings?: Settings;
+  /** The process that had the worker, and has ended. */
+  readonly replaces?: string | undefined;
   readonly limits: Limits;
   readonly logger: Logger;
   /** torchwire's. */
@@ -43,7 +46,7 @@ export interface Welcome extends WorkerInfo {
 }
 
 export async function attach(options: AttachOptions): Promise<Owned> {
-  const { token, settings, limits, logger, version } = options;
+  const { token, settings, replaces, limits, logger, version } = options;
   let info: Welcome | undefined;
   let closing: Promise<void> | undefined;
   let killing: Promise<void> | undefined;
@@ -69,7 +72,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
           client: { name: "torchwire", version, node: process.versions.node, ...whoWeAre() },
           limits: told(limits),
           ...(settings === undefined ? {} : { settings: { ...settings, seed: whole(settings.seed) } }),
-          ...(info === undefined ? {} : { resumes: true }),
+          ...(info === undefined ? (replaces === undefined ? {} : { replaces }) : { resumes: true }),
         },
       },
       defaultLimits,
@@ -184,14 +187,14 @@ function tell(listener: (change: LinkChange) => void, change: LinkChange): void 
 }
 
 /** For the error that another client gets meanwhile. */
-function whoWeAre(): Record<string, string> {
+export function whoWeAre(): { user: string; host: string; namespace: string; pid: string } {
   let user = "";
   try {
     user = userInfo().username;
   } catch {
     // One without an entry in passwd, as in many containers.
   }
-  return { user, host: hostname(), pid: String(process.pid) };
+  return { user, host: hostname(), namespace: processNamespace(), pid: String(process.pid) };
 }
 
 const closedError = (): TorchwireError =>

@@ -50,6 +50,17 @@ export class TorchwireError extends Error {
   }
 }
 
+/** Another client has the worker. */
+export class BusyError extends TorchwireError {
+  /** What it says of itself, where it has the same key as this one. */
+  readonly holder: Readonly<Record<string, unknown>> | undefined;
+
+  constructor(message: string, holder: Readonly<Record<string, unknown>> | undefined) {
+    super("BUSY", message);
+    this.holder = holder;
+  }
+}
+
 export const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
 
 /** No usable Python: `command` is the one line that mends it, where one does. */

@@ -4,10 +4,11 @@ import { lookup } from "node:dns/promises";
 import { isIPv4 } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { attach, type Welcome } from "./attach.ts";
+import { attach, whoWeAre, type Welcome } from "./attach.ts";
 import { packageVersion } from "./environment/package.ts";
+import { isRunning } from "./environment/processes.ts";
 import { codeOf } from "./environment/untyped.ts";
-import { TorchwireError } from "./errors.ts";
+import { BusyError, TorchwireError } from "./errors.ts";
 import type { Owned } from "./keyed.ts";
 import { fingerprint } from "./keys/key.ts";
 import { hasProfile, readProfile, type Profile } from "./keys/profile.ts";
@@ -35,6 +36,7 @@ export interface ConnectOptions extends WorkerSettings {
 const PATIENCE_MS = 2000;
 /** What a timer can count. */
 const LONGEST_PATIENCE_MS = 2 ** 31 - 1;
+const AGAIN_MS = 100;
 /** How long a session outlives the worker's own patience, for the connection that is being made at its end. */
 const MARGIN_MS = 5000;
 
@@ -84,25 +86,39 @@ export async function connect(asked: string | undefined, options: ConnectOptions
       `there has been no link to the worker at ${target.url} for ${Math.round(sinceMs / 1000)} s: it drops a client that is away for longer than ${welcome.grace} s, and this session with it`,
     );
   };
-  try {
-    const owned = await attach({
-      endpoints,
-      curve: profile && { server: profile.server.public, ...profile.client },
-      token: randomBytes(32).toString("hex"),
-      settings,
-      limits: limitsOf(options.limits ?? {}),
-      logger: options.logger ?? defaultLogger(),
-      version: packageVersion(),
-      timeout: left,
-      over: "network",
-      givesUp,
-    });
-    owned.worker.onLink((change) => tellOfCut(target, change));
-    return owned;
-  } catch (error) {
-    if (error instanceof NoAnswer) throw await whyNoAnswer(target, endpoints, fault, profile);
-    throw error;
+  const how = {
+    endpoints,
+    curve: profile && { server: profile.server.public, ...profile.client },
+    token: randomBytes(32).toString("hex"),
+    settings,
+    limits: limitsOf(options.limits ?? {}),
+    logger: options.logger ?? defaultLogger(),
+    version: packageVersion(),
+    timeout: left,
+    over: "network",
+    givesUp,
+  } as const;
+  for (let replaces: string | undefined; ;) {
+    try {
+      const owned = await attach({ ...how, replaces });
+      owned.worker.onLink((change) => tellOfCut(target, change));
+      return owned;
+    } catch (error) {
+      if (error instanceof NoAnswer) throw await whyNoAnswer(target, endpoints, fault, profile);
+      replaces = error instanceof BusyError ? endedHolder(error) : undefined;
+      // (The worker may not have noticed yet that it is away.)
+      if (replaces === undefined || performance.now() - start > timeout - AGAIN_MS) throw error;
+      await delay(AGAIN_MS);
+    }
   }
+}
+
+/** The process that has the worker, where it was one of this user's on this very machine, and is not there any more: killed, say, or ended by Ctrl-C. */
+function endedHolder({ holder }: BusyError): string | undefined {
+  const { pid, ...we } = whoWeAre();
+  if (holder === undefined || Object.entries(we).some(([name, ours]) => holder[name] !== ours)) return undefined;
+  const other = String(holder["pid"]);
+  return /^[1-9]\d*$/.test(other) && other !== pid && !isRunning(Number(other)) ? other : undefined;
 }
 
 /** A program that waits, and does not know why, would look as if it hung. */

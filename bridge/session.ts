@@ -1,6 +1,6 @@
 /** One conversation with a worker: batches out, replies in, and what is in flight between them. */
 import type { Batch, PendingFetch } from "./batch.ts";
-import { TorchwireError, type ErrorCode } from "./errors.ts";
+import { BusyError, TorchwireError, type ErrorCode } from "./errors.ts";
 import { Log, type Departures, type LogPort } from "./log.ts";
 import type { Generation } from "./lane.ts";
 import { PythonError, type PythonException } from "./python-error.ts";
@@ -249,7 +249,8 @@ function settle(fetch: PendingFetch | undefined, token: unknown, frames: readonl
 
 /** The error that a worker's refusal is: a code of ours, or PROTOCOL where it has not understood a message. */
 export function fatal({ meta }: Incoming): TorchwireError {
-  const { code, message } = meta;
+  const { code, message, holder } = meta;
+  if (code === "BUSY") return new BusyError(String(message), holder as Record<string, unknown> | undefined);
   if (typeof code === "string") return new TorchwireError(code as ErrorCode, String(message));
   return new TorchwireError("PROTOCOL", `the worker refused a message: ${String(message)}`);
 }

@@ -175,6 +175,7 @@ describe("a profile", () => {
       [{ server: {}, client }, "server.public is not a key"],
       [{ server, client: { public: client.public } }, "client.secret is not a key"],
       [{ server, client: { ...client, secret: `${client.secret}x` } }, "client.secret is not a key"],
+      [{ server, client: { ...client, public: server.public } }, "client.public and client.secret are no pair"],
       [{ server, client, address: "http://gpu-box" }, "address is not of the form"],
       [{ server, client, address: 5 }, "address is not of the form"],
     ];

@@ -11,11 +11,12 @@ import { curveKeyPair, Dealer } from "zeromq";
 import { fingerprint } from "../bridge/keys/key.ts";
 import { readProfile, writeProfile } from "../bridge/keys/profile.ts";
 import { readGreeting } from "../bridge/link/greeting.ts";
+import { Connection } from "../bridge/link/connection.ts";
 import { MessageType } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "../bridge/wire/meta.ts";
 import { FaultProxy } from "./fixtures/faults/proxy.ts";
-import { isRunning, poll } from "./fixtures/life/world.ts";
+import { ends, poll } from "./fixtures/life/world.ts";
 import { Keys, serve, type Served } from "./fixtures/served.ts";
 import { caught } from "./observed.ts";
 import { describeOnLinux } from "./only.ts";
@@ -148,10 +149,23 @@ describeOnLinux("a worker that serves with keys", () => {
   });
 
   test("refuses a public key of its list without the secret that belongs to it", async () => {
-    stranger("thief", { client: { public: readProfile("alice").client.public, secret: newPair().secret } });
-    const { error, seconds } = await refused("thief");
-    expect(error).toMatchObject({ code: "REFUSED" });
-    expect(seconds).toBeLessThan(2);
+    const { server, client } = readProfile("alice");
+    const thief = { public: client.public, secret: newPair().secret };
+    stranger("thief", { client: thief });
+    expect((await refused("thief")).error.message).toContain("client.public and client.secret are no pair");
+    // Nor is it this side alone that sees to it.
+    const fault = await new Promise((resolve) => {
+      const connection = new Connection(served.address, {
+        frameBytes: defaultLimits.frameBytes,
+        curve: { server: server.public, ...thief },
+        onMessage: () => resolve("message"),
+        onUp: () => resolve("up"),
+        onDown: resolve,
+        onError: resolve,
+      });
+      setTimeout(() => connection.close(), 2 * SECOND).unref();
+    });
+    expect(fault).toBe("dropped");
   });
 
   test("with another key than the profile knows is not spoken to: it may be somebody between", async () => {
@@ -202,13 +216,7 @@ describeOnLinux("a worker that serves with keys", () => {
     expect(worker.link).toBe("refused");
     expect(changes).toEqual([{ state: "refused", reason: expect.stringContaining("it was removed") }]);
     expect(await worker.liveness()).toEqual({ state: "gone" });
-    expect(
-      await poll(
-        5 * SECOND,
-        () => isRunning(worker.pid),
-        (running) => !running,
-      ),
-    ).toBe(false);
+    expect(await ends(worker.pid, 5 * SECOND)).toBe(true);
     expect(served.lines.join("\n")).toMatch(/the key of carol, \S+@\S+ \(process \d+\) was removed/);
     expect(await caught(() => worker.tensor([1]).item())).toMatchObject({ code: "REFUSED" });
     await worker.close();
@@ -243,11 +251,7 @@ describeOnLinux("a worker that serves with keys", () => {
     expect(changes).toEqual([]);
     await worker.close();
     // Nor does it begin a session where there is none.
-    await poll(
-      5 * SECOND,
-      () => isRunning(worker.pid),
-      (running) => !running,
-    );
+    await ends(worker.pid, 5 * SECOND);
     await poll(
       5 * SECOND,
       async () => Promise.all([0, 1].map((each) => readGreeting(`tcp://127.0.0.1:${served.port + each}`))),

@@ -11,7 +11,7 @@ import { readGreeting } from "../bridge/link/greeting.ts";
 import { MessageType } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { encodeMessage } from "../bridge/wire/meta.ts";
-import { isRunning, poll } from "./fixtures/life/world.ts";
+import { ends, poll } from "./fixtures/life/world.ts";
 import { serve, type Served } from "./fixtures/served.ts";
 import { caught } from "./observed.ts";
 import { describeOnLinux } from "./only.ts";
@@ -288,11 +288,7 @@ describeOnLinux("a link to a worker that serves", () => {
 
   test("whose client is stopped for longer than the grace time is dropped, though the system answers for it", async () => {
     expect(ofStopped).toBeGreaterThan(0);
-    await poll(
-      45 * SECOND,
-      () => isRunning(ofStopped),
-      (running) => !running,
-    );
+    await ends(ofStopped, 45 * SECOND);
     expect(performance.now() - stoppedAt).toBeGreaterThan(2 * SECOND);
     expect(other.lines.join("\n")).toContain("was away for longer than 2 s");
   });

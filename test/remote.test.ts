@@ -7,6 +7,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
+import { pino } from "pino";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { connectWorker, spawnWorker, type ConnectOptions, type LinkChange, type Worker } from "torchwire";
 import { Dealer } from "zeromq";
@@ -14,7 +15,7 @@ import { findPython } from "../bridge/environment/find.ts";
 import { MessageType } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "../bridge/wire/meta.ts";
-import { isRunning, poll, processesOf } from "./fixtures/life/world.ts";
+import { ends, isRunning, poll, processesOf } from "./fixtures/life/world.ts";
 import { serve, type Served } from "./fixtures/served.ts";
 import { caught } from "./observed.ts";
 import { describeOnLinux } from "./only.ts";
@@ -90,6 +91,29 @@ describeOnLinux("a worker that serves", () => {
     ).toBe("idle");
   });
 
+  test("says what Python code writes to its client's logger, line by line, and to the server's output", async () => {
+    const lines: { stream: string; msg: string }[] = [];
+    const logger = pino({ level: "info" }, { write: (line) => void lines.push(JSON.parse(line)) });
+    await using worker = await connect({ logger });
+    const { stdout, stderr } = worker.import("sys");
+    worker.import("builtins").print("two\nlines");
+    await stdout.write("half");
+    await stdout.write(" a line\r");
+    await stderr.writelines(["an error\n"]);
+    await stdout.write("x".repeat(70_000));
+    await worker.import("warnings").warn("be warned");
+    // As a stream of its own would.
+    expect(await stdout.encoding).toBe("utf-8");
+    expect(await stdout.isatty()).toBe(false);
+    await stdout.write("the end, without one");
+    await worker.close();
+    const written = (of: string): string[] => lines.filter(({ stream }) => stream === of).map(({ msg }) => msg);
+    const parts = ["x".repeat(2 ** 16), "x".repeat(70_000 - 2 ** 16)];
+    expect(written("stdout")).toEqual(["two", "lines", "half a line", ...parts, "the end, without one"]);
+    expect(written("stderr").slice(0, 2)).toEqual(["an error", expect.stringContaining("UserWarning: be warned")]);
+    expect(served.lines.join("\n")).toContain("two\nlines\nhalf a line");
+  });
+
   test("has the settings that its client asks for", async () => {
     const drawn = async (connecting: Promise<Worker>): Promise<unknown[]> => {
       await using worker = await connecting;
@@ -111,13 +135,7 @@ describeOnLinux("a worker that serves", () => {
     const first = await connect();
     await first.import("builtins").setattr(first.import("torch"), "left_behind", 1);
     await first.close();
-    expect(
-      await poll(
-        5 * SECOND,
-        () => isRunning(first.pid),
-        (running) => !running,
-      ),
-    ).toBe(false);
+    expect(await ends(first.pid, 5 * SECOND)).toBe(true);
     await using second = await connect();
     expect(second.pid).not.toBe(first.pid);
     expect(await second.import("builtins").hasattr(second.import("torch"), "left_behind")).toBe(false);
@@ -164,32 +182,41 @@ describeOnLinux("a worker that serves", () => {
     }
   });
 
-  test("whose client is killed drops the session when the grace time is over, and has the memory back", async () => {
+  /** The worker of a program that connected to it and was killed. */
+  async function leftBehind(address: string, host?: string): Promise<number> {
+    const fixture = join(root, "test", "fixtures", "remote-client.ts");
     const client = spawn(
       process.execPath,
-      [
-        "--import",
-        "tsx",
-        "--conditions=torchwire-source",
-        join(root, "test", "fixtures", "remote-client.ts"),
-        served.address,
-      ],
+      ["--import", "tsx", "--conditions=torchwire-source", fixture, address, ...(host === undefined ? [] : [host])],
       { cwd: root, stdio: ["ignore", "pipe", "inherit"] },
     );
     const ended = once(client, "close");
     const said = (await Promise.race([once(client.stdout, "data"), ended]))[0] as Buffer;
-    const pid = Number(said.toString());
     client.kill("SIGKILL");
     await ended;
-    expect(await caught(() => connect({ timeout: 500 }))).toMatchObject({ code: "BUSY" });
+    return Number(said.toString());
+  }
+
+  test("whose client is killed is taken by the next program of that user on that machine", async () => {
+    await using patient = await serve({ args: ["--grace", "60"] });
+    const pid = await leftBehind(patient.address);
+    const { result: next, seconds } = await timed(() => connectWorker(patient.address, { ...settings, timeout: 4000 }));
+    expect(next.pid).not.toBe(pid);
+    expect(await next.tensor([2]).item()).toBe(2);
+    expect(isRunning(pid)).toBe(false);
+    expect(seconds).toBeLessThan(6);
+    expect(patient.lines.join("\n")).toMatch(/has ended, says who comes after it: its session is dropped/);
+    await next.close();
+  });
+
+  test("whose client is killed drops the session when the grace time is over, and has the memory back", async () => {
+    const pid = await leftBehind(served.address, "another");
+    // Of a process on another machine nobody here knows whether it has ended.
+    const refusal = await caught(() => connect({ timeout: 1500 }));
+    expect(refusal).toMatchObject({ code: "BUSY" });
+    expect(refusal.message).toContain("@another (process ");
     expect(isRunning(pid)).toBe(true);
-    expect(
-      await poll(
-        20 * SECOND,
-        () => isRunning(pid),
-        (running) => !running,
-      ),
-    ).toBe(false);
+    expect(await ends(pid, 20 * SECOND)).toBe(true);
     await using next = await connect();
     expect(next.pid).not.toBe(pid);
     expect(served.lines.join("\n")).toContain(`session dropped at ${served.address} (process ${pid})`);
@@ -221,13 +248,7 @@ describeOnLinux("a worker that serves", () => {
     const waiting = caught(() => Promise.resolve(worker.import("time").sleep(100)));
     await worker.kill();
     expect(await waiting).toMatchObject({ code: "CLOSED" });
-    expect(
-      await poll(
-        5 * SECOND,
-        () => isRunning(worker.pid),
-        (running) => !running,
-      ),
-    ).toBe(false);
+    expect(await ends(worker.pid, 5 * SECOND)).toBe(true);
     await worker.close();
   });
 

@@ -12,7 +12,7 @@ import { startProcess, type WorkerProcess } from "../bridge/process/spawn.ts";
 import { MessageType, URGENT } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "../bridge/wire/meta.ts";
-import { isRunning, poll, portsOf, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
+import { ends, poll, portsOf, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { bytes, golden } from "./golden/vectors.ts";
 import { testWorker } from "./worker.ts";
 import { describeOnLinux } from "./only.ts";
@@ -236,13 +236,7 @@ describeOnLinux("a client who knows the token", () => {
     expect(found.at(-1)?.meta["message"]).toContain("a batch that is not one");
     const { code, signal, lastLines } = await child.exited;
     expect({ code, signal, lastLines }).toEqual({ code: 0, signal: undefined, lastLines: [] });
-    expect(
-      await poll(
-        1000,
-        () => isRunning(child.pid),
-        (running) => !running,
-      ),
-    ).toBe(false);
+    expect(await ends(child.pid, 1000)).toBe(true);
     expect(
       await poll(
         1000,

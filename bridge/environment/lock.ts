@@ -5,6 +5,7 @@ import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } 
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
+import { isRunning } from "./processes.ts";
 import { codeOf, parseRecord } from "./untyped.ts";
 
 const heartbeat = 5_000;
@@ -121,12 +122,4 @@ function parse(content: string): Owner | undefined {
   return typeof pid === "number" && typeof host === "string" ? { pid, host } : undefined;
 }
 
-function isGone(owner: Owner | undefined): boolean {
-  if (owner === undefined || owner.host !== hostname()) return false;
-  try {
-    process.kill(owner.pid, 0);
-    return false;
-  } catch (error) {
-    return codeOf(error) === "ESRCH";
-  }
-}
+const isGone = (owner: Owner | undefined): boolean => owner?.host === hostname() && !isRunning(owner.pid);

@@ -1,6 +1,6 @@
 /** A CURVE key as people handle it: 40 characters of Z85, and the fingerprint by which two of them are compared. */
 
-import { createHash } from "node:crypto";
+import { createHash, createPrivateKey, createPublicKey } from "node:crypto";
 
 const z85 = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.-:+=^!/*?&<>()[]{}@%$#";
 
@@ -20,6 +20,17 @@ export function bytesOfKey(key: unknown): Buffer | undefined {
     bytes.writeUInt32BE(word, 4 * i);
   }
   return bytes;
+}
+
+/** RFC 8410: what stands before the 32 bytes of a secret X25519 key. */
+const pkcs8 = Buffer.from("302e020100300506032b656e04220420", "hex");
+
+/** Whether the two belong together. */
+export function isPair(publicKey: string, secretKey: string): boolean {
+  const [expected, secret] = [bytesOfKey(publicKey), bytesOfKey(secretKey)];
+  if (expected === undefined || secret === undefined) return false;
+  const key = createPrivateKey({ key: Buffer.concat([pkcs8, secret]), format: "der", type: "pkcs8" });
+  return createPublicKey(key).export({ format: "jwk" }).x === expected.toString("base64url");
 }
 
 /** Of a public key, in the manner of ssh: `SHA256:` and unpadded base64. The server's side shows the same. */

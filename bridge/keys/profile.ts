@@ -17,7 +17,7 @@ import { dirname, join } from "node:path";
 import { configDirectory } from "../environment/places.ts";
 import { codeOf, isRecord, parseRecord } from "../environment/untyped.ts";
 import { EnvironmentError, TorchwireError } from "../errors.ts";
-import { bytesOfKey, fingerprint } from "./key.ts";
+import { bytesOfKey, fingerprint, isPair } from "./key.ts";
 
 export interface Profile {
   readonly name: string;
@@ -67,12 +67,15 @@ export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env):
   };
   if (address !== undefined && (typeof address !== "string" || !isWorkerAddress(address)))
     broken("address is not of the form tcp://host:port");
+  const known = { public: key(server, "server", "public") };
+  const own = { public: key(client, "client", "public"), secret: key(client, "client", "secret") };
+  if (!isPair(own.public, own.secret)) broken("client.public and client.secret are no pair");
   return {
     name,
     path,
     address: address as string | undefined,
-    server: { public: key(server, "server", "public") },
-    client: { public: key(client, "client", "public"), secret: key(client, "client", "secret") },
+    server: known,
+    client: own,
   };
 }
 

@@ -154,6 +154,8 @@ export class Control {
 
 /** Python's level names are numbers in tens; pino's methods are the nearest below. */
 function logRecord(logger: Logger, meta: Readonly<Record<string, unknown>>): void {
+  const { stream } = meta;
+  if (stream !== undefined) return logger.info({ stream }, String(meta["line"]));
   const level = Number(meta["level"]);
   const method = level >= 50 ? "fatal" : level >= 40 ? "error" : level >= 30 ? "warn" : level >= 20 ? "info" : "debug";
   logger[method]({ stream: "logging", logger: meta["logger"] }, String(meta["message"]));

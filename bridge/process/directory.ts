@@ -1,7 +1,8 @@
 /** The private directory that a spawned worker's sockets are in. */
-import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readlinkSync, rmSync } from "node:fs";
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { isRunning, processNamespace } from "../environment/processes.ts";
 
 /** The kernel's own limit for the path of a socket (sun_path) is 108 bytes on Linux and 104 on macOS, with the final zero. */
 const LONGEST_PATH = process.platform === "linux" ? 107 : 103;
@@ -65,24 +66,6 @@ function sweep(base: string): void {
   const namespace = processNamespace();
   for (const name of readdirSync(base)) {
     const [owner, pid] = name.split("-");
-    if (owner === namespace && !isAlive(Number(pid))) removeDirectory(join(base, name));
-  }
-}
-
-function processNamespace(): string {
-  try {
-    return /\d+/.exec(readlinkSync("/proc/self/ns/pid"))![0];
-  } catch {
-    // Not Linux: there is one namespace.
-    return "0";
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code !== "ESRCH";
+    if (owner === namespace && !isRunning(Number(pid))) removeDirectory(join(base, name));
   }
 }

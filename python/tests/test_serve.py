@@ -314,8 +314,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def greeting(token: str, resumes: bool = False, **client: str) -> Hello:
-    return Hello(token, {"user": "me", "host": "desk", "pid": "7", **client}, {}, None, resumes)
+def greeting(token: str, resumes: bool = False, replaces: "str | None" = None, **client: str) -> Hello:
+    return Hello(token, {"user": "me", "host": "desk", "pid": "7", **client}, {}, None, resumes, replaces)
 
 
 def refused(code: str | None, *args: Any) -> str:
@@ -323,7 +323,9 @@ def refused(code: str | None, *args: Any) -> str:
     door, *told = args
     with pytest.raises(WireError) as caught:
         door.enter(*told)
-    assert refusal(caught.value) == {"message": str(caught.value), **({} if code is None else {"code": code})}
+    told = refusal(caught.value)
+    told.pop("holder", None)
+    assert told == {"message": str(caught.value), **({} if code is None else {"code": code})}
     return str(caught.value)
 
 
@@ -372,6 +374,38 @@ class TestDoor:
         served.enter(greeting("a"), "", "data", 4)
         served.enter(greeting("a"), "", "control", 4)
         assert refused(None, served, greeting("a"), "", "data", 0) == "connections are counted from 1"
+
+    def test_names_its_holder_to_who_has_the_same_key(self, served: Door) -> None:
+        served.enter(greeting("a"), "key of alice", "data", 1)
+        for key, holder in (("key of alice", {"user": "me", "host": "desk", "pid": "7"}), ("key of bob", None)):
+            with pytest.raises(Refused) as caught:
+                served.enter(greeting("b"), key, "data", 1)
+            assert refusal(caught.value).get("holder") == holder
+
+    def test_gives_up_a_session_that_is_away_for_one_of_the_same_key_that_says_its_process_has_ended(
+        self, served: Door, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        class Ended(Exception):
+            pass
+
+        def end(code: int) -> None:
+            assert code == door.DROPPED
+            raise Ended
+
+        monkeypatch.setattr(door.os, "_exit", end)
+        served.enter(greeting("a"), "key of alice", "data", 1)
+        after = greeting("b", replaces="7")
+        # It is there.
+        refused("BUSY", served, after, "key of alice", "control", 1)
+        served.away_since = clock.now
+        clock.now += 3
+        # Another's key, another process, or nobody who says that it has ended.
+        refused("BUSY", served, after, "key of bob", "control", 1)
+        refused("BUSY", served, greeting("b", replaces="8"), "key of alice", "control", 1)
+        assert "and has been away for 3 s: it serves" in refused("BUSY", served, greeting("b"), "key of alice", "control", 1)
+        with pytest.raises(Ended):
+            served.enter(after, "key of alice", "control", 1)
+        assert caplog.messages[-1] == "the client alice, me@desk (process 7) has ended, says who comes after it: its session is dropped"
 
     def test_resumes_no_session_that_it_does_not_know(self, served: Door) -> None:
         assert "has no such session" in refused("WORKER_GONE", served, greeting("a", resumes=True), "", "data", 2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import os
 import queue
@@ -14,18 +13,13 @@ from typing import Any
 
 import zmq
 
-from . import errors, settings
-from .door import Door, Refused, refusal
+from . import errors, output, settings
+from .door import Door, Refused, drop, refusal
 from .executor import Executor
 from .link import Link, Malformed
 from .ops import read_hello
 from .wire import MessageType, WireError, encode
 
-
-_log = logging.getLogger("torchwire.session")
-
-# The exit code of a worker whose client did not come back.
-DROPPED = 75
 # Seconds.
 _LOOK_EVERY = 1
 _UNUSED = 5
@@ -42,14 +36,13 @@ class Control(threading.Thread):
         self._executor = executor
         self._grace = grace
         self._peer: bytes | None = None
-        self._away_since: float | None = None
         self._looked = 0.0
         if grace is not None:
             # A peer that is not there (any more) is told as an error; one that does not read must not hold this thread up.
             link.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
             link.socket.setsockopt(zmq.SNDTIMEO, 0)
         self._busy_since: float | None = None
-        self._records: queue.SimpleQueue[logging.LogRecord | None] = queue.SimpleQueue()
+        self._records: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self._finished = threading.Event()
         # Other threads' records reach this one through a pair of inproc sockets: a socket belongs to one thread.
         address = f"inproc://log-{id(self)}"
@@ -68,13 +61,15 @@ class Control(threading.Thread):
 
     def finish(self) -> None:
         """Returns when what was logged so far is on its way, and behind it that this was all."""
+        output.finish()
         self.record(None)
         self._finished.wait(1)
 
-    def record(self, record: logging.LogRecord | None) -> None:
+    def record(self, record: dict[str, Any] | None) -> None:
+        """A record of Python's logging, or a line of its output."""
         self._records.put(record)
-        # (Where it is full there is waking enough on its way.)
-        with self._wake_lock, contextlib.suppress(zmq.Again):
+        # (Where it is full there is waking enough on its way; where it is closed nobody is left to be told.)
+        with self._wake_lock, contextlib.suppress(zmq.ZMQError):
             self._wake_out.send(b"", zmq.DONTWAIT)
 
     def run(self) -> None:
@@ -106,7 +101,7 @@ class Control(threading.Thread):
                 raise WireError(message.why)
             if message.header.type is MessageType.HELLO:
                 self._door.enter(read_hello(message.meta), message.user, "control", message.header.session)
-                self._peer, self._away_since = peer, None
+                self._peer, self._door.away_since = peer, None
                 self._send(peer, encode(MessageType.WELCOME, {}))
             elif peer != self._peer:
                 # After a cut, a question may overtake the greeting on the new connection: it is asked again, the client's end is not.
@@ -138,30 +133,26 @@ class Control(threading.Thread):
 
     def _look_for_client(self, grace: float) -> None:
         """Heartbeats end the connection of a client that is gone; nothing can be sent to it then."""
-        now = time.monotonic()
+        now, door = time.monotonic(), self._door
         if now - self._looked < _LOOK_EVERY:
             return
         self._looked = now
-        if not self._door.holder:
-            self._away_since = None
+        if not door.holder:
             return
-        if self._door.is_revoked():
-            _log.warning("the key of %s was removed: its session is over", self._door.holder)
+        if door.is_revoked():
             self._tell(encode(MessageType.FATAL, refusal(Refused("REFUSED", "the worker does not let this key in any more: it was removed"))))
             time.sleep(0.1)
-            os._exit(DROPPED)
+            drop("the key of %s was removed: its session is over", door.holder)
         # (It may have greeted by the other socket alone, and be gone.)
         if self._tell(encode(MessageType.PONG, self._state())):
-            self._away_since = None
-        elif not self._door.is_settled:
-            self._door.forget()
-        elif self._away_since is None:
-            self._away_since = now
+            door.away_since = None
+        elif not door.is_settled:
+            door.forget()
+        elif door.away_since is None:
+            door.away_since = now
         # Of one that has run nothing yet nothing is lost.
-        elif now - self._away_since > (grace if self._executor.batches else min(grace, _UNUSED)):
-            _log.warning("the client %s was away for longer than %g s: its session is dropped", self._door.holder, grace)
-            # Its memory goes with the process.
-            os._exit(DROPPED)
+        elif now - door.away_since > (grace if self._executor.batches else min(grace, _UNUSED)):
+            drop("the client %s was away for longer than %g s: its session is dropped", door.holder, grace)
 
     def _state(self) -> dict[str, Any]:
         since = self._busy_since
@@ -180,8 +171,7 @@ class Control(threading.Thread):
                 self._tell(encode(MessageType.CLOSED, {}))
                 self._finished.set()
             else:
-                meta = {"level": record.levelno, "logger": errors.text(record.name), "message": record.getMessage()}
-                self._tell(encode(MessageType.LOG, meta))
+                self._tell(encode(MessageType.LOG, record))
 
 
 class LogHandler(logging.Handler):
@@ -196,9 +186,8 @@ class LogHandler(logging.Handler):
         try:
             if os.getpid() == self._pid:
                 # Its text is made here, on the thread that logs: its arguments may be tensors, and may not fit.
-                made = copy.copy(record)
-                made.msg, made.args = errors.text(record.getMessage()), None
-                self._control.record(made)
+                meta = {"level": record.levelno, "logger": errors.text(record.name), "message": errors.text(record.getMessage())}
+                self._control.record(meta)
             else:
                 # A forked child, a DataLoader's for one: the sockets are not its to use.
                 sys.stderr.write(self.format(record) + "\n")

@@ -3,28 +3,46 @@
 from __future__ import annotations
 
 import hmac
+import logging
+import os
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
 from .ops import Hello
 from .wire import WireError
 
+_log = logging.getLogger("torchwire.session")
+
+# The exit code of a worker whose client did not come back.
+DROPPED = 75
 # Who has greeted by one socket alone has it no longer than this.
 _PATIENCE = 30
+
+
+def drop(why: str, *told: object) -> NoReturn:
+    """Ends the session. Its memory goes with the process."""
+    _log.warning(why, *told)
+    os._exit(DROPPED)
 
 
 class Refused(WireError):
     """Not let in. `code` is an ErrorCode of the client's."""
 
-    def __init__(self, code: str, message: str) -> None:
+    def __init__(self, code: str, message: str, holder: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.code = code
+        self.holder = holder
 
 
-def refusal(error: WireError) -> dict[str, str]:
-    told = {"message": str(error)}
-    return {**told, "code": error.code} if isinstance(error, Refused) else told
+def refusal(error: WireError) -> dict[str, Any]:
+    told: dict[str, Any] = {"message": str(error)}
+    if isinstance(error, Refused):
+        told["code"] = error.code
+        if error.holder is not None:
+            told["holder"] = error.holder
+    return told
 
 
 class Door:
@@ -37,6 +55,10 @@ class Door:
         self._name_of = name_of
         self._user = ""
         self._holder = ""
+        # What it says of itself: user, host and process.
+        self._client: Mapping[str, str] = {}
+        # Since when nothing reaches it.
+        self.away_since: float | None = None
         self._since = 0.0
         self._moment = 0.0
         self.is_settled = not self._serves
@@ -73,12 +95,20 @@ class Door:
         if is_free and hello.resumes:
             raise Refused("WORKER_GONE", "the worker has no such session: its process has ended, or it has dropped this client")
         if is_free:
-            self._token, self._user, self._holder = hello.token, user, self._describe(hello, user)
+            self._client = {key: value[:64] for key, value in hello.client.items() if value.isprintable()}
+            self._token, self._user, self._holder = hello.token, user, self._describe(self._client, user)
+            self.away_since = None
             self._since, self._moment, self._connections = time.time(), now, {}
         elif not _same(hello.token, self._token or "") or user != self._user:
+            is_own = user == self._user
+            # One that is away may come back, but for one whose process has ended: who says so could have its key's session anyhow.
+            if is_own and self.away_since is not None and hello.replaces is not None and hello.replaces == self._client.get("pid"):
+                drop("the client %s has ended, says who comes after it: its session is dropped", self._holder)
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._since))
             held = f"{self._holder} since {since} ({(now - self._moment) / 60:.0f} min)"
-            raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time")
+            if self.away_since is not None:
+                held += f", and has been away for {now - self.away_since:.0f} s"
+            raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time", self._client if is_own else None)
 
     def leave(self, why: Refused) -> None:
         """Nothing has come of it. The same client is still to be told by the other socket."""
@@ -104,8 +134,7 @@ class Door:
     def holder(self) -> str:
         return self._holder if self._token is not None else ""
 
-    def _describe(self, hello: Hello, user: str) -> str:
-        told = {key: value[:64] for key, value in hello.client.items() if value.isprintable()}
+    def _describe(self, told: Mapping[str, str], user: str) -> str:
         try:
             name = self._name_of(user) if user else None
         except OSError:

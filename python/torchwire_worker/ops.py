@@ -110,6 +110,8 @@ class Hello(msgspec.Struct):
     settings: Settings | None = None
     # It has been welcomed before.
     resumes: bool = False
+    # The process that had the worker and has ended, as BUSY has named it.
+    replaces: "str | None" = None
 
 
 def _pairs(ranges: list[int]) -> None:

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import __version__, crypto, keys
-from .control import DROPPED
+from .door import DROPPED
 from .wire import Limits
 
 log = logging.getLogger("torchwire")

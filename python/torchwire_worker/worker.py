@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from . import life, logs, settings
+from . import life, logs, output, settings
 from .control import Control, LogHandler
 from .door import Door
 from .executor import Executor
@@ -122,6 +122,9 @@ def _start(data: Link, link: Link, limits: Limits, door: Door, welcome: Callable
     control = Control(link, door, executor, grace)
     control.start()
     logging.getLogger().addHandler(LogHandler(control))
+    if grace is not None:
+        # (A client that has started it for itself reads it at the source.)
+        output.tell_client(control.record)
     return Session(data, control, executor, limits, door, welcome)
 
 
