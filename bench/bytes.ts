@@ -20,7 +20,7 @@ export const bytesOf = (size: number): Uint8Array => new Uint8Array(size).fill(1
 export async function byteContest(size: number, ways: readonly Way[]): Promise<Contest> {
   const variants = ways.map(({ name, stream }) => ({
     name,
-    async run() {
+    run: async () => {
       const { count, seconds } = await stream(WINDOW);
       return { "GB/s": (size * count) / seconds / 1e9 };
     },

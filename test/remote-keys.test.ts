@@ -1,6 +1,8 @@
 /** A worker that serves with keys: who is let in, who is not and what is said of it, and what somebody between the two can do. */
 import { networkInterfaces } from "node:os";
 import { readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
+import dns from "node:dns/promises";
+import { syncBuiltinESMExports } from "node:module";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { inspect } from "node:util";
@@ -129,6 +131,26 @@ describeOnLinux("a worker that serves with keys", () => {
     expect(error.message).toContain(`there is no profile nobody: ${join(keys.config, "profiles", "nobody.json")}`);
     expect(error.message).toContain("Run: npx torchwire keygen nobody");
     expect(seconds).toBeLessThan(2);
+  });
+
+  test("is not waited for where nobody says which address its name has, and no other link is held up meanwhile", async () => {
+    await using worker = await connect("alice");
+    const { lookup } = dns;
+    dns.lookup = (() => new Promise(() => undefined)) as never;
+    syncBuiltinESMExports();
+    try {
+      const refusal = refused("alice", "tcp://gpu-box.invalid:5555");
+      expect(await worker.tensor([1, 2]).sum().item()).toBe(3);
+      const { error, seconds } = await refusal;
+      expect(error).toMatchObject({ code: "UNREACHABLE" });
+      expect(error.message).toContain(
+        "no machine of the name gpu-box.invalid is known: no answer within 1 s to the question which address it has",
+      );
+      expect(seconds).toBeLessThan(2);
+    } finally {
+      dns.lookup = lookup;
+      syncBuiltinESMExports();
+    }
   });
 
   test("refuses a key that is not on its list, and both sides say which it was", async () => {

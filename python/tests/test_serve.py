@@ -351,7 +351,7 @@ class TestDoor:
         served.enter(greeting("a"), "key of alice", "data", 1)
         clock.now += 90
         said = refused("BUSY", served, greeting("b"), "key of bob", "data", 1)
-        assert said == "the worker is held by alice, me@desk (process 7) since 1970-01-01 00:16:40 UTC (2 min): it serves one client at a time"
+        assert said == "the worker is held by alice, me@desk (process 7) since 1970-01-01 00:16:40 UTC (2 min): it serves one client at a time. With serve --workers 2 there is another one, two ports on"
 
     def test_lets_in_nobody_without_a_token(self, served: Door) -> None:
         assert refused(None, served, greeting(""), "key of alice", "data", 1) == "a session has a token, and this greeting none"

@@ -108,7 +108,7 @@ class Door:
             held = f"{self._holder} since {since} ({(now - self._moment) / 60:.0f} min)"
             if self.away_since is not None:
                 held += f", and has been away for {now - self.away_since:.0f} s"
-            raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time", self._client if is_own else None)
+            raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time. With serve --workers 2 there is another one, two ports on", self._client if is_own else None)
 
     def leave(self, why: Refused) -> None:
         """Nothing has come of it. The same client is still to be told by the other socket."""

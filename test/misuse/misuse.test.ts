@@ -13,6 +13,7 @@ import { untyped } from "../observed.ts";
 import { testWorker } from "../worker.ts";
 import { callbacks } from "./cases/callbacks.ts";
 import { data } from "./cases/data.ts";
+import { elsewhere } from "./cases/elsewhere.ts";
 import { learners } from "./cases/learners.ts";
 import { references } from "./cases/references.ts";
 import { values } from "./cases/values.ts";
@@ -29,6 +30,7 @@ const families: Readonly<Record<string, { readonly file: string; readonly cases:
   Callbacks: { file: "callbacks.ts", cases: callbacks },
   "Weights on disk": { file: "weights.ts", cases: weights },
   Workers: { file: "workers.ts", cases: workers },
+  "Workers elsewhere": { file: "elsewhere.ts", cases: elsewhere },
 };
 
 const run = promisify(execFile);
@@ -115,6 +117,12 @@ function steady(text: string): string {
     .replaceAll(/\.[0-9a-f]{8}\.tmp/g, ".0a1b2c3d.tmp")
     .replaceAll(/\d+ operations and \d+ MiB/g, "1000000 operations and 32 MiB")
     .replaceAll(/\(torch [^)]*\)/g, "(torch 2.10.0)")
+    .replaceAll(/tcp:\/\/127\.0\.0\.1:\d+/g, "tcp://127.0.0.1:5555")
+    .replaceAll(/SHA256:[\w+/]{43}/g, "SHA256:67OvTdmc7/Nun5C12z5FDkr9NWhEMfqfDsnuWvXD6MM")
+    .replaceAll(
+      /\S+@\S+ \(process \d+\) since [^)]*\)/g,
+      "ada@laptop (process 4711) since 2030-01-01 00:00:00 UTC (0 min)",
+    )
     .replaceAll(/\d{4}-\d\d-\d\dT[\d:.]+Z/g, "2030-01-01T00:00:00.000Z")
     .replaceAll(
       new RegExp(String.raw`\S*/(?:${dirname(executable).split("/").at(-2)}|bare)/bin/python[\d.]*`, "g"),
