@@ -126,7 +126,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     ended.resolve();
   };
   over = (error) => {
-    end(error);
+    // One that went because it was told to is closed, whatever is heard of that first.
+    end(closing !== undefined && session.counts.inFlight === 0 ? closedError() : error);
     options.kill?.();
   };
   const gone = exited ?? ended.promise;

@@ -17,6 +17,7 @@ import {
   type Runtime,
 } from "./fixtures/life/world.ts";
 import { testWorker } from "./worker.ts";
+import { caught } from "./observed.ts";
 import { describeOnLinux } from "./only.ts";
 
 const SECOND = 1000;
@@ -275,6 +276,17 @@ describeOnLinux("closing", () => {
     chmodSync(python, 0o755);
     return { python, code: () => readFileSync(join(folder, "code"), "utf8").trim() };
   }
+
+  test("is what a closed worker says of itself, also where its end was seen before its last word", async () => {
+    const worker = await testWorker();
+    const { Control } = worker.import("torchwire_worker.control");
+    const { partial } = worker.import("functools");
+    // It says nothing more on the control socket.
+    await worker.import("builtins").setattr(Control, "finish", partial(worker.import("builtins").int));
+    await worker.close();
+    expect(await caught(() => worker.tensor([1]).item())).toMatchObject({ code: "CLOSED" });
+    expect(await caught(() => worker.stats())).toMatchObject({ code: "CLOSED" });
+  });
 
   test("runs what was queued, ends the process with code 0, and leaves nothing", async () => {
     const { python, code } = await launcher();

@@ -13,9 +13,9 @@ from torchwire_worker.control import LogHandler
 
 class Taken:
     def __init__(self) -> None:
-        self.records: list[logging.LogRecord] = []
+        self.records: list[dict[str, Any]] = []
 
-    def record(self, record: logging.LogRecord) -> None:
+    def record(self, record: dict[str, Any]) -> None:
         self.records.append(record)
 
 
@@ -28,7 +28,7 @@ def logger_for(taken: Any) -> logging.Logger:
 def test_a_record_is_handed_to_the_control_thread() -> None:
     taken = Taken()
     logger_for(taken).warning("%d of %s", 3, "five")
-    assert [(record.levelno, record.getMessage()) for record in taken.records] == [(30, "3 of five")]
+    assert taken.records == [{"level": 30, "logger": "of.this.test", "message": "3 of five"}]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")

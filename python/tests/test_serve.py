@@ -156,8 +156,8 @@ class TestHealth:
     def path(self, tmp_path: Path) -> Path:
         return tmp_path / "status.json"
 
-    def write(self, path: Path, workers: list[int | None], age: float = 0) -> None:
-        path.write_text(json.dumps({"pid": os.getpid(), "state": "serving", "time": time.time() - age, "workers": workers}))
+    def write(self, path: Path, workers: list[int | None], age: float = 0, pid: int | None = None) -> None:
+        path.write_text(json.dumps({"pid": pid or os.getpid(), "state": "serving", "time": time.time() - age, "workers": workers}))
 
     def test_of_workers_that_run_is_good(self, path: Path) -> None:
         self.write(path, [os.getpid(), os.getppid()])
@@ -204,6 +204,19 @@ class TestHealth:
         self.write(path, [None])
         assert cli.main(["healthcheck", "--status", str(path)]) == 1
         assert capsys.readouterr().out == "not running: worker 0 of 1\n"
+
+    def test_of_two_that_write_one_file_the_second_says_so(self, path: Path, caplog: pytest.LogCaptureFixture) -> None:
+        for text in ("{", "[]", "{}"):
+            path.write_text(text)
+            serve._warn_of_another(str(path))
+        self.write(path, [], age=16, pid=os.getppid())
+        serve._warn_of_another(str(path))
+        self.write(path, [])
+        serve._warn_of_another(str(path))
+        assert caplog.messages == []
+        self.write(path, [], pid=os.getppid())
+        serve._warn_of_another(str(path))
+        assert caplog.messages == [f"process {os.getppid()} writes its status to {path}, too, and healthcheck looks there: --status takes another file"]
 
     def test_is_written_whole_once_a_second_and_when_it_changes(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(serve, "_written", 0.0)

@@ -194,6 +194,8 @@ def serve(options: Options) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, note)
     _try_ports(options)
+    if options.status is not None:
+        _warn_of_another(options.status)
     slots = [Slot(options, number) for number in range(options.workers)]
     speed = None if server is None else crypto.megabytes_per_second()
     is_said = False
@@ -313,6 +315,15 @@ def _replace(path: str, text: str) -> None:
     with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
         file.write(text)
     os.replace(draft, path)
+
+
+def _warn_of_another(path: str) -> None:
+    """Of two that write the same file, the health check sees now the one and now the other."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        with open(path) as file:
+            status = json.load(file)
+        if status["pid"] != os.getpid() and time.time() - status["time"] < _OLD and _runs(status["pid"]):
+            log.warning("process %d writes its status to %s, too, and healthcheck looks there: --status takes another file", status["pid"], path)
 
 
 def check_health(path: str) -> str | None:
