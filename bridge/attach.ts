@@ -2,7 +2,7 @@
 import { hostname, userInfo } from "node:os";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { processNamespace } from "./environment/processes.ts";
+import { processPlace } from "./environment/processes.ts";
 import { TorchwireError } from "./errors.ts";
 import type { Owned } from "./keyed.ts";
 import type { CurveKeys, FaultKind } from "./link/connection.ts";
@@ -188,14 +188,14 @@ function tell(listener: (change: LinkChange) => void, change: LinkChange): void 
 }
 
 /** For the error that another client gets meanwhile. */
-export function whoWeAre(): { user: string; host: string; namespace: string; pid: string } {
+export function whoWeAre(): { user: string; host: string; place: string; pid: string } {
   let user = "";
   try {
     user = userInfo().username;
   } catch {
     // One without an entry in passwd, as in many containers.
   }
-  return { user, host: hostname(), namespace: processNamespace(), pid: String(process.pid) };
+  return { user, host: hostname(), place: processPlace(), pid: String(process.pid) };
 }
 
 const closedError = (): TorchwireError =>

@@ -1,5 +1,5 @@
 /** Other processes of this machine: whether one is still there, and whether its number means here what it meant there. */
-import { readlinkSync } from "node:fs";
+import { readFileSync, readlinkSync } from "node:fs";
 import { codeOf } from "./untyped.ts";
 
 export function isRunning(pid: number): boolean {
@@ -19,4 +19,15 @@ export function processNamespace(): string {
     // Not Linux: there is one namespace.
     return "0";
   }
+}
+
+/** Where a process number means the same: this machine, since it was started, and this namespace. (Machines that were cloned share a host's name.) */
+export function processPlace(): string {
+  let boot = "";
+  try {
+    boot = readFileSync("/proc/sys/kernel/random/boot_id", "utf8").trim();
+  } catch {
+    // Not Linux: the host's name must do.
+  }
+  return `${boot}/${processNamespace()}`;
 }
