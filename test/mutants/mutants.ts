@@ -626,7 +626,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "start: what came with PyTorch is looked through in each collection",
     file: "python/torchwire_worker/settings.py",
-    from: "            gc.freeze()\n",
+    from: "        gc.freeze()\n",
     to: "",
     test: by("test/small-callbacks.test.ts", "2.9.16: GarbageCollect looks for it among what the program made"),
   },
