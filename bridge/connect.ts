@@ -16,6 +16,7 @@ import { openTransport, type Transport } from "./process/transport.ts";
 import { connect, type ConnectOptions } from "./remote.ts";
 import { defaultSettings, settingsOf, type WorkerSettings } from "./settings.ts";
 import { addToMessage, captureSite, formatSite, shortSite } from "./site.ts";
+import { variable } from "./variables.ts";
 import type { Worker } from "./worker.ts";
 import { limitsOf } from "./wire/limits.ts";
 
@@ -73,8 +74,8 @@ export async function spawnWorker(options: SpawnOptions = {}): Promise<Worker> {
 
 /** Here, or where the environment says. */
 function start(options: SpawnOptions): Promise<Owned> {
-  const elsewhere = process.env["TORCHWIRE_WORKER"] ?? "";
-  if (elsewhere === "" || options.ssh !== undefined) return spawn(options);
+  const elsewhere = variable("TORCHWIRE_WORKER");
+  if (elsewhere === undefined || options.ssh !== undefined) return spawn(options);
   const { python: _, cwd: _cwd, env: _env, transport: _transport, workerDir: _dir, ...others } = options;
   if (elsewhere.startsWith("ssh://")) return spawn({ ...others, ssh: elsewhere });
   const { device, seed, deterministic, threads, malloc, limits, logger } = others;

@@ -1,7 +1,24 @@
-import { pino, type Logger } from "pino";
+import { type Logger, pino } from "pino";
+import { TorchwireError } from "./errors.ts";
+import { variable } from "./variables.ts";
 
-/** Where an option gives none: silent, or to stderr at the level TORCHWIRE_LOG. */
+const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+const silent = Object.fromEntries(levels.map((level) => [level, () => undefined])) as unknown as Logger;
+
+/**
+ * Where an option gives none: silent, or to stderr at the level TORCHWIRE_LOG.
+ * @throws MISUSE where that is no level.
+ */
 export function defaultLogger(): Logger {
-  const level = process.env["TORCHWIRE_LOG"];
-  return level === undefined ? pino({ level: "silent" }) : pino({ name: "torchwire", level }, pino.destination(2));
+  const asked = variable("TORCHWIRE_LOG");
+  const level = asked?.toLowerCase() ?? "silent";
+  if (!(levels as readonly string[]).includes(level))
+    throw new TorchwireError("MISUSE", `TORCHWIRE_LOG is ${JSON.stringify(asked)}; it may be ${levels.join(", ")}`);
+  try {
+    return level === "silent" ? pino({ level }) : pino({ name: "torchwire", level }, pino.destination(2));
+  } catch (error) {
+    // pino looks at the stack of its caller, which it cannot where the program has frozen Error.
+    if (asked !== undefined) process.emitWarning(`torchwire cannot log: ${String(error)}`);
+    return silent;
+  }
 }

@@ -18,6 +18,7 @@ import type { Endpoints, LinkChange } from "./link/link.ts";
 import { defaultLogger } from "./logger.ts";
 import { settingsOf, type WorkerSettings } from "./settings.ts";
 import { addToMessage, captureSite, formatSite, shortSite } from "./site.ts";
+import { variable } from "./variables.ts";
 import type { Worker } from "./worker.ts";
 import { limitsOf } from "./wire/limits.ts";
 
@@ -49,7 +50,7 @@ const MARGIN_MS = 5000;
 export async function connectWorker(address?: string, options: ConnectOptions = {}): Promise<Worker> {
   const site = formatSite(captureSite());
   try {
-    return (await connect(address ?? (process.env["TORCHWIRE_WORKER"] || undefined), options)).worker;
+    return (await connect(address ?? variable("TORCHWIRE_WORKER"), options)).worker;
   } catch (error) {
     if (error instanceof TorchwireError && site !== undefined)
       addToMessage(error, `\n(connectWorker at ${shortSite(site)})`);
@@ -67,7 +68,7 @@ export async function connect(asked: string | undefined, options: ConnectOptions
       "MISUSE",
       `connectWorker: timeout is ${String(timeout)}, not milliseconds from 1 to ${LONGEST_PATIENCE_MS}`,
     );
-  const named = options.profile ?? (process.env["TORCHWIRE_PROFILE"] || undefined);
+  const named = options.profile ?? variable("TORCHWIRE_PROFILE");
   const known = named === undefined ? undefined : readProfile(named);
   const target = addressOf(asked ?? known?.address);
   const profile = known ?? (target.isLoopback ? undefined : profileOf(target));

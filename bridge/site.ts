@@ -4,55 +4,33 @@ import { SourceMap, type SourceMapping, type SourceMapPayload } from "node:modul
 import { basename, dirname, resolve, sep } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { TorchwireError } from "./errors.ts";
+import { type CallSite, readFrames, retakeStack, takeStack, textOf, withProperty } from "./stack.ts";
 
-/** A stack that V8 has recorded and not yet formatted. */
-export interface CallSite {
-  readonly stack?: string;
-}
+export type { CallSite };
 
 /** Deep enough to reach the user's frame from under a proxy's trap, the log and a helper of ours. */
 let depth = 8;
 
 /** Runs `fn`, from which it is further to the user's frame, for call sites and for the stacks of errors. */
 export function deep<T>(fn: () => T): T {
-  const [before, { stackTraceLimit }] = [depth, Error];
-  depth = Error.stackTraceLimit = 24;
+  const before = depth;
+  depth = 24;
   try {
-    return fn();
+    return withProperty("stackTraceLimit", depth, fn);
   } finally {
     depth = before;
-    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 
-export function captureSite(): CallSite {
-  const site: CallSite = {};
-  const { stackTraceLimit } = Error;
-  Error.stackTraceLimit = depth;
-  Error.captureStackTrace(site, captureSite);
-  Error.stackTraceLimit = stackTraceLimit;
-  return site;
-}
+export const captureSite = (): CallSite => takeStack(depth, captureSite);
 
-/** The place we are called from, all its callers included, as a key: cheaper than a stack's text. */
-export function stackPosition(): string {
-  const { stackTraceLimit } = Error;
-  const prepare = Object.getOwnPropertyDescriptor(Error, "prepareStackTrace");
-  const holder: { stack?: string } = {};
-  Error.stackTraceLimit = depth;
-  Error.prepareStackTrace = positions;
-  Error.captureStackTrace(holder, stackPosition);
-  const position = holder.stack!;
-  Error.stackTraceLimit = stackTraceLimit;
-  if (prepare === undefined) Reflect.deleteProperty(Error, "prepareStackTrace");
-  else Object.defineProperty(Error, "prepareStackTrace", prepare);
-  return position;
-}
-
-function positions(_error: Error, frames: NodeJS.CallSite[]): string {
-  let key = "";
-  for (const frame of frames) key += `${frame.getFileName()}:${frame.getPosition()};`;
-  return key;
+/** The place we are called from, all its callers included, as a key: cheaper than a stack's text. Undefined where it cannot be told. */
+export function stackPosition(): string | undefined {
+  return readFrames(depth, stackPosition, (frames) => {
+    let key = "";
+    for (const frame of frames) key += `${frame.getFileName()}:${frame.getPosition()};`;
+    return key;
+  });
 }
 
 // From source we are in bridge/, from built output in dist/bridge/, whose source maps lead back to bridge/.
@@ -78,11 +56,12 @@ export function isPrinter(site: CallSite): boolean {
 
 /** The nearest frame that is not ours. */
 function nearestFrame(site: CallSite | undefined): { path: string; line: number; column: number } | undefined {
-  for (const text of site?.stack?.split("\n").slice(1) ?? []) {
+  const lines = site === undefined ? undefined : textOf(site)?.split("\n").slice(1);
+  for (const text of lines ?? []) {
     const found = /[\s(]((?:file:|\/|[A-Za-z]:\\)[^()]*?):(\d+):(\d+)\)?$/.exec(text);
     if (!found) continue;
-    const path = found[1]!.startsWith("file:") ? fileURLToPath(found[1]!) : found[1]!;
-    if (!ours.some((folder) => path.startsWith(folder)))
+    const path = found[1]!.startsWith("file:") ? pathOf(found[1]!) : found[1]!;
+    if (path !== undefined && !ours.some((folder) => path.startsWith(folder)))
       return { path, line: Number(found[2]), column: Number(found[3]) };
   }
   return undefined;
@@ -98,7 +77,7 @@ export function locate(error: Error): void {
   const site = formatSite(captureSite());
   if (site !== undefined) error.message += ` (at ${shortSite(site)})`;
   // The stack was taken deep inside, and may not reach the program; nor does its text follow the message.
-  Error.captureStackTrace(error, locate);
+  retakeStack(error, locate);
 }
 
 /** A copy of an error that many meet, with the line where the program meets it now. */
@@ -125,12 +104,14 @@ export function addCaller(error: unknown, what: string, site: CallSite): void {
   const place = formatSite(site);
   if (!(error instanceof TorchwireError) || place === undefined) return;
   const line = place.replace(/\d+$/, "");
-  if (error.stack?.includes(line) !== true) error.stack += `\n    at async ${what} (${place})`;
+  const stack = textOf(error) ?? `${error.name}: ${error.message}`;
+  if (!stack.includes(line)) error.stack = `${stack}\n    at async ${what} (${place})`;
 }
 
 /** Adds to an error's message, and to its stack, where the message stands as it was when the error was made. */
 export function addToMessage(error: Error, text: string): void {
-  const { message, stack } = error;
+  const { message } = error;
+  const stack = textOf(error);
   error.message += text;
   if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
 }
@@ -138,11 +119,21 @@ export function addToMessage(error: Error, text: string): void {
 /** A built program runs its .js; its source map leads back to the line that was written. */
 function original(path: string, line: number, column: number): string {
   const entry = /\.[cm]?js$/.test(path) ? sourceMapOf(path)?.findEntry(line - 1, column - 1) : undefined;
-  if (entry === undefined || !isMapping(entry)) return `${path}:${line}:${column}`;
-  const source = entry.originalSource.startsWith("file:")
-    ? fileURLToPath(entry.originalSource)
-    : fileURLToPath(new URL(entry.originalSource, pathToFileURL(path)));
-  return `${source}:${entry.originalLine + 1}:${entry.originalColumn + 1}`;
+  const mapping = entry !== undefined && isMapping(entry) ? entry : undefined;
+  // A bundler may name sources by a scheme of its own.
+  const source = mapping === undefined ? undefined : pathOf(mapping.originalSource, pathToFileURL(path));
+  return mapping === undefined || source === undefined
+    ? `${path}:${line}:${column}`
+    : `${source}:${mapping.originalLine + 1}:${mapping.originalColumn + 1}`;
+}
+
+/** The path that a URL names; undefined where it names no file of this machine. */
+function pathOf(url: string, base?: URL): string | undefined {
+  try {
+    return fileURLToPath(new URL(url, base));
+  } catch {
+    return undefined;
+  }
 }
 
 const isMapping = (entry: object): entry is SourceMapping => "originalSource" in entry;

@@ -4,6 +4,7 @@
  * loop, where batch after batch was the same, only every so many batches take one at all.
  */
 import { captureSite, stackPosition, type CallSite } from "./site.ts";
+import { textOf } from "./stack.ts";
 
 /** What was seen in a batch that began at some place: of each position, what it was and where it was written. */
 interface Recording {
@@ -29,6 +30,7 @@ export class SitePredictor {
     }
     this.#trusted = 0;
     const anchor = stackPosition();
+    if (anchor === undefined) return new BatchSites(undefined, false, () => undefined);
     const seen = this.#recordings.has(anchor);
     const recording = this.#recordings.get(anchor);
     return new BatchSites(recording, false, (keys, sites, followed) => {
@@ -36,7 +38,7 @@ export class SitePredictor {
       if (followed) return;
       if (this.#recordings.size >= MOST_RECORDINGS) this.#recordings.clear();
       // Formatted when it is kept, because an unformatted stack keeps every frame's objects alive.
-      if (seen) for (const site of sites) void site.stack;
+      if (seen) for (const site of sites) void textOf(site);
       this.#recordings.set(anchor, seen ? { keys, sites } : undefined);
     });
   }

@@ -49,6 +49,17 @@ const says: Readonly<Record<keyof typeof mistakes, RegExp>> = {
   "a device that is not there": /^the device "cuda:77" is not there: .* device: "auto" falls back to the CPU/,
 };
 
+function thrower(): never {
+  throw new RangeError("not for you");
+}
+
+/** A class in place of Error that cannot be changed, with a way of its own to prepare stacks. */
+function frozen(prepareStackTrace: PropertyDescriptor): typeof Error {
+  class Other extends Error {}
+  Object.defineProperty(Other, "prepareStackTrace", prepareStackTrace);
+  return Object.freeze(Other) as typeof Error;
+}
+
 /** Every mistake is told of with what was wrong and with the line, however the program is run. */
 function tellsOf(errors: () => Readonly<Record<string, Told>>): void {
   test.for(Object.keys(mistakes))("%s", (name) => {
@@ -223,6 +234,50 @@ def inner(layers):
     expect(error.pyType).toBe("raising.Custom");
     expect(error.cause).toBe(await failure(() => failed));
     expect(await py.len(seen)).toBe(0);
+  });
+
+  describe("and where the program has its own mind about stacks, is told all the same:", () => {
+    const set = (name: "prepareStackTrace" | "stackTraceLimit", descriptor: PropertyDescriptor) => () =>
+      void Object.defineProperty(Error, name, { configurable: true, ...descriptor });
+    const inPlaceOfError = (other: typeof Error): void => void (globalThis.Error = other);
+    const itsOwn = (value: unknown) => set("prepareStackTrace", { value, writable: true });
+
+    test.for<[what: string, disturb: () => void]>([
+      ["a limit of 0", set("stackTraceLimit", { value: 0, writable: true })],
+      ["a limit that cannot be written", set("stackTraceLimit", { value: 10, writable: false })],
+      ["a limit that is computed", set("stackTraceLimit", { get: () => 1 })],
+      ["no limit", () => Reflect.deleteProperty(Error, "stackTraceLimit")],
+      ["frames for a stack", itsOwn((_: unknown, frames: unknown) => frames)],
+      ["nothing for a stack", itsOwn(() => undefined)],
+      ["a text without lines", itsOwn(() => "a stack")],
+      ["a stack that throws", itsOwn(thrower)],
+      ["a way that cannot be looked at", set("prepareStackTrace", { get: thrower })],
+      ["another captureStackTrace", () => void (Error.captureStackTrace = thrower)],
+      ["no captureStackTrace", () => Reflect.deleteProperty(Error, "captureStackTrace")],
+      ["an Error that is frozen", () => inPlaceOfError(Object.freeze(class extends Error {} as typeof Error))],
+      ["a frozen one that throws", () => inPlaceOfError(frozen({ get: thrower }))],
+    ])("%s", async ([, disturb]) => {
+      const original = Error;
+      const before = Object.getOwnPropertyDescriptors(original);
+      let refused: unknown, raised: unknown, disturbed: unknown, left: unknown;
+      disturb();
+      try {
+        disturbed = Object.getOwnPropertyDescriptors(Error);
+        refused = await spawnWorker({ threads: 0 }).catch((error: unknown) => error);
+        raised = await Promise.resolve(worker.import("raising").noted()).catch((error: unknown) => error);
+        left = Object.getOwnPropertyDescriptors(Error);
+      } finally {
+        globalThis.Error = original;
+        for (const name of Reflect.ownKeys(original))
+          if (!Object.hasOwn(before, name)) Reflect.deleteProperty(original, name);
+        Object.defineProperties(original, before);
+      }
+      expect(refused).toMatchObject({ code: "MISUSE" });
+      expect(raised).toBeInstanceOf(PythonError);
+      expect(raised).toMatchObject({ pyMessage: "bad input", operation: "raising.noted(...)" });
+      expect((raised as PythonError).site).toMatch(/errors\.test\.ts:\d+:\d+$/);
+      expect(left).toEqual(disturbed);
+    });
   });
 });
 

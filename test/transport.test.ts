@@ -15,7 +15,7 @@ import { testWorker } from "./worker.ts";
 
 let runtime: Runtime;
 let variables: Readonly<Record<string, string | undefined>>;
-const NAMES = ["TMPDIR", "TORCHWIRE_TRANSPORT", "XDG_RUNTIME_DIR"];
+const NAMES = ["TMPDIR", "TORCHWIRE_LOG", "TORCHWIRE_TRANSPORT", "TORCHWIRE_WORKER", "XDG_RUNTIME_DIR"];
 
 beforeEach(() => {
   runtime = privateRuntime();
@@ -115,6 +115,26 @@ test("a transport that is none is refused, with the name of where it was asked f
   process.env["TORCHWIRE_TRANSPORT"] = "ftp";
   expect(await refusal({})).toBeInstanceOf(TorchwireError);
   expect(await refusal({})).toMatchObject({ message: expect.stringContaining('TORCHWIRE_TRANSPORT is "ftp"') });
+});
+
+test("a level of logging that is none is refused with those that there are; a blank variable is as none", async () => {
+  const refusal = (): Promise<unknown> => testWorker({}).catch((error: unknown) => error);
+  process.env["TORCHWIRE_LOG"] = "loud";
+  expect(await refusal()).toMatchObject({
+    code: "MISUSE",
+    message: expect.stringMatching(
+      /^TORCHWIRE_LOG is "loud"; it may be trace, debug, info, warn, error, fatal, silent\n\(spawnWorker at worker\.ts/,
+    ),
+  });
+  process.env["TORCHWIRE_TRANSPORT"] = " ftp ";
+  for (const level of ["", " ", "WARN", " silent"]) {
+    process.env["TORCHWIRE_LOG"] = level;
+    // It gets as far as to what is wrong next.
+    expect(await refusal()).toMatchObject({ message: expect.stringContaining('TORCHWIRE_TRANSPORT is "ftp"') });
+  }
+  process.env["TORCHWIRE_TRANSPORT"] = " ";
+  process.env["TORCHWIRE_WORKER"] = " nonsense ";
+  expect(await refusal()).toMatchObject({ message: expect.stringContaining("nonsense") });
 });
 
 const program = fileURLToPath(new URL("fixtures/apps/program.ts", import.meta.url));

@@ -17,7 +17,8 @@ export interface EnsureOptions extends FindOptions {
  * elsewhere, none is needed here: nothing is made.
  */
 export async function ensurePython(options: EnsureOptions = {}): Promise<Python> {
-  if ((options.env ?? process.env)["TORCHWIRE_WORKER"]) return { executable: "python3", source: "TORCHWIRE_WORKER" };
+  if ((options.env ?? process.env)["TORCHWIRE_WORKER"]?.trim())
+    return { executable: "python3", source: "TORCHWIRE_WORKER" };
   const { python } = await lookForPython(options);
   if (python !== undefined) return python;
   const { executable } = await setup({ ...options, python: options.base });

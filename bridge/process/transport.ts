@@ -1,6 +1,7 @@
 /** How client and worker reach each other on one machine: sockets in a private directory, or ports of the loopback interface. */
 import type { Logger } from "pino";
 import { EnvironmentError, TorchwireError } from "../errors.ts";
+import { variable } from "../variables.ts";
 import { makeSocketDirectory } from "./directory.ts";
 
 export type Transport = "ipc" | "tcp";
@@ -11,7 +12,7 @@ export type Transport = "ipc" | "tcp";
  * @throws ENVIRONMENT where "ipc" is asked for and cannot be had; MISUSE for any other word.
  */
 export function openTransport(asked: Transport | undefined, logger: Logger): string | undefined {
-  const transport = asked ?? (process.env["TORCHWIRE_TRANSPORT"] || undefined);
+  const transport = asked ?? variable("TORCHWIRE_TRANSPORT");
   if (transport !== undefined && transport !== "ipc" && transport !== "tcp") {
     const name = asked === undefined ? "TORCHWIRE_TRANSPORT" : "spawnWorker: transport";
     throw new TorchwireError("MISUSE", `${name} is ${JSON.stringify(transport)}; it may be "ipc" or "tcp"`);
