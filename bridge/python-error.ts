@@ -19,6 +19,8 @@ export interface PythonException {
   readonly frames: readonly PythonFrame[];
   readonly notes: readonly string[];
   readonly cause: PythonException | null;
+  /** The members of an ExceptionGroup, and of nothing else. */
+  readonly errors?: readonly PythonException[];
 }
 
 /** Advice for failures whose Python message does not say what to do. */
@@ -45,6 +47,7 @@ export class PythonError extends TorchwireError {
   /** What was asked for, as Python would write it: `Linear(...)`. */
   readonly operation: string;
   readonly #exception: PythonException;
+  readonly #errors: readonly PythonError[] | undefined;
 
   constructor(exception: PythonException, operation: string, site: string | undefined, notRun?: PythonError) {
     super(
@@ -55,6 +58,7 @@ export class PythonError extends TorchwireError {
     this.#exception = exception;
     this.operation = operation;
     this.site = site;
+    this.#errors = notRun?.errors ?? exception.errors?.map((each) => new PythonError(each, operation, undefined));
     this.stack = `${this.name}: ${this.message}${site === undefined ? "" : `\n    at ${operation} (${site})`}${traceback(exception)}`;
   }
 
@@ -81,6 +85,11 @@ export class PythonError extends TorchwireError {
     return this.#exception.notes;
   }
 
+  /** The exceptions in an ExceptionGroup, each with fields of its own, as many as Python prints; undefined of every other exception. */
+  get errors(): readonly PythonError[] | undefined {
+    return this.#errors;
+  }
+
   /** True where Python's `isinstance` would be: `error.isPython("OSError")`. Built-in names are bare. */
   isPython(type: string): boolean {
     return this.mro.includes(type);
@@ -102,7 +111,16 @@ function messageOf(exception: PythonException, operation: string, site: string |
   const what = `${exception.type}: ${exception.message}`;
   const advice = ADVICE.find(([pattern]) => pattern.test(exception.message))?.[1];
   const text = notRun ? `not run, because ${operation} failed${at}: ${what}` : `${what} (in ${operation}${at})`;
-  return [text, ...exception.notes, ...(advice === undefined ? [] : [advice])].join("\n");
+  return [text, ...exception.notes, ...members(exception, "  "), ...(advice === undefined ? [] : [advice])].join("\n");
+}
+
+/** A line for each exception in a group, in those the lines of theirs. */
+function members({ errors = [] }: PythonException, indent: string): string[] {
+  return errors.flatMap((each, i) => [
+    `${indent}${i + 1}. ${each.type}: ${each.message.replaceAll("\n", `\n${indent}   `)}`,
+    ...each.notes.map((note) => `${indent}   ${note}`),
+    ...members(each, `${indent}   `),
+  ]);
 }
 
 function traceback({ frames }: PythonException): string {

@@ -155,6 +155,15 @@ def noted():
         error.add_note("in worker 3")
     raise error
 
+def grouped():
+    errors = []
+    for run in (caused, noted):
+        try:
+            run()
+        except Custom as error:
+            errors.append(error)
+    raise ExceptionGroup("two of two", [*errors, ExceptionGroup("one", [ValueError("a\\nb")])])
+
 def caused():
     try:
         inner({})
@@ -194,9 +203,9 @@ def inner(layers):
     const error = await failure(() => worker.import("raising").caused());
     const file = join(folder, "raising.py");
     expect(error.frames).toEqual([
-      { file, line: 15, name: "caused", source: 'raise Custom("no such layer") from error' },
+      { file, line: 24, name: "caused", source: 'raise Custom("no such layer") from error' },
     ]);
-    expect(error.stack).toContain(`File "${file}", line 15, in caused`);
+    expect(error.stack).toContain(`File "${file}", line 24, in caused`);
     expect(error.stack).toMatch(/at raising\.caused\(\.\.\.\) \(.*errors\.test\.ts:\d+:\d+\)/);
   });
 
@@ -207,8 +216,8 @@ def inner(layers):
     expect(cause.pyType).toBe("KeyError");
     expect(cause.pyMessage).toBe("fc");
     expect(cause.frames.map(({ name, line }) => [name, line])).toEqual([
-      ["caused", 13],
-      ["inner", 18],
+      ["caused", 22],
+      ["inner", 27],
     ]);
     expect(cause.cause).toBeUndefined();
   });
@@ -219,6 +228,33 @@ def inner(layers):
     const error = await failure(() => worker.import("raising").noted());
     expect(error.notes).toEqual(noted);
     expect(error.message.split("\n").slice(1)).toEqual(noted);
+  });
+
+  test("has the members of a group, each with its own fields, and in its message", async (context) => {
+    context.skip(!(await py.has(worker.import("builtins"), "ExceptionGroup")), "groups came with Python 3.11");
+    const error = await failure(() => worker.import("raising").grouped());
+    expect(error.pyType).toBe("ExceptionGroup");
+    expect(error.isPython("BaseExceptionGroup")).toBe(true);
+    const [caused, noted, one] = error.errors!;
+    expect(caused).toMatchObject({ pyType: "raising.Custom", cause: { pyType: "KeyError" }, errors: undefined });
+    expect(noted).toMatchObject({ pyMessage: "bad input", notes: ["while reading cat.jpg", "in worker 3"] });
+    expect(noted!.frames.at(-1)).toMatchObject({ name: "noted", source: "raise error" });
+    expect(one!.errors!.map((each) => each.pyMessage)).toEqual(["a\nb"]);
+    expect(error.message.split("\n").slice(1)).toEqual([
+      "  1. raising.Custom: no such layer",
+      "  2. raising.Custom: bad input",
+      "     while reading cat.jpg",
+      "     in worker 3",
+      "  3. ExceptionGroup: one (1 sub-exception)",
+      "     1. ValueError: a",
+      "        b",
+    ]);
+    const seen = worker.import("builtins").list();
+    await seen;
+    const failed = worker.import("raising").grouped();
+    const later = await failure(() => seen.append(1));
+    expect(later.errors).toBe((await failure(() => failed)).errors);
+    expect(error.errors).toHaveLength(3);
   });
 
   test("keeps later operations of its lane from running, and their error leads to its own", async () => {

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import builtins
 import gc
 import sys
+import types
 import weakref
 from typing import Any
 
@@ -19,6 +21,10 @@ def caught(run: Any) -> BaseException:
     except BaseException as error:
         return error
     raise AssertionError("it did not raise")
+
+
+def raises(error: BaseException) -> None:
+    raise error
 
 
 class Custom(ValueError):
@@ -116,6 +122,62 @@ class TestDescription:
             found, depth = found["cause"], depth + 1
         assert depth == 8
 
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
+    def test_has_the_members_of_a_group_each_with_its_own(self) -> None:
+        def inner() -> None:
+            try:
+                {}["a"]
+            except KeyError as error:
+                raise Custom("bad") from error
+
+        group = builtins.ExceptionGroup("two", [caught(inner), builtins.ExceptionGroup("one", [ValueError(1)])])
+        group.add_note("in layer 3")
+        found = describe(caught(lambda: raises(group)))
+        assert (found["type"], found["message"], found["notes"]) == ("ExceptionGroup", "two (2 sub-exceptions)", ["in layer 3"])
+        first, second = found["errors"]
+        assert (first["message"], first["cause"]["type"], first["frames"][-1]["name"]) == ("bad", "KeyError", "inner")
+        assert [each["message"] for each in second["errors"]] == ["1"]
+        assert "errors" not in first
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
+    def test_tells_no_more_of_a_group_than_python_prints_and_says_so(self) -> None:
+        found = describe(builtins.ExceptionGroup("many", [ValueError(n) for n in range(100)]))
+        assert [each["message"] for each in found["errors"]] == [str(n) for n in range(15)]
+        assert found["notes"] == ["(85 of its 100 exceptions are not told)"]
+
+        def nested(levels: int) -> Exception:
+            return ValueError(0) if levels == 0 else builtins.ExceptionGroup("x", [nested(levels - 1)] * 15)
+
+        def count(told: Any) -> int:
+            return 1 + sum(map(count, told.get("errors", [])))
+
+        assert count(describe(nested(5))) == 65
+        deep: Exception = ValueError(0)
+        for _ in range(100):
+            deep = builtins.ExceptionGroup("x", [deep])
+        assert count(describe(deep)) == 9
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
+    def test_takes_the_members_that_are_there_whatever_a_class_makes_of_the_name(self) -> None:
+        class Shy(builtins.ExceptionGroup[Exception]):
+            @property
+            def exceptions(self) -> Any:
+                raise SystemExit
+
+        found = describe(Shy("x", [ValueError(1)]))
+        assert [each["message"] for each in found["errors"]] == ["1"]
+
+    def test_knows_the_groups_of_the_package_for_older_pythons(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        class BaseExceptionGroup(Exception):
+            exceptions = property(lambda self: self.args[1])
+
+        package = types.ModuleType("exceptiongroup")
+        package.BaseExceptionGroup = BaseExceptionGroup  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "exceptiongroup", package)
+        monkeypatch.setattr(sys, "version_info", (3, 10))
+        found = describe(BaseExceptionGroup("x", [ValueError(1)]))
+        assert [each["message"] for each in found["errors"]] == ["1"]
+
     def test_ends_also_where_a_chain_leads_back_to_itself(self) -> None:
         a, b = ValueError("a"), ValueError("b")
         a.__cause__, b.__cause__ = b, a
@@ -129,6 +191,19 @@ class TestWhatIsKept:
     @pytest.fixture
     def client(self) -> Client:
         return Client()
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="groups came with Python 3.11")
+    def test_the_locals_of_a_group_s_members_are_freed(self) -> None:
+        alive: list[weakref.ref[Any]] = []
+
+        def inner() -> None:
+            held = torch.ones(1)
+            alive.append(weakref.ref(held))
+            raise Custom
+
+        group = builtins.ExceptionGroup("one", [caught(inner)])
+        forget(group)
+        assert alive[0]() is None
 
     def test_the_locals_of_every_failed_frame_are_freed(self, client: Client) -> None:
         alive: list[weakref.ref[Any]] = []

@@ -2,18 +2,37 @@
 
 from __future__ import annotations
 
+import builtins
 import difflib
 import os
+import sys
 import traceback
+from collections.abc import Iterator
 from typing import Any
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MOST_CAUSES = 8
+# As many of a group's as Python prints; of everything that hangs together, so many.
+_MOST_MEMBERS, _MOST_EXCEPTIONS = 15, 64
 
 
-def describe(error: BaseException, depth: int = 0) -> dict[str, Any]:
+def describe(error: BaseException) -> dict[str, Any]:
+    return _describe(error, 0, iter(range(_MOST_EXCEPTIONS)))
+
+
+def _describe(error: BaseException, depth: int, permits: Iterator[int]) -> dict[str, Any]:
+    """`permits` has one for each exception that may be told beside it."""
+
+    def more(other: BaseException) -> dict[str, Any] | None:
+        return _describe(other, depth + 1, permits) if depth < _MOST_CAUSES and next(permits, None) is not None else None
+
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     kind = type(error)
+    members = members_of(error)
+    told = [found for found in map(more, members[:_MOST_MEMBERS]) if found]
+    notes = _notes(error)
+    if len(told) < len(members):
+        notes.append(f"({len(members) - len(told)} of its {len(members)} exceptions are not told)")
     return {
         "type": type_name(kind),
         "mro": [type_name(base) for base in kind.__mro__],
@@ -28,9 +47,23 @@ def describe(error: BaseException, depth: int = 0) -> dict[str, Any]:
             for frame in traceback.extract_tb(error.__traceback__)
             if not frame.filename.startswith(_OURS) and not frame.filename.startswith("<frozen")
         ],
-        "notes": _notes(error),
-        "cause": describe(cause, depth + 1) if cause is not None and depth < _MOST_CAUSES else None,
+        "notes": notes,
+        "cause": more(cause) if cause is not None else None,
+        **({"errors": told} if members else {}),
     }
+
+
+def members_of(error: BaseException) -> tuple[BaseException, ...]:
+    """The exceptions in a group: Python's own, or that of the package `exceptiongroup` where Python has none."""
+    holder = builtins if sys.version_info >= (3, 11) else sys.modules.get("exceptiongroup")
+    group: Any = getattr(holder, "BaseExceptionGroup", ())
+    if not isinstance(error, group):
+        return ()
+    try:
+        # The group's own, whatever a class below it makes of the name.
+        return tuple(group.exceptions.__get__(error))
+    except Exception:
+        return ()
 
 
 def type_name(kind: type) -> str:
@@ -78,4 +111,4 @@ def forget(error: BaseException) -> None:
         seen.add(id(link))
         traceback.clear_frames(link.__traceback__)
         link.__traceback__ = None
-        chain += (link.__cause__, link.__context__)
+        chain += (link.__cause__, link.__context__, *members_of(link))
