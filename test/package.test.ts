@@ -74,13 +74,15 @@ async function filesIn(directory: string): Promise<string[]> {
     .map((entry) => relative(clone, join(entry.parentPath, entry.name)).replaceAll("\\", "/"));
 }
 
-test("it holds what was built of the sources, and the worker; nothing else", async () => {
+test("it holds what was built of the sources, the worker and the docs; nothing else", async () => {
   const sources = [...(await filesIn("client")), ...(await filesIn("bridge"))];
   const built = sources.flatMap((path) =>
     [".js", ".js.map", ".d.ts", ".d.ts.map"].map((ending) => `dist/${path.replace(/\.ts$/, ending)}`),
   );
   const worker = await filesIn("python/torchwire_worker");
   expect(worker).toContain("python/torchwire_worker/__main__.py");
+  const docs = await filesIn("docs");
+  expect(docs).toContain("docs/misuse.md");
   expect(packed.files.map(({ path }) => path).toSorted()).toEqual(
     [
       "CHANGELOG.md",
@@ -94,9 +96,25 @@ test("it holds what was built of the sources, and the worker; nothing else", asy
       "python/pyproject.toml",
       "python/requirements.lock",
       ...built,
+      ...docs,
       ...worker,
     ].toSorted(),
   );
+});
+
+test("its manifest says where it comes from, and that its files must lie in a folder", async () => {
+  const installed = join(app, "node_modules", "torchwire");
+  const manifest = JSON.parse(await readFile(join(installed, "package.json"), "utf8")) as Record<string, unknown>;
+  // Yarn's Plug'n'Play keeps packages as archives otherwise, in which no Python reads.
+  expect(manifest["preferUnplugged"]).toBe(true);
+  const home = String(manifest["homepage"]).replace(/#readme$/, "");
+  expect(new URL(home).protocol).toBe("https:");
+  expect(manifest).toMatchObject({ bugs: `${home}/issues`, repository: { type: "git", url: `git+${home}.git` } });
+  // Every page that the README links to can be read where it is installed.
+  const readme = await readFile(join(installed, "README.md"), "utf8");
+  const pages = [...readme.matchAll(/\]\((docs\/[\w-]+\.md)/g)].map(([, page]) => page!);
+  expect(pages.length).toBeGreaterThan(10);
+  for (const page of pages) expect(await readFile(join(installed, page), "utf8")).toMatch(/^# /);
 });
 
 test("it is installed with its command, which says what it can do", async () => {
