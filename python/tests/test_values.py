@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import decimal
 import enum
+import math
 import types
 from typing import Any
 
@@ -23,6 +24,25 @@ class Level(enum.IntEnum):
 
 class Text(str):
     pass
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+
+
+class Flags(enum.IntFlag):
+    A = 1
+    B = 4
+
+
+def own(base: Any) -> Any:
+    """A subclass whose own methods say anything but what the value is."""
+
+    def wrong(self: Any, *args: Any) -> Any:
+        raise AssertionError("a method of the user's own was asked")
+
+    names = "__str__ __repr__ __format__ __int__ __index__ __float__ __bool__ __iter__ __len__ __getitem__ __bytes__ __buffer__ __contains__ __getattribute__"
+    return type(f"Own{base.__name__}", (base,), {name: wrong for name in (*names.split(), "items", "keys", "values", "__class_getitem__")})
 
 
 Point = collections.namedtuple("Point", "x y")
@@ -75,6 +95,88 @@ class TestPlain:
         found = encode_plain(value, Frames())
         assert found == token
         assert type(found) is type(token)
+
+    @pytest.mark.parametrize(
+        ("value", "token"),
+        [
+            (Color.RED, "red"),
+            (Flags.A | Flags.B, 5),
+            (own(str)("größer"), "größer"),
+            (own(int)(7), 7),
+            (own(int)(2**70), [5, f"{2**70:x}"]),
+            (own(float)(0.5), 0.5),
+            (own(bytes)(b"ab"), b"ab"),
+            (own(bytes)(), b""),
+            (own(bytearray)(b"ab"), b"ab"),
+            (own(list)([1, Color.RED]), [1, 1, "red"]),
+            (own(tuple)((1, own(str)("a"))), [1, 1, "a"]),
+            (own(set)({1}), [1, 1]),
+            (own(frozenset)({1}), [1, 1]),
+            (own(dict)({"a": own(int)(1)}), [3, "a", 1]),
+            (own(collections.OrderedDict)(b=1, a=2), [3, "b", 1, "a", 2]),
+            (collections.Counter("aab"), [3, "a", 2, "b", 1]),
+            (own(collections.defaultdict)(int, a=1), [3, "a", 1]),
+            ({Color.RED: Level.HIGH, own(str)("x"): [], numpy.int64(4): None}, [3, "red", 3, "x", [1], 4, None]),
+            (collections.OrderedDict(b=1, a=2).keys(), [1, "b", "a"]),
+            (collections.UserDict(a=1), [3, "a", 1]),
+            (collections.ChainMap({"a": 1}, {"b": 2}), [3, "b", 2, "a", 1]),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_a_subclass_of_a_plain_type_is_that_type_s_value_whatever_its_methods_say(self, value: Any, token: Any) -> None:
+        found = encode_plain(value, Frames())
+        assert found == token
+        for part, other in zip(found, token) if type(token) is list else [(found, token)]:
+            assert type(part) is type(other)
+
+    def test_an_ordered_dict_keeps_its_own_order(self) -> None:
+        value = collections.OrderedDict(a=1, b=2)
+        value.move_to_end("a")
+        assert encode_plain(value, Frames()) == [3, "b", 2, "a", 1]
+
+    @pytest.mark.parametrize(
+        ("value", "plain"),
+        [
+            (numpy.float32(0.1), 0.10000000149011612),
+            (numpy.float16(0.1), 0.0999755859375),
+            (numpy.float64(0.1), 0.1),
+            (numpy.float32("nan"), math.nan),
+            (numpy.int8(-3), -3),
+            (numpy.uint8(200), 200),
+            (numpy.int64(-(2**63)), -(2**63)),
+            (numpy.uint64(2**64 - 1), 2**64 - 1),
+            (numpy.int64(2**53), [5, f"{2**53:x}"]),
+            (numpy.bool_(True), True),
+            (numpy.str_("größer"), "größer"),
+            (numpy.bytes_(b"ab"), b"ab"),
+            (own(numpy.float32)(0.5), 0.5),
+        ],
+        ids=lambda value: type(value).__name__,
+    )
+    def test_a_scalar_of_numpy_is_the_number_that_it_holds(self, value: Any, plain: Any) -> None:
+        found = encode_plain([value], Frames())[1]
+        assert found == plain or (plain != plain and found != found)
+        assert type(found) is type(plain)
+        assert encode_plain({"a": value}, Frames())[2] == found or plain != plain
+
+    @pytest.mark.parametrize("value", [
+        numpy.complex64(1j), numpy.complex128(1j), numpy.longdouble(1), numpy.datetime64("2020-01-01"),
+        numpy.datetime64("2020-01-01", "ns"), numpy.timedelta64(1, "ns"), numpy.zeros(1, "i4,f4")[0], torch.float32, torch.device("cpu"),
+    ])  # fmt: skip
+    def test_what_no_number_is_the_same_as_is_refused(self, value: Any) -> None:
+        with pytest.raises(TypeError, match="has no JavaScript counterpart"):
+            encode_plain([value], Frames())
+
+    def test_a_masked_array_is_refused_since_its_mask_would_be_lost(self) -> None:
+        with pytest.raises(TypeError, match=r"filled\(x\)"):
+            encode_plain(numpy.ma.masked_array([1.0, 2.0], [True, False]), Frames())
+
+    def test_what_only_claims_to_be_of_a_plain_type_is_not_taken_for_it(self) -> None:
+        class Claims:
+            __class__ = property(lambda self: int)  # type: ignore[assignment]
+
+        with pytest.raises(TypeError, match="Claims, which has no JavaScript counterpart"):
+            encode_plain(Claims(), Frames())
 
     @pytest.mark.parametrize(
         ("value", "path", "kind"),

@@ -74,10 +74,10 @@ def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], cou
     return raw.view(getattr(torch, dtype)).reshape(shape)
 
 
-def is_array(value: Any) -> bool:
-    """A torch tensor or a NumPy array; neither library is imported for the question."""
+def is_array(kind: type) -> bool:
+    """Whether it is a class of torch's tensors or of NumPy's arrays; neither library is imported for the question."""
     return any(
-        module is not None and isinstance(value, getattr(module, name))
+        module is not None and issubclass(kind, getattr(module, name))
         for module, name in ((sys.modules.get("torch"), "Tensor"), (sys.modules.get("numpy"), "ndarray"))
     )
 
@@ -145,7 +145,12 @@ def _pieces(data: memoryview, most: int) -> Iterator[memoryview]:
 def _sendable(value: Any, path: str, torch: Any) -> Any:
     """The tensor that is sent for `value`, an array of NumPy or a tensor of any layout. TypeError says what to do about the rest."""
     if not isinstance(value, torch.Tensor):
+        import numpy
+
+        if isinstance(value, numpy.ma.MaskedArray):
+            raise TypeError(f"{path} is a masked array, which cannot be sent; convert it first: .filled(x)")
         # torch knows neither negative strides nor another byte order.
+        value = numpy.asarray(value)
         value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C", copy=False))
     tensor = value.detach()
     dtype = str(tensor.dtype).removeprefix("torch.")

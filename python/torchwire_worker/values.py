@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping, Set
+import sys
+from collections import OrderedDict
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
 from typing import Any
 
 from .objects import Objects
@@ -84,49 +86,74 @@ def encode_settled(value: Any, frames: Frames) -> Any:
 
 
 def encode_plain(value: Any, frames: Frames, path: str = "value", depth: int = 0) -> Any:
-    """Containers converted, tensors as arrays; anything else is an error that names its path."""
+    """Containers converted, tensors as arrays; anything else is an error that names its path.
+
+    A subclass of a plain type is that type's value, by that type's own methods: its own may say something else, or raise.
+    """
     kind = type(value)
     frames.count(9, path)
     if value is None or kind is float or kind is bool:
         return value
-    if isinstance(value, bool):
-        return bool(value)
-    if isinstance(value, int):
-        return _encode_int(int(value), frames, path)
-    if isinstance(value, float):
-        return float(value)
-    if isinstance(value, str):
-        return _encode_str(str(value), frames, path)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        frames.text(value.nbytes if isinstance(value, memoryview) else len(value), path)
-        return bytes(value)
-    if is_array(value):
+    if issubclass(kind, int):
+        return _encode_int(int.__int__(value), frames, path)
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, str):
+        return _encode_str(str.__str__(value), frames, path)
+    for base in (bytes, bytearray):
+        if issubclass(kind, base):
+            frames.text(base.__len__(value), path)
+            return bytes(base.__getitem__(value, slice(None)))
+    if kind is memoryview:
+        frames.text(value.nbytes, path)
+        return value.tobytes()
+    if is_array(kind):
         return [TENSOR, *frames.add(value, path)]
-    nested = _containers(value)
-    if nested is not None:
+    entries, items = _entries(value, kind), _items(value, kind)
+    if entries is not None or items is not None:
         frames.limits.check("depth", depth + 1, path + " is nested {} deep (or contains itself)")
-        return nested(frames, path, depth + 1)
+    if entries is not None:
+        return [DICT, *_encode_entries(entries, frames, path, depth + 1)]
+    if items is not None:
+        return [LIST, *(encode_plain(item, frames, f"{path}[{i}]", depth + 1) for i, item in enumerate(items))]
+    scalar = _scalar(value, kind)
+    if scalar is not None:
+        return encode_plain(scalar, frames, path, depth)
     raise TypeError(
         f"{path} is a {kind.__module__}.{kind.__qualname__}, which has no JavaScript counterpart; ask for parts of it, or for py.str(ref)"
     )
 
 
-def _containers(value: Any) -> Callable[[Frames, str, int], Any] | None:
-    if isinstance(value, Mapping):
-        return lambda frames, path, depth: [
-            DICT,
-            *(
-                encode_plain(part, frames, f"{path}[{key!r}]", depth)
-                for key, item in value.items()
-                for part in (key, item)
-            ),
-        ]
-    if isinstance(value, (list, tuple, Set, range)) or type(value).__name__ in ("dict_keys", "dict_values", "dict_items"):
-        return lambda frames, path, depth: [
-            LIST,
-            *(encode_plain(item, frames, f"{path}[{i}]", depth) for i, item in enumerate(value)),
-        ]
-    return None
+def _entries(value: Any, kind: type) -> Iterable[tuple[Any, Any]] | None:
+    # An OrderedDict has an order of its own.
+    for base in (OrderedDict, dict):
+        if issubclass(kind, base):
+            return base.items(value)
+    return ItemsView(value) if issubclass(kind, Mapping) else None
+
+
+def _items(value: Any, kind: type) -> Iterable[Any] | None:
+    for base in (list, tuple, set, frozenset):
+        if issubclass(kind, base):
+            return base.__iter__(value)
+    return value if issubclass(kind, (Set, ValuesView, range)) else None
+
+
+def _encode_entries(items: Iterable[tuple[Any, Any]], frames: Frames, path: str, depth: int) -> Iterator[Any]:
+    for key, item in items:
+        token = encode_plain(key, frames, f"a key of {path}", depth)
+        yield token
+        # By what was sent: the key's own repr may be anything.
+        yield encode_plain(item, frames, f"{path}[{'…' if isinstance(token, list) else repr(token)}]", depth)
+
+
+def _scalar(value: Any, kind: type) -> bool | int | float | None:
+    """Of one of NumPy's scalars the number that is the same; None of those that have none: complex and long ones, dates, records."""
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not issubclass(kind, numpy.generic) or issubclass(kind, (numpy.datetime64, numpy.timedelta64)):
+        return None
+    plain = numpy.generic.item(value)
+    return plain if type(plain) in (bool, int, float) else None
 
 
 def _encode_str(value: str, frames: Frames, path: str) -> str:
