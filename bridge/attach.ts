@@ -10,10 +10,11 @@ import { Link, type Carrier, type Endpoints, type LinkChange } from "./link/link
 import { Control } from "./process/control.ts";
 import { Session } from "./session.ts";
 import type { Settings } from "./settings.ts";
-import { Worker, type WorkerInfo } from "./worker.ts";
+import { Worker } from "./worker.ts";
 import { MessageType } from "./wire/header.ts";
 import { defaultLimits, longestPart, smaller, told, type Limits } from "./wire/limits.ts";
 import { encodeMessage } from "./wire/meta.ts";
+import type { WireWelcome } from "./wire/schema.ts";
 
 export interface AttachOptions {
   readonly endpoints: Endpoints;
@@ -31,7 +32,7 @@ export interface AttachOptions {
   /** Milliseconds for one attempt to connect. Default: without end. */
   readonly timeout?: number;
   /** The error with which it is given up, after so long without a link; undefined where it may still come. Default: never. */
-  readonly givesUp?: (fault: FaultKind, sinceMs: number, welcome: Welcome | undefined) => Error | undefined;
+  readonly givesUp?: (fault: FaultKind, sinceMs: number, welcome: WireWelcome | undefined) => Error | undefined;
   readonly over: Carrier;
   /** Of a process of our own: with what it has ended. */
   readonly exited?: Promise<Error>;
@@ -39,24 +40,18 @@ export interface AttachOptions {
   readonly kill?: () => void;
 }
 
-export interface Welcome extends WorkerInfo {
-  readonly limits: Limits;
-  /** A client that is away for longer than so many seconds is dropped; null: this one ends with its client. */
-  readonly grace: number | null;
-}
-
 export async function attach(options: AttachOptions): Promise<Owned> {
   const { token, settings, replaces, limits, logger, version } = options;
-  let info: Welcome | undefined;
+  let info: WireWelcome | undefined;
   let closing: Promise<void> | undefined;
   let killing: Promise<void> | undefined;
   const finished = deferred<void>();
-  const welcomed = deferred<Welcome>();
+  const welcomed = deferred<WireWelcome>();
   const failed = deferred<never>();
   let over = failed.reject;
   const session: Session = new Session(
     { send: (parts, urgent) => link.send(parts, urgent) },
-    { onWelcome: (meta) => welcomed.resolve(meta as unknown as Welcome), onClosed: () => finished.resolve() },
+    { onWelcome: (welcome) => welcomed.resolve(welcome), onClosed: () => finished.resolve() },
   );
   session.limits = limits;
   const greeting = (epoch: number): Uint8Array[] => {

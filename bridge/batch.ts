@@ -57,6 +57,8 @@ export interface Batch {
   readonly frames: Uint8Array[];
   readonly fetches: Map<number, PendingFetch>;
   bytes: number;
+  /** Those of its frames, as they were when it got them. */
+  frameBytes: number;
   /** How much of what a message may hold it fills, by the nearest of the limits: 0 to 1. */
   share: number;
   /** Somebody awaits one of its values. */

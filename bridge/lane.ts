@@ -2,10 +2,12 @@
  * A lane is one logical thread of TypeScript. When one of its operations fails, the later ones are not run: fail-stop.
  * Lane 0 opens again, as a new generation, once user code has been given the error; every other lane stays closed.
  */
-import type { PythonError } from "./python-error.ts";
+import { TorchwireError } from "./errors.ts";
+import { PythonError } from "./python-error.ts";
 
 export interface Failure {
-  readonly error: PythonError;
+  /** Python's; or this side's, where a batch could not be sent. */
+  readonly error: TorchwireError;
   /** The first id that has no value… */
   readonly id: number;
   /** …and the last one of the operation that failed. */
@@ -39,9 +41,13 @@ export class Generation {
   }
 
   /** What an await of `id` rejects with: the failed operation's own error, or for a later one that it was not run. */
-  errorFor(id: number): PythonError {
+  errorFor(id: number): TorchwireError {
     const { error, id: first, last } = this.failure!;
-    return id >= first && id <= last ? error : error.notRun();
+    if (id >= first && id <= last) return error;
+    if (error instanceof PythonError) return error.notRun();
+    return new TorchwireError("NOT_RUN", `not run, because of what was to be sent before: ${error.message}`, {
+      cause: error,
+    });
   }
 }
 

@@ -3,19 +3,20 @@
  * context make a batch. A position in the log is the name of what the operation there makes.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
+import { notAnswered } from "./answer.ts";
 import { FetchMode, Op, type Batch, type Operation } from "./batch.ts";
 import { contextLayer, type ContextLayer, type ContextOptions } from "./context.ts";
-import { TorchwireError } from "./errors.ts";
+import { asError, TorchwireError } from "./errors.ts";
 import { Fetched } from "./fetched.ts";
 import { FramePool } from "./frame-pool.ts";
 import { isKw } from "./kw.ts";
 import { Lane, type Generation } from "./lane.ts";
 import { PythonError } from "./python-error.ts";
-import { inner, Reference, type RefOwner } from "./ref.ts";
-import { Scope, toRanges } from "./scope.ts";
-import { captureSite, locate, metHere, type CallSite } from "./site.ts";
+import { inner, isPythonName, Reference, type RefOwner } from "./ref.ts";
+import { idsIn, Scope, toRanges } from "./scope.ts";
+import { captureSite, formatSite, locate, metHere, shortSite, type CallSite } from "./site.ts";
 import { SitePredictor } from "./sites.ts";
-import { checkText, Encoder } from "./value.ts";
+import { Encoder } from "./value.ts";
 import { defaultLimits, exceeded, type Limits } from "./wire/limits.ts";
 
 /** A batch is sent when it has grown past one of these, whatever else. */
@@ -74,7 +75,7 @@ export class Log implements RefOwner {
   // --- what a program does ---
 
   import(name: string): object {
-    return this.#make(() => [Op.import, checkText(name, "import")]);
+    return this.#make((encoder) => [Op.import, nameOf(encoder, name, "import")]);
   }
 
   wellKnown(name: keyof typeof WELL_KNOWN): Reference {
@@ -85,7 +86,9 @@ export class Log implements RefOwner {
     const batch = this.#open();
     if (batch === undefined) return this.#refused();
     const chain = batch.chain?.lastId === target.id ? batch.chain : undefined;
-    if (chain === undefined) return this.#make(() => [Op.get, this.#use(target), [name]]);
+    if (chain === undefined)
+      return this.#make((encoder) => [Op.get, this.#use(target), [nameOf(encoder, name, "a name")]]);
+    if (!isUsual(name)) this.#encoded(batch, (encoder) => nameOf(encoder, name, "a name"));
     (chain.operation[2] as string[]).push(name);
     chain.lastId = this.#place(batch, name);
     return this.#reference(chain.lastId, batch.generation);
@@ -115,11 +118,16 @@ export class Log implements RefOwner {
   }
 
   set(target: Reference, name: string, value: unknown): void {
-    this.#write((encoder) => [Op.set, this.#use(target), name, encoder.encode(value, `value of .${name}`)]);
+    this.#write((encoder) => [
+      Op.set,
+      this.#use(target),
+      nameOf(encoder, name, "a name"),
+      encoder.encode(value, `value of .${name}`),
+    ]);
   }
 
   delete(target: Reference, name: string): void {
-    this.#write(() => [Op.del, this.#use(target), name]);
+    this.#write((encoder) => [Op.del, this.#use(target), nameOf(encoder, name, "a name")]);
   }
 
   item(target: Reference, key: unknown): object {
@@ -318,14 +326,45 @@ export class Log implements RefOwner {
     batch.sent = true;
     batch.chain = undefined;
     batch.sites.end();
+    // A quarter of a message, as an operation has: what is past that goes with the next one.
+    const most = Math.floor(this.limits.metaBytes / 4 / 18);
+    const freed = this.#finalised.slice(0, most);
+    const contexts = this.#endedContexts.slice(0, most);
+    try {
+      // (What is lent is not copied.)
+      if (batch.frames.reduce((sum, frame) => sum + frame.length, 0) !== batch.frameBytes)
+        throw new TorchwireError(
+          "MISUSE",
+          "the memory of an array that was lent has been transferred before it was sent",
+        );
+      this.#port.send(batch, { finalised: toRanges(freed.toSorted((a, b) => a - b)), contexts });
+    } catch (error) {
+      return this.#unsent(batch, error);
+    }
     batch.generation.inFlight++;
-    const departures = {
-      finalised: toRanges(this.#finalised.toSorted((a, b) => a - b)),
-      contexts: this.#endedContexts,
-    };
-    this.#finalised = [];
-    this.#endedContexts = [];
-    this.#port.send(batch, departures);
+    this.#finalised = this.#finalised.slice(most);
+    this.#endedContexts = this.#endedContexts.slice(most);
+  }
+
+  /**
+   * A batch that cannot be sent fails its lane, as an operation that fails in the worker does: its awaits reject, and no other lane hears of it. Who
+   * sends is a timer, a microtask, or the first operation of another lane; nothing may be thrown there.
+   */
+  #unsent(batch: Batch, cause: unknown): void {
+    const { generation, first, operations, sites, fetches, frames } = batch;
+    this.#pool.discard(frames);
+    const site = formatSite(sites.sites[0]);
+    const where = site === undefined ? "" : `, the first of them at ${shortSite(site)},`;
+    const error = new TorchwireError(
+      cause instanceof TorchwireError ? cause.code : "NOT_SENDABLE",
+      `${operations.length} operations${where} could not be sent: ${asError(cause).message}`,
+      { cause },
+    );
+    generation.failure ??= { error, id: first, last: first + sites.sites.length };
+    for (const [id, fetch] of fetches) notAnswered(generation, id, fetch);
+    // What cleans up is never discarded.
+    for (const [code, ranges] of operations)
+      if (code === Op.release) this.#finalised.push(...idsIn(ranges as number[]));
   }
 
   /** Two microtasks on: a Promise.all of references, or the scope that ends right here, comes along. */
@@ -365,6 +404,7 @@ export class Log implements RefOwner {
       frames: [],
       fetches: new Map(),
       bytes: 0,
+      frameBytes: 0,
       share: 0,
       urgent: false,
       sent: false,
@@ -447,6 +487,7 @@ export class Log implements RefOwner {
       const { messageBytes, frames, metaBytes: mostMeta } = this.limits;
       batch.share += Math.max(frameBytes / messageBytes, arrays / frames, metaBytes / mostMeta);
       batch.bytes += frameBytes + metaBytes;
+      batch.frameBytes += frameBytes;
       return value;
     } catch (error) {
       this.#pool.discard(batch.frames.splice(before));
@@ -478,9 +519,15 @@ export class Log implements RefOwner {
   /** Freeing is never refused: it goes out even where the lane has failed. */
   #releaseRanges(ranges: number[]): void {
     const { lane, contexts } = this.#here();
-    const batch = this.#batchFor(lane.generation, contexts);
-    this.#append(batch, [Op.release, ranges.map((id) => nameIn(batch, id))]);
-    this.#sendIfFull(batch);
+    // Pairs, of which one operation has no more than its share of a message holds.
+    const most = 2 * Math.floor(this.limits.metaBytes / 4 / 18);
+    for (let i = 0; i < ranges.length; i += most) {
+      const some = ranges.slice(i, i + most);
+      const batch = this.#batchFor(lane.generation, contexts);
+      this.#append(batch, [Op.release, some.map((id) => nameIn(batch, id))]);
+      batch.share += (9 * some.length) / this.limits.metaBytes;
+      this.#sendIfFull(batch);
+    }
   }
 
   #finalise(id: number): void {
@@ -490,9 +537,12 @@ export class Log implements RefOwner {
   }
 
   #sendFinalised(): void {
-    if (this.#finalised.length === 0 || this.#port.ended !== undefined) return;
-    if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, []);
-    this.flush();
+    while (this.#finalised.length > 0 && this.#port.ended === undefined) {
+      const before = this.#finalised.length;
+      if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, []);
+      this.flush();
+      if (this.#finalised.length >= before) return;
+    }
   }
 
   #throwFailure(generation: Generation): void {
@@ -530,20 +580,27 @@ const KEYS: readonly ((operation: Operation) => string)[] = [
   () => "release",
 ];
 
-const NO_KEYWORDS: Record<string, unknown> = {};
+/** A name that is in place as it is: most are asked for again and again, and known to be text and short. */
+const isUsual = (name: string): boolean => name.length <= 64 && isPythonName(name);
+
+/** A name is as long as text may be, and counts as text does. */
+const nameOf = (encoder: Encoder, name: string, what: string): string =>
+  isUsual(name) ? name : (encoder.encode(name, what) as string);
+
+const NO_KEYWORDS: ReadonlyMap<string, unknown> = new Map();
 /** Their paths in errors, made once. */
 const ARGUMENTS = Array.from({ length: 8 }, (_, i) => `args[${i}]`);
 
-function encodeCall(encoder: Encoder, args: readonly unknown[]): [unknown[], Record<string, unknown>] {
+function encodeCall(encoder: Encoder, args: readonly unknown[]): [unknown[], ReadonlyMap<string, unknown>] {
   const last = args.at(-1);
   const count = isKw(last) ? args.length - 1 : args.length;
   const positional: unknown[] = [];
   for (let i = 0; i < count; i++) positional.push(encoder.encode(args[i], ARGUMENTS[i] ?? `args[${i}]`));
   if (!isKw(last)) return [positional, NO_KEYWORDS];
-  // Without a prototype, so that "__proto__" is a name like any other.
-  const keywords = Object.create(null) as Record<string, unknown>;
+  // A Map, in which every name is one like any other: an object's "__proto__" is none, and its "toJSON" or "constructor" msgpackr would look at.
+  const keywords = new Map<string, unknown>();
   for (const [name, value] of Object.entries(last.values)) {
-    keywords[checkText(name, "a name in kw")] = encoder.encode(value, `kw.${name}`);
+    keywords.set(nameOf(encoder, name, "a name in kw"), encoder.encode(value, `kw.${name}`));
     encoder.metaBytes += name.length;
   }
   return [positional, keywords];

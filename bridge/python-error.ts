@@ -1,27 +1,8 @@
 import { TorchwireError } from "./errors.ts";
 import { shortSite } from "./site.ts";
+import type { PythonException, PythonFrame } from "./wire/schema.ts";
 
-export interface PythonFrame {
-  readonly file: string;
-  readonly line: number;
-  readonly name: string;
-  readonly source: string;
-}
-
-/** An exception as the worker tells it. */
-export interface PythonException {
-  /** The qualified name, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */
-  readonly type: string;
-  /** The names of its class and all base classes, in Python's method resolution order. */
-  readonly mro: readonly string[];
-  readonly message: string;
-  /** From the outermost call to where it was raised; the worker's own are left out. */
-  readonly frames: readonly PythonFrame[];
-  readonly notes: readonly string[];
-  readonly cause: PythonException | null;
-  /** The members of an ExceptionGroup, and of nothing else. */
-  readonly errors?: readonly PythonException[];
-}
+export type { PythonFrame } from "./wire/schema.ts";
 
 /** Advice for failures whose Python message does not say what to do. */
 const ADVICE: readonly [RegExp, string][] = [

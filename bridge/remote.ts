@@ -4,7 +4,7 @@ import { lookup } from "node:dns/promises";
 import { isIPv4 } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
-import { attach, whoWeAre, type Welcome } from "./attach.ts";
+import { attach, whoWeAre } from "./attach.ts";
 import { packageVersion } from "./environment/package.ts";
 import { isRunning } from "./environment/processes.ts";
 import { codeOf } from "./environment/untyped.ts";
@@ -21,6 +21,7 @@ import { addToMessage, captureSite, formatSite, shortSite } from "./site.ts";
 import { variable } from "./variables.ts";
 import type { Worker } from "./worker.ts";
 import { limitsOf } from "./wire/limits.ts";
+import type { WireWelcome } from "./wire/schema.ts";
 
 export interface ConnectOptions extends WorkerSettings {
   /**
@@ -75,7 +76,7 @@ export async function connect(asked: string | undefined, options: ConnectOptions
   const endpoints = await endpointsOf(target, timeout / 2);
   const left = timeout - (performance.now() - start);
   let fault: FaultKind | undefined;
-  const givesUp = (kind: FaultKind, sinceMs: number, welcome: Welcome | undefined): Error | undefined => {
+  const givesUp = (kind: FaultKind, sinceMs: number, welcome: WireWelcome | undefined): Error | undefined => {
     fault = kind;
     // (An end in the middle of the greeting can mean anything: a key that is not the worker's, a worker that is busy with another one's.)
     if (kind === "refused" || kind === "mechanism") return notLetIn(target, kind, profile);

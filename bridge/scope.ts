@@ -31,3 +31,11 @@ export function toRanges(ids: readonly number[]): number[] {
   }
   return ranges;
 }
+
+/** [3, 5, 9, 9] → [3, 4, 5, 9], of those ids that are no names within a batch. */
+export function* idsIn(ranges: readonly number[]): Generator<number> {
+  for (let i = 0; i < ranges.length; i += 2) {
+    const [first, last] = [ranges[i]!, ranges[i + 1]!];
+    if (first >= 0 && last >= 0) for (let id = first; id <= last; id++) yield id;
+  }
+}

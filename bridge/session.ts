@@ -1,14 +1,13 @@
 /** One conversation with a worker: batches out, replies in, and what is in flight between them. */
-import type { Batch, PendingFetch } from "./batch.ts";
+import { readAnswer } from "./answer.ts";
+import type { Batch } from "./batch.ts";
 import { BusyError, TorchwireError, type ErrorCode } from "./errors.ts";
 import { Log, type Departures, type LogPort } from "./log.ts";
 import type { Generation } from "./lane.ts";
-import { PythonError, type PythonException } from "./python-error.ts";
-import { formatSite } from "./site.ts";
-import { decodeValue, Tag } from "./value.ts";
 import { MessageType, URGENT } from "./wire/header.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "./wire/meta.ts";
 import { defaultLimits, type Limits } from "./wire/limits.ts";
+import { malformed, readFatal, readReplies, readWelcome, type WireReply, type WireWelcome } from "./wire/schema.ts";
 
 /** A loop that awaits credit (an async scope, a lane) is held back past these; one that never awaits is told so past its limits. */
 const CREDIT = { operations: 10_000, bytes: 64 * 2 ** 20 };
@@ -21,7 +20,7 @@ export interface Outlet {
 
 export interface SessionHandlers {
   /** The worker has answered our greeting, the first one or a later one. */
-  onWelcome(meta: Readonly<Record<string, unknown>>): void;
+  onWelcome(welcome: WireWelcome): void;
   /** It has run everything, and ends. */
   onClosed(): void;
 }
@@ -37,9 +36,6 @@ export interface Counts {
   /** Batches that are not answered yet. */
   readonly inFlight: number;
 }
-
-type WireFailure = PythonException & { readonly operation: string; readonly id: number; readonly last: number };
-type WireReply = readonly [seq: number, values: readonly unknown[], failure: WireFailure | null];
 
 export class Session implements LogPort {
   readonly log: Log = new Log(this);
@@ -73,7 +69,7 @@ export class Session implements LogPort {
   }
 
   send(batch: Batch, departures: Departures): void {
-    const seq = ++this.#seq;
+    const seq = this.#seq + 1;
     const { generation, first, operations, frames } = batch;
     // What is empty or 0 is left out: a short message is copied by ZeroMQ, a longer one needs telling when it is sent.
     const meta: Record<string, unknown> = { first, operations };
@@ -87,6 +83,8 @@ export class Session implements LogPort {
       { type: MessageType.batch, flags, seq, ack: this.#answered, meta, frames },
       this.limits,
     );
+    // From here on nothing throws: one that cannot be encoded has not been counted, and leaves no gap.
+    this.#seq = seq;
     this.#counts.batches++;
     this.#counts.operations += operations.length;
     if (batch.urgent) this.#counts.roundTrips++;
@@ -151,14 +149,21 @@ export class Session implements LogPort {
     const message = decodeMessage(parts, this.limits);
     switch (message.header.type) {
       case MessageType.reply:
-        for (const reply of message.meta["replies"] as readonly WireReply[]) this.#answer(reply, message.frames);
+        for (const reply of readReplies(message.meta)) this.#answer(reply, message.frames);
         for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
         if (message.header.totalBytes >= LARGE) this.#acknowledge();
         return;
-      case MessageType.welcome:
-        this.#handlers.onWelcome(message.meta);
-        return this.#resume(Number(message.meta["received"]));
+      case MessageType.welcome: {
+        const welcome = readWelcome(message.meta);
+        if (this.#ready) malformed("a welcome that nobody has asked for");
+        if (welcome.received > this.#seq)
+          malformed(`it has received ${welcome.received} messages, of ${this.#seq} that were sent`);
+        this.#handlers.onWelcome(welcome);
+        return this.#resume(welcome.received);
+      }
       case MessageType.closed:
+        if (this.#close === undefined || this.#inFlight.size > 0)
+          malformed(`a farewell with ${this.#inFlight.size} batches unanswered${this.#close ? "" : ", and unasked"}`);
         // It waits until it knows that every answer is here.
         this.#acknowledge(true);
         return this.#handlers.onClosed();
@@ -198,59 +203,32 @@ export class Session implements LogPort {
     });
   }
 
-  #answer([seq, values, failed]: WireReply, frames: readonly Uint8Array[]): void {
+  #answer(reply: WireReply, frames: readonly Uint8Array[]): void {
+    const { seq } = reply;
     // After a cut it may be told again.
     if (seq <= this.#answered) return;
     const batch = this.#inFlight.get(seq)?.batch;
     if (batch === undefined)
       throw new TorchwireError("PROTOCOL", `the worker answered batch ${seq}, which is not in flight`);
+    if (seq !== this.#answered + 1) malformed(`batch ${seq} was answered before batch ${this.#answered + 1}`);
+    // Where this throws the batch is still in flight, and what it has asked for rejects with the session.
+    const settle = readAnswer(batch, reply, frames, this.limits);
     this.#inFlight.delete(seq);
     this.#answered = seq;
-    const { generation, fetches } = batch;
-    generation.inFlight--;
+    batch.generation.inFlight--;
     this.log.answered(batch);
     this.#flying.operations -= batch.operations.length;
     this.#flying.bytes -= batch.bytes;
-    if (failed !== null && generation.failure === undefined) generation.failure = { ...failureOf(failed, batch) };
-    for (let i = 0; i < values.length; i += 2) {
-      const id = values[i] as number;
-      settle(fetches.get(id), values[i + 1], frames, this.limits);
-      fetches.delete(id);
-    }
-    for (const [id, { promise, target }] of fetches) {
-      if (generation.failure === undefined)
-        throw new TorchwireError("PROTOCOL", `the worker left the value of #${target.id} unanswered`);
-      const isItsOwn = id >= generation.failure.id && id <= generation.failure.last;
-      promise.reject(generation.errorFor(isItsOwn ? id : target.id), () => generation.hasBeenThrown());
-    }
+    settle();
   }
 }
 
-function failureOf(failed: WireFailure, batch: Batch): { error: PythonError; id: number; last: number } {
-  const site = formatSite(batch.sites.sites[failed.id - batch.first]);
-  return { error: new PythonError(failed, failed.operation, site), id: failed.id, last: failed.last };
-}
-
-function settle(fetch: PendingFetch | undefined, token: unknown, frames: readonly Uint8Array[], limits: Limits): void {
-  if (fetch === undefined) throw new TorchwireError("PROTOCOL", "the worker sent a value that was not asked for");
-  const { promise, target, mode } = fetch;
-  try {
-    if (mode !== 0) return promise.resolve(decodeValue(token, frames, limits));
-    if (Array.isArray(token) && token[0] === Tag.reference) {
-      target.settledAs = String(token[1]);
-      return promise.resolve(target.proxy);
-    }
-    target.scalar = { value: decodeValue(token, frames, limits) };
-    return promise.resolve(target.scalar.value);
-  } catch (error) {
-    promise.reject(error);
-  }
-}
+const REFUSALS: readonly string[] = ["BUSY", "NO_DEVICE", "WORKER_GONE", "REFUSED", "PROTOCOL"] satisfies ErrorCode[];
 
 /** The error that a worker's refusal is: a code of ours, or PROTOCOL where it has not understood a message. */
 export function fatal({ meta }: Incoming): TorchwireError {
-  const { code, message, holder } = meta;
-  if (code === "BUSY") return new BusyError(String(message), holder as Record<string, unknown> | undefined);
-  if (typeof code === "string") return new TorchwireError(code as ErrorCode, String(message));
-  return new TorchwireError("PROTOCOL", `the worker refused a message: ${String(message)}`);
+  const { code, message, holder } = readFatal(meta);
+  if (code === "BUSY") return new BusyError(message, holder);
+  if (code !== undefined && REFUSALS.includes(code)) return new TorchwireError(code as ErrorCode, message);
+  return new TorchwireError("PROTOCOL", `the worker refused a message: ${message}`);
 }

@@ -25,6 +25,7 @@ import {
 import { inner, type Reference } from "./ref.ts";
 import { isPlainObject } from "./wire/meta.ts";
 import { defaultLimits, exceeded, type Limits } from "./wire/limits.ts";
+import { isCount, malformed } from "./wire/schema.ts";
 
 export const Tag = {
   /** [0, id] to Python; [0, id, type name] from it. */
@@ -79,7 +80,7 @@ export class Encoder {
       case "number":
         return encodeNumber(value);
       case "bigint":
-        return value >= INT64.lowest && value <= INT64.highest ? value : [Tag.bigint, toHex(value)];
+        return value >= INT64.lowest && value <= INT64.highest ? value : [Tag.bigint, this.#hex(value, path)];
       case "function": {
         const reference = inner(value);
         if (reference === undefined)
@@ -157,6 +158,12 @@ export class Encoder {
     return frames === 1 ? [Tag.tensor, first, dtype, shape] : [Tag.tensor, first, dtype, shape, frames];
   }
 
+  #hex(value: bigint, path: string): string {
+    const hex = toHex(value);
+    this.metaBytes += this.#sized(hex.length, path);
+    return hex;
+  }
+
   #sized(bytes: number, path: string): number {
     if (bytes > this.#limits.textBytes) throw exceeded(`${path} has ${bytes} bytes`, "textBytes", this.#limits);
     return bytes;
@@ -210,7 +217,8 @@ export function decodeValue(
 ): unknown {
   // Bytes of its own: msgpackr's are a Buffer over the whole message.
   if (token instanceof Uint8Array) return new Uint8Array(token);
-  if (!Array.isArray(token)) return token;
+  if (!Array.isArray(token))
+    return typeof token === "object" && token !== null ? malformed("a value that is a map, or an extension") : token;
   const [tag, ...rest] = token as [unknown, ...unknown[]];
   const items = (): unknown[] => {
     if (depth >= limits.depth) throw exceeded(`a value that came is nested ${depth + 1} deep`, "depth", limits);
@@ -221,11 +229,12 @@ export function decodeValue(
     case Tag.tuple:
       return items();
     case Tag.dict:
-      return decodeDict(items());
+      return rest.length % 2 === 0 ? decodeDict(items()) : malformed("a dict with half of a pair");
     case Tag.tensor:
       return decodeTensor(rest, frames);
     case Tag.bigint: {
-      const hex = String(rest[0]);
+      const [hex] = rest;
+      if (typeof hex !== "string" || !/^-?[\da-f]+$/.test(hex)) return malformed("an integer that is none");
       return hex.startsWith("-") ? -BigInt(`0x${hex.slice(1)}`) : BigInt(`0x${hex}`);
     }
     default:
@@ -266,5 +275,3 @@ function decodeTensor([index, dtype, shape, count = 1]: readonly unknown[], fram
     );
   }
 }
-
-const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;

@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { kw, py, type Worker } from "torchwire";
+import { kw, lend, py, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, nextLine, operationsOf, untyped } from "./observed.ts";
 import { testWorker } from "./worker.ts";
@@ -281,6 +281,113 @@ describe("calls", () => {
       expect(await caught(() => kw(wrong as object))).toMatchObject({ code: "MISUSE" });
     },
   );
+});
+
+/** Names that JavaScript's libraries look for in whatever they are given. */
+const LOOKED_FOR = [
+  "toJSON then catch constructor __proto__ prototype hasOwnProperty toString valueOf length size get set has keys entries",
+  "buffer byteLength data type code read write pack message name stack cause _msgpackr __defineGetter__ inspect asymmetricMatch",
+].flatMap((names) => names.split(" "));
+
+describe("a name of the user's is a name like any other", () => {
+  const record = (value: unknown): Record<string, unknown> =>
+    Object.fromEntries(LOOKED_FOR.map((name) => [name, value]));
+  const untouched = (): void => {
+    expect(({} as Record<string, unknown>)["polluted"]).toBeUndefined();
+    expect(Object.keys(Object.prototype)).toEqual([]);
+  };
+
+  test.for(LOOKED_FOR)("as a keyword: %s", async (name) => {
+    expect(await py.js(builtins.list(builtins.dict(kw(record(1)))))).toEqual(LOOKED_FOR);
+    expect(await py.repr(builtins.dict(kw(Object.fromEntries([[name, 1]]))))).toBe(`{'${name}': 1}`);
+  });
+
+  test("as a key of what is sent, nested, and of what comes", async () => {
+    const sent = { inside: [record({ polluted: 1 })] };
+    const identity = define("identity", "def identity(x): return x");
+    expect(await py.js(builtins.list(py.at(py.at(identity(sent), "inside"), 0).keys()))).toEqual(LOOKED_FOR);
+    const came = (await py.js(identity(sent))) as typeof sent;
+    expect(came).toEqual(sent);
+    const inner = came.inside[0]!;
+    expect(Object.keys(inner)).toEqual(LOOKED_FOR);
+    expect(Object.getPrototypeOf(inner)).toBe(Object.prototype);
+    // What is called `then` or `toJSON` is data: no await calls it, and JSON has it.
+    expect(await Promise.resolve(inner)).toBe(inner);
+    expect(Object.keys(JSON.parse(JSON.stringify(inner)) as object)).toEqual(LOOKED_FOR);
+    untouched();
+  });
+
+  test("as an attribute", async () => {
+    const space = types.SimpleNamespace();
+    for (const name of LOOKED_FOR.filter((each) => !each.startsWith("__"))) await py.set(space, name, 1);
+    expect(await py.js(builtins.sorted(builtins.vars(space)))).toEqual(
+      LOOKED_FOR.filter((each) => !each.startsWith("__")).toSorted(),
+    );
+    untouched();
+  });
+});
+
+describe("what cannot be sent is its own line's error, and nobody else's", () => {
+  const uncaught: unknown[] = [];
+  const note = (error: unknown): void => void uncaught.push(error);
+  beforeAll(() => void process.on("uncaughtException", note).on("unhandledRejection", note));
+  afterAll(() => void process.off("uncaughtException", note).off("unhandledRejection", note));
+
+  const revoked = Proxy.revocable({}, {});
+  revoked.revoke();
+  const trap = (): never => {
+    throw new RangeError("a trap");
+  };
+  const knot: { self?: unknown } = {};
+  knot.self = knot;
+  const detached = Float32Array.of(1, 2);
+  structuredClone(detached, { transfer: [detached.buffer] });
+  const long = "a".repeat(70 * 2 ** 20);
+  const hostile: readonly (readonly [string, () => unknown])[] = [
+    ["a getter that throws", () => builtins.dict({ get a() { return trap(); } })],
+    ["a Proxy whose every trap throws", () => builtins.dict(new Proxy({}, { ownKeys: trap, get: trap, getPrototypeOf: trap }))],
+    ["a revoked Proxy", () => builtins.dict(revoked.proxy)],
+    ["a getter among keywords", () => builtins.dict(kw({ get a() { return trap(); } }))],
+    ["what contains itself", () => builtins.list(knot)],
+    ["text of 70 MiB", () => builtins.len(long)],
+    ["an attribute whose name has 70 MiB", () => py.get(builtins, long)],
+    ["an attribute of an attribute", () => py.get(py.get(builtins, "len"), long)],
+    ["one that is set", () => py.set(types.SimpleNamespace(), long, 1)],
+    ["one that is deleted", () => py.del(types.SimpleNamespace(), long)],
+    ["a module", () => worker.import(long)],
+    ["a keyword", () => builtins.dict(kw({ [long]: 1 }))],
+    ["an integer of 40 million digits", () => builtins.abs(1n << 160_000_000n)],
+    ["half of a surrogate pair", () => builtins.len("\ud800")],
+    ["a name that is one", () => py.get(builtins, "x\ud800")],
+    ["a module that is one", () => worker.import("x\ud800")],
+  ]; // prettier-ignore
+
+  test.for(hostile)("%s", async ([, run]) => {
+    const before = builtins.abs(-3);
+    const error = await caught(run);
+    expect(error).toBeInstanceOf(Error);
+    await new Promise((resolve) => setImmediate(resolve));
+    expect(await Promise.all([before, builtins.abs(-4)])).toEqual([3, 4]);
+    expect(uncaught).toEqual([]);
+  });
+
+  test("an array that was lent, and is transferred before it is sent, fails its own lane", async () => {
+    const array = { dtype: "float32", shape: [4], data: Float32Array.of(1, 2, 3, 4) } as const;
+    const kept = builtins.abs(-5);
+    const before = worker.tensor([1]);
+    const lane = worker.lane(async () => {
+      const sum = worker.tensor(lend(array)).sum().item();
+      structuredClone(array.data.buffer, { transfer: [array.data.buffer] });
+      return await sum;
+    });
+    const other = worker.lane(async () => await builtins.abs(-6));
+    const error = await caught(() => lane);
+    expect(error).toMatchObject({ code: "MISUSE", cause: { code: "MISUSE" } });
+    expect(error.message).toContain("lent has been transferred before it was sent");
+    expect(error.message).toContain("references.test.ts:");
+    expect(await Promise.all([other, kept, before.numel()])).toEqual([6, 5, 1]);
+    expect(uncaught).toEqual([]);
+  });
 });
 
 describe("indexing", () => {

@@ -7,6 +7,9 @@ import { fatal } from "../session.ts";
 import { MessageType } from "../wire/header.ts";
 import { decodeMessage, encodeMessage } from "../wire/meta.ts";
 import { defaultLimits } from "../wire/limits.ts";
+import { readLog, readPong, type Pong, type WireLog } from "../wire/schema.ts";
+
+export type { Pong } from "../wire/schema.ts";
 
 /**
  * - idle: nothing to do
@@ -22,19 +25,6 @@ export interface Liveness {
   readonly state: LivenessState;
   /** How long it has been busy with the present batch, in seconds. */
   readonly busySeconds?: number;
-}
-
-export interface Pong {
-  /** Seconds in the present batch; null when idle. */
-  readonly busy: number | null;
-  /** Batches that it has run. */
-  readonly batches: number;
-  /** Python objects that references keep. */
-  readonly objects: number;
-  /** Resident memory of the worker, in bytes. */
-  readonly rss: number;
-  /** With `deterministic: "warn"`: what PyTorch has run that has no deterministic implementation, by its own names. */
-  readonly nondeterministic: readonly string[];
 }
 
 /** An interpreter that has not answered for so long is unresponsive; a pure Python loop lets it answer within some 15 ms. */
@@ -106,14 +96,15 @@ export class Control {
     const { header, meta } = message;
     if (header.type === MessageType.pong) {
       // One that is not waited for any more may come late, after SIGCONT.
-      this.#pings.get(header.seq)?.(meta as unknown as Pong);
+      const pong = readPong(meta);
+      this.#pings.get(header.seq)?.(pong);
       this.#forget(header.seq);
     } else if (header.type === MessageType.welcome) {
       this.#welcome();
       this.#link.welcomed();
       // After a cut: what was asked meanwhile came before the greeting, and was not listened to.
       for (const seq of this.#pings.keys()) this.#sendPing(seq);
-    } else if (header.type === MessageType.log) logRecord(this.#logger, meta);
+    } else if (header.type === MessageType.log) logRecord(this.#logger, readLog(meta));
     else if (header.type === MessageType.closed) this.#finish();
     else if (header.type === MessageType.fatal) throw fatal(message);
     else throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${header.type} on the control link`);
@@ -153,10 +144,10 @@ export class Control {
 }
 
 /** Python's level names are numbers in tens; pino's methods are the nearest below. */
-function logRecord(logger: Logger, meta: Readonly<Record<string, unknown>>): void {
-  const { stream } = meta;
-  if (stream !== undefined) return logger.info({ stream }, String(meta["line"]));
-  const level = Number(meta["level"]);
+function logRecord(logger: Logger, said: WireLog): void {
+  if ("stream" in said) return logger.info({ stream: said.stream }, said.line);
+  if ("category" in said) return;
+  const { level, message, logger: name } = said;
   const method = level >= 50 ? "fatal" : level >= 40 ? "error" : level >= 30 ? "warn" : level >= 20 ? "info" : "debug";
-  logger[method]({ stream: "logging", logger: meta["logger"] }, String(meta["message"]));
+  logger[method]({ stream: "logging", logger: name }, message);
 }

@@ -108,6 +108,11 @@ function assertPlain(value: unknown): void {
         for (const item of value) assertPlain(item);
         return;
       }
+      // A user's names are in Maps alone: an object with one of them is looked at by what packs it.
+      if (value instanceof Map && [...value.keys()].every((key) => typeof key === "string")) {
+        for (const item of value.values()) assertPlain(item);
+        return;
+      }
       if (isPlainObject(value)) {
         for (const key in value) assertPlain(value[key]);
         return;

@@ -1,5 +1,7 @@
 /** The session, with an array instead of a link: what is said again after a cut, and what is heard once. */
 import { describe, expect, test } from "vitest";
+import { FetchMode } from "../../bridge/batch.ts";
+import { inner } from "../../bridge/ref.ts";
 import { Session } from "../../bridge/session.ts";
 import { MessageType } from "../../bridge/wire/header.ts";
 import { defaultLimits } from "../../bridge/wire/limits.ts";
@@ -42,7 +44,8 @@ class World {
   }
 
   welcomed(received: number): void {
-    this.hears({ type: MessageType.welcome, meta: { received } });
+    const about = { pid: 1, device: "cpu", versions: {}, limits: {}, grace: null };
+    this.hears({ type: MessageType.welcome, meta: { ...about, received } });
   }
 }
 
@@ -100,6 +103,77 @@ describe("after a cut", () => {
     world.answered(2);
     expect(world.session.counts).toMatchObject({ batches: 2, inFlight: 0 });
     expect(() => world.answered(3)).toThrow("the worker answered batch 3, which is not in flight");
+  });
+});
+
+describe("a batch that cannot be encoded", () => {
+  const low = { ...defaultLimits, metaBytes: 10 };
+
+  test("rejects what was asked for in it, leaves no gap in the numbers, and no other lane hears of it", async () => {
+    const world = new World();
+    const { log } = world.session;
+    log.import("before");
+    log.flush();
+    world.session.limits = low;
+    const builtins = log.wellKnown("builtins");
+    const failed = log.fetch(builtins, FetchMode.js);
+    // The first operation of another lane is what sends it.
+    const other = log.lane(
+      () => {
+        log.import("other");
+        world.session.limits = defaultLimits;
+        return "done";
+      },
+      () => Promise.resolve(),
+    );
+    await expect(failed).rejects.toMatchObject({ code: "LIMIT", cause: { code: "LIMIT" } });
+    await expect(failed).rejects.toThrow("session.test.ts");
+    await expect(other).resolves.toBe("done");
+    // User code has the error: lane 0 is open again.
+    await Promise.resolve();
+    log.import("after");
+    log.flush();
+    const sent = world.sent();
+    expect(sent.map(({ header }) => header.seq)).toEqual(sent.map((_, i) => i + 1));
+    expect(sent.at(-1)!.meta).toMatchObject({ generation: 1, operations: [[0, "after"]] });
+  });
+
+  test("what it was to free is freed by the next one", async () => {
+    const world = new World();
+    const { log } = world.session;
+    const made = log.import("made");
+    log.flush();
+    world.sent();
+    world.session.limits = low;
+    log.release(inner(made)!);
+    log.flush();
+    expect(world.sent()).toEqual([]);
+    world.session.limits = defaultLimits;
+    await expect(log.fetch(log.wellKnown("builtins"), FetchMode.js)).rejects.toMatchObject({ code: "NOT_RUN" });
+    log.import("after");
+    log.flush();
+    expect(world.sent().map(({ meta }) => meta["finalised"])).toEqual([[16, 16]]);
+  });
+
+  test("a scope that frees very much says it in several", () => {
+    const world = new World();
+    const { log } = world.session;
+    world.session.limits = log.limits = { ...defaultLimits, metaBytes: 2 ** 16 };
+    log.scope(
+      () => {
+        for (let i = 0; i < 6000; i++) {
+          const one = log.import("m");
+          if (i % 2 === 0) log.keep(inner(one)!);
+        }
+      },
+      () => undefined,
+    );
+    const released = world
+      .sent()
+      .flatMap(({ meta }) => (meta["operations"] as [number, number[]][]).filter(([code]) => code === 9))
+      .map(([, ranges]) => ranges.length);
+    expect(released.length).toBeGreaterThan(1);
+    expect(released.reduce((sum, n) => sum + n / 2, 0)).toBe(3000);
   });
 });
 

@@ -1,0 +1,248 @@
+/**
+ * The form of each message that a worker sends. Nothing of a message is believed before it has been held to its form, as the worker does with
+ * what a client sends. What a form does not name is passed over.
+ */
+import { TorchwireError } from "../errors.ts";
+
+type Check<T> = (value: unknown, path: string) => T;
+type Form<T> = { readonly [K in keyof T]-?: Check<T[K]> };
+
+/** What every refusal of a worker's message says first. */
+export function malformed(why: string): never {
+  throw new TorchwireError("PROTOCOL", `the worker sent a malformed message: ${why}`);
+}
+
+const refuse = (path: string, value: unknown, is: string): never => malformed(`${path} is ${kindOf(value)}, not ${is}`);
+
+function kindOf(value: unknown): string {
+  if (value === undefined) return "missing";
+  if (value === null || typeof value === "number" || typeof value === "boolean") return String(value);
+  if (Array.isArray(value)) return `a list of ${value.length}`;
+  return typeof value === "object" ? "a map" : `a ${typeof value}`;
+}
+
+const text: Check<string> = (value, path) => (typeof value === "string" ? value : refuse(path, value, "text"));
+
+const number: Check<number> = (value, path) =>
+  typeof value === "number" && Number.isFinite(value) ? value : refuse(path, value, "a number");
+
+export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
+
+const count: Check<number> = (value, path) => (isCount(value) ? value : refuse(path, value, "a count"));
+
+const orNull =
+  <T>(check: Check<T>): Check<T | null> =>
+  (value, path) =>
+    value === null ? null : check(value, path);
+
+const orNone =
+  <T>(check: Check<T>): Check<T | undefined> =>
+  (value, path) =>
+    value === undefined ? undefined : check(value, path);
+
+function list<T>(check: Check<T>): Check<readonly T[]> {
+  return (value, path) =>
+    Array.isArray(value) ? value.map((item, i) => check(item, `${path}[${i}]`)) : refuse(path, value, "a list");
+}
+
+const isMap = (value: unknown): value is Record<string, unknown> => {
+  if (typeof value !== "object" || value === null) return false;
+  const prototype: unknown = Object.getPrototypeOf(value);
+  return prototype === Object.prototype || prototype === null;
+};
+
+function map<T>(check: Check<T>): Check<Readonly<Record<string, T>>> {
+  return (value, path) =>
+    isMap(value)
+      ? Object.fromEntries(Object.entries(value).map(([key, item]) => [key, check(item, `${path}.${key}`)]))
+      : refuse(path, value, "a map");
+}
+
+function record<T extends object>(form: Form<T>): Check<T> {
+  const fields = Object.entries<Check<unknown>>(form);
+  return (value, path) => {
+    if (!isMap(value)) return refuse(path, value, "a map");
+    const read: Record<string, unknown> = {};
+    for (const [name, check] of fields) {
+      const found = check(Object.hasOwn(value, name) ? value[name] : undefined, `${path}.${name}`);
+      if (found !== undefined) read[name] = found;
+    }
+    return read as T;
+  };
+}
+
+/** Causes, and members of groups, lie no deeper in each other; the worker tells fewer. */
+const DEEPEST = 32;
+
+export interface PythonFrame {
+  readonly file: string;
+  readonly line: number;
+  readonly name: string;
+  readonly source: string;
+}
+
+/** An exception as the worker tells it. */
+export interface PythonException {
+  /** The qualified name, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */
+  readonly type: string;
+  /** The names of its class and all base classes, in Python's method resolution order. */
+  readonly mro: readonly string[];
+  readonly message: string;
+  /** From the outermost call to where it was raised; the worker's own are left out. */
+  readonly frames: readonly PythonFrame[];
+  readonly notes: readonly string[];
+  readonly cause: PythonException | null;
+  /** The members of an ExceptionGroup, and of nothing else. */
+  readonly errors?: readonly PythonException[] | undefined;
+}
+
+function exceptionForm(depth: number): Form<PythonException> {
+  const within: Check<PythonException> = (value, path) =>
+    depth === 0 ? malformed(`${path} does not end`) : record(exceptionForm(depth - 1))(value, path);
+  return {
+    type: text,
+    mro: list(text),
+    message: text,
+    frames: list(record<PythonFrame>({ file: text, line: count, name: text, source: text })),
+    notes: list(text),
+    cause: orNull(within),
+    errors: orNone(list(within)),
+  };
+}
+
+/** A failed operation: the first id that has no value, and the last one of that operation. */
+export type WireFailure = PythonException & { readonly operation: string; readonly id: number; readonly last: number };
+
+const failure = record<WireFailure>({ ...exceptionForm(DEEPEST), operation: text, id: count, last: count });
+
+/** A warning of Python's that was raised while the operation at `id` ran. `left` more of the batch are not told. */
+export interface WireWarning {
+  readonly id: number;
+  readonly category: string;
+  readonly message: string;
+  readonly operation: string;
+}
+
+export interface WireWarnings {
+  readonly told: readonly WireWarning[];
+  readonly left: number;
+}
+
+const warnings = record<WireWarnings>({
+  told: list(record<WireWarning>({ id: count, category: text, message: text, operation: text })),
+  left: count,
+});
+
+/** What one batch is answered: values by their ids, the failure where an operation failed, and warnings where there were any. */
+export interface WireReply {
+  readonly seq: number;
+  readonly values: ReadonlyMap<number, unknown>;
+  readonly failure: WireFailure | null;
+  readonly warnings: WireWarnings | undefined;
+}
+
+const reply: Check<WireReply> = (value, path) => {
+  if (!Array.isArray(value) || value.length < 3 || value.length > 4) return refuse(path, value, "a list of 3 or 4");
+  const [seq, flat, failed, warned] = value as unknown[];
+  if (!Array.isArray(flat) || flat.length % 2 !== 0)
+    return refuse(`${path}.values`, flat, "a list of ids and their values");
+  const values = new Map<number, unknown>();
+  for (let i = 0; i < flat.length; i += 2) {
+    const id: unknown = flat[i];
+    if (!isCount(id)) return refuse(`${path}.values[${i}]`, id, "an id");
+    if (values.has(id)) malformed(`${path} has two values of #${id}`);
+    values.set(id, flat[i + 1]);
+  }
+  if (!isCount(seq)) return refuse(`${path}.seq`, seq, "a count");
+  return {
+    seq,
+    values,
+    failure: failed === null ? null : failure(failed, `${path}.failure`),
+    warnings: warned === undefined ? undefined : warnings(warned, `${path}.warnings`),
+  };
+};
+
+const replies = record<{ readonly replies: readonly WireReply[] }>({ replies: list(reply) });
+
+export function readReplies(meta: unknown): readonly WireReply[] {
+  const read = replies(meta, "reply").replies;
+  return read.length > 0 ? read : malformed("a reply to no batch");
+}
+
+/** The first answer on a data connection. */
+export interface WireWelcome {
+  readonly pid: number;
+  readonly device: string;
+  readonly versions: Readonly<Record<string, string>>;
+  readonly limits: Readonly<Record<string, number>>;
+  /** A client that is away for longer than so many seconds is dropped; null: this one ends with its client. */
+  readonly grace: number | null;
+  /** The last message of the client's that it has. */
+  readonly received: number;
+}
+
+const welcome = record<WireWelcome>({
+  pid: count,
+  device: text,
+  versions: map(text),
+  limits: map((value, path) => (isCount(value) && value > 0 ? value : refuse(path, value, "a limit"))),
+  grace: orNull(number),
+  received: count,
+});
+
+export const readWelcome = (meta: unknown): WireWelcome => welcome(meta, "welcome");
+
+/** What a worker says of itself. */
+export interface Pong {
+  /** Seconds in the present batch; null when idle. */
+  readonly busy: number | null;
+  /** Batches that it has run. */
+  readonly batches: number;
+  /** Python objects that references keep. */
+  readonly objects: number;
+  /** Resident memory of the worker, in bytes. */
+  readonly rss: number;
+  /** With `deterministic: "warn"`: what PyTorch has run that has no deterministic implementation, by its own names. */
+  readonly nondeterministic: readonly string[];
+}
+
+const pong = record<Pong>({
+  busy: orNull(number),
+  batches: count,
+  objects: count,
+  rss: count,
+  nondeterministic: list(text),
+});
+
+export const readPong = (meta: unknown): Pong => pong(meta, "pong");
+
+export type WireLog =
+  /** A line that Python code wrote. */
+  | { readonly stream: string; readonly line: string }
+  /** A warning that was raised outside of operations. */
+  | { readonly category: string; readonly message: string }
+  /** A record of Python's logging. */
+  | { readonly level: number; readonly logger: string; readonly message: string };
+
+const line = record<{ stream: string; line: string }>({ stream: text, line: text });
+const warning = record<{ category: string; message: string }>({ category: text, message: text });
+const logged = record<{ level: number; logger: string; message: string }>({
+  level: number,
+  logger: text,
+  message: text,
+});
+
+export function readLog(meta: Readonly<Record<string, unknown>>): WireLog {
+  if (Object.hasOwn(meta, "stream")) return line(meta, "log");
+  return Object.hasOwn(meta, "category") ? warning(meta, "log") : logged(meta, "log");
+}
+
+export interface WireFatal {
+  readonly message: string;
+  readonly code: string | undefined;
+  readonly holder: Readonly<Record<string, string>> | undefined;
+}
+
+const fatalForm = record<WireFatal>({ message: text, code: orNone(text), holder: orNone(map(text)) });
+
+export const readFatal = (meta: unknown): WireFatal => fatalForm(meta, "fatal");
