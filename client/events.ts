@@ -1,5 +1,5 @@
 /** What happens in a loop, and what a step holds when it happens. */
-import type { AnyRef } from "../bridge/types/core.ts";
+import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 
 /** The keys of a step, beside those that a phase of one's own adds: `interface StepKeys { fake: AnyRef }`. */
 export interface StepKeys {}
@@ -65,6 +65,11 @@ export interface Step extends StepState {
   readonly size: number | undefined;
   /** Its place among the batches whose gradients are added up before the optimizer steps (see PyTorchBackend's `accumulate`). */
   readonly group: StepGroup;
+  /**
+   * What the loss of this step weighs in the mean over an epoch, where a phase of one's own says it. Default: what `learner.lossFn` divided by, where
+   * the step's loss comes from one call of it and that is known; else its samples. With 0 the step has no loss.
+   */
+  lossWeight?: PyObject | number;
 }
 
 export interface StepGroup {

@@ -19,6 +19,7 @@ import { Hyper } from "./hyper.ts";
 import { described } from "./keywords.ts";
 import { Loop } from "./loop.ts";
 import { toLoss, type Loss } from "./losses/spec.ts";
+import { given } from "./losses/weight.ts";
 import { toOptimizer, type OptimizerOption } from "./optim/spec.ts";
 import { adam } from "./optim/table.ts";
 import { TrainingPhase, ValidationPhase, type Phase } from "./phases.ts";
@@ -73,8 +74,6 @@ export class Learner<M = any> {
   readonly worker: Worker;
   /** What the learner was given as its loss. */
   readonly loss: Loss;
-  /** What it makes of outputs and targets: a reference to a tensor. */
-  lossFn: (yhat: AnyRef, ys: any) => AnyRef;
   /** A PyTorch optimizer; with several models a record of them. */
   optimizer: any;
   /** Its hyperparameters, to read and to set: `learner.hyper.set("lr", 1e-4)`. */
@@ -91,6 +90,7 @@ export class Learner<M = any> {
   readonly #stream = new EventStream();
   readonly #loop: Loop;
   #model: M;
+  #lossFn!: (yhat: AnyRef, ys: any) => AnyRef;
   #callbacks: readonly Callback[] = [];
   #plan: Plan;
   #saidNoValidation = false;
@@ -141,6 +141,15 @@ export class Learner<M = any> {
     this.#model = model;
     this.getCallback(PyTorchBackend)?.init?.(this);
     this.#makeOptimizer();
+  }
+
+  /** What it makes of outputs and targets: a reference to a tensor. */
+  get lossFn(): (yhat: AnyRef, ys: any) => AnyRef {
+    return this.#lossFn;
+  }
+
+  set lossFn(fn: (yhat: AnyRef, ys: any) => AnyRef) {
+    this.#lossFn = (yhat, ys) => given(this.step, fn(yhat, ys));
   }
 
   /** The model, or the models. */

@@ -10,6 +10,7 @@ import { DataLoader } from "./data/loader.ts";
 import { overReference } from "./data/remote.ts";
 import type { BatchLike, Data } from "./data/types.ts";
 import { Learner } from "./learner.ts";
+import type { WeighedLoss } from "./metrics/metric.ts";
 import { TrainingPhase, type Phase } from "./phases.ts";
 import { curve } from "./schedules/plot.ts";
 import { checkOptions } from "./schedules/schedule.ts";
@@ -46,7 +47,7 @@ export interface LrSuggestion {
 /** What `lrFind` found: `String(found)` draws the curve. */
 export class LrFound {
   readonly rates: readonly number[];
-  /** Of each step, at the rate before it changed anything. */
+  /** Of each step, at the rate before it changed anything; one of which no target counts is left out. */
   readonly losses: readonly number[];
   readonly smoothed: readonly number[];
   readonly suggestion: LrSuggestion;
@@ -115,7 +116,7 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
   const backend = learner.getCallback(PyTorchBackend)!.another();
   const { accumulate } = backend;
   const rate = (t: number): number => from * (to / from) ** ((t - 1) / (steps - 1));
-  const seen: number[] = [];
+  const seen: WeighedLoss[] = [];
   let isOver = false;
   const watch = callback({
     name: "lrFind",
@@ -123,8 +124,8 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
     observe: {
       stepEnd: ({ values, control }) => {
         if (isOver) return;
-        seen.push(values.loss);
-        const smoothed = smooth(stepsOf(seen, accumulate), smoothing);
+        seen.push(values.weighed);
+        const smoothed = smooth(stepsOf(seen, accumulate).filter(isKnown), smoothing);
         const last = smoothed.at(-1);
         isOver = last !== undefined && !(last <= diverged * Math.min(...smoothed));
         if (isOver) control.cancel("fit", "the loss runs away");
@@ -145,8 +146,9 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
   const { status } = await learner.worker.context({ rng: "fork" }, () =>
     run.fit(1, { phases: { training: phase }, ...(signal && { signal }) }),
   );
-  const losses = stepsOf(seen, accumulate);
-  const rates = losses.map((_, i) => rate(i + 1));
+  const all = stepsOf(seen, accumulate);
+  const rates = all.flatMap((loss, i) => (isKnown(loss) ? [rate(i + 1)] : []));
+  const losses = all.filter(isKnown);
   return new LrFound(rates, losses, smoothing, status === "interrupted" ? status : isOver ? "diverged" : "completed");
 }
 
@@ -191,14 +193,17 @@ function repeated(given: Data | PyObject, count: number): Data {
   };
 }
 
-/** The mean of each step's batches. */
-function stepsOf(losses: readonly number[], batches: number): number[] {
+/** The mean over each step's batches; undefined where no target in them counts. */
+function stepsOf(losses: readonly WeighedLoss[], batches: number): (number | undefined)[] {
   const whole = Math.floor(losses.length / batches);
   return Array.from({ length: whole }, (_, i) => {
     const own = losses.slice(i * batches, (i + 1) * batches);
-    return own.reduce((a, b) => a + b) / batches;
+    const weight = own.reduce((sum, one) => sum + one.weight, 0);
+    return weight === 0 ? undefined : own.reduce((sum, one) => sum + one.total, 0) / weight;
   });
 }
+
+const isKnown = (loss: number | undefined): loss is number => loss !== undefined;
 
 /** A running mean, without the pull to 0 at the beginning. */
 function smooth(losses: readonly number[], beta: number): number[] {

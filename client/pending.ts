@@ -5,6 +5,8 @@ import type { Worker } from "../bridge/worker.ts";
 import { ask } from "./callback/measured.ts";
 import type { Step } from "./events.ts";
 import { CallbackError, stepFailure, type Place } from "./failures.ts";
+import { counted, type CountedLoss } from "./losses/weight.ts";
+import type { WeighedLoss } from "./metrics/metric.ts";
 import type { Participant } from "./plan.ts";
 
 interface Values {
@@ -15,7 +17,10 @@ interface Values {
 export interface Arrived {
   readonly index: number;
   readonly size: number;
+  /** Undefined where the step has none, and where its batch weighs nothing. */
   readonly loss: number | undefined;
+  /** What it adds to the mean over an epoch. */
+  readonly weighed: WeighedLoss | undefined;
   /** What each participant measured. */
   readonly measured: ReadonlyMap<Participant, Values>;
 }
@@ -24,7 +29,7 @@ export class Pending {
   readonly #place: Place;
   readonly #index: number;
   readonly #size: number | Promise<unknown>;
-  readonly #loss: Promise<unknown> | undefined;
+  readonly #loss: (() => Promise<CountedLoss>) | undefined;
   /** Of a step without a loss: that it has been run. */
   readonly #done: Promise<unknown> | undefined;
   readonly #measured = new Map<Participant, () => Promise<Values>>();
@@ -41,23 +46,30 @@ export class Pending {
     this.#place = place;
     this.#index = index;
     this.#size = size ?? py.js(worker.import("builtins").len(firstOf(step.ys) as AnyRef));
-    this.#loss = loss === undefined ? undefined : py.js(loss.item());
+    this.#loss = loss === undefined ? undefined : counted(step);
     this.#done = loss === undefined ? py.js(worker.import("builtins").bool()) : undefined;
   }
 
   /** Waits for the worker's answer. Rejects with what failed, and the place of it. */
   async arrival(): Promise<Arrived> {
     try {
-      const loss = (await this.#loss) as number | undefined;
+      const counts = await this.#loss?.();
       await this.#done;
       const size = (await this.#size) as number;
       const measured = new Map<Participant, Values>();
       for (const [one, values] of this.#measured) measured.set(one, await values());
-      return { index: this.#index, size, loss, measured };
+      return { index: this.#index, size, ...lossOf(counts, size), measured };
     } catch (error) {
       throw stepFailure(error, this.#place);
     }
   }
+}
+
+/** A batch without a target that counts has no loss: what PyTorch gives then is 0 / 0. */
+function lossOf(counts: CountedLoss | undefined, size: number): Pick<Arrived, "loss" | "weighed"> {
+  if (counts === undefined) return { loss: undefined, weighed: undefined };
+  const { loss, weight = size, total = loss * size } = counts;
+  return weight === 0 ? { loss: undefined, weighed: { total: 0, weight } } : { loss, weighed: { total, weight } };
 }
 
 function firstOf(ys: unknown): unknown {

@@ -273,7 +273,7 @@ export class Run {
   /** Waits for the oldest step in flight; then it counts, and observers see it. */
   async #acknowledge(): Promise<void> {
     const { plan, moment, acknowledged } = this.#workings;
-    const { index, size, loss, measured } = await this.#inFlight[0]!.arrival().catch((error: unknown) => {
+    const { index, size, loss, weighed, measured } = await this.#inFlight[0]!.arrival().catch((error: unknown) => {
       // Those after it were not run.
       this.#inFlight.length = 0;
       throw error;
@@ -282,7 +282,7 @@ export class Run {
     acknowledged(moment.phase, index, size, loss);
     const issuing = { event: moment.event, index: moment.index };
     for (const one of plan.observing("stepEnd", moment.phase)) {
-      Object.assign(moment, { event: "stepEnd", index, size, values: { loss, ...measured.get(one) } });
+      Object.assign(moment, { event: "stepEnd", index, size, values: { loss, weighed, ...measured.get(one) } });
       await this.#call(one, one.observe["stepEnd"]!, "stepEnd", index);
     }
     Object.assign(moment, issuing, { size: undefined, values: {} });

@@ -72,7 +72,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     /^( +\S.*\n)+\[ 1, 2 \]\n\[ 2, 2 \]\n( +\S.*\n)+\[ 'loss', 'accuracy', 'confidence' \]\n( +\S.*\n)+\[ 'loss', 'surest', 'worstStep\/loss', 'worstStep\/at' \]\n( +\S.*\n)+true true\n$/,
   ],
   ["docs/optimizers.md", /^( +\S.*\n)+true\n( +\S.*\n)+true\n( +\S.*\n)+true\n$/],
-  ["docs/losses.md", /^( +\S.*\n)+13\ntrue\n0\.2231\n0\.0446\n$/],
+  ["docs/losses.md", /^( +\S.*\n)+13\ntrue\n( +\S.*\n)+true\n0\.2231\n0\.0446\n$/],
   [
     "docs/logging.md",
     /^( +\S.*\n)+\[ 'config\.json', 'metrics\.jsonl' \]\ntorch\.optim\.adamw\.AdamW \{ batches: 20, samples: 400, batchSize: 20 \}\nfitBegin *\n(epoch (training|validation) [12] *\n){4}fitEnd +completed\n( +\S.*\n)+1\n( +\S.*\n)+8 8 true\n$/,

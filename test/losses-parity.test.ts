@@ -13,11 +13,14 @@ import {
   huber,
   huberLoss,
   klDiv,
+  kw,
   l1,
+  Learner,
   logitBinaryCrossEntropy,
   logitCrossEntropy,
   mae,
   marginRanking,
+  Metrics,
   mse,
   multiMargin,
   multilabelMargin,
@@ -25,11 +28,14 @@ import {
   nll,
   poissonNll,
   py,
+  Recorder,
   smoothL1,
   softMargin,
   tripletMargin,
   tripletMarginWithDistance,
+  type BatchLike,
   type DType,
+  type Loss,
   type LossInput,
   type LossSpec,
   type NDArray,
@@ -48,6 +54,8 @@ interface Plain {
   readonly data: readonly number[];
 }
 interface Result {
+  /** Of the references. */
+  readonly mean?: number | null;
   readonly value: string;
   readonly gradients: readonly string[];
 }
@@ -208,11 +216,104 @@ const cases: { readonly [title: string]: readonly [LossSpec, Case] } = {
   ],
 };
 
+/** Epochs whose batches have other numbers of terms than of samples: sequences of several lengths, ignored targets, weights. */
+const IGNORED = -100;
+const sequence = (samples: number, length: number, from: number, ignored: readonly number[] = []): [Plain, Plain] => [
+  made("float32", [samples, 4, length], (k) => 3 * number(k + from)),
+  made("int64", [samples, length], (k) => (ignored.includes(k) ? IGNORED : (k * 3 + from) % 4)),
+];
+const padded = [
+  sequence(2, 5, 0),
+  sequence(3, 2, 7, [0, 1, 2]),
+  sequence(1, 3, 20, [0, 1, 2]),
+  sequence(1, 1, 30),
+] as const;
+const lines = [made("float32", [2, 5], number), made("float32", [3, 1], (k) => 5 * number(k + 40))] as const;
+const aims = [made("float32", [2, 5], (k) => number(k + 9)), made("float32", [3, 1], number)] as const;
+/** The positions of all batches, with the classes last. */
+function flat(parts: readonly Plain[]): Plain {
+  const data = parts.flatMap(({ shape: [samples, classes, length], data: own }) =>
+    Array.from({ length: samples! * length! }, (_, i) =>
+      Array.from(
+        { length: classes! },
+        (_unused, c) => own[(Math.floor(i / length!) * classes! + c) * length! + (i % length!)]!,
+      ),
+    ).flat(),
+  );
+  return { dtype: "float32", shape: [data.length / 4, 4], data };
+}
+const joined = (parts: readonly Plain[]): Plain => {
+  const data = parts.flatMap((part) => part.data);
+  return { dtype: parts[0]!.dtype, shape: [data.length], data };
+};
+type Batches = readonly (readonly [Plain, Plain])[];
+const uneven: { readonly [title: string]: readonly [LossSpec, Case, Batches] } = {
+  ...Object.fromEntries(
+    (
+      [
+        ["crossEntropy", crossEntropy(), {}],
+        ["crossEntropy with weights", crossEntropy({ weight }), { weight: weights }],
+        ["crossEntropy, smoothed", crossEntropy({ labelSmoothing: 0.2 }), { label_smoothing: 0.2 }],
+        [
+          "crossEntropy with weights, smoothed",
+          crossEntropy({ labelSmoothing: 0.2, weight }),
+          { label_smoothing: 0.2, weight: weights },
+        ],
+        ["crossEntropy, summed", crossEntropy({ reduction: "sum", weight }), { reduction: "sum", weight: weights }],
+        [
+          "crossEntropy with another index",
+          crossEntropy({ ignoreIndex: 2 }),
+          { ignore_index: 2 },
+          padded.map(([x, y]) => [x, { ...y, data: y.data.map((k) => (k === IGNORED ? 2 : k)) }]),
+        ],
+        ["nll", nll(), {}],
+        ["nll with weights", nll({ weight, reduction: "sum" }), { weight: weights, reduction: "sum" }],
+      ] as readonly (readonly [string, LossSpec, Case["options"], Batches?])[]
+    ).map(([title, spec, options, batches = padded]): [string, readonly [LossSpec, Case, Batches]] => [
+      title,
+      [
+        spec,
+        of(title.startsWith("nll") ? "nll_loss" : "cross_entropy", options, [
+          flat(batches.map(([x]) => x)),
+          joined(batches.map(([, y]) => y)),
+        ]),
+        batches,
+      ],
+    ]),
+  ),
+  ...Object.fromEntries(
+    (
+      [
+        ["mse", mse(), "mse_loss", {}],
+        ["mse, summed", mse({ reduction: "sum" }), "mse_loss", { reduction: "sum" }],
+        ["l1", l1(), "l1_loss", {}],
+        ["huber", huber(), "huber_loss", {}],
+        ["smoothL1", smoothL1(), "smooth_l1_loss", {}],
+        ["bceWithLogits", bceWithLogits(), "binary_cross_entropy_with_logits", {}],
+        ["klDiv", klDiv(), "kl_div", { log_target: true }],
+        ["poissonNll", poissonNll(), "poisson_nll_loss", {}],
+        ["hingeEmbedding", hingeEmbedding(), "hinge_embedding_loss", {}],
+        ["softMargin", softMargin(), "soft_margin_loss", {}],
+      ] as const
+    ).map(([title, spec, name, options]): [string, readonly [LossSpec, Case, Batches]] => [
+      title,
+      [
+        title === "klDiv" ? klDiv({ logTarget: true }) : spec,
+        of(name, options, [joined(lines), joined(aims)]),
+        lines.map((line, i) => [line, aims[i]!] as const),
+      ],
+    ]),
+  ),
+};
+
 let worker: Worker;
 const natives = new Map<string, Result>();
+const epochs = new Map<string, Result>();
 beforeAll(async () => {
-  const found = await plainPython<Result[]>("losses.py", { cases: Object.values(cases).map(([, one]) => one) });
+  const all = [...Object.values(cases).map(([, one]) => one), ...Object.values(uneven).map(([, one]) => one)];
+  const found = await plainPython<Result[]>("losses.py", { cases: all });
   for (const [i, title] of Object.keys(cases).entries()) natives.set(title, found[i]!);
+  for (const [i, title] of Object.keys(uneven).entries()) epochs.set(title, found[Object.keys(cases).length + i]!);
   worker = await testWorker();
 });
 afterAll(() => worker?.close());
@@ -265,17 +366,119 @@ async function throughSpec(spec: LossSpec, one: Case, way: Way, inWorker: boolea
 
 describe.each(Object.entries(cases))("%s", (title, [spec, one]) => {
   test("has the bits of plain PyTorch", async () => {
-    expect(await throughSpec(spec, one, "array", false)).toEqual(natives.get(title));
+    expect(natives.get(title)).toMatchObject(await throughSpec(spec, one, "array", false));
   });
   test("and as one function in the worker", async () => {
-    expect(await throughSpec(spec, one, "tuple", true)).toEqual(natives.get(title));
+    expect(natives.get(title)).toMatchObject(await throughSpec(spec, one, "tuple", true));
+  });
+  test.skipIf(one.options["reduction"] === "none")(
+    "and over an epoch of unequal batches the value of all samples together",
+    async () => {
+      const loss = await epochLoss(spec, inBatches(one, [1, 1, 3, 1]), one.function === "ctc_loss");
+      const { mean, value } = natives.get(title)!;
+      // PyTorch's mean of these divides each by its length, which nobody can do to a sum.
+      const expected = title === "ctc with options" ? Buffer.from(value, "hex").readFloatLE() / 3 : mean!;
+      expect(loss).toBeCloseTo(expected, 5);
+    },
+  );
+});
+
+describe.each(Object.entries(uneven))("%s of sequences of several lengths", (title, [spec, , batches]) => {
+  test("has over an epoch the value of all positions together", async () => {
+    const asBatches = batches.map(([x, y]) => ({ xs: arrayOf(x), ys: arrayOf(y) }));
+    expect(await epochLoss(spec, asBatches)).toBeCloseTo(epochs.get(title)!.mean!, 5);
   });
 });
+
+/** Those without options, as modules of torch.nn with them. */
+test.each<[string, () => AnyRef, string]>([
+  ["CrossEntropyLoss", () => untyped(worker, "torch.nn").CrossEntropyLoss(), "crossEntropy"],
+  [
+    "CrossEntropyLoss with options",
+    () =>
+      untyped(worker, "torch.nn").CrossEntropyLoss(
+        kw({ weight: worker.tensor(weight), label_smoothing: py.float(0.2), reduction: "sum" }),
+      ),
+    "crossEntropy with weights, smoothed",
+  ],
+  ["NLLLoss", () => untyped(worker, "torch.nn").NLLLoss(), "nll"],
+  ["MSELoss", () => untyped(worker, "torch.nn").MSELoss(), "mse"],
+  ["BCEWithLogitsLoss", () => untyped(worker, "torch.nn").BCEWithLogitsLoss(), "bceWithLogits"],
+  ["the function itself", () => untyped(worker, "torch.nn.functional").cross_entropy, "crossEntropy"],
+  [
+    "a partial function",
+    () =>
+      untyped(worker, "functools").partial(
+        untyped(worker, "torch.nn.functional").cross_entropy,
+        kw({ weight: worker.tensor(weight) }),
+      ),
+    "crossEntropy with weights",
+  ],
+])("%s in the worker is weighed as ours", async (_, make, title) => {
+  const batches = uneven[title]![2].map(([x, y]) => ({ xs: arrayOf(x), ys: arrayOf(y) }));
+  expect(await epochLoss(make(), batches)).toBeCloseTo(epochs.get(title)!.mean!, 5);
+});
+
+/** Rows of the arguments, as a learner's batches. */
+function inBatches(one: Case, sizes: readonly number[]): BatchLike[] {
+  const isSpoken = one.function === "ctc_loss";
+  let from = 0;
+  return sizes.flatMap((size) => {
+    const rows = one.arguments.map((plain, i) =>
+      arrayOf(part(isSpoken && i === 0 ? turned(plain) : plain, from, from + size)),
+    );
+    from += size;
+    if (rows.some(({ shape }) => shape[0] === 0)) return [];
+    const [xs, ys] = [true, false].map((isOutput) => rows.filter((_, i) => one.outputs.includes(i) === isOutput));
+    // Where there is no target, something stands for one.
+    return [{ xs: xs!.length === 1 ? xs![0]! : xs!, ys: ys!.length > 1 ? ys! : (ys![0] ?? xs![0]!) }];
+  });
+}
+
+function part({ dtype, shape: [rows, ...rest], data }: Plain, from: number, to: number): Plain {
+  const width = rest.reduce((product, length) => product * length, 1);
+  const end = Math.min(to, rows!);
+  return {
+    dtype,
+    shape: [Math.max(0, end - from), ...rest],
+    data: data.slice(Math.min(from, rows!) * width, end * width),
+  };
+}
+
+/** [T, N, C] as [N, T, C]. */
+function turned({ dtype, shape: [t, n, c], data }: Plain): Plain {
+  return made(dtype, [n!, t!, c!], (k) => {
+    const [row, rest] = [Math.floor(k / (t! * c!)), k % (t! * c!)];
+    return data[(Math.floor(rest / c!) * n! + row) * c! + (rest % c!)]!;
+  });
+}
+
+/** The loss of a validation epoch in which the model gives its inputs. */
+async function epochLoss(loss: Loss, batches: readonly BatchLike[], turns = false): Promise<number> {
+  const builtins = untyped(worker, "builtins");
+  const names = builtins.dict();
+  builtins.exec(GIVEN, names);
+  const model = py.at(names, "Given")(turns);
+  const learner = new Learner(model, loss, { defaultCallbacks: false, callbacks: [new Recorder(), new Metrics()] });
+  return (await learner.validate(batches))["loss"]!;
+}
+
+const GIVEN = `
+import torch
+class Given(torch.nn.Module):
+    def __init__(self, turns):
+        super().__init__()
+        self.bias = torch.nn.Parameter(torch.zeros(()))
+        self.turns = turns
+    def forward(self, *given):
+        given = tuple(one.transpose(0, 1) for one in given) if self.turns else given
+        return given if len(given) > 1 else given[0]
+`;
 
 test.each(Object.entries(cases).filter(([, [, one]]) => one.function in names))(
   "%s, with parts by their names",
   async (title, [spec, one]) => {
-    expect(await throughSpec(spec, one, "record", false)).toEqual(natives.get(title));
+    expect(natives.get(title)).toMatchObject(await throughSpec(spec, one, "record", false));
   },
 );
 

@@ -313,7 +313,8 @@ describe("no trace", () => {
     const before = (await countsOf(worker)).worker.objects;
     const found = await lrFind(learner, quick);
     expect(found.losses).toHaveLength(20);
-    expect((await countsOf(worker)).worker.objects - before).toBeLessThanOrEqual(2);
+    // What its loss is made of, until that is garbage here.
+    expect((await countsOf(worker)).worker.objects - before).toBeLessThanOrEqual(3);
     await learner.fit(1);
     expect((await events.next()).value).toMatchObject({ type: "fitBegin" });
     await events.return?.();

@@ -7,17 +7,23 @@ import {
   auc,
   callback,
   confusionMatrix,
+  crossEntropy,
   CustomCallback,
   epochSeconds,
   f1,
+  kw,
   Learner,
+  loss,
+  lrFind,
   MeanLoss,
   metric,
   Metric,
   Metrics,
   MetricsPrinter,
   mse,
+  ProgressPrinter,
   py,
+  PyTorchBackend,
   Recorder,
   rootMeanSquaredError,
   same,
@@ -35,8 +41,10 @@ import {
   type Data,
   type FitOptions,
   type LearnerData,
+  type Loss,
   type MetricValue,
   type NDArray,
+  type Report,
   type Step,
   type Worker,
 } from "torchwire";
@@ -234,6 +242,218 @@ describe("means", () => {
     await learner.epoch(new Silent(), line());
     expect(Object.keys(learner.state.metricsEpoch["training"]!)).toEqual(["mean"]);
     expect(Object.keys(learner.state.metricsStep["training"]!)).toEqual(["mean"]);
+  });
+});
+
+describe("the loss of an epoch is the mean over it", () => {
+  /** Logits of one position each, the target's score and three zeros: of it alone the loss is log(1 + 3 / e^score). */
+  const scored = (scores: readonly number[], targets: readonly number[]): BatchLike => ({
+    xs: float32(
+      scores.flatMap((score, i) => [0, 1, 2, 3].map((c) => (c === targets[i] ? score : 0))),
+      scores.length,
+      4,
+    ),
+    ys: int64(targets),
+  });
+  const lossOf = (score: number): number => Math.log(1 + 3 / Math.exp(score));
+  const PAD = -100;
+  // Three samples of which one counts, one of which none does, and two that count both.
+  const padded = [scored([1, 5, 5], [2, PAD, PAD]), scored([1, 1], [PAD, PAD]), scored([3, 4], [0, 1])];
+  const mean = (lossOf(1) + lossOf(3) + lossOf(4)) / 3;
+
+  class Bias extends AbstractTrainingPhase {
+    readonly name = "training";
+    readonly #lossOf: (learner: Learner, step: Step) => AnyRef;
+    constructor(of: (learner: Learner, step: Step) => AnyRef) {
+      super();
+      this.#lossOf = of;
+    }
+    step(learner: Learner, batch: BatchLike): Promise<Step> {
+      return learner.runStep(this, batch, async (step, handle) => {
+        step.loss = this.#lossOf(learner, step);
+        await handle("backwardBegin");
+      });
+    }
+  }
+
+  function learnerOf(loss: Loss, callbacks: readonly Callback[] = [], model: AnyRef = torch.nn.Identity()): Learner {
+    return new Learner(model, loss, {
+      optimizer: () => torch.optim.SGD([torch.zeros(1)], kw({ lr: 0.1 })),
+      defaultCallbacks: false,
+      callbacks: [new Recorder(), ...callbacks],
+      input: same,
+    });
+  }
+  const validated = async (
+    loss: Loss,
+    batches: readonly BatchLike[] = padded,
+    ...metrics: Metric[]
+  ): Promise<Learner> => {
+    const learner = learnerOf(loss, [new Metrics(...metrics)]);
+    await learner.validate(batches);
+    return learner;
+  };
+  const valueOf = (learner: Learner, phase = "validation", name = "loss"): number =>
+    epochsOf(learner, name, phase)![0]!.value;
+
+  test("of the targets that count; a step without one has no loss, and an epoch of such NaN", async () => {
+    const learner = await validated(crossEntropy(), padded, new SmoothLoss(0));
+    expect(valueOf(learner)).toBeCloseTo(mean, 6);
+    // The second step is there, and has no value.
+    expect(learner.state.metricsStep["validation"]!["loss"]!.map(({ at }) => at)).toEqual([1, 3]);
+    expect(valueOf(learner, "validation", "smoothLoss")).toBeCloseTo((lossOf(3) + lossOf(4)) / 2, 6);
+    const none = await validated(crossEntropy(), [padded[1]!]);
+    expect(valueOf(none)).toBeNaN();
+    const bySteps = await validated(crossEntropy(), padded, new MeanLoss({ mean: "steps" }));
+    expect(valueOf(bySteps)).toBeCloseTo((lossOf(1) + (lossOf(3) + lossOf(4)) / 2) / 2, 6);
+  });
+
+  test("of a loss of one's own by the weight that it says, or by samples, or by what a loss of ours in it divides by", async () => {
+    const own = (yhat: AnyRef, ys: AnyRef): AnyRef => torch.nn.functional.cross_entropy(yhat, ys);
+    expect(valueOf(await validated(loss({ fn: own, weight: (_, ys) => ys.ne(PAD).sum() })))).toBeCloseTo(mean, 6);
+    const plain = [padded[0]!, padded[2]!];
+    expect(valueOf(await validated(own, plain))).toBeCloseTo((3 * lossOf(1) + lossOf(3) + lossOf(4)) / 5, 6);
+    expect(valueOf(await validated(loss({ fn: own, weight: () => 1 }), plain))).toBeCloseTo(
+      (lossOf(1) + (lossOf(3) + lossOf(4)) / 2) / 2,
+      6,
+    );
+    const inner = crossEntropy().create(worker, "cpu");
+    expect(valueOf(await validated((yhat, ys) => inner(yhat.view(-1, 4), ys.view(-1))))).toBeCloseTo(mean, 6);
+  });
+
+  test.each<[string, (learner: Learner, step: Step) => AnyRef, number]>([
+    ["as lossFn gives it, without outputs", ({ lossFn }, { xs, ys }) => lossFn(xs, ys), mean],
+    ["with a penalty", ({ lossFn }, { xs, ys }) => lossFn(xs, ys).nan_to_num().add(1), mean + 1],
+    [
+      "of several, by samples",
+      ({ lossFn }, { xs, ys }) =>
+        lossFn(xs, ys)
+          .nan_to_num()
+          .add(lossFn(xs.mul(0), ys).nan_to_num()),
+      (3 * (lossOf(1) + lossOf(0)) + lossOf(3) + lossOf(4) + 2 * lossOf(0)) / 7,
+    ],
+    [
+      "of several, by what the phase says",
+      ({ lossFn }, step) => {
+        step.lossWeight = step.ys.ne(PAD).sum() as AnyRef;
+        return lossFn(step.xs, step.ys).add(lossFn(step.xs.mul(0), step.ys));
+      },
+      mean + lossOf(0),
+    ],
+  ])("in a phase of one's own: %s", async (_, of, expected) => {
+    const learner = learnerOf(crossEntropy(), [new Metrics()]);
+    await learner.epoch(new Bias(of), padded);
+    expect(valueOf(learner, "training")).toBeCloseTo(expected, 6);
+  });
+
+  test("a fit goes on over a batch without targets as PyTorch does, and every observer with it", async () => {
+    const model = torch.nn.Linear(4, 4);
+    const plain = torch.nn.Linear(4, 4);
+    plain.load_state_dict(model.state_dict());
+    const losses: (number | undefined)[] = [];
+    let text = "";
+    const watch = callback({ name: "Watch", observe: { stepEnd: ({ values }) => void losses.push(values.loss) } });
+    const learner = new Learner(model, crossEntropy(), {
+      data: { training: padded, validation: padded },
+      optimizer: sgd({ lr: 0.1 }),
+      callbacks: [
+        watch,
+        new ProgressPrinter({ output: { write: (more) => void (text += more) } }),
+        new MetricsPrinter({ output: { write: () => undefined } }),
+      ],
+      input: same,
+    });
+    const events = learner.events();
+    const report = await learner.fit(2);
+    expect(report).toMatchObject({ status: "completed", epochs: 2 });
+    expect(losses.map((one) => one === undefined)).toEqual([0, 1, 0, 0, 1, 0, 0, 1, 0, 0, 1, 0].map(Boolean));
+    expect(text).toContain("loss ");
+    expect(text).not.toContain("NaN");
+    const seen: (number | null)[] = [];
+    for (let left = 3; left > 0;) {
+      const event = (await events.next()).value!;
+      if (event.type === "stepEnd" && left-- > 0) seen.push(event.loss);
+    }
+    expect(seen).toEqual([losses[0], null, losses[2]]);
+    await events.return?.();
+
+    const optimizer = torch.optim.SGD(plain.parameters(), kw({ lr: 0.1 }));
+    for (const { xs, ys } of [...padded, ...padded] as { xs: NDArray; ys: NDArray }[]) {
+      optimizer.zero_grad();
+      torch.nn.functional.cross_entropy(plain(worker.tensor(xs)), worker.tensor(ys)).backward();
+      optimizer.step();
+    }
+    expect(await torch.equal(model.weight, plain.weight)).toBe(true);
+  });
+
+  test.each([false, true])("NaN that comes of something else still stops a fit (late: %s)", async (late) => {
+    const run = async (spec: Loss, batches: readonly BatchLike[]): Promise<Report> =>
+      new Learner(torch.nn.Linear(4, 4), spec, {
+        data: { training: batches, validation: padded },
+        optimizer: sgd({ lr: 0.1 }),
+        defaultCallbacks: false,
+        callbacks: [new Recorder(), new Metrics(), new StopOnNaNLoss({ late })],
+        input: same,
+      }).fit(1);
+    expect(await run(crossEntropy(), [padded[0]!, scored([NaN], [1]), ...padded])).toMatchObject({
+      by: "StopOnNaNLoss",
+    });
+    // Classes without weight: 0 / 0 in the gradients too.
+    const weightless = [padded[0]!, scored([1], [1]), ...padded];
+    expect(await run(crossEntropy({ weight: [1, 0, 1, 1] }), weightless)).toMatchObject({ by: "StopOnNaNLoss" });
+    const own = (yhat: AnyRef, ys: AnyRef): AnyRef => torch.nn.functional.cross_entropy(yhat, ys);
+    const said = loss({ fn: own, weight: (_, ys) => ys.ne(PAD).sum() });
+    expect(await run(said, padded)).toMatchObject({ status: "completed" });
+    expect(await run(said, [scored([NaN], [1]), ...padded])).toMatchObject({ by: "StopOnNaNLoss" });
+  });
+
+  test("lrFind leaves out what has no loss, and takes the mean over a group of batches", async () => {
+    const learner = new Learner(torch.nn.Linear(4, 4), crossEntropy(), {
+      data: { training: padded },
+      optimizer: sgd({ lr: 0.1 }),
+      defaultCallbacks: false,
+      callbacks: [new Recorder(), new Metrics()],
+      input: same,
+    });
+    const found = await lrFind(learner, { steps: 9, from: 1e-30, to: 1e-29 });
+    expect([found.losses.length, found.rates.length, found.status]).toEqual([6, 6, "completed"]);
+    expect(found.losses.every(Number.isFinite)).toBe(true);
+    const groups = new Learner(learner.model, crossEntropy(), {
+      data: { training: padded },
+      callbacks: [new PyTorchBackend({ accumulate: 3 })],
+      input: same,
+    });
+    // Rates so small that nothing changes: it is the loss of the epoch.
+    const whole = await groups.validate(padded);
+    const [first] = (await lrFind(groups, { steps: 2, from: 1e-30, to: 1e-29 })).losses;
+    expect(first).toBeCloseTo(whole["loss"]!, 6);
+  });
+
+  test.each<[string, () => unknown, RegExp]>([
+    [
+      "a weight that is no number",
+      () => loss({ fn: (yhat) => yhat.mean(), weight: () => unchecked("all") }),
+      /^validation epoch 1, step 0: the weight of the loss is 'all'; it is to be a number or a reference/,
+    ],
+    [
+      "one that is negative",
+      () => loss({ fn: (yhat) => yhat.mean(), weight: () => -1 }),
+      /the weight of the loss is -1; it is to be a number from 0/,
+    ],
+    [
+      "one of many",
+      () => loss({ fn: (yhat) => yhat.mean(), weight: (yhat) => yhat }),
+      /the weight of the loss is .*; it is to be a number from 0/,
+    ],
+    [
+      "none",
+      () => loss(unchecked({ fn: (yhat: AnyRef) => yhat.mean() })),
+      /^loss: weight is undefined; it is to be a function of outputs and targets/,
+    ],
+  ])("refuses %s", async (_, make, said) => {
+    const error = await caught(async () => validated(make() as Loss));
+    expect(error.message).toMatch(said);
+    expect(error.code).toBe("MISUSE");
   });
 });
 

@@ -3,6 +3,7 @@ import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Data } from "../data/types.ts";
 import type { BetweenSteps, EventName, KeysAt, StepKey, StepState } from "../events.ts";
 import type { Hyper } from "../hyper.ts";
+import type { WeighedLoss } from "../metrics/metric.ts";
 import type { Phase } from "../phases.ts";
 import type { Ending } from "../report.ts";
 import type { IncludedState } from "./state.ts";
@@ -109,6 +110,9 @@ export type ObserverView<A, E extends EventName> = Circumstances<E> &
 
 /** `loss`, where the step has one, and what the callback's own `measure` asked for. */
 export interface Values {
+  /** There is none in a phase without a loss, nor where no target of the batch counts. */
   readonly loss: number;
+  /** What it adds to the mean over an epoch, Σ total / Σ weight: nothing, with a weight of 0, where no target counts. */
+  readonly weighed: WeighedLoss;
   readonly [name: string]: any;
 }

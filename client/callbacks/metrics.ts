@@ -10,12 +10,12 @@ import type { MetricHistory } from "../callback/state.ts";
 import type { Step } from "../events.ts";
 import { described } from "../keywords.ts";
 import { MeanLoss } from "../metrics/loss.ts";
-import type { Metric, MetricResult, Tally } from "../metrics/metric.ts";
+import type { DoneStep, Metric, MetricResult, Tally } from "../metrics/metric.ts";
 import { series } from "../metrics/series.ts";
 
 /**
  * Computes metrics for each phase, where the tensors are: what their `update` gives travels with the step, is summed up here, and `compute` makes
- * the value of it, for each step (`learner.state.metricsStep`) and for each epoch (`learner.state.metricsEpoch`). The loss, weighted by samples, is
+ * the value of it, for each step (`learner.state.metricsStep`) and for each epoch (`learner.state.metricsEpoch`). The loss (see `MeanLoss`) is
  * always the first; a `MeanLoss` that is given takes its place.
  *
  * Of an epoch in which a fit ends there is a value of the part that was done, marked `partial`.
@@ -78,11 +78,11 @@ export class Metrics extends CallbackObject {
           },
           stepEnd: ({ phase, state, values, size }) => {
             const at = state.history[phase.name]!.steps;
-            const { loss } = values as { readonly loss: number | undefined };
+            const { loss, weighed } = values as Pick<DoneStep, "loss" | "weighed">;
             const given = byMetric(values, all.length);
             for (const [i, { name, isFor }] of all.entries()) {
               if (!isFor(phase)) continue;
-              const value = tallies[i]!.add(given[i], { loss, size });
+              const value = tallies[i]!.add(given[i], { loss, weighed, size });
               steps[i]!++;
               if (value !== undefined) ((state.metricsStep[phase.name] ??= {})[name] ??= series()).push({ at, value });
             }

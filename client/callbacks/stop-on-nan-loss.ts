@@ -1,10 +1,13 @@
 import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
+import type { Learner } from "../learner.ts";
+import { weightArguments } from "../losses/weight.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
 
 /**
- * Stops the fit when the loss of a training step is NaN.
+ * Stops the fit when the loss of a training step is NaN. A batch of which no target counts, as where all are ignored, has no loss, and gives PyTorch
+ * no gradients: the fit goes on.
  *
  * Exact, and without a round trip: the worker looks at the loss before the update and withholds it, and all that comes after it. On CUDA that
  * waits for the loss once a step; `late: true` does not, and notices up to a window later, when the updates with NaN have been made.
@@ -12,6 +15,7 @@ import { AbstractTrainingPhase } from "../phases.ts";
 export class StopOnNaNLoss extends CallbackObject {
   constructor({ late = false }: { readonly late?: boolean } = {}) {
     let refuse: AnyRef | undefined;
+    let learner!: Learner;
     super(
       late
         ? callback({
@@ -29,11 +33,12 @@ export class StopOnNaNLoss extends CallbackObject {
             name: "StopOnNaNLoss",
             phase: AbstractTrainingPhase,
             access: { step: { loss: "use" } },
-            init: ({ worker }) => {
-              refuse = py.keep(worker.import("torchwire_worker.helpers.training").refuse_nan as AnyRef);
+            init: (given) => {
+              learner = given;
+              refuse = py.keep(given.worker.import("torchwire_worker.helpers.training").refuse_nan as AnyRef);
             },
             on: {
-              backwardEnd: ({ step }) => void refuse!(step.loss),
+              backwardEnd: ({ step }) => void refuse!(step.loss, learner.modules, ...weightArguments(learner.step!)),
             },
           }),
     );

@@ -5,6 +5,7 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { camelCase, isTensorData, keywordsOf, oneOf, type Kind, type Kinds } from "../keywords.ts";
 import type { LossSpec, TargetKind } from "./spec.ts";
+import { weighed, weigherBy } from "./weight.ts";
 
 /** How the losses of a batch's samples become one number; "none" leaves them. Default "mean". */
 export type Reduction = "mean" | "sum" | "none";
@@ -40,9 +41,9 @@ export function define<O extends object>(row: LossRow<O>): LossFactory<O> {
       create(worker, device) {
         const call = caller(worker, row);
         const given = made(worker, device);
-        if (Object.keys(given).length === 0) return call;
-        const last = kw(given);
-        return (yhat, ys) => call(yhat, ys, last);
+        const weigher = weigherOf(worker, row, given);
+        const last = Object.keys(given).length === 0 ? [] : [kw(given)];
+        return (yhat, ys) => weighed(call(yhat, ys, ...last), { weigher, yhat, ys });
       },
       createInWorker(worker, device) {
         const { partial } = worker.import("functools");
@@ -66,10 +67,17 @@ function functionOf(worker: Worker, { function: name, module = FUNCTIONAL, outpu
   const plain = py.get(worker.import(module), name);
   if (outputs === undefined) return plain;
   const { of_parts } = worker.import("torchwire_worker.helpers.losses");
-  // A record in TypeScript names them in camelCase.
-  const named = (names: readonly string[]): unknown => names.map((argument) => [camelCase(argument), argument]);
   return of_parts(plain, named(outputs), named(given)) as AnyRef;
 }
+
+function weigherOf(worker: Worker, row: Row, options: Record<string, unknown>): AnyRef {
+  const { function: name, module = FUNCTIONAL, outputs, given = [] } = row;
+  const parts = outputs === undefined ? null : named(outputs);
+  return weigherBy(worker, ({ weigher_of }) => weigher_of!(module, name, parts, named(given), options));
+}
+
+/** A record in TypeScript names them in camelCase. */
+const named = (names: readonly string[]): unknown => names.map((argument) => [camelCase(argument), argument]);
 
 /** Numbers and arrays as tensors; everything else, references too, as it is. */
 function onDevice(worker: Worker, device: string, value: unknown): unknown {

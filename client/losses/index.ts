@@ -1,4 +1,13 @@
 export * from "./flux.ts";
 export * from "./table.ts";
 export type { LossFactory, Reduction } from "./define.ts";
-export type { Loss, LossFunction, LossInput, LossSpec, TargetKind } from "./spec.ts";
+export {
+  loss,
+  type Loss,
+  type LossFunction,
+  type LossInput,
+  type LossSpec,
+  type LossWeightFunction,
+  type OwnLoss,
+  type TargetKind,
+} from "./spec.ts";

@@ -14,6 +14,7 @@ export {
   type MetricParts,
   type MetricResult,
   type Tally,
+  type WeighedLoss,
 } from "./metric.ts";
 export type { ClassOptions, CommonOptions, SumOptions } from "./options.ts";
 export { meanAbsoluteError, meanSquaredError, r2, rootMeanSquaredError } from "./regression.ts";

@@ -14,20 +14,23 @@ abstract class LossMetric implements Metric {
 }
 
 /**
- * "loss": always the first of the metrics, without being given. The mean of the losses of an epoch's steps, by their samples; with
- * `{ mean: "steps" }` unweighted, as in FluxTraining.
+ * "loss": always the first of the metrics, without being given. The mean over the whole epoch: of its steps' losses, each by what it was divided by
+ * (targets that are not ignored, weights of classes, elements), or, where that is not known, by its samples; of sums, over the same. A batch without
+ * a target that counts adds nothing, and the value of an epoch of such is NaN, as PyTorch's. With `{ mean: "steps" }` unweighted, as in FluxTraining.
  */
 export class MeanLoss extends LossMetric {
   constructor({ mean = "samples" }: { readonly mean?: MeanBy } = {}) {
     checkMean("loss", mean);
     super("loss", () => {
       const average = new Mean(mean);
+      let isThere = false;
       return {
-        add(_, { loss, size }) {
-          if (loss !== undefined) average.add(loss, size);
+        add(_, { loss, weighed }) {
+          isThere ||= weighed !== undefined;
+          if (loss !== undefined) average.add(loss, weighed!.weight, weighed!.total);
           return loss;
         },
-        compute: () => average.value,
+        compute: () => average.value ?? (isThere ? NaN : undefined),
       };
     });
   }

@@ -17,10 +17,18 @@ export type MetricResult = number | undefined | NDArray | { readonly [key: strin
 
 /** Of a step that the worker has done. */
 export interface DoneStep {
-  /** Undefined in a phase that has none. */
+  /** Undefined in a phase that has none, and where no target of the batch counts. */
   readonly loss: number | undefined;
+  /** What that adds to the mean over an epoch, which is Σ total / Σ weight. Undefined in a phase without a loss. */
+  readonly weighed: WeighedLoss | undefined;
   /** Samples. */
   readonly size: number;
+}
+
+/** Of a loss that is a mean, `weight` is what it was divided by, where that is known, else the samples of the batch; `total` is the product. */
+export interface WeighedLoss {
+  readonly total: number;
+  readonly weight: number;
 }
 
 /** A metric in one epoch. */
@@ -176,10 +184,10 @@ export class Mean {
     this.#by = by;
   }
 
-  add(value: number, size: number): void {
-    const weight = this.#by === "steps" ? 1 : size;
-    this.#sum += value * weight;
-    this.#weight += weight;
+  add(value: number, weight: number, total: number = value * weight): void {
+    const bySteps = this.#by === "steps";
+    this.#sum += bySteps ? value : total;
+    this.#weight += bySteps ? 1 : weight;
   }
 
   /** Undefined before anything was added. */

@@ -165,8 +165,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "a step acknowledged before it was executed",
     file: "client/pending.ts",
-    from: "const loss = (await this.#loss) as number | undefined;",
-    to: "const loss = this.#loss === undefined ? undefined : 0;",
+    from: "const counts = await this.#loss?.();",
+    to: "const counts = this.#loss && { loss: 0, weight: undefined, total: undefined };",
     test: by("test/learner-misuse.test.ts", "a step that fails has its place a head that was not replaced"),
   },
   {
@@ -184,11 +184,18 @@ export const mutants: readonly Mutant[] = [
     test: by("test/learner.test.ts", "what happens, in order several fits in a row"),
   },
   {
-    title: "mean of the loss not weighted by samples",
+    title: "mean of the loss not weighted",
     file: "client/metrics/loss.ts",
-    from: "average.add(loss, size);",
+    from: "average.add(loss, weighed!.weight, weighed!.total);",
     to: "average.add(loss, 1);",
     test: by("test/predict.test.ts", "validate the loss of an epoch is the mean over samples"),
+  },
+  {
+    title: "a fit stopped by a batch without targets",
+    file: "python/torchwire_worker/helpers/training.py",
+    from: "and not (_weighs_nothing(weight, of) and _have_no_nan(models))",
+    to: "",
+    test: by("test/metrics-epochs.test.ts", "the loss of an epoch is the mean over it a fit goes on"),
   },
   {
     title: "a row of the history lost",

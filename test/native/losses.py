@@ -8,7 +8,8 @@ The cases are a JSON list of objects:
 - `arguments`: what it is called with, as {dtype, shape, data}; those of a float type that are `outputs` get gradients;
 - `outputs`: the indices of the arguments that are a model's outputs.
 
-Written to --out: for each case `value`, the bytes of the loss in hexadecimal, and `gradients`, the sha256 of each output's gradient (of the sum
+Written to --out: for each case `value`, the bytes of the loss in hexadecimal, `mean`, the number that it is with reduction "mean" (null where it
+is none: all targets are ignored), and `gradients`, the sha256 of each output's gradient (of the sum
 of the losses where these are several).
 """
 
@@ -29,9 +30,12 @@ def run(case):
     arguments = [tensor(value) for value in case["arguments"]]
     outputs = [arguments[i].requires_grad_() for i in case["outputs"]]
     options = {name: tensor(value) if isinstance(value, dict) else value for name, value in case["options"].items()}
-    loss = getattr(F, case["function"])(*arguments, **options)
+    function = getattr(F, case["function"])
+    loss = function(*arguments, **options)
     loss.sum().backward()
+    mean = loss if options.get("reduction") == "batchmean" else function(*arguments, **{**options, "reduction": "mean"})
     return {
+        "mean": None if mean.isnan() else mean.item(),
         "value": loss.detach().numpy().tobytes().hex(),
         "gradients": [hashlib.sha256(output.grad.numpy().tobytes()).hexdigest() for output in outputs],
     }

@@ -17,12 +17,12 @@ def of_parts(function: Callable[..., Any], outputs: Names, targets: Names) -> Ca
 
     def loss(yhat: Any, ys: Any, **options: Any) -> Any:
         of = getattr(function, "__name__", "the loss")
-        return function(**_parts(of, "model's output", yhat, outputs), **_parts(of, "target", ys, targets), **options)
+        return function(**parts(of, "model's output", yhat, outputs), **parts(of, "target", ys, targets), **options)
 
     return loss
 
 
-def _parts(function: str, what: str, value: Any, names: Names) -> dict[str, Any]:
+def parts(function: str, what: str, value: Any, names: Names) -> dict[str, Any]:
     if not names:
         return {}
     arguments = [argument for _, argument in names]

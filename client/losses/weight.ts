@@ -1,0 +1,102 @@
+/** What the loss of a step weighs in the mean over an epoch. */
+import { TorchwireError } from "../../bridge/errors.ts";
+import { isNDArray } from "../../bridge/ndarray.ts";
+import { py } from "../../bridge/py.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import type { Step } from "../events.ts";
+import { described } from "../keywords.ts";
+
+/** Where the worker knows what a loss was divided by, `weigher` tells it from the outputs and targets; else the program says it. */
+export type LossWeight =
+  | { readonly weigher: AnyRef; readonly yhat: unknown; readonly ys: unknown }
+  | { readonly said: () => PyObject | number };
+
+/** The loss of a step, and what it adds to the mean over an epoch: Σ total / Σ weight. Without a weight it counts by its samples. */
+export interface CountedLoss {
+  readonly loss: number;
+  readonly weight: number | undefined;
+  readonly total: number | undefined;
+}
+
+/** By the reference that a loss gave. */
+const ofLoss = new WeakMap<object, LossWeight>();
+/** Of each step: of the losses that the learner's function gave; null where they were several. */
+const ofStep = new WeakMap<Step, LossWeight | null>();
+
+/** Notes what `loss`, made of these outputs and targets, weighs; returns it. */
+export function weighed<T extends object>(loss: T, weight: LossWeight): T {
+  ofLoss.set(loss, weight);
+  return loss;
+}
+
+/** What `make` takes from the module that knows what losses divide by. */
+export function weigherBy(worker: Worker, make: (denominators: AnyRef) => AnyRef): AnyRef {
+  return worker.scope(() => py.keep(make(worker.import("torchwire_worker.helpers.denominators"))));
+}
+
+/** Notes that the learner's function gave `loss` in this step, which may go on from it. */
+export function given<T extends object>(step: Step | undefined, loss: T): T {
+  const weight = ofLoss.get(loss);
+  if (step === undefined || weight === undefined) return loss;
+  const before = ofStep.get(step);
+  ofStep.set(step, before === undefined || before === weight ? weight : null);
+  return loss;
+}
+
+/** Undefined where the loss of a step counts by its samples. */
+export function weightOf(step: Step): LossWeight | undefined {
+  const { lossWeight } = step;
+  if (lossWeight !== undefined) return { said: () => lossWeight };
+  return ofLoss.get(step.loss) ?? ofStep.get(step) ?? undefined;
+}
+
+/** For a helper that asks for the weight where it needs it: a weigher with outputs and targets, or what was said; nothing where it is not known. */
+export function weightArguments(step: Step): readonly unknown[] {
+  const weight = weightOf(step);
+  if (weight === undefined) return [];
+  return "said" in weight ? [checked(weight.said())] : [weight.weigher, weight.yhat, weight.ys];
+}
+
+/**
+ * Asks for a step's loss with what it weighs: in its batch, as one operation where the worker knows it. The function returned waits for them; not
+ * before, as what is awaited in a step is sent for at once.
+ */
+export function counted(step: Step): () => Promise<CountedLoss> {
+  const { loss } = step;
+  const weight = weightOf(step);
+  if (weight === undefined) {
+    const asked = py.js(loss.item());
+    return async () => ({ loss: (await asked) as number, weight: undefined, total: undefined });
+  }
+  if ("said" in weight) {
+    const said = checked(weight.said());
+    const asked = [py.js(loss.item()), typeof said === "number" ? said : py.js(said)] as const;
+    return async () => {
+      const [value, weighs] = [(await asked[0]) as number, weightFrom(await asked[1])];
+      return { loss: value, weight: weighs, total: value * weighs };
+    };
+  }
+  const isChanged = ofLoss.get(loss) !== weight;
+  const asked = py.js(weight.weigher.counted(loss, weight.yhat, weight.ys, isChanged));
+  return async () => {
+    const [value, weighs, total] = (await asked) as [number, number | null, number | null];
+    return { loss: value, weight: weighs ?? undefined, total: total ?? undefined };
+  };
+}
+
+function checked(said: unknown): PyObject | number {
+  if (typeof said !== "number" && inner(said) === undefined)
+    throw refused(said, "it is to be a number or a reference to one, given at once");
+  return said as PyObject | number;
+}
+
+function weightFrom(value: unknown): number {
+  const weight = Number(isNDArray(value) && value.data.length === 1 ? value.data[0] : value);
+  if (!(weight >= 0 && weight < Infinity)) throw refused(value, "it is to be a number from 0");
+  return weight;
+}
+
+const refused = (value: unknown, wanted: string): TorchwireError =>
+  new TorchwireError("MISUSE", `the weight of the loss is ${described(value)}; ${wanted}`);

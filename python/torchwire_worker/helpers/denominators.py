@@ -1,0 +1,244 @@
+"""What a loss divides by: with it, the means of batches make the mean over an epoch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache, partial
+from importlib import import_module
+from typing import Any
+
+from . import losses
+
+# Of the arguments of a loss, outputs first, and of its options: how many terms its mean is of, or what they weigh together.
+Denominator = Callable[..., Any]
+
+
+def weigher(loss: Any) -> Weigher:
+    """Of a loss (yhat, ys) in Python: a function of torch.nn.functional or of `losses`, such a one with options (functools.partial), or a
+    module of torch.nn. Of others it knows nothing."""
+    try:
+        return _weigher(loss, {})
+    except Exception:
+        return Weigher(None, lambda: {})
+
+
+def weigher_of(module: str, function: str, outputs: losses.Names | None, targets: losses.Names, options: dict[str, Any]) -> Weigher:
+    """Of a function by its name, as `losses.of_parts` calls it where `outputs` are given."""
+    denominator = _functions().get(getattr(import_module(module), function, None))
+    if denominator is not None and outputs is not None:
+        denominator = _of_parts(denominator, outputs, targets)
+    return Weigher(denominator, lambda: options)
+
+
+class Weigher:
+    """`denominator` is None where nothing is known; `options` are asked for at each step, as those of a module may change."""
+
+    def __init__(self, denominator: Denominator | None, options: Callable[[], dict[str, Any]]) -> None:
+        self._denominator = denominator
+        self._options = options
+
+    def weight(self, yhat: Any, ys: Any) -> float | None:
+        weight = self._weight(yhat, ys, self._options())
+        return None if weight is None else float(weight)
+
+    def counted(self, loss: Any, yhat: Any, ys: Any, is_changed: bool) -> list[float | None]:
+        """The loss of a step, what it weighs in the mean over an epoch, and the product, which is what it adds there; nulls where that is not
+        known. `is_changed` where a program went on from what the loss gave: of a sum that leaves nothing that is known."""
+        options = self._options()
+        is_sum = options.get("reduction") == "sum"
+        # Before the value: a GPU is then waited for once.
+        weight = None if is_sum and is_changed else self._weight(yhat, ys, options)
+        value = loss.item()
+        if weight is None:
+            return [value, None, None]
+        weight = float(weight)
+        return [value, weight, value if is_sum else value * weight]
+
+    def _weight(self, yhat: Any, ys: Any, options: dict[str, Any]) -> Any:
+        if self._denominator is None or options.get("reduction") == "none":
+            return None
+        try:
+            return self._denominator(yhat, ys, **options)
+        except Exception:
+            # The loss itself went well: it is one that takes its arguments in another way.
+            return None
+
+
+def _weigher(loss: Any, options: dict[str, Any]) -> Weigher:
+    if isinstance(loss, partial) and not loss.args:
+        return _weigher(loss.func, {**loss.keywords, **options})
+    for kind, function in _modules():
+        # A class of one's own that computes something else is not known.
+        if isinstance(loss, kind) and getattr(type(loss), "forward", None) is kind.forward:
+            return Weigher(_functions()[function], lambda: {name: getattr(loss, name) for name in _OPTIONS if hasattr(loss, name)})
+    return Weigher(_functions().get(loss), lambda: options)
+
+
+# Those that a denominator depends on, as modules have them.
+_OPTIONS = ("weight", "ignore_index", "reduction")
+
+
+def _of_parts(denominator: Denominator, outputs: losses.Names, targets: losses.Names) -> Denominator:
+    def of(yhat: Any, ys: Any, **options: Any) -> Any:
+        given = {**losses.parts("the loss", "model's output", yhat, outputs), **losses.parts("the loss", "target", ys, targets)}
+        return denominator(**given, **options)
+
+    return of
+
+
+# --- how many terms ---
+
+
+def _elements(input: Any, target: Any, **_: Any) -> int:
+    return _together(input, target)
+
+
+def _together(*tensors: Any) -> int:
+    """Elements of what the tensors are broadcast to."""
+    import torch
+
+    first = tensors[0].shape
+    return math.prod(first if all(one.shape == first for one in tensors) else torch.broadcast_shapes(*(one.shape for one in tensors)))
+
+
+def _weighted_elements(input: Any, target: Any, weight: Any = None, **_: Any) -> Any:
+    return _together(input, target) if weight is None else weight.double().sum()
+
+
+def _positions(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, **_: Any) -> Any:
+    """Targets that are not ignored, or the weights of their classes."""
+    import torch
+
+    # PyTorch takes bytes too; of those a mask would be made.
+    target = target.long()
+    counts = target != ignore_index
+    if weight is None:
+        return torch.count_nonzero(counts)
+    of_each = weight.double()[target.masked_fill(~counts, 0)]
+    return of_each.masked_fill(~counts, 0).sum()
+
+
+def _positions_or_probabilities(input: Any, target: Any, **options: Any) -> Any:
+    # As PyTorch tells them apart. Neither what is ignored nor the weights of classes count for probabilities.
+    if input.shape == target.shape:
+        return _without(input.shape, 0 if input.dim() == 1 else 1)
+    return _positions(input, target, **options)
+
+
+def _without(shape: Any, dim: int) -> int:
+    """Elements when the axis `dim` is summed up."""
+    dim %= len(shape)
+    return math.prod(shape[:dim]) * math.prod(shape[dim + 1 :])
+
+
+def _rows(input: Any, target: Any, **_: Any) -> int:
+    return input.shape[0] if input.dim() > 1 else 1
+
+
+def _divergence(input: Any, target: Any, reduction: str = "mean", **_: Any) -> int:
+    return input.shape[0] if reduction == "batchmean" else _together(input, target)
+
+
+def _gaussian(input: Any, target: Any, var: Any, **_: Any) -> int:
+    if var.shape != input.shape and var.shape == input.shape[:-1]:
+        var = var.unsqueeze(-1)
+    return _together(input, target, var)
+
+
+def _ranks(input1: Any, input2: Any, target: Any, **_: Any) -> int:
+    return _together(input1, input2, target)
+
+
+def _cosines(input1: Any, input2: Any, target: Any, **_: Any) -> int:
+    return _together((input1[..., 0] + input2[..., 0]), target)
+
+
+def _triplets(anchor: Any, positive: Any, negative: Any, **_: Any) -> int:
+    return _together(anchor[..., 0], positive[..., 0], negative[..., 0])
+
+
+def _distances(anchor: Any, positive: Any, negative: Any, distance_function: Any = None, **options: Any) -> int:
+    """A distance of one's own is asked for shapes alone, without computing."""
+    if distance_function is None:
+        return _triplets(anchor, positive, negative)
+    far = [one.detach().to("meta") for one in (anchor, positive, negative)]
+    return _together(distance_function(far[0], far[1]), distance_function(far[0], far[2]))
+
+
+def _sequences(log_probs: Any, **_: Any) -> int:
+    return log_probs.shape[1] if log_probs.dim() == 3 else 1
+
+
+def _last_axis_summed(input: Any, target: Any, **_: Any) -> int:
+    return _together(input[..., 0], target[..., 0])
+
+
+def _classes_summed(yhat: Any, y: Any, dim: int = 1, **_: Any) -> int:
+    import torch
+
+    return _without(torch.broadcast_shapes(y.shape, yhat.shape) if y.is_floating_point() else yhat.shape, dim)
+
+
+@cache
+def _functions() -> dict[Any, Denominator]:
+    """Those that are missing are no means: `dice_coeff_loss`, `tversky_loss`."""
+    import torch.nn.functional as F
+
+    return {
+        F.l1_loss: _weighted_elements,
+        F.mse_loss: _weighted_elements,
+        F.huber_loss: _elements,
+        F.smooth_l1_loss: _elements,
+        F.cross_entropy: _positions_or_probabilities,
+        F.nll_loss: _positions,
+        F.binary_cross_entropy: _elements,
+        F.binary_cross_entropy_with_logits: _elements,
+        F.kl_div: _divergence,
+        F.poisson_nll_loss: _elements,
+        F.gaussian_nll_loss: _gaussian,
+        F.hinge_embedding_loss: _elements,
+        F.margin_ranking_loss: _ranks,
+        F.cosine_embedding_loss: _cosines,
+        F.triplet_margin_loss: _triplets,
+        F.triplet_margin_with_distance_loss: _distances,
+        F.multi_margin_loss: _rows,
+        F.multilabel_margin_loss: _rows,
+        F.multilabel_soft_margin_loss: _last_axis_summed,
+        F.soft_margin_loss: _elements,
+        F.ctc_loss: _sequences,
+        losses.msle: _elements,
+        losses.binary_cross_entropy: _elements,
+        losses.poisson_loss: _elements,
+        losses.hinge_loss: _elements,
+        losses.squared_hinge_loss: _elements,
+        losses.binary_focal_loss: _elements,
+        losses.siamese_contrastive_loss: _elements,
+        losses.cross_entropy_of_probabilities: _classes_summed,
+        losses.kl_divergence: _classes_summed,
+        losses.focal_loss: _classes_summed,
+    }
+
+
+@cache
+def _modules() -> list[tuple[Any, Any]]:
+    import torch.nn.functional as F
+    from torch import nn
+
+    return [
+        (nn.L1Loss, F.l1_loss),
+        (nn.MSELoss, F.mse_loss),
+        (nn.HuberLoss, F.huber_loss),
+        (nn.SmoothL1Loss, F.smooth_l1_loss),
+        (nn.CrossEntropyLoss, F.cross_entropy),
+        (nn.NLLLoss, F.nll_loss),
+        (nn.BCELoss, F.binary_cross_entropy),
+        (nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits),
+        (nn.KLDivLoss, F.kl_div),
+        (nn.PoissonNLLLoss, F.poisson_nll_loss),
+        (nn.HingeEmbeddingLoss, F.hinge_embedding_loss),
+        (nn.MultiMarginLoss, F.multi_margin_loss),
+        (nn.MultiLabelMarginLoss, F.multilabel_margin_loss),
+        (nn.MultiLabelSoftMarginLoss, F.multilabel_soft_margin_loss),
+        (nn.SoftMarginLoss, F.soft_margin_loss),
+    ]
