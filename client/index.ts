@@ -86,6 +86,9 @@ export {
   type SumArray,
   type SumOptions,
   type Tally,
+  type Task,
+  type ThresholdOptions,
+  type TopKOptions,
   type TorchmetricOptions,
 } from "./metrics/index.ts";
 export * from "./optim/index.ts";
@@ -113,6 +116,7 @@ export {
   outputs,
   type Candidate,
   type ClassifyOptions,
+  type Outputs,
   type Prediction,
   type PredictOptions,
   type Samples,

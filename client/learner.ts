@@ -27,6 +27,7 @@ import {
   classify,
   outputs,
   type ClassifyOptions,
+  type Outputs,
   type Prediction,
   type PredictOptions,
   type Samples,
@@ -313,21 +314,22 @@ export class Learner<M = any> {
   }
 
   /**
-   * What the model makes of samples, in eval and inference mode; safe while a fit goes on, and from many requests at once. With `classes` or `topK` the
-   * outputs are taken as logits of classes, and each sample gets its likeliest ones; else they come as they are, in one array.
+   * What the model makes of samples, in eval and inference mode; safe while a fit goes on, and from many requests at once. With `classes` or `topK` each
+   * sample gets its likeliest classes, of outputs that are logits or probabilities, as the loss says; else the outputs come as they are, in one array. Of a
+   * model with several they come in records or arrays of such arrays, which the type argument names: `predict<{ out: NDArray }>(…)`.
    */
   predict(
     samples: Samples,
     options: ClassifyOptions & ({ readonly classes: readonly string[] } | { readonly topK: number }),
   ): Promise<Prediction[]>;
-  predict(samples: Samples, options?: PredictOptions): Promise<NDArray>;
-  predict(samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[] | NDArray> {
+  predict<T extends Outputs = NDArray>(samples: Samples, options?: PredictOptions): Promise<T>;
+  predict(samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[] | Outputs> {
     const device = this.getCallback(PyTorchBackend)?.device;
     const own = { ...(this.input && { input: this.input }), ...(device !== undefined && { device }), ...options };
     const model = this.#model as PyObject;
     return options.classes === undefined && options.topK === undefined
       ? outputs(model, samples, own)
-      : classify(model, samples, own);
+      : classify(model, samples, { loss: this.loss, ...own });
   }
 
   /** Writes the model's weights to a safetensors file on this machine: as they are at this place of the program. See `saveWeights`. */

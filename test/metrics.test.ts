@@ -8,16 +8,23 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import * as torchwire from "torchwire";
 import {
   AbstractValidationPhase,
+  batches,
   Learner,
   Metrics,
+  py,
   Recorder,
   type BatchLike,
+  type Data,
+  type Loss,
   type Metric,
   type NDArray,
   type Step,
   type Worker,
 } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
+import type { AnyRef } from "../bridge/types/core.ts";
+import { caught, untyped } from "./observed.ts";
+import { testPackages } from "./python-packages.ts";
 import { testWorker } from "./worker.ts";
 
 type Nested = number | readonly Nested[];
@@ -353,5 +360,297 @@ describe("of all outputs at once", () => {
   test("what is gathered in the worker has no value of a step", async () => {
     const { state } = await measured([torchwire.auc(), torchwire.confusionMatrix()], steps(two));
     expect(Object.keys(state.metricsStep["validation"] ?? {})).toEqual([]);
+  });
+});
+
+const tensor = (array: NDArray): AnyRef => worker.tensor(array) as unknown as AnyRef;
+
+describe("what is measured is what the loss asks for", () => {
+  let sklearn: AnyRef;
+  let torch: AnyRef;
+  beforeAll(async () => {
+    (worker.import("sys") as unknown as AnyRef).path.append(await testPackages());
+    sklearn = worker.import("sklearn.metrics");
+    torch = untyped(worker, "torch");
+  });
+
+  const [random, noise] = [generator(31), generator(32)];
+  const drawn = (shape: readonly number[], next = random): NDArray => {
+    const data = Float32Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => 4 * next() - 2);
+    return { dtype: "float32", shape, data };
+  };
+  const yesOrNo = (shape: readonly number[], dtype: "float32" | "uint8" | "bool" = "float32"): NDArray => {
+    const { data } = drawn(shape, noise);
+    const answers = (data as Float32Array).map((x) => (x > 0.3 ? 1 : 0));
+    return { dtype, shape, data: dtype === "float32" ? answers : Uint8Array.from(answers) };
+  };
+  const indexed = (shape: readonly number[], classes: number): NDArray => ({
+    dtype: "int64",
+    shape,
+    data: BigInt64Array.from({ length: shape.reduce((a, b) => a * b, 1) }, () => BigInt(Math.floor(classes * noise()))),
+  });
+
+  /** Outputs that are the inputs, and a parameter. */
+  const given = (): AnyRef => {
+    const model = torch.nn.Sequential(torch.nn.Identity());
+    model.register_parameter("unused", torch.nn.Parameter(torch.zeros(1)));
+    return model;
+  };
+
+  /** In two batches. */
+  async function validated(loss: Loss, xs: NDArray, ys: NDArray, ...metrics: Metric[]): Promise<Learner> {
+    const learner = new Learner(given(), loss, {
+      defaultCallbacks: false,
+      callbacks: [new Recorder(), new Metrics(...metrics)],
+      input: torchwire.same,
+    });
+    await learner.validate([...batches({ xs, ys }, { batchSize: Math.ceil(xs.shape[0]! * 0.6) })] as Data);
+    return learner;
+  }
+
+  const accuracyOf = (found: AnyRef, ys: NDArray): Promise<number> =>
+    py.js(sklearn.accuracy_score(tensor(ys).flatten().numpy(), found.flatten().numpy())) as Promise<number>;
+
+  test.each([
+    ["outputs [N, 1] and targets [N, 1]", [20, 1], [20, 1], torchwire.bceWithLogits()],
+    ["bytes", [20], [20], torchwire.bceWithLogits(), "uint8"],
+    ["booleans", [20, 1], [20, 1], torchwire.bceWithLogits(), "bool"],
+    ["labels", [20, 4], [20, 4], torchwire.bceWithLogits()],
+    ["pixels", [6, 1, 3, 2], [6, 1, 3, 2], torchwire.bceWithLogits()],
+    ["labels with margins", [20, 4], [20, 4], torchwire.multilabelSoftMargin()],
+    ["a loss of one's own", [20, 1], [20], (yhat: AnyRef, ys: AnyRef) => yhat.squeeze(1).sub(ys).mean()],
+  ] as const)("accuracy of yes or no: %s", async (...[, outputs, targets, loss, dtype]) => {
+    const [xs, ys] = [drawn(outputs), yesOrNo(targets, dtype)];
+    const learner = await validated(loss as Loss, xs, ys, torchwire.accuracy);
+    expect(last(learner, "accuracy")).toBeCloseTo(await accuracyOf(tensor(xs).gt(0), ys), 12);
+  });
+
+  test("of probabilities: a yes is above a half", async () => {
+    const xs = { ...drawn([20, 1]), data: (drawn([20, 1]).data as Float32Array).map((x) => x / 4 + 0.5) };
+    const ys = yesOrNo([20, 1]);
+    const learner = await validated(
+      torchwire.bce(),
+      xs,
+      ys,
+      torchwire.accuracy,
+      torchwire.f1(),
+      torchwire.perplexity(),
+    );
+    const found = tensor(xs).gt(0.5);
+    expect(last(learner, "accuracy")).toBeCloseTo(await accuracyOf(found, ys), 12);
+    const truth = tensor(ys).flatten().numpy();
+    const f1 = (await py.js(sklearn.f1_score(truth, found.flatten().numpy()))) as number;
+    expect(last(learner, "f1")).toBeCloseTo(f1, 12);
+    const logLoss = (await py.js(sklearn.log_loss(truth, tensor(xs).flatten().double().numpy()))) as number;
+    expect(last(learner, "perplexity")).toBeCloseTo(Math.exp(logLoss), 5);
+  });
+
+  test("a model that learns has an accuracy that says so", async () => {
+    const xs = drawn([60, 2]);
+    const ys = Array.from({ length: 60 }, (_, i) => (xs.data[2 * i]! > 0 ? 1 : 0));
+    const wrong = torch.nn.Linear(2, 1, false);
+    wrong.weight.data.copy_(torch.tensor([[-3, 0]]));
+    const learner = new Learner(wrong, torchwire.bceWithLogits(), {
+      data: {
+        training: [
+          {
+            xs,
+            ys: arrayOf(
+              ys.map((y) => [y]),
+              "float32",
+            ),
+          },
+        ],
+      },
+      optimizer: torchwire.sgd({ lr: 2 }),
+      defaultCallbacks: false,
+      callbacks: [new Recorder(), new Metrics(torchwire.accuracy)],
+    });
+    const { history } = await learner.fit(20);
+    const values = history["training"]!["accuracy"]!.map(({ value }) => value);
+    expect(values[0]).toBe(0);
+    expect(values.at(-1)).toBeGreaterThan(0.9);
+  });
+
+  test("targets that the loss ignores do not count", async () => {
+    const [xs, ys] = [drawn([20, 5]), indexed([20], 5)];
+    const kept = tensor(ys).ne(3);
+    const truth = py.at(tensor(ys), kept).numpy();
+    const scores = py.at(tensor(xs), kept);
+    const expected = (await py.js(sklearn.accuracy_score(truth, scores.argmax(1).numpy()))) as number;
+    const names = torchwire.kw({ labels: [0, 1, 2, 3, 4] });
+    const surprise = await py.js(sklearn.log_loss(truth, scores.double().softmax(1).numpy(), names));
+    const losses: Loss[] = [
+      torchwire.crossEntropy({ ignoreIndex: 3 }),
+      torch.nn.CrossEntropyLoss(torchwire.kw({ ignore_index: 3 })),
+    ];
+    for (const loss of losses) {
+      const learner = await validated(loss, xs, ys, torchwire.accuracy, torchwire.perplexity());
+      expect(last(learner, "accuracy")).toBeCloseTo(expected, 12);
+      expect(last(learner, "perplexity")).toBeCloseTo(Math.exp(surprise as number), 5);
+    }
+  });
+
+  test("targets that are probabilities of classes are classes, for every metric", async () => {
+    const xs = drawn([20, 3]);
+    const ys = await py.ndarray(tensor(drawn([20, 3])).softmax(1));
+    const f1 = torchwire.f1({ average: "macro" });
+    const learner = await validated(torchwire.crossEntropy(), xs, ys, torchwire.accuracy, f1);
+    const [truth, found] = [tensor(ys).argmax(1).numpy(), tensor(xs).argmax(1).numpy()];
+    expect(last(learner, "accuracy")).toBeCloseTo((await py.js(sklearn.accuracy_score(truth, found))) as number, 12);
+    const macro = sklearn.f1_score(truth, found, torchwire.kw({ average: "macro" }));
+    expect(last(learner, "f1")).toBeCloseTo((await py.js(macro)) as number, 12);
+  });
+
+  const own: Loss = (yhat, ys) => yhat.sub(ys).abs().mean();
+  test.each([
+    [
+      "numbers",
+      torchwire.mse(),
+      drawn([8, 1]),
+      drawn([8, 1]),
+      torchwire.accuracy,
+      "mse_loss is a loss of numbers: measure meanAbsoluteError()",
+    ],
+    [
+      "numbers",
+      torchwire.huber(),
+      drawn([8, 3]),
+      drawn([8, 3]),
+      torchwire.perplexity(),
+      "huber_loss is a loss of numbers",
+    ],
+    ["numbers", own, drawn([8, 1]), drawn([8, 1]), torchwire.accuracy, "accuracy: 5 targets are neither"],
+    ["several labels of a sample", own, drawn([8, 3]), yesOrNo([8, 3]), torchwire.accuracy, 'task: "labels"'],
+    [
+      "one class",
+      torchwire.crossEntropy(),
+      drawn([8, 1]),
+      indexed([8], 1),
+      torchwire.accuracy,
+      "have one class along axis 1",
+    ],
+    ["yes or no", torchwire.bceWithLogits(), drawn([8, 1]), yesOrNo([8, 1]), torchwire.topK(2), "use accuracy"],
+  ] as const)("refused: %s", async (...[, loss, xs, ys, metric, message]) => {
+    const error = await caught(() => validated(loss, xs, ys, metric));
+    expect(String(error) + String(error.cause)).toContain(message);
+  });
+
+  test("a task that is said comes first", async () => {
+    const [xs, ys] = [drawn([20, 3]), yesOrNo([20, 3])];
+    const said = torchwire.topK(1, { name: "accuracy", task: "labels" });
+    const learner = await validated(own, xs, ys, said);
+    expect(last(learner, "accuracy")).toBeCloseTo(await accuracyOf(tensor(xs).gt(0), ys), 12);
+  });
+});
+
+describe("outputs are of the type that the model gives, for the loss and for metrics", () => {
+  const source = `
+import collections, dataclasses, torch
+
+@dataclasses.dataclass
+class Scored:
+    logits: torch.Tensor
+    hidden: tuple = ()
+
+class Output(collections.OrderedDict):
+    def __post_init__(self):
+        for field in dataclasses.fields(self):
+            self[field.name] = getattr(self, field.name)
+
+@dataclasses.dataclass
+class ModelOutput(Output):
+    logits: torch.Tensor = None
+
+class Model(torch.nn.Module):
+    def __init__(self, output):
+        super().__init__()
+        self.head = torch.nn.Linear(2, 2)
+        self.output = output
+    def forward(self, x):
+        return self.output(logits=self.head(x))
+
+def is_full(yhat):
+    return float(yhat.logits.dtype is torch.float32 and not yhat.logits.requires_grad)
+`;
+
+  test.each(["Scored", "ModelOutput"])("%s, under amp", async (name) => {
+    const builtins = worker.import("builtins");
+    const names = builtins.dict();
+    builtins.exec(source, names);
+    const F = untyped(worker, "torch.nn.functional");
+    const isFull = py.at(names, "is_full") as AnyRef;
+    const data: BatchLike[] = [
+      {
+        xs: arrayOf(
+          [
+            [1, 2],
+            [3, -4],
+          ],
+          "float32",
+        ),
+        ys: arrayOf([0, 1], "int64"),
+      },
+    ];
+    const ofLogits = torchwire.metric("accuracy", {
+      ...torchwire.accuracy,
+      update: (yhat, ...more) => torchwire.accuracy.update(yhat.logits, ...more),
+    });
+    const learner = new Learner(
+      (py.at(names, "Model") as AnyRef)(py.at(names, name)),
+      (yhat, ys) => F.cross_entropy(yhat.logits, ys),
+      {
+        data: { training: data, validation: data },
+        defaultCallbacks: false,
+        callbacks: [
+          new torchwire.PyTorchBackend({ amp: "bf16" }),
+          new Recorder(),
+          new Metrics(new torchwire.Metric((yhat) => isFull(yhat), { name: "full" }), ofLogits),
+        ],
+        input: torchwire.same,
+      },
+    );
+    await learner.fit(1);
+    for (const phase of ["training", "validation"])
+      expect(learner.state.metricsEpoch[phase]!["full"]![0]!.value).toBe(1);
+    expect(last(learner, "accuracy")).toBeGreaterThanOrEqual(0);
+  });
+});
+
+describe("numbers of half floats are numbers, and not their bits", () => {
+  const data: BatchLike[] = [{ xs: arrayOf([[1.5], [2.5]], "float32"), ys: arrayOf([0, 0], "float32") }];
+  const half = (yhat: AnyRef, dtype: string): AnyRef => yhat.to((untyped(worker, "torch") as AnyRef)[dtype]);
+
+  test.each(["float16", "bfloat16"])("%s", async (dtype) => {
+    const value = half(untyped(worker, "torch").tensor(2.5), dtype);
+    const constant = (result: AnyRef): AnyRef => {
+      const names = worker.import("builtins").dict();
+      worker
+        .import("builtins")
+        .exec(
+          "class Constant:\n  def __init__(self, value): self.value = value\n  def reset(self): pass\n  def update(self, yhat, ys): pass\n  def compute(self): return self.value",
+          names,
+        );
+      return (py.at(names, "Constant") as AnyRef)(result);
+    };
+    const learner = await measured(
+      [
+        new torchwire.Metric((yhat) => half(yhat, dtype).mean(), { name: "mean" }),
+        torchwire.metric("sum", {
+          update: (yhat) => ({ all: half(yhat, dtype).flatten() }),
+          compute: ({ all }) => all.data[0] + all.data[1],
+        }),
+        torchwire.torchmetric("constant", constant(value)),
+      ],
+      data,
+    );
+    expect(["mean", "sum", "constant"].map((name) => last(learner, name))).toEqual([2, 4, 2.5]);
+    const complex = await caught(() =>
+      measured(
+        [new torchwire.Metric((yhat) => untyped(worker, "torch").complex(yhat, yhat).mean(), { name: "c" })],
+        data,
+      ),
+    );
+    expect(String(complex)).toContain("complex");
   });
 });

@@ -3,16 +3,22 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   accuracy,
   batches,
+  bce,
+  bceWithLogits,
   classify,
   crossEntropy,
   DataLoader,
   Learner,
   Metrics,
+  mse,
+  nll,
   outputs,
+  probabilityCrossEntropy,
   py,
   Recorder,
   sgd,
   type Data,
+  type Loss,
   type NDArray,
   type Worker,
 } from "torchwire";
@@ -64,6 +70,13 @@ function moduleOf(lambda: string): AnyRef {
   const source = `import torch\nclass Own(torch.nn.Module):\n  def forward(self, *xs, **named): return (lambda ${lambda})(*xs, **named)`;
   worker.import("builtins").exec(source, names);
   return py.at(names, "Own")();
+}
+
+/** With a parameter, which an optimizer asks for. */
+function optimized(model: AnyRef): AnyRef {
+  const whole = torch.nn.Sequential(model);
+  whole.register_parameter("unused", torch.nn.Parameter(torch.zeros(1)));
+  return whole;
 }
 
 const learnerOf = (model: AnyRef): Learner =>
@@ -130,6 +143,69 @@ describe("predict", () => {
     expect((await outputs(model, { b, a })).data).toEqual(tripled);
   });
 
+  const whole = (...values: bigint[]): NDArray => ({
+    dtype: "int64",
+    shape: [values.length, 1],
+    data: BigInt64Array.from(values),
+  });
+
+  test("what is no half float keeps its dtype and its numbers", async () => {
+    const big = whole(2n ** 24n + 1n, -(2n ** 62n) - 1n, 3n);
+    for (const options of [{}, { batchSize: 2 }]) expect(await outputs(torch.nn.Identity(), big, options)).toEqual(big);
+    const double: NDArray = { dtype: "float64", shape: [3], data: Float64Array.of(1 / 3, 2 ** 60 + 2 ** 9, 1e300) };
+    const complex: NDArray = { dtype: "complex64", shape: [2], data: Float32Array.of(1, 2, 3, -4) };
+    const flags: NDArray = { dtype: "bool", shape: [2, 2], data: Uint8Array.of(1, 0, 0, 1) };
+    const bytes: NDArray = { dtype: "uint8", shape: [2], data: Uint8Array.of(255, 3) };
+    for (const array of [double, complex, flags, bytes]) {
+      expect(await outputs(torch.nn.Identity(), array)).toEqual(array);
+      expect(await outputs(torch.nn.Identity(), array, { batchSize: 1 })).toEqual(array);
+    }
+  });
+
+  test("half floats of every kind come as float32, and what cannot be sent says what to do", async () => {
+    const xs: NDArray = { dtype: "float32", shape: [2, 2], data: Float32Array.of(1, -2, 0.5, 3) };
+    for (const dtype of ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2"])
+      expect(await outputs(moduleOf(`x: x.to(torch.${dtype})`), xs)).toEqual(xs);
+    const error = await caught(() => outputs(moduleOf("x: x.to(torch.complex128)"), xs));
+    expect(error.message).toContain(
+      "a tensor of complex128, which cannot be sent; convert it first: .to(torch.complex64)",
+    );
+    const wide = await caught(() => outputs(moduleOf("x: x.abs().to(torch.uint16)"), xs));
+    expect(wide.message).toContain("convert it first: .to(torch.int32)");
+    const uneven = await caught(() =>
+      outputs(moduleOf("x: x if len(x) > 1 else x.double()"), rows(3), { batchSize: 2 }),
+    );
+    expect(uneven.message).toContain("outputs of float32 [2] for some samples and of float64 [2] for others");
+  });
+
+  test("several outputs come in the containers that they are in", async () => {
+    const xs = rows(5);
+    const values = xs.data as Float32Array;
+    const doubled = { ...xs, data: values.map((x) => 2 * x) };
+    const [first, second] = [xs, doubled];
+    for (const options of [{}, { batchSize: 2 }]) {
+      type Two = { readonly out: NDArray; readonly aux: readonly NDArray[] };
+      const two: Two = await outputs<Two>(moduleOf('x: {"out": x, "aux": [2 * x]}'), xs, options);
+      expect(two).toEqual({ out: first, aux: [second] });
+      const half = await outputs<any>(
+        moduleOf('x: __import__("collections").defaultdict(list, out=x.double())'),
+        xs,
+        options,
+      );
+      expect(half.out).toEqual({ dtype: "float64", shape: [5, 2], data: Float64Array.from(values) });
+      const record = 'x: __import__("dataclasses").make_dataclass("Out", ["out", "name"])(2 * x, "text")';
+      expect(await outputs<any>(moduleOf(record), xs, options)).toEqual({ out: second, name: "text" });
+      expect(await learnerOf(optimized(moduleOf("x: (x, 2 * x)"))).predict<readonly NDArray[]>(xs, options)).toEqual([
+        first,
+        second,
+      ]);
+    }
+    const none = await caught(() => classify(moduleOf('x: {"out": x, "aux": x}'), xs, { topK: 1 }));
+    expect(none.message).toContain("the model gives a dict of out, aux, and no scores of classes [samples, classes]");
+    const odd = await caught(() => outputs(moduleOf('x: {"out": x} if len(x) > 1 else [x]'), xs, { batchSize: 2 }));
+    expect(odd).toMatchObject({ code: "MISUSE" });
+  });
+
   test("in eval mode and without gradients, and leaves modes, weights and random numbers as they were", async () => {
     const model = torch.nn.Sequential(scorer(), torch.nn.Dropout(0.5));
     model.train();
@@ -189,6 +265,93 @@ describe("predict", () => {
     expect(bad.status === "rejected" && bad.reason).toMatchObject({ code: "PYTHON", pyType: "RuntimeError" });
     expect(good.status).toBe("fulfilled");
     expect((await learner.fit(1)).status).toBe("completed");
+  });
+});
+
+describe("classes of what the model was trained for", () => {
+  const sigmoid = (x: number): number => 1 / (1 + Math.exp(-x));
+  const column = (...values: number[]): NDArray => ({
+    dtype: "float32",
+    shape: [values.length, 1],
+    data: Float32Array.from(values),
+  });
+  const trained = (model: AnyRef, loss: Loss): Learner =>
+    new Learner(optimized(model), loss, { defaultCallbacks: false });
+
+  test("one output is a yes or a no, and its probability a sigmoid", async () => {
+    const xs = column(-5, 2, 0);
+    const expected = [sigmoid(-5), sigmoid(2), 0.5];
+    const shapes = [torch.nn.Identity(), torch.nn.Flatten(0)];
+    const losses: Loss[] = [bceWithLogits(), torch.nn.BCEWithLogitsLoss(), (yhat, ys) => yhat.sub(ys).mean()];
+    for (const model of shapes)
+      for (const loss of losses) {
+        const found = await trained(model, loss).predict(xs, { topK: 2, batchSize: 2 });
+        expect(found.map(({ label }) => label)).toEqual(["0", "1", "0"]);
+        for (const [i, { probabilities, probability, index, top }] of found.entries()) {
+          expect(probabilities[1]).toBeCloseTo(expected[i]!, 6);
+          expect(probabilities[0]).toBeCloseTo(1 - expected[i]!, 6);
+          expect(probability).toBe(probabilities[index]);
+          expect(top).toHaveLength(2);
+        }
+      }
+    const named = await trained(torch.nn.Identity(), bceWithLogits()).predict(xs, { classes: ["ham", "spam"] });
+    expect(named.map(({ label }) => label)).toEqual(["ham", "spam", "ham"]);
+    expect(named[1]).toMatchObject({ score: 2, index: 1 });
+  });
+
+  test("probabilities are not made probabilities again", async () => {
+    const xs = column(0.1, 0.9);
+    const [no, yes] = await trained(torch.nn.Identity(), bce()).predict(xs, { classes: ["no", "yes"] });
+    expect([no!.label, yes!.label]).toEqual(["no", "yes"]);
+    expect(no!.probability).toBeCloseTo(0.9, 6);
+    expect(yes!.probability).toBeCloseTo(0.9, 6);
+    const three: NDArray = { dtype: "float32", shape: [1, 3], data: Float32Array.of(0.2, 0.7, 0.1) };
+    for (const loss of [bce(), probabilityCrossEntropy()]) {
+      const [found] = await trained(torch.nn.Identity(), loss).predict(three, { topK: 1 });
+      expect([...found!.probabilities]).toEqual([...three.data]);
+    }
+    const logs = { ...three, data: (three.data as Float32Array).map(Math.log) };
+    const [found] = await trained(torch.nn.Identity(), nll()).predict(logs, { topK: 1 });
+    for (const i of [0, 1, 2]) expect(found!.probabilities[i]).toBeCloseTo(three.data[i] as number, 6);
+  });
+
+  test("labels have a probability each", async () => {
+    const xs: NDArray = { dtype: "float32", shape: [1, 3], data: Float32Array.of(2, -1, 3) };
+    const [found] = await trained(torch.nn.Identity(), bceWithLogits()).predict(xs, {
+      classes: ["a", "b", "c"],
+      topK: 2,
+    });
+    expect(found!.top.map(({ label }) => label)).toEqual(["c", "a"]);
+    for (const [i, x] of [2, -1, 3].entries()) expect(found!.probabilities[i]).toBeCloseTo(sigmoid(x), 6);
+    // Without a learner the loss is said, or what the outputs are.
+    for (const options of [{ loss: bceWithLogits() }, { task: "labels" }] as const)
+      expect((await classify(torch.nn.Identity(), xs, options))[0]!.probabilities).toEqual(found!.probabilities);
+  });
+
+  test("what has no classes is refused, and says what to do", async () => {
+    const message = async (loss: Loss, xs: NDArray, options: object): Promise<string> => {
+      const error = await caught(() => trained(torch.nn.Identity(), loss).predict(xs, unchecked(options)));
+      expect(error.code).toBe("MISUSE");
+      return error.message;
+    };
+    expect(await message(crossEntropy(), column(1, 2), { topK: 1 })).toContain(
+      "are one class, of probability 1 whatever the model says",
+    );
+    expect(await message(mse(), column(1, 2), { topK: 1 })).toContain(
+      "the model was trained with mse_loss, which is no loss of classes",
+    );
+    expect(await message(bceWithLogits(), column(1), { classes: ["cat"] })).toContain(
+      "the model has one output, a yes or a no: classes are the names of no and of yes, and not 1",
+    );
+    expect(await message(bceWithLogits(), column(1), { topK: 1, task: "multi" })).toContain('"classes" or "labels"');
+  });
+
+  test("scores of double precision are not rounded", async () => {
+    const model = torch.nn.Identity();
+    const xs: NDArray = { dtype: "float64", shape: [1, 2], data: Float64Array.of(1 / 3, 1 / 7) };
+    const [found] = await trained(model, crossEntropy()).predict(xs, { topK: 1 });
+    expect(found!.scores).toEqual(xs.data);
+    expect(found!.probability).toBeCloseTo(sigmoid(1 / 3 - 1 / 7), 15);
   });
 });
 

@@ -3,6 +3,7 @@ import { TorchwireError } from "../../bridge/errors.ts";
 import { isNDArray } from "../../bridge/ndarray.ts";
 import { py } from "../../bridge/py.ts";
 import { inner } from "../../bridge/ref.ts";
+import { numbersIn } from "../logging/numbers.ts";
 import type { Measured } from "./callback.ts";
 
 /** Asks for every value at once; the function returned waits for them. A tensor without axes is a number. */
@@ -26,10 +27,10 @@ export function ask(measured: Measured): () => Promise<{ [name: string]: unknown
 
 async function collect(asked: readonly (readonly [string, unknown])[]): Promise<{ [name: string]: unknown }> {
   const values: { [name: string]: unknown } = {};
-  for (const [name, promise] of asked) values[name] = numberOr(await promise);
+  for (const [name, promise] of asked) values[name] = numberOr(await promise, name);
   return values;
 }
 
-function numberOr(value: unknown): unknown {
-  return isNDArray(value) && value.shape.length === 0 ? Number(value.data[0]) : value;
+function numberOr(value: unknown, name: string): unknown {
+  return isNDArray(value) && value.shape.length === 0 ? numbersIn(value, name)[0] : value;
 }

@@ -3,12 +3,14 @@ import { isNDArray } from "../../bridge/ndarray.ts";
 import { py } from "../../bridge/py.ts";
 import { inner } from "../../bridge/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { workerOf, type Worker } from "../../bridge/worker.ts";
+import { workerOf } from "../../bridge/worker.ts";
 import type { State } from "../callback/access.ts";
 import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
 import type { MetricHistory } from "../callback/state.ts";
 import type { Step } from "../events.ts";
 import { described } from "../keywords.ts";
+import type { Learner } from "../learner.ts";
+import type { Loss } from "../losses/spec.ts";
 import { MeanLoss } from "../metrics/loss.ts";
 import type { DoneStep, Metric, MetricResult, Tally } from "../metrics/metric.ts";
 import { series } from "../metrics/series.ts";
@@ -25,17 +27,17 @@ import { series } from "../metrics/series.ts";
 export class Metrics extends CallbackObject {
   constructor(...metrics: readonly Metric[]) {
     const all = withLoss(metrics);
-    const start = (): Tally[] => all.map((one) => one.start());
+    const start = (loss?: Loss): Tally[] => all.map((one) => one.start(loss));
     let tallies = start();
     let steps = all.map(() => 0);
     /** Of the epoch that has begun and not ended: how many of its phase had ended before. */
     let before: number | undefined;
-    let worker: Worker;
+    let learner: Learner;
 
     const finish = async (phase: string, state: MetricState, place: Place, isFailed: boolean): Promise<void> => {
       const had = all.flatMap(({ name }, i) => (steps[i]! > 0 ? [{ name, tally: tallies[i]! }] : []));
       // All of them at once, so that together they cost one message and one round trip, or none.
-      const asked = worker.scope(() => had.map(async ({ tally }) => tally.compute()));
+      const asked = learner.worker.scope(() => had.map(async ({ tally }) => tally.compute()));
       const values = await Promise.allSettled(asked);
       for (const [i, outcome] of values.entries()) {
         if (outcome.status === "fulfilled") keep(state, phase, had[i]!.name, { ...place, value: outcome.value });
@@ -50,9 +52,9 @@ export class Metrics extends CallbackObject {
           state: { metricsStep: "write", metricsEpoch: "write", metricsTable: "write", history: "read" },
           step: "use",
         },
-        init: ({ worker: its, state }) => {
-          worker = its;
-          Object.assign(state, { metricsStep: {}, metricsEpoch: {}, metricsTable: {} });
+        init: (its) => {
+          learner = its;
+          Object.assign(its.state, { metricsStep: {}, metricsEpoch: {}, metricsTable: {} });
         },
         measure: ({ phase, step }) => {
           const asked: { [name: string]: object | number } = {};
@@ -73,7 +75,7 @@ export class Metrics extends CallbackObject {
           },
           epochBegin: ({ phase, state }) => {
             before = state.history[phase.name]?.epochs ?? 0;
-            tallies = start();
+            tallies = start(learner.loss);
             steps = all.map(() => 0);
           },
           stepEnd: ({ phase, state, values, size }) => {

@@ -5,7 +5,10 @@ import { sizeOf, type NDArray } from "../../bridge/ndarray.ts";
 /** The elements as plain numbers, whichever type they have. `what` is named in errors. */
 export function numbersIn({ dtype, shape, data }: NDArray, what: string): ArrayLike<number> {
   if (dtype === "complex64")
-    throw new TorchwireError("MISUSE", `${what}: complex numbers cannot be shown; give their parts`);
+    throw new TorchwireError(
+      "MISUSE",
+      `${what}: complex numbers are no plain numbers; give their parts, or their absolute values`,
+    );
   if (data.length !== sizeOf(shape))
     throw new TorchwireError(
       "MISUSE",

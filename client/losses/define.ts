@@ -38,6 +38,7 @@ export function define<O extends object>(row: LossRow<O>): LossFactory<O> {
     return {
       name: row.function,
       targets: row.targets,
+      options: keywords,
       create(worker, device) {
         const call = caller(worker, row);
         const given = made(worker, device);

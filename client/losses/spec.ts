@@ -18,6 +18,8 @@ export interface LossSpec {
   /** The function in Python. */
   readonly name: string;
   readonly targets: TargetKind;
+  /** Its options, by Python's names. */
+  readonly options?: Readonly<Record<string, unknown>>;
   /** Makes it: with tensors on `device`, which live as long as what is returned. To be called outside of contexts. */
   create(worker: Worker, device: string): (yhat: LossInput, ys: LossInput) => AnyRef;
   /** The same as one function of Python's, for what evaluates a loss within the worker: optimisers that take a closure. */

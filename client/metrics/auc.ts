@@ -4,6 +4,7 @@ import {
   classKinds,
   commonKinds,
   helper,
+  reading,
   whole,
   yesOrNo,
   type ClassOptions,
@@ -16,7 +17,7 @@ import type { Metric } from "./metric.ts";
 export interface AucOptions extends CommonOptions, ClassOptions {
   /** The mean over classes, or labels: "macro" (the default), or "weighted" by how many samples of each there are. */
   readonly average?: "macro" | "weighted";
-  /** Outputs are logits, of which the probabilities are taken. Default true. */
+  /** Outputs are logits, of which the probabilities are taken. Default: true unless the loss takes probabilities, as `bce` does. */
   readonly logits?: boolean;
   /**
    * Counts probabilities in so many bins of equal width instead of keeping every score. Of a class with p(i) positive and n(i) negative samples in
@@ -44,12 +45,11 @@ const kinds: Kinds<AucOptions> = {
  * at its end; steps have no value. With `bins` it is 16 bytes for each bin and class.
  */
 export function auc(options: AucOptions = {}): Metric {
-  const { name = "auc", average = "macro", axis = 1, ignoreIndex = -100 } = check("auc", kinds, options);
-  const { logits = true, bins = null } = options;
+  const { name = "auc", average = "macro", logits = null, bins = null } = check("auc", kinds, options);
   return gathering(
     name,
     {
-      make: (yhat) => helper(yhat, "Roc")(average, axis, ignoreIndex, logits, bins),
+      make: (yhat, loss) => helper(yhat, "Roc")(average, logits, bins, reading(loss, options)),
       update: (roc, yhat, ys) => void roc.update(yhat, ys),
       isOwn: true,
     },

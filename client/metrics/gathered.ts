@@ -3,13 +3,14 @@ import { isNDArray } from "../../bridge/ndarray.ts";
 import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Measured } from "../callback/callback.ts";
+import type { Loss } from "../losses/spec.ts";
 import { statefulMetric, type Metric, type MetricResult, type Tally } from "./metric.ts";
 import type { CommonOptions } from "./options.ts";
 import { float64 } from "./sums.ts";
 
 interface Gathering {
   /** What gathers, anew for each epoch; asked for in its first step. */
-  readonly make: (yhat: AnyRef) => AnyRef;
+  readonly make: (yhat: AnyRef, loss: Loss | undefined) => AnyRef;
   /** What a step does with it. */
   readonly update: (object: AnyRef, yhat: AnyRef, ys: AnyRef) => Measured | void;
   /** The object is nobody's but the metric's, and freed when its value is there. */
@@ -18,11 +19,11 @@ interface Gathering {
 
 export const gathering = (name: string, { make, update, isOwn }: Gathering, { phase }: CommonOptions): Metric =>
   statefulMetric(name, {
-    start() {
+    start(loss) {
       let object: AnyRef | undefined;
       const tally: Tally = {
         update(yhat, ys) {
-          object ??= py.keep(make(yhat));
+          object ??= py.keep(make(yhat, loss));
           return update(object, yhat, ys as AnyRef) ?? {};
         },
         add: ({ value }) => numberOr(value),
@@ -45,7 +46,7 @@ const numberOr = (value: unknown): number | undefined => {
 /** Tensors without axes are numbers, also in a record. */
 function resultOf(value: unknown): MetricResult {
   if (typeof value === "bigint" || typeof value === "boolean") return Number(value);
-  if (isNDArray(value)) return value.shape.length === 0 ? Number(value.data[0]) : float64(value);
+  if (isNDArray(value)) return value.shape.length === 0 ? float64(value).data[0]! : float64(value);
   if (typeof value !== "object" || value === null) return value === null ? undefined : (value as number);
   const entries = Object.entries(value).map(([key, item]) => [key, resultOf(item)] as const);
   return Object.fromEntries(entries) as MetricResult;

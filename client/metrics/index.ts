@@ -1,4 +1,4 @@
-export { accuracy, perplexity, topK, type ClassMetricOptions } from "./classes.ts";
+export { accuracy, perplexity, topK, type ClassMetricOptions, type TopKOptions } from "./classes.ts";
 export { auc, type AucOptions } from "./auc.ts";
 export { confusionMatrix, type ConfusionMatrixOptions } from "./confusion-matrix.ts";
 export { epochSeconds } from "./epoch-seconds.ts";
@@ -16,7 +16,7 @@ export {
   type Tally,
   type WeighedLoss,
 } from "./metric.ts";
-export type { ClassOptions, CommonOptions, SumOptions } from "./options.ts";
+export type { ClassOptions, CommonOptions, SumOptions, Task, ThresholdOptions } from "./options.ts";
 export { meanAbsoluteError, meanSquaredError, r2, rootMeanSquaredError } from "./regression.ts";
 export { f1, precision, recall, type FoundOptions } from "./retrieval.ts";
 export type { SumArray } from "./sums.ts";

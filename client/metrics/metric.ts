@@ -6,6 +6,7 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Measured } from "../callback/callback.ts";
 import type { Step } from "../events.ts";
 import { described } from "../keywords.ts";
+import type { Loss } from "../losses/spec.ts";
 import type { Phase } from "../phases.ts";
 import { merged, plain } from "./sums.ts";
 
@@ -65,8 +66,8 @@ export interface MetricOptions {
 export class Metric {
   readonly name: string;
   readonly isFor: (phase: Phase) => boolean;
-  /** Called when an epoch begins. */
-  readonly start: () => Tally;
+  /** Called when an epoch begins, with the loss of the learner. */
+  readonly start: (loss?: Loss) => Tally;
 
   /** @throws MISUSE where the function has no name and none is given. */
   constructor(f: (yhat: AnyRef, ys: any) => object | number, options: MetricOptions = {}) {
@@ -110,9 +111,9 @@ export class Metric {
 export interface MetricParts {
   /**
    * Of one batch: references to numbers or tensors, or numbers, that can be added up over batches: counts and sums, not means. `yhat` carries
-   * no gradient; what else a phase of one's own has left is in `step`. Not async.
+   * no gradient; what else a phase of one's own has left is in `step`; `loss` is the learner's. Not async.
    */
-  readonly update: (yhat: AnyRef, ys: any, step: Readonly<Step>) => Measured;
+  readonly update: (yhat: AnyRef, ys: any, step: Readonly<Step>, loss?: Loss) => Measured;
   /** The value, of the sums over the batches of an epoch, or of one batch. A tensor with axes is a `SumArray` here: `{ shape, data }`, in float64. */
   readonly compute: (sums: any) => number;
   /** What two batches make together, each as `update` gave it. Default: the sums, key by key. */
@@ -140,14 +141,14 @@ export interface CountingMetric extends Metric {
 export function metric(name: string, parts: MetricParts): CountingMetric {
   const { update, compute, phase } = parts;
   checkMean(name, parts.mean);
-  const { isFor, start } = statefulMetric(name, { start: () => counting(parts), ...(phase && { phase }) });
+  const { isFor, start } = statefulMetric(name, { start: (loss) => counting(parts, loss), ...(phase && { phase }) });
   return { name, isFor, start, update, compute };
 }
 
 /** A metric that is more than sums: `start` is called when an epoch begins, and what it returns lives as long as that. */
 export function statefulMetric(
   name: string,
-  { start, phase }: { readonly start: () => Tally; readonly phase?: PhaseClass },
+  { start, phase }: { readonly start: Metric["start"]; readonly phase?: PhaseClass },
 ): Metric {
   if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a metric needs a name");
   if (phase !== undefined && typeof phase !== "function")
@@ -158,11 +159,11 @@ export function statefulMetric(
   return { name, isFor: (one) => phase === undefined || one instanceof phase, start };
 }
 
-function counting({ update, compute, merge = merged, mean }: MetricParts): Tally {
+function counting({ update, compute, merge = merged, mean }: MetricParts, loss: Loss | undefined): Tally {
   let total: unknown;
   const average = new Mean(mean);
   return {
-    update,
+    update: (yhat, ys, step) => update(yhat, ys, step, loss),
     add(values, { size }) {
       const own = plain(values as { readonly [name: string]: unknown });
       const value = compute(own);

@@ -1,9 +1,11 @@
 /** Options that metrics share, and what each may be. */
 import { TorchwireError } from "../../bridge/errors.ts";
 import { py } from "../../bridge/py.ts";
-import type { AnyRef } from "../../bridge/types/core.ts";
+import { inner } from "../../bridge/ref.ts";
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { keywordsOf, type Kind, type Kinds } from "../keywords.ts";
+import type { Loss, LossSpec } from "../losses/spec.ts";
 import type { Phase } from "../phases.ts";
 import type { MeanBy } from "./metric.ts";
 
@@ -20,10 +22,21 @@ export interface SumOptions extends CommonOptions {
 }
 
 export interface ClassOptions {
-  /** The axis of the classes, or labels, in the outputs. Default 1; -1 where they come last. */
+  /** The axis of the classes, or labels, in the outputs; -1 where they come last. Default: the loss's own, or 1. */
   readonly axis?: number;
-  /** Targets of this value do not count. Default -100, as in `crossEntropy`. */
+  /** Targets of this value do not count. Default: the loss's own, or -100, as in `crossEntropy`. */
   readonly ignoreIndex?: number;
+  /** "classes": one of them for each sample. "labels": each output is a yes or a no by itself. Default: as the loss or the shapes say. */
+  readonly task?: Task;
+}
+
+/** What outputs say of samples. */
+export type Task = "classes" | "labels";
+
+/** `ClassOptions` of metrics that decide between yes and no. */
+export interface ThresholdOptions {
+  /** A yes-or-no output above it is a yes. Default: 0.5 where the loss takes probabilities, as `bce` does, else 0, as outputs are logits. */
+  readonly threshold?: number;
 }
 
 const kind = (is: string, fits: (value: unknown) => boolean): Kind => ({
@@ -43,10 +56,25 @@ export const commonKinds: Kinds<CommonOptions> = {
   phase: kind("a class, such as ValidationPhase", (value) => typeof value === "function"),
 };
 export const sumKinds: Kinds<SumOptions> = { ...commonKinds, mean: choice("samples", "steps") };
+export const taskKind: Kind = choice("classes", "labels");
 export const classKinds: Kinds<ClassOptions> = {
   axis: kind("a whole number", Number.isSafeInteger),
   ignoreIndex: kind("a whole number", Number.isSafeInteger),
+  task: taskKind,
 };
+
+/** How the worker is to read outputs and targets: the arguments of its `Reading`. */
+export function reading(loss: Loss | undefined, options: ClassOptions & ThresholdOptions): readonly unknown[] {
+  const { options: own = {} } = (typeof loss === "object" ? loss : {}) as Partial<LossSpec>;
+  const { task = null, axis = own["dim"] ?? null, ignoreIndex = own["ignore_index"] ?? null, threshold } = options;
+  return [named(loss), task, axis, ignoreIndex, threshold === undefined ? null : py.float(threshold)];
+}
+
+/** Of a loss that the worker can know: itself, or the name of its function. Else null. */
+export function named(loss: Loss | undefined): PyObject | string | null {
+  if (inner(loss) !== undefined) return loss as unknown as PyObject;
+  return typeof loss === "object" ? (loss as LossSpec).name : null;
+}
 
 /** @throws MISUSE for an option that `what` does not have, or that cannot be what it is. */
 export function check<O extends object>(what: string, kinds: Kinds<O>, options: O): O {

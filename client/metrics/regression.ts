@@ -1,18 +1,19 @@
 /** Metrics of numbers that were to be met: over all elements of an epoch, in double precision. */
-import { metric, type Metric } from "./metric.ts";
+import { metric, type CountingMetric } from "./metric.ts";
 import { check, common, helper, sumKinds, type SumOptions } from "./options.ts";
 import type { SumArray } from "./sums.ts";
 
 /** The mean of |ŷ - y|; outputs and targets of the same shape. The name is "mae". */
-export const meanAbsoluteError = (options: SumOptions = {}): Metric => errors("mae", 1, (mean) => mean, options);
+export const meanAbsoluteError = (options: SumOptions = {}): CountingMetric =>
+  errors("mae", 1, (mean) => mean, options);
 
 /** The mean of (ŷ - y)²; outputs and targets of the same shape. The name is "mse". */
-export const meanSquaredError = (options: SumOptions = {}): Metric => errors("mse", 2, (mean) => mean, options);
+export const meanSquaredError = (options: SumOptions = {}): CountingMetric => errors("mse", 2, (mean) => mean, options);
 
 /** The root of the mean of (ŷ - y)²; outputs and targets of the same shape. The name is "rmse". */
-export const rootMeanSquaredError = (options: SumOptions = {}): Metric => errors("rmse", 2, Math.sqrt, options);
+export const rootMeanSquaredError = (options: SumOptions = {}): CountingMetric => errors("rmse", 2, Math.sqrt, options);
 
-function errors(what: string, power: 1 | 2, of: (mean: number) => number, options: SumOptions): Metric {
+function errors(what: string, power: 1 | 2, of: (mean: number) => number, options: SumOptions): CountingMetric {
   const { name = what } = check(what, sumKinds, options);
   return metric(name, {
     update: (yhat, ys) => ({ errors: helper(yhat, "errors")(yhat, ys, power) }),
@@ -27,7 +28,7 @@ function errors(what: string, power: 1 | 2, of: (mean: number) => number, option
  * Where the targets do not vary it is 1 if the outputs meet them, else 0; of fewer than two samples NaN. The sums are put together about their means, so that
  * targets far from zero lose no digits.
  */
-export function r2(options: SumOptions = {}): Metric {
+export function r2(options: SumOptions = {}): CountingMetric {
   const { name = "r2" } = check("r2", sumKinds, options);
   return metric(name, {
     update: (yhat, ys) => ({ residuals: helper(yhat, "residuals")(yhat, ys) }),

@@ -1,19 +1,16 @@
 /** Precision, recall and F1: of counts of what was found rightly, what was found, and what was there. */
-import { py } from "../../bridge/py.ts";
 import type { Kinds } from "../keywords.ts";
-import type { ClassMetricOptions } from "./classes.ts";
-import { metric, type Metric } from "./metric.ts";
-import { check, choice, classKinds, common, helper, number, sumKinds, whole } from "./options.ts";
+import type { TopKOptions } from "./classes.ts";
+import { metric, type CountingMetric } from "./metric.ts";
+import { check, choice, classKinds, common, helper, number, reading, sumKinds, whole } from "./options.ts";
 import type { SumArray } from "./sums.ts";
 
-export interface FoundOptions extends ClassMetricOptions {
+export interface FoundOptions extends TopKOptions {
   /**
    * "binary" (the default): of the positive class of two, or of all yes-or-no outputs together. "macro": the mean over classes, or labels, that
    * occur in outputs or targets. "weighted": their mean by how often each is in the targets. "micro": of the counts of all together.
    */
   readonly average?: "binary" | "macro" | "micro" | "weighted";
-  /** A yes-or-no output above it is a yes. Default 0, as outputs are logits; for probabilities 0.5. */
-  readonly threshold?: number;
   /** Which of two classes is the positive one. Default 1. */
   readonly positive?: 0 | 1;
   /** The value where there is nothing to divide by, such as the precision of a class that is never found. Default 0. */
@@ -45,23 +42,23 @@ type Ratio = (counts: Counts) => readonly [number, number];
  * Outputs [N, C, …] are scores of classes and targets [N, …] indices of classes; or both have the same shape (or outputs one axis of length 1 more), and each
  * output is a yes or a no: with labels along axis 1, or one of all.
  */
-export const precision = (options: FoundOptions = {}): Metric =>
+export const precision = (options: FoundOptions = {}): CountingMetric =>
   retrieval("precision", ({ right, found }) => [right, found], options);
 
 /** Of what was there, the fraction that was found: TP / (TP + FN). Shapes as for `precision`. */
-export const recall = (options: FoundOptions = {}): Metric =>
+export const recall = (options: FoundOptions = {}): CountingMetric =>
   retrieval("recall", ({ right, there }) => [right, there], options);
 
 /** The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN). Shapes as for `precision`; averages are those of each class's own F1. */
-export const f1 = (options: FoundOptions = {}): Metric =>
+export const f1 = (options: FoundOptions = {}): CountingMetric =>
   retrieval("f1", ({ right, found, there }) => [2 * right, found + there], options);
 
-function retrieval(what: string, ratio: Ratio, options: FoundOptions): Metric {
-  const { name = what, axis = 1, ignoreIndex = -100, threshold = 0 } = check(what, kinds, options);
+function retrieval(what: string, ratio: Ratio, options: FoundOptions): CountingMetric {
+  const { name = what } = check(what, kinds, options);
   const isBinary = (options.average ?? "binary") === "binary";
   return metric(name, {
-    update: (yhat, ys) => ({
-      counts: helper(yhat, "retrieved")(yhat, ys, axis, ignoreIndex, py.float(threshold), isBinary),
+    update: (yhat, ys, _, loss) => ({
+      counts: helper(yhat, "retrieved")(yhat, ys, isBinary, reading(loss, options)),
     }),
     compute: ({ counts }: { counts: SumArray }) => averaged(rowsOf(counts), ratio, options),
     ...common(options),

@@ -1,6 +1,7 @@
 /** What the steps of an epoch add up to. */
 import { TorchwireError } from "../../bridge/errors.ts";
 import { isNDArray, type NDArray } from "../../bridge/ndarray.ts";
+import { numbersIn } from "../logging/numbers.ts";
 
 /** A tensor with axes, as `compute` and `merge` are given it. */
 export interface SumArray extends NDArray {
@@ -31,8 +32,8 @@ function number(value: unknown): number | SumArray {
 }
 
 /** A copy in float64. */
-export function float64({ shape, data }: NDArray): SumArray {
-  return { dtype: "float64", shape, data: Float64Array.from(data as ArrayLike<number | bigint>, Number) };
+export function float64(array: NDArray): SumArray {
+  return { dtype: "float64", shape: array.shape, data: Float64Array.from(numbersIn(array, "a metric")) };
 }
 
 function sum(one: unknown, other: unknown, key: string): unknown {

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torchwire_worker.helpers.metrics import Confusion, Roc, begin, detached, errors, hits, residuals, retrieved, surprise
 
-NONE = -100
+# Nothing is known: the shapes decide.
+UNKNOWN: list[Any] = [None, None, None, None, None]
 
 
 class TestDetached:
@@ -32,39 +33,38 @@ class TestHits:
     @pytest.mark.parametrize("k", [1, 2])
     def test_scores_that_are_no_numbers_are_no_hits(self, k: int) -> None:
         scores = torch.full((4, 3), math.nan)
-        right, there = hits(scores, torch.tensor([1, 2, 1, 2]), k, 1, NONE).tolist()
-        assert (right, there) == (0, 4)
+        assert hits(scores, torch.tensor([0, 2, 1, 2]), k, UNKNOWN).tolist() == [0, 4, 0]
 
     def test_the_first_of_equal_scores_goes_before(self) -> None:
         scores = torch.zeros(3, 3)
-        assert [hits(scores, torch.tensor([0, 1, 2]), k, 1, NONE)[0].item() for k in (1, 2, 3)] == [1, 2, 3]
+        assert [hits(scores, torch.tensor([0, 1, 2]), k, UNKNOWN)[0].item() for k in (1, 2, 3)] == [1, 2, 3]
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
     @pytest.mark.parametrize("targets", [torch.uint8, torch.int32, torch.int64, torch.float32])
     def test_any_dtype_will_do(self, dtype: torch.dtype, targets: torch.dtype) -> None:
         scores = torch.eye(3, dtype=dtype)
-        assert hits(scores, torch.tensor([0, 1, 1], dtype=targets), 1, 1, NONE).tolist() == [2, 3]
-        assert hits(scores, torch.tensor([0, 1, 0], dtype=targets), 2, 1, NONE).tolist() == [3, 3]
+        assert hits(scores, torch.tensor([0, 1, 1], dtype=targets), 1, UNKNOWN).tolist() == [2, 3, 0]
+        assert hits(scores, torch.tensor([0, 1, 0], dtype=targets), 2, UNKNOWN).tolist() == [3, 3, 0]
 
     def test_a_byte_is_no_negative_number(self) -> None:
         scores = torch.zeros(1, 200)
         scores[0, 156] = 1
         # 156 and -100 are the same byte.
-        assert hits(scores, torch.tensor([156], dtype=torch.uint8), 1, 1, NONE).tolist() == [1, 1]
+        assert hits(scores, torch.tensor([156], dtype=torch.uint8), 1, UNKNOWN).tolist() == [1, 1, 0]
 
 
 class TestRetrieved:
     @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8, torch.float32])
     def test_answers_of_any_dtype(self, dtype: torch.dtype) -> None:
         truth = torch.tensor([1, 0, 1, 1]).to(dtype)
-        assert retrieved(torch.tensor([1.0, 1, -1, 2]), truth, 1, NONE, 0.0, True).tolist() == [[2], [3], [3]]
+        assert retrieved(torch.tensor([1.0, 1, -1, 2]), truth, True, UNKNOWN).tolist() == [[2], [3], [3]]
 
     def test_a_byte_is_no_negative_number(self) -> None:
         truth = torch.tensor([156], dtype=torch.uint8)
-        assert retrieved(torch.tensor([1.0]), truth, 1, NONE, 0.0, True).tolist() == [[1], [1], [1]]
+        assert retrieved(torch.tensor([1.0]), truth, True, UNKNOWN).tolist() == [[1], [1], [1]]
 
     def test_one_class_is_yes_or_no(self) -> None:
-        assert retrieved(torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 1]), 1, NONE, 0.0, True).tolist() == [[1], [1], [2]]
+        assert retrieved(torch.tensor([[1.0], [-1.0]]), torch.tensor([1, 1]), True, UNKNOWN).tolist() == [[1], [1], [2]]
 
 
 class TestSums:
@@ -83,13 +83,13 @@ class TestSums:
         scores = torch.randn(50, 7, generator=torch.Generator().manual_seed(0)).half()
         targets = torch.arange(50) % 7
         expected = torch.nn.functional.cross_entropy(scores.float(), targets, reduction="sum")
-        assert surprise(scores, targets, 1, NONE).tolist() == [pytest.approx(expected.item(), rel=1e-6), 50]
+        assert surprise(scores, targets, UNKNOWN).tolist() == [pytest.approx(expected.item(), rel=1e-6), 50, 0]
 
 
 class TestGathered:
     def test_in_inference_mode_and_asked_outside_of_it(self) -> None:
-        roc, matrix = Roc("macro", 1, NONE, True, None), Confusion(1, NONE, 0.0)
-        binned = Roc("macro", 1, NONE, True, 8)
+        roc, matrix = Roc("macro", None, None, UNKNOWN), Confusion(UNKNOWN)
+        binned = Roc("macro", None, 8, UNKNOWN)
         with torch.inference_mode():
             for _ in range(2):
                 for one in (roc, matrix, binned):
@@ -98,23 +98,23 @@ class TestGathered:
         assert matrix.compute().tolist() == [[2, 2], [2, 2]]
 
     def test_a_score_that_is_no_number_makes_none(self) -> None:
-        roc = Roc("macro", 1, NONE, True, None)
+        roc = Roc("macro", None, None, UNKNOWN)
         roc.update(torch.tensor([1.0, math.nan]), torch.tensor([1, 0]))
         assert math.isnan(roc.compute())
 
     def test_probabilities_near_one_are_still_told_apart(self) -> None:
-        roc = Roc("macro", 1, NONE, True, None)
+        roc = Roc("macro", None, None, UNKNOWN)
         # softmax in single precision gives 1.0 for both.
         roc.update(torch.tensor([[40.0, 0], [30, 0], [35, 0]]), torch.tensor([0, 1, 0]))
         assert roc.compute() == 1
 
     def test_the_smallest_and_the_largest_probability_are_in_bins(self) -> None:
-        roc = Roc("macro", 1, NONE, False, 2)
+        roc = Roc("macro", False, 2, UNKNOWN)
         roc.update(torch.tensor([0.0, 1.0, 0.49, 0.5]), torch.tensor([0, 1, 0, 1]))
         assert roc.compute() == 1
 
     def test_areas_of_more_pairs_than_a_double_can_count(self) -> None:
-        roc = Roc("macro", 1, NONE, False, 2)
+        roc = Roc("macro", False, 2, UNKNOWN)
         half = 10**8
         counts = torch.tensor([[[half, half + 1], [half - 1, half]]])
         roc._counts = counts

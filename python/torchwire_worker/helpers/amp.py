@@ -7,6 +7,9 @@ from typing import Any
 
 import torch
 
+from .containers import with_tensors
+from .precision import full
+
 
 def autocast_forward(module: torch.nn.Module, device_type: str, dtype: str) -> None:
     """From now on `module` computes under autocast, and gives its outputs as float32: the loss is computed outside of it, in full precision."""
@@ -21,16 +24,5 @@ def autocast_forward(module: torch.nn.Module, device_type: str, dtype: str) -> N
 def _forward(self: Any, *args: Any, **kwargs: Any) -> Any:
     device_type, dtype, plain = self._torchwire_amp
     with torch.autocast(device_type, dtype):
-        return _full(type(self).forward(self, *args, **kwargs) if plain is None else plain(*args, **kwargs))
-
-
-def _full(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.float() if value.dtype in (torch.float16, torch.bfloat16) else value
-    if isinstance(value, dict):
-        return type(value)((key, _full(item)) for key, item in value.items())
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*map(_full, value))
-    if isinstance(value, (list, tuple)):
-        return type(value)(map(_full, value))
-    return value
+        outputs = type(self).forward(self, *args, **kwargs) if plain is None else plain(*args, **kwargs)
+        return with_tensors(full, outputs)

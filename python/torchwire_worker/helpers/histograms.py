@@ -8,6 +8,8 @@ from typing import Any
 
 import torch
 
+from .precision import full, wide
+
 Histogram = dict[str, Any]
 
 
@@ -34,7 +36,7 @@ def histogram(tensor: torch.Tensor, bins: int) -> Histogram:
     if not (math.isfinite(low) and math.isfinite(high)):
         values = values[values.isfinite()]
         low, high = _ends(values)
-    total, norm = torch.stack([values.sum(), torch.linalg.vector_norm(values)]).tolist()
+    total, norm = torch.stack([wide(values).sum(), torch.linalg.vector_norm(wide(values))]).tolist()
     if low == high:
         counts = [values.numel()]
     else:
@@ -59,9 +61,9 @@ def _ends(values: torch.Tensor) -> tuple[float, float]:
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    """Its numbers as float32, or float64 where they are."""
+    """Its numbers as floats that hold each of them."""
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
-    return tensor if tensor.dtype is torch.float64 else tensor.float()
+    return full(tensor) if tensor.is_floating_point() else wide(tensor)

@@ -1,4 +1,4 @@
-"""What metrics count in a batch, and objects that gather over an epoch what cannot be summed up.
+"""Counts of a batch, and objects that gather over an epoch what cannot be summed up.
 
 Nothing here makes the host wait for a GPU, but for `compute`.
 """
@@ -9,65 +9,79 @@ import math
 from typing import Any, Optional
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from .containers import tensors_in, with_tensors
+from .precision import wide
+from .task import Classes, Labels, Reading
+
+# The arguments of a Reading.
+How = list[Any]
 
 
 def detached(value: Any) -> Any:
-    """Outputs without their gradient: a tensor, or what holds some."""
-    if isinstance(value, Tensor):
-        return value.detach()
-    if isinstance(value, dict):
-        return {key: detached(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [detached(item) for item in value]
-        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
-    return value
+    """Outputs without their gradient, and of the same type."""
+    return with_tensors(Tensor.detach, value)
 
 
 def begin(metric: Any, like: Any) -> None:
     """A metric object afresh, on the device of the outputs."""
-    if isinstance(like, Tensor) and callable(getattr(metric, "to", None)):
-        metric.to(like.device)
+    tensors = tensors_in(like)
+    if tensors and callable(getattr(metric, "to", None)):
+        metric.to(tensors[0].device)
     metric.reset()
 
 
 # --- counts of one batch ---
 
 
-def hits(yhat: Tensor, ys: Tensor, k: int, axis: int, ignore: int) -> Tensor:
-    """[2]: samples whose class is among the k largest scores, and all samples. Of equal scores the first goes before."""
-    scores, target, there = _classes(yhat, ys, axis, ignore)
+def hits(yhat: Any, ys: Any, k: int, how: How) -> Tensor:
+    """[3]: samples whose class is among the k largest scores, all samples, and targets that cannot be what they are taken for.
+
+    Of equal scores the first goes before. Yes and no have k = 1: the outputs that are on the right side of the threshold.
+    """
+    read = Reading(*how)(yhat, ys, otherwise="classes")
+    if isinstance(read, Labels):
+        if k > 1:
+            raise ValueError(f"the outputs are a yes or a no each, and have no {k} largest scores: use accuracy")
+        right = _found(read).eq(read.targets.gt(0.5)).logical_and(read.scores.isnan().logical_not())
+        return _counted(right.logical_and(read.there), read.there, read.odd)
+    scores, target = read.scores, read.target
     classes = scores.shape[1]
     if k > classes:
         raise ValueError(f"there are {classes} classes, too few for the {k} largest scores")
     if k == 1:
-        right = scores.argmax(1).eq(target)
+        # NaN is the largest, and no hit for all that.
+        right = scores.argmax(1).eq(target).logical_and(scores.amax(1).isnan().logical_not())
     else:
         own = scores.gather(1, target.unsqueeze(1))
         before = torch.arange(classes, device=scores.device).lt(target.unsqueeze(1))
-        larger = scores.gt(own).logical_or(scores.eq(own).logical_and(before))
-        # Nothing is larger than NaN, which is no hit for all that.
+        larger = scores.gt(own).logical_or(scores.eq(own).logical_and(before)).logical_or(scores.isnan())
         right = larger.sum(1).lt(k).logical_and(own.squeeze(1).isnan().logical_not())
-    return torch.stack([right.logical_and(there).sum(), there.sum()])
+    return _counted(right.logical_and(read.there), read.there, read.odd)
 
 
-def retrieved(yhat: Tensor, ys: Tensor, axis: int, ignore: int, threshold: float, binary: bool) -> Tensor:
-    """[3, C]: of each class, or each label, how often it was found rightly, was found, and was there. Binary is of two classes, or of all labels as one."""
-    if _is_yes_or_no(yhat, ys):
-        found, truth, there = _labels(yhat, ys, axis, ignore, threshold)
+def retrieved(yhat: Any, ys: Any, binary: bool, how: How) -> Tensor:
+    """[3, C]: of each class, or each label, how often it was found rightly, was found, and was there. Binary is of two classes, or of all labels as one.
+
+    An output that is NaN finds nothing.
+    """
+    read = Reading(*how)(yhat, ys, otherwise="labels")
+    if isinstance(read, Labels):
+        found, truth = _found(read).logical_and(read.there), read.targets.gt(0.5).logical_and(read.there)
         counts = torch.stack([found.logical_and(truth).sum(0), found.sum(0), truth.sum(0)])
         return counts.sum(1, keepdim=True) if binary else counts
-    scores, target, there = _classes(yhat, ys, axis, ignore)
-    classes = scores.shape[1]
+    classes = read.scores.shape[1]
     if binary and classes != 2:
         raise ValueError(f'there are {classes} classes, which have no positive one: choose average: "macro", "micro" or "weighted"')
-    found = scores.argmax(1)
-    counts = torch.zeros(3, classes + 1, dtype=torch.int64, device=scores.device)
-    # What does not count goes to a class of its own.
-    outside = torch.full_like(target, classes)
-    actual, predicted = target.where(there, outside), found.where(there, outside)
-    one = torch.ones_like(target)
-    counts[0].index_add_(0, actual.where(found.eq(target), outside), one)
+    found, is_number = _best(read)
+    counts = torch.zeros(3, classes + 1, dtype=torch.int64, device=found.device)
+    # A class of its own, for whatever does not count.
+    outside = torch.full_like(read.target, classes)
+    actual, predicted = read.target.where(read.there, outside), found.where(read.there.logical_and(is_number), outside)
+    one = torch.ones_like(read.target)
+    counts[0].index_add_(0, actual.where(predicted.eq(read.target), outside), one)
     counts[1].index_add_(0, predicted, one)
     counts[2].index_add_(0, actual, one)
     return counts[:, :classes]
@@ -76,49 +90,62 @@ def retrieved(yhat: Tensor, ys: Tensor, axis: int, ignore: int, threshold: float
 def errors(yhat: Tensor, ys: Tensor, power: int) -> Tensor:
     """[2]: the sum of |yhat - ys| ** power, and how many there are."""
     _check_same_shape(yhat, ys)
-    difference = _wide(yhat).sub(_wide(ys)).abs()
+    difference = wide(yhat).sub(wide(ys)).abs()
     return torch.stack([difference.pow(power).sum(), torch.full_like(difference.sum(), yhat.numel())])
 
 
 def residuals(yhat: Tensor, ys: Tensor) -> Tensor:
     """[4, D]: of each output how many samples there are, their mean, the squares of their distances to it, and to the outputs."""
     _check_same_shape(yhat, ys)
-    outputs, targets = (_wide(values).reshape(len(ys), -1) for values in (yhat, ys))
+    if yhat.is_complex() or ys.is_complex():
+        raise TypeError("complex numbers have no coefficient of determination: give their parts, as torch.view_as_real does")
+    outputs, targets = (wide(values).reshape(len(ys), -1) for values in (yhat, ys))
     mean = targets.mean(0)
     return torch.stack(
         [torch.full_like(mean, len(ys)), mean, targets.sub(mean).square().sum(0), targets.sub(outputs).square().sum(0)]
     )
 
 
-def surprise(yhat: Tensor, ys: Tensor, axis: int, ignore: int) -> Tensor:
-    """[2]: the sum of -log p of the classes that were there, by logits, and how many there were."""
-    scores, target, there = _classes(yhat, ys, axis, ignore)
-    own = scores.float().log_softmax(1).gather(1, target.unsqueeze(1)).squeeze(1)
-    lost = _wide(own).neg().where(there, torch.zeros_like(_wide(own)))
-    return torch.stack([lost.sum(), _wide(there).sum()])
+def surprise(yhat: Any, ys: Any, how: How) -> Tensor:
+    """[3]: the sum of -log p of what was there, by logits or probabilities; how much there was, and targets that cannot be what they are taken for."""
+    read = Reading(*how)(yhat, ys, otherwise="classes")
+    if isinstance(read, Labels):
+        scores = _logits(read.scores)
+        truth = read.targets.to(scores.dtype).clamp(0, 1)
+        loss = F.binary_cross_entropy if read.are_probabilities else F.binary_cross_entropy_with_logits
+        lost = loss(scores, truth, reduction="none")
+    else:
+        scores = _logits(read.scores)
+        logarithms = scores.log() if read.are_probabilities else scores.log_softmax(1)
+        if read.probabilities is None:
+            lost = logarithms.gather(1, read.target.unsqueeze(1)).squeeze(1).neg()
+        else:
+            lost = logarithms.mul(read.probabilities).where(read.probabilities.ne(0), 0).sum(1).neg()
+    lost = wide(lost)
+    return torch.stack([lost.where(read.there, torch.zeros_like(lost)).sum(), wide(read.there.sum()), wide(read.odd)])
 
 
 # --- gathered over an epoch ---
 
 
 class Confusion:
-    """[C, C]: how often class i (row) was taken for class j (column)."""
+    """[C, C]: how often class i (row) was taken for class j (column). A sample whose output is NaN is in no column."""
 
-    def __init__(self, axis: int, ignore: int, threshold: float) -> None:
-        self._how = axis, ignore, threshold
+    def __init__(self, how: How) -> None:
+        self._read = Reading(*how)
         self._counts: Optional[Tensor] = None
 
-    def update(self, yhat: Tensor, ys: Tensor) -> None:
-        axis, ignore, threshold = self._how
-        if _is_yes_or_no(yhat, ys):
-            target, found, there = _answers(yhat, ys, ignore, threshold)
-            classes = 2
+    def update(self, yhat: Any, ys: Any) -> None:
+        read = self._read(yhat, ys, otherwise="labels")
+        if isinstance(read, Labels):
+            target, found, classes = read.targets.gt(0.5).long(), _found(read).long(), 2
+            there = read.there.logical_and(read.scores.isnan().logical_not())
         else:
-            scores, target, there = _classes(yhat, ys, axis, ignore)
-            found, classes = scores.argmax(1), scores.shape[1]
-        cells = target.mul(classes).add(found)
-        counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=yhat.device)
-        counts.index_add_(0, cells.where(there, torch.full_like(cells, classes * classes)), torch.ones_like(cells))
+            found, is_number = _best(read)
+            target, classes, there = read.target, read.scores.shape[1], read.there.logical_and(is_number)
+        cells = target.mul(classes).add(found).where(there, torch.full_like(found, classes * classes)).flatten()
+        counts = torch.zeros(classes * classes + 1, dtype=torch.int64, device=cells.device)
+        counts.index_add_(0, cells, torch.ones_like(cells))
         self._counts = counts if self._counts is None else self._counts + counts
 
     def compute(self) -> Tensor:
@@ -135,15 +162,16 @@ class Roc:
     they are; with `bins` only how many fell in each, and scores in the same bin are equal.
     """
 
-    def __init__(self, average: str, axis: int, ignore: int, logits: bool, bins: Optional[int]) -> None:
+    def __init__(self, average: str, logits: Optional[bool], bins: Optional[int], how: How) -> None:
         self._average = average
-        self._how = axis, ignore, logits
+        self._read = Reading(*how)
+        self._are_probabilities = self._read.are_probabilities if logits is None else not logits
         self._bins = bins
         self._scores: list[Tensor] = []
         self._truths: list[Tensor] = []
         self._counts: Optional[Tensor] = None
 
-    def update(self, yhat: Tensor, ys: Tensor) -> None:
+    def update(self, yhat: Any, ys: Any) -> None:
         scores, truth = self._columns(yhat, ys)
         if self._bins is None:
             self._scores.append(scores)
@@ -161,23 +189,22 @@ class Roc:
             return math.nan
         return math.fsum(area * weight for (area, _), weight in zip(known, weights)) / sum(weights)
 
-    def _columns(self, yhat: Tensor, ys: Tensor) -> tuple[Tensor, Tensor]:
+    def _columns(self, yhat: Any, ys: Any) -> tuple[Tensor, Tensor]:
         """Scores [n, C], and of each whether it is a positive sample's (1), a negative one's (0) or does not count (-1)."""
-        axis, ignore, logits = self._how
-        if _is_yes_or_no(yhat, ys):
-            scores, targets = _by_label(yhat, ys, axis)
-            truth = targets.gt(0.5).to(torch.int8).where(_counts(targets, ignore), _minus_one(scores))
+        read = self._read(yhat, ys, otherwise="labels")
+        scores = read.scores
+        if isinstance(read, Labels):
+            truth = read.targets.gt(0.5).to(torch.int8).where(read.there, _minus_one(scores))
             # Probabilities are in the order of the logits.
-            return (scores.sigmoid() if logits and self._bins is not None else scores), truth
-        scores, target, there = _classes(yhat, ys, axis, ignore)
-        if logits:
+            return (scores if self._are_probabilities or self._bins is None else _logits(scores).sigmoid()), truth
+        if not self._are_probabilities:
             # In this order they are probabilities that do not run into 1.
-            scores = _wide(scores).log_softmax(1)
-        if self._bins is not None and logits:
-            scores = scores.exp()
+            scores = wide(scores).log_softmax(1)
+            if self._bins is not None:
+                scores = scores.exp()
         classes = torch.arange(scores.shape[1], device=scores.device)
-        truth = target.unsqueeze(1).eq(classes).to(torch.int8)
-        return scores, truth.where(there.unsqueeze(1), _minus_one(scores))
+        truth = read.target.unsqueeze(1).eq(classes).to(torch.int8)
+        return scores, truth.where(read.there.unsqueeze(1), _minus_one(scores))
 
     def _exact(self) -> list[tuple[Optional[float], int]]:
         scores, truths = torch.cat(self._scores), torch.cat(self._truths)
@@ -223,67 +250,29 @@ def _area(negatives: Tensor, positives: Tensor) -> tuple[Optional[float], int]:
     return int(positives.mul(below).sum()) / (2 * p * n), p
 
 
-# --- what outputs and targets are ---
+# --- of what was read ---
 
 
-def _classes(yhat: Tensor, ys: Tensor, axis: int, ignore: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Scores [n, C], classes [n] and which of these count, of scores with an axis of classes; targets may have it too, as probabilities."""
-    _check_axis(yhat, axis)
-    if yhat.shape == ys.shape:
-        ys = ys.argmax(axis)
-    scores = yhat.movedim(axis, -1)
-    if scores.shape[:-1] != ys.shape:
-        raise ValueError(
-            f"outputs of shape {list(yhat.shape)}, with the classes along axis {axis}, ask for targets of shape {list(scores.shape[:-1])}, not {list(ys.shape)}"
-        )
-    target = ys.reshape(-1).long()
-    there = target.ne(ignore)
-    return scores.reshape(-1, scores.shape[-1]), target.where(there, torch.zeros_like(target)), there
+def _found(read: Labels) -> Tensor:
+    """[n, L]: whether each output is a yes."""
+    return read.scores.gt(read.threshold)
 
 
-def _is_yes_or_no(yhat: Tensor, ys: Tensor) -> bool:
-    """Each output answers for itself: there are as many of them as of targets."""
-    return yhat.shape == ys.shape or (yhat.numel() == ys.numel() and yhat.ndim == ys.ndim + 1)
+def _best(read: Classes) -> tuple[Tensor, Tensor]:
+    """[n]: the class with the largest score, and whether it is a number."""
+    return read.scores.argmax(1), read.scores.amax(1).isnan().logical_not()
 
 
-def _by_label(yhat: Tensor, ys: Tensor, axis: int) -> tuple[Tensor, Tensor]:
-    """Both as [n, L]; without an axis of labels there is one."""
-    if yhat.ndim < 2 or yhat.ndim != ys.ndim:
-        return yhat.reshape(-1, 1), ys.reshape(-1, 1)
-    _check_axis(yhat, axis)
-    labels = yhat.shape[axis]
-    return yhat.movedim(axis, -1).reshape(-1, labels), ys.movedim(axis, -1).reshape(-1, labels)
+def _counted(right: Tensor, there: Tensor, odd: Tensor) -> Tensor:
+    return torch.stack([right.sum(), there.sum(), odd])
 
 
-def _labels(yhat: Tensor, ys: Tensor, axis: int, ignore: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    scores, targets = _by_label(yhat, ys, axis)
-    there = _counts(targets, ignore)
-    return scores.gt(threshold).logical_and(there), targets.gt(0.5).logical_and(there), there
-
-
-def _answers(yhat: Tensor, ys: Tensor, ignore: int, threshold: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Of every output: whether it was to be yes (1 or 0), whether it is, and whether it counts."""
-    targets = ys.reshape(-1)
-    return targets.gt(0.5).long(), yhat.reshape(-1).gt(threshold).long(), _counts(targets, ignore)
-
-
-def _counts(targets: Tensor, ignore: int) -> Tensor:
-    # As a byte -100 would be 156.
-    return (targets if targets.is_floating_point() else targets.long()).ne(ignore)
+def _logits(scores: Tensor) -> Tensor:
+    return scores if scores.is_floating_point() else wide(scores)
 
 
 def _minus_one(like: Tensor) -> Tensor:
     return torch.full((), -1, dtype=torch.int8, device=like.device)
-
-
-def _wide(values: Tensor) -> Tensor:
-    """In double precision, where the device has it."""
-    return values.float() if values.device.type == "mps" else values.double()
-
-
-def _check_axis(yhat: Tensor, axis: int) -> None:
-    if not -yhat.ndim <= axis < yhat.ndim:
-        raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the classes are to be")
 
 
 def _check_same_shape(yhat: Tensor, ys: Tensor) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from itertools import chain
 from typing import Any
 
 import torch
+
+from .containers import tensors_in
 
 
 def describe(model: torch.nn.Module, given: Any = None) -> dict[str, Any]:
@@ -46,7 +48,7 @@ def _run(
     calls: dict[torch.nn.Module, int],
 ) -> None:
     def note(module: torch.nn.Module, _arguments: Any, output: Any) -> None:
-        outputs.setdefault(module, [list(tensor.shape) for tensor in _tensors_in(output)])
+        outputs.setdefault(module, [list(tensor.shape) for tensor in tensors_in(output)])
         calls[module] = calls.get(module, 0) + 1
 
     if any(torch.nn.parameter.is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers())):
@@ -81,17 +83,6 @@ def _home(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
         if tensor.is_floating_point():
             dtype = tensor.dtype
     return device, dtype
-
-
-def _tensors_in(output: Any) -> Iterator[torch.Tensor]:
-    if isinstance(output, torch.Tensor):
-        yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from _tensors_in(value)
-    elif isinstance(output, (list, tuple)):
-        for value in output:
-            yield from _tensors_in(value)
 
 
 def _count(parameters: list[torch.nn.Parameter]) -> int:

@@ -1,0 +1,152 @@
+"""One walk over what holds tensors: outputs of a model, and inputs that it is called with.
+
+Containers are lists, tuples, named tuples, dicts, deques, dataclasses, classes derived from any of these (such as Hugging Face's ModelOutput), other
+mappings, and the classes that somebody registered with `torch.utils._pytree`. Everything else is a leaf. A container may contain itself.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import OrderedDict, UserList, defaultdict, deque
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+# A class comes before the one that it is derived from.
+_PLAIN: tuple[Any, ...] = (OrderedDict, defaultdict, dict, list, deque, tuple)
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Every tensor in `value`, in order; those of a container that is there twice, once."""
+    return list(_tensors(value, set()))
+
+
+def with_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
+    """`value` with `function` of each of its tensors.
+
+    What comes back is of the same type, down to the last container, and has the attributes that it had; constructors of classes are not called. `value`
+    itself comes back where the function changes nothing.
+    """
+    if isinstance(value, Tensor):
+        return function(value)
+    if torch.compiler.is_compiling():
+        # The compiler can follow this one, and no look at the insides of an object.
+        return _pytree.tree_map_only(Tensor, function, value)
+    tensors = tensors_in(value)
+    # By identity; `tensors` keeps them alive, so that no identity comes again.
+    done: dict[int, Any] = {}
+    for tensor in tensors:
+        if id(tensor) not in done:
+            done[id(tensor)] = function(tensor)
+    return value if all(done[id(tensor)] is tensor for tensor in tensors) else _rebuilt(value, done)
+
+
+def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
+    if isinstance(value, Tensor):
+        yield value
+        return
+    children = _children(value)
+    if children is None or id(value) in seen:
+        return
+    seen.add(id(value))
+    for child in children:
+        yield from _tensors(child, seen)
+
+
+def _children(value: Any) -> list[Any] | None:
+    """None of a leaf."""
+    base = _base(value)
+    if base is None:
+        registered = _registered(value)
+        return None if registered is None else registered[0]
+    items = [*(base.values(value) if issubclass(base, dict) else base.__iter__(value) if base is not object else ())]
+    # A ModelOutput has each of its items as an attribute, too.
+    known = set(map(id, items))
+    return [*items, *(item for _, item in _attributes(value) if id(item) not in known)]
+
+
+def _rebuilt(value: Any, done: dict[int, Any]) -> Any:
+    """`done` has the new value of each tensor and of each container that has one, by the identity of the old one."""
+    if id(value) in done:
+        return done[id(value)]
+    base = _base(value)
+    if base is not None:
+        return _like(value, base, done)
+    registered = _registered(value)
+    if registered is None:
+        return value
+    children, spec = registered
+    new = _pytree.tree_unflatten([_rebuilt(child, done) for child in children], spec)
+    done[id(value)] = new
+    return new
+
+
+def _like(value: Any, base: Any, done: dict[int, Any]) -> Any:
+    """Another of the class of `value`, made by the methods of `base` alone: those of the class may do what they like, and ask for other arguments."""
+    if base is tuple:
+        items = tuple([_rebuilt(item, done) for item in tuple.__iter__(value)])
+        # The tuple may lie within a container that it contains, and then it is there by now.
+        if id(value) in done:
+            return done[id(value)]
+        done[id(value)] = new = tuple.__new__(type(value), items)
+    else:
+        done[id(value)] = new = base.__new__(type(value))
+        if base is list:
+            list.extend(new, (_rebuilt(item, done) for item in list.__iter__(value)))
+        elif base is deque:
+            deque.__init__(new, (_rebuilt(item, done) for item in deque.__iter__(value)), value.maxlen)
+        elif base is not object:
+            if base is defaultdict:
+                new.default_factory = value.default_factory
+            for key, item in base.items(value):
+                base.__setitem__(new, key, _rebuilt(item, done))
+    for name, item in _attributes(value):
+        # A frozen dataclass refuses the other way.
+        object.__setattr__(new, name, _rebuilt(item, done))
+    return new
+
+
+def _base(value: Any) -> Any:
+    """The plain container that `value` is, or derived from; `object` where it keeps all that it holds in its attributes. None of anything else."""
+    kind = type(value)
+    for base in _PLAIN:
+        if isinstance(value, base):
+            # Records of C, such as torch.return_types.max, can be made by their class alone.
+            return None if hasattr(kind, "n_sequence_fields") else base
+    if isinstance(value, torch.nn.Module) or kind in _pytree.SUPPORTED_NODES:
+        return None
+    return object if (dataclasses.is_dataclass(kind) or isinstance(value, (Mapping, UserList))) and _is_made_by_object(kind) else None
+
+
+def _is_made_by_object(kind: type) -> bool:
+    """Whether no class of C but `object` knows what is in it."""
+    try:
+        object.__new__(kind)
+    except TypeError:
+        return False
+    return True
+
+
+def _attributes(value: Any) -> list[tuple[str, Any]]:
+    """What lies in the object's own dict and in its slots."""
+    kind = type(value)
+    if kind in _PLAIN:
+        return []
+    slots = [
+        name
+        for one in kind.__mro__
+        for names in (one.__dict__.get("__slots__", ()),)
+        for name in ([names] if isinstance(names, str) else names)
+        if name not in ("__dict__", "__weakref__")
+    ]
+    found = [(name, object.__getattribute__(value, name)) for name in slots if hasattr(value, name)]
+    return [*found, *getattr(value, "__dict__", {}).items()]
+
+
+def _registered(value: Any) -> tuple[list[Any], Any] | None:
+    """One level of what torch.utils._pytree knows, or None."""
+    children, spec = _pytree.tree_flatten(value, is_leaf=lambda node: node is not value)
+    return None if len(children) == 1 and children[0] is value else (children, spec)

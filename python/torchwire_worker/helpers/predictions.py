@@ -1,0 +1,61 @@
+"""Outputs of a model on their way out of the worker."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Optional
+
+import torch
+from torch import Tensor
+
+from .containers import tensors_in, with_tensors
+from .precision import full
+from .task import Reading, described
+
+def outputs(yhat: Any) -> Any:
+    """As they are, but for half floats, which are float32, and dataclasses, which are dicts by field."""
+    return _plain(with_tensors(full, yhat))
+
+
+def classified(outputs: Any, inputs: Any, loss: Any, task: Optional[str]) -> dict[str, Any]:
+    """{"scores", "probabilities"} of each class, both [samples, classes], and whether they are of one output; or {"problem"}, why there are none.
+
+    One output z is a yes or a no: a logit stands for the scores [0, z] of two classes, of which softmax is the sigmoid of z; a probability for [1 - z, z].
+    """
+    if not isinstance(outputs, Tensor):
+        return _problem(f"the model gives {described(outputs)}, and no scores of classes [samples, classes]")
+    shape = list(outputs.shape)
+    given = tensors_in(inputs)
+    samples = len(given[0]) if given and given[0].ndim else None
+    is_one = shape[1:] == [1] or (len(shape) == 1 and samples in (None, shape[0]))
+    if len(shape) != 2 and not is_one:
+        return _problem(f"the model gives outputs of shape {shape}, which are no scores of classes [samples, classes]")
+    if outputs.is_complex():
+        return _problem("the model gives complex numbers, which are no scores of classes")
+    reading = Reading(loss, task)
+    if reading.task == "numbers":
+        return _problem(f"the model was trained with {reading.name}, which is no loss of classes")
+    if is_one and reading.task == "classes":
+        return _problem(f"outputs of shape {shape} are one class, of probability 1 whatever the model says (bceWithLogits() is the loss of one output)")
+    scores = full(outputs) if outputs.is_floating_point() else outputs.double()
+    if is_one:
+        one = scores.reshape(-1)
+        scores = torch.stack([1 - one if reading.are_probabilities else torch.zeros_like(one), one], 1)
+    if reading.are_probabilities:
+        probabilities = scores
+    else:
+        probabilities = scores.sigmoid() if reading.task == "labels" and not is_one else scores.softmax(1)
+    return {"scores": scores, "probabilities": probabilities, "is_one": is_one}
+
+
+def _problem(why: str) -> dict[str, Any]:
+    return {"problem": f"{why}; leave out topK and classes to have the outputs as they are"}
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, (type, Tensor, Mapping)):
+        return {field.name: _plain(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

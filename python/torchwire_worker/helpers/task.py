@@ -1,0 +1,232 @@
+"""What outputs and targets say: classes, yes and no, or numbers. Metrics and predictions ask here, and nowhere else.
+
+- "classes": outputs [N, C, …] are scores of C classes, of which each sample has one; targets [N, …] are their indices, or [N, C, …] probabilities.
+- "labels": every output is a yes or a no by itself, and has a target of its own: one for a sample, a pixel or a label.
+- "numbers": outputs are to meet the targets, and are right or wrong by a distance only.
+
+The loss decides, where it is known: by its name, or as a function or module of PyTorch's. Else the shapes do.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Optional
+
+import torch
+from torch import Tensor
+
+from .precision import full
+
+
+class _Loss(NamedTuple):
+    task: str
+    # Else they are logits, or logarithms of probabilities, of which softmax is the same.
+    are_probabilities: bool = False
+
+
+_LOSSES = {
+    **dict.fromkeys(["cross_entropy", "nll_loss", "multi_margin_loss", "kl_div"], _Loss("classes")),
+    **dict.fromkeys(["cross_entropy_of_probabilities", "kl_divergence", "focal_loss"], _Loss("classes", are_probabilities=True)),
+    **dict.fromkeys(
+        ["binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "soft_margin_loss", "hinge_loss", "squared_hinge_loss"],
+        _Loss("labels"),
+    ),
+    **dict.fromkeys(["binary_cross_entropy", "binary_focal_loss", "dice_coeff_loss", "tversky_loss"], _Loss("labels", are_probabilities=True)),
+    **dict.fromkeys(
+        ["l1_loss", "mse_loss", "huber_loss", "smooth_l1_loss", "poisson_nll_loss", "gaussian_nll_loss", "msle", "poisson_loss"],
+        _Loss("numbers"),
+    ),
+    # Its targets are lists of classes, which nothing here counts.
+    "multilabel_margin_loss": _Loss("numbers"),
+}
+
+_MODULES = {
+    "CrossEntropyLoss": "cross_entropy",
+    "NLLLoss": "nll_loss",
+    "MultiMarginLoss": "multi_margin_loss",
+    "KLDivLoss": "kl_div",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "BCELoss": "binary_cross_entropy",
+    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
+    "SoftMarginLoss": "soft_margin_loss",
+    "L1Loss": "l1_loss",
+    "MSELoss": "mse_loss",
+    "HuberLoss": "huber_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "PoissonNLLLoss": "poisson_nll_loss",
+    "GaussianNLLLoss": "gaussian_nll_loss",
+    "MultiLabelMarginLoss": "multilabel_margin_loss",
+}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Samples that count, or not, of one class each."""
+
+    scores: Tensor
+    """[n, C]"""
+    target: Tensor
+    """[n], int64: the class, or the one with the largest probability; 0 where the sample does not count."""
+    there: Tensor
+    """[n], bool: whether it counts."""
+    odd: Tensor
+    """How many samples there are whose targets cannot be probabilities of classes. 0 where that is certain."""
+    probabilities: Optional[Tensor]
+    """[n, C], of targets that are no indices."""
+    are_probabilities: bool
+    """The scores are probabilities already."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Outputs that are a yes or a no each."""
+
+    scores: Tensor
+    """[n, L], with L = 1 where there is no axis of labels."""
+    targets: Tensor
+    """[n, L]: 1, or a probability, of yes; 0, or -1, of no."""
+    there: Tensor
+    """[n, L], bool: whether it counts."""
+    odd: Tensor
+    """How many targets there are that are neither."""
+    threshold: float
+    """A score above it is a yes."""
+    are_probabilities: bool
+
+
+class Reading:
+    """How to read outputs and targets. What is None is found out.
+
+    `loss` is the loss, or the name of its function; `task` is "classes" or "labels"; `axis` is that of the classes, or labels, in the outputs; targets of
+    the value `ignore` do not count; a yes has a score above `threshold`.
+    """
+
+    def __init__(
+        self,
+        loss: Any = None,
+        task: Optional[str] = None,
+        axis: Optional[int] = None,
+        ignore: Optional[int] = None,
+        threshold: Optional[float] = None,
+    ) -> None:
+        self.name = _name(loss)
+        self._known = _LOSSES.get(self.name or "")
+        self._said = task
+        self._axis = 1 if axis is None else axis
+        self._ignore = _ignored(loss) if ignore is None else ignore
+        self.are_probabilities = self._known is not None and self._known.are_probabilities
+        self._threshold = (0.5 if self.are_probabilities else 0.0) if threshold is None else threshold
+
+    @property
+    def task(self) -> Optional[str]:
+        """None where the loss does not tell."""
+        return self._said or (None if self._known is None else self._known.task)
+
+    def __call__(self, yhat: Any, ys: Any, *, otherwise: str) -> Classes | Labels:
+        """`otherwise` is the task where neither loss nor shapes tell: outputs and targets both have an axis of classes, or of labels."""
+        outputs, targets = _tensor(yhat, "outputs"), _tensor(ys, "targets")
+        task = self.task or self._by_shape(outputs, targets, otherwise)
+        if task == "numbers":
+            raise ValueError(
+                f"this metric is of classes, or of yes and no, and {self.name} is a loss of numbers: measure meanAbsoluteError(), rootMeanSquaredError() or r2(); "
+                'where they are classes for all that, say task: "classes", or for yes and no task: "labels"'
+            )
+        return self._classes(outputs, targets) if task == "classes" else self._labels(outputs, targets)
+
+    def _by_shape(self, yhat: Tensor, ys: Tensor, otherwise: str) -> str:
+        if not _are_one_by_one(yhat, ys):
+            return "classes"
+        has_axis = yhat.shape == ys.shape and -yhat.ndim <= self._axis < yhat.ndim
+        return otherwise if has_axis and yhat.shape[self._axis] > 1 else "labels"
+
+    def _classes(self, yhat: Tensor, ys: Tensor) -> Classes:
+        axis = self._axis
+        if not -yhat.ndim <= axis < yhat.ndim:
+            raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the classes are to be")
+        scores = yhat.movedim(axis, -1)
+        if scores.shape[-1] < 2:
+            raise ValueError(
+                f"outputs of shape {list(yhat.shape)} have one class along axis {axis}, and every sample is of it: for yes or no use bceWithLogits(), "
+                "and for classes a model with an output for each"
+            )
+        odd = torch.zeros((), dtype=torch.int64, device=yhat.device)
+        probabilities = None
+        if yhat.shape == ys.shape:
+            probabilities = ys.movedim(axis, -1).reshape(-1, scores.shape[-1])
+            target = (probabilities.byte() if ys.dtype is torch.bool else probabilities).argmax(1)
+            if self.task is None:
+                # Zeros and ones of which not just one is 1: labels.
+                zeros_and_ones = probabilities.eq(0).logical_or(probabilities.eq(1)).all(1)
+                odd = zeros_and_ones.logical_and(probabilities.sum(1).ne(1)).sum()
+        elif scores.shape[:-1] == ys.shape:
+            target = ys.reshape(-1).long()
+        else:
+            raise ValueError(
+                f"outputs of shape {list(yhat.shape)}, with the classes along axis {axis}, ask for targets of shape {list(scores.shape[:-1])}, not {list(ys.shape)}"
+            )
+        there = target.ne(self._ignore)
+        return Classes(
+            scores.reshape(-1, scores.shape[-1]), target.where(there, torch.zeros_like(target)), there, odd, probabilities, self.are_probabilities
+        )
+
+    def _labels(self, yhat: Tensor, ys: Tensor) -> Labels:
+        if not _are_one_by_one(yhat, ys):
+            raise ValueError(
+                f"outputs of shape {list(yhat.shape)} and targets of shape {list(ys.shape)}: for yes or no there is one output for each target"
+            )
+        axis = self._axis
+        if yhat.ndim < 2 or yhat.shape != ys.shape:
+            scores, targets = yhat.reshape(-1, 1), ys.reshape(-1, 1)
+        elif -yhat.ndim <= axis < yhat.ndim:
+            labels = yhat.shape[axis]
+            scores, targets = (values.movedim(axis, -1).reshape(-1, labels) for values in (yhat, ys))
+        else:
+            raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the labels are to be")
+        # As a byte -100 would be 156.
+        there = (targets if targets.is_floating_point() else targets.long()).ne(self._ignore)
+        answers = targets.eq(0).logical_or(targets.eq(1)) if self.task is None else targets.ge(0).logical_and(targets.le(1))
+        odd = answers.logical_or((targets if targets.is_floating_point() else targets.long()).eq(-1)).logical_not().logical_and(there).sum()
+        return Labels(scores, targets, there, odd, self._threshold, self.are_probabilities)
+
+
+def _are_one_by_one(yhat: Tensor, ys: Tensor) -> bool:
+    """There is a target for each output: the shapes are the same but for axes of length 1."""
+    return [n for n in yhat.shape if n != 1] == [n for n in ys.shape if n != 1]
+
+
+def _tensor(value: Any, what: str) -> Tensor:
+    if not isinstance(value, Tensor):
+        raise TypeError(
+            f"the {what} are {described(value)}, and this metric takes one tensor: give it that one, as in "
+            'metric("accuracy", { ...accuracy, update: (yhat, ...more) => accuracy.update(yhat.logits, ...more) })'
+        )
+    if value.is_complex():
+        raise TypeError(f"the {what} are complex numbers, which have no order: give their parts, or their absolute values")
+    value = full(value)
+    return value.byte() if value.dtype is torch.bool and what == "outputs" else value
+
+
+def described(value: Any) -> str:
+    """For an error: the type of a value, and what a container has."""
+    kind = f"a {type(value).__name__}"
+    if isinstance(value, Mapping):
+        return f"{kind} of {', '.join(map(str, value))}"
+    return f"{kind} of {len(value)}" if isinstance(value, (list, tuple)) else kind
+
+
+def _name(loss: Any) -> Optional[str]:
+    """The name of the function that PyTorch, or the worker, has for it; None of a loss of one's own."""
+    if loss is None or isinstance(loss, str):
+        return loss
+    if isinstance(loss, torch.nn.Module):
+        return next((_MODULES[kind.__name__] for kind in type(loss).__mro__ if kind.__module__ == "torch.nn.modules.loss" and kind.__name__ in _MODULES), None)
+    function = loss.func if isinstance(loss, functools.partial) else loss
+    return function.__name__ if getattr(function, "__module__", None) == "torch.nn.functional" else None
+
+
+def _ignored(loss: Any) -> int:
+    """PyTorch's default, where the loss does not say."""
+    found = loss.keywords.get("ignore_index") if isinstance(loss, functools.partial) else getattr(loss, "ignore_index", None)
+    return found if isinstance(found, int) else -100
