@@ -103,16 +103,17 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
     const ask = (out: AnyRef, { classified }: AnyRef, inputs: unknown): Promise<Classified> =>
       py.js(classified(out, inputs, named(loss), task ?? null)) as unknown as Promise<Classified>;
     for await (const found of run(model as AnyRef, samples, options, ask)) {
-      if ("problem" in found) throw new TorchwireError("MISUSE", `predict: ${found.problem}`);
-      const [rows, columns] = found.scores.shape as [number, number];
-      if (classes !== undefined && classes.length !== columns)
+      const columns = "problem" in found ? found.columns : found.scores.shape[1]!;
+      if (classes !== undefined && columns !== undefined && classes.length !== columns)
         throw new TorchwireError(
           "MISUSE",
-          found.is_one
+          "is_one" in found && found.is_one
             ? `predict: the model has one output, a yes or a no: classes are the names of no and of yes, and not ${classes.length}`
             : `predict: the model has ${columns} outputs, and classes has ${classes.length} names`,
         );
-      for (let row = 0; row < rows; row++) {
+      if ("problem" in found || columns === undefined)
+        throw new TorchwireError("MISUSE", `predict: ${(found as Problem).problem}`);
+      for (let row = 0; row < found.scores.shape[0]!; row++) {
         const cut = ({ data }: NDArray): Float32Array | Float64Array =>
           (data as Float32Array).slice(row * columns, (row + 1) * columns);
         predictions.push(predictionOf(cut(found.scores), cut(found.probabilities), classes, Math.min(topK, columns)));
@@ -123,9 +124,12 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
 }
 
 /** As python/torchwire_worker/helpers/predictions.py has it. */
-type Classified =
-  | { readonly scores: NDArray; readonly probabilities: NDArray; readonly is_one: boolean }
-  | { readonly problem: string };
+type Classified = { readonly scores: NDArray; readonly probabilities: NDArray; readonly is_one: boolean } | Problem;
+
+interface Problem {
+  readonly problem: string;
+  readonly columns?: number;
+}
 
 function predictionOf(
   scores: Float32Array | Float64Array,

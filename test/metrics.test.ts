@@ -369,7 +369,7 @@ describe("what is measured is what the loss asks for", () => {
   let sklearn: AnyRef;
   let torch: AnyRef;
   beforeAll(async () => {
-    (worker.import("sys") as unknown as AnyRef).path.append(await testPackages());
+    worker.import("sys").path.append(await testPackages());
     sklearn = worker.import("sklearn.metrics");
     torch = untyped(worker, "torch");
   });
@@ -579,7 +579,7 @@ def is_full(yhat):
     const names = builtins.dict();
     builtins.exec(source, names);
     const F = untyped(worker, "torch.nn.functional");
-    const isFull = py.at(names, "is_full") as AnyRef;
+    const isFull = py.at(names, "is_full");
     const data: BatchLike[] = [
       {
         xs: arrayOf(
@@ -597,7 +597,7 @@ def is_full(yhat):
       update: (yhat, ...more) => torchwire.accuracy.update(yhat.logits, ...more),
     });
     const learner = new Learner(
-      (py.at(names, "Model") as AnyRef)(py.at(names, name)),
+      py.at(names, "Model")(py.at(names, name)),
       (yhat, ys) => F.cross_entropy(yhat.logits, ys),
       {
         data: { training: data, validation: data },
@@ -619,7 +619,7 @@ def is_full(yhat):
 
 describe("numbers of half floats are numbers, and not their bits", () => {
   const data: BatchLike[] = [{ xs: arrayOf([[1.5], [2.5]], "float32"), ys: arrayOf([0, 0], "float32") }];
-  const half = (yhat: AnyRef, dtype: string): AnyRef => yhat.to((untyped(worker, "torch") as AnyRef)[dtype]);
+  const half = (yhat: AnyRef, dtype: string): AnyRef => yhat.to(untyped(worker, "torch")[dtype]);
 
   test.each(["float16", "bfloat16"])("%s", async (dtype) => {
     const value = half(untyped(worker, "torch").tensor(2.5), dtype);
@@ -631,7 +631,7 @@ describe("numbers of half floats are numbers, and not their bits", () => {
           "class Constant:\n  def __init__(self, value): self.value = value\n  def reset(self): pass\n  def update(self, yhat, ys): pass\n  def compute(self): return self.value",
           names,
         );
-      return (py.at(names, "Constant") as AnyRef)(result);
+      return py.at(names, "Constant")(result);
     };
     const learner = await measured(
       [

@@ -10,7 +10,6 @@ import type { MetricHistory } from "../callback/state.ts";
 import type { Step } from "../events.ts";
 import { described } from "../keywords.ts";
 import type { Learner } from "../learner.ts";
-import type { Loss } from "../losses/spec.ts";
 import { MeanLoss } from "../metrics/loss.ts";
 import type { DoneStep, Metric, MetricResult, Tally } from "../metrics/metric.ts";
 import { series } from "../metrics/series.ts";
@@ -27,7 +26,7 @@ import { series } from "../metrics/series.ts";
 export class Metrics extends CallbackObject {
   constructor(...metrics: readonly Metric[]) {
     const all = withLoss(metrics);
-    const start = (loss?: Loss): Tally[] => all.map((one) => one.start(loss));
+    const start = (): Tally[] => all.map((one) => one.start());
     let tallies = start();
     let steps = all.map(() => 0);
     /** Of the epoch that has begun and not ended: how many of its phase had ended before. */
@@ -64,7 +63,7 @@ export class Metrics extends CallbackObject {
             const { update } = tallies[i]!;
             if (update === undefined || !isFor(phase)) continue;
             yhat ??= detached(step.yhat);
-            const own = measured(name, step, () => update(yhat!, step.ys, step as unknown as Step));
+            const own = measured(name, step, () => update(yhat!, step.ys, step as unknown as Step, learner.loss));
             for (const [key, value] of Object.entries(own)) asked[`${i}.${key}`] = value;
           }
           return asked;
@@ -75,7 +74,7 @@ export class Metrics extends CallbackObject {
           },
           epochBegin: ({ phase, state }) => {
             before = state.history[phase.name]?.epochs ?? 0;
-            tallies = start(learner.loss);
+            tallies = start();
             steps = all.map(() => 0);
           },
           stepEnd: ({ phase, state, values, size }) => {

@@ -19,10 +19,10 @@ interface Gathering {
 
 export const gathering = (name: string, { make, update, isOwn }: Gathering, { phase }: CommonOptions): Metric =>
   statefulMetric(name, {
-    start(loss) {
+    start() {
       let object: AnyRef | undefined;
       const tally: Tally = {
-        update(yhat, ys) {
+        update(yhat, ys, _, loss) {
           object ??= py.keep(make(yhat, loss));
           return update(object, yhat, ys as AnyRef) ?? {};
         },

@@ -35,9 +35,10 @@ export interface WeighedLoss {
 /** A metric in one epoch. */
 export interface Tally {
   /**
-   * In line, at the end of a step: what the worker is to do, and references whose values `add` is to have; they travel with the step. Not async.
+   * In line, at the end of a step: what the worker is to do, and references whose values `add` is to have; they travel with the step. `loss` is the
+   * learner's. Not async.
    */
-  readonly update?: (yhat: AnyRef, ys: any, step: Readonly<Step>) => Measured;
+  readonly update?: (yhat: AnyRef, ys: any, step: Readonly<Step>, loss?: Loss) => Measured;
   /** When the step is done, with the values of what `update` gave: the value of this step, or none. */
   readonly add: (values: any, step: DoneStep) => number | undefined;
   /** At the end of the epoch, if it had a step: its value. What is awaited here costs a round trip. */
@@ -66,8 +67,8 @@ export interface MetricOptions {
 export class Metric {
   readonly name: string;
   readonly isFor: (phase: Phase) => boolean;
-  /** Called when an epoch begins, with the loss of the learner. */
-  readonly start: (loss?: Loss) => Tally;
+  /** Called when an epoch begins. */
+  readonly start: () => Tally;
 
   /** @throws MISUSE where the function has no name and none is given. */
   constructor(f: (yhat: AnyRef, ys: any) => object | number, options: MetricOptions = {}) {
@@ -141,14 +142,14 @@ export interface CountingMetric extends Metric {
 export function metric(name: string, parts: MetricParts): CountingMetric {
   const { update, compute, phase } = parts;
   checkMean(name, parts.mean);
-  const { isFor, start } = statefulMetric(name, { start: (loss) => counting(parts, loss), ...(phase && { phase }) });
+  const { isFor, start } = statefulMetric(name, { start: () => counting(parts), ...(phase && { phase }) });
   return { name, isFor, start, update, compute };
 }
 
 /** A metric that is more than sums: `start` is called when an epoch begins, and what it returns lives as long as that. */
 export function statefulMetric(
   name: string,
-  { start, phase }: { readonly start: Metric["start"]; readonly phase?: PhaseClass },
+  { start, phase }: { readonly start: () => Tally; readonly phase?: PhaseClass },
 ): Metric {
   if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a metric needs a name");
   if (phase !== undefined && typeof phase !== "function")
@@ -159,11 +160,11 @@ export function statefulMetric(
   return { name, isFor: (one) => phase === undefined || one instanceof phase, start };
 }
 
-function counting({ update, compute, merge = merged, mean }: MetricParts, loss: Loss | undefined): Tally {
+function counting({ update, compute, merge = merged, mean }: MetricParts): Tally {
   let total: unknown;
   const average = new Mean(mean);
   return {
-    update: (yhat, ys, step) => update(yhat, ys, step, loss),
+    update,
     add(values, { size }) {
       const own = plain(values as { readonly [name: string]: unknown });
       const value = compute(own);

@@ -108,7 +108,7 @@ def residuals(yhat: Tensor, ys: Tensor) -> Tensor:
 
 def surprise(yhat: Any, ys: Any, how: How) -> Tensor:
     """[3]: the sum of -log p of what was there, by logits or probabilities; how much there was, and targets that cannot be what they are taken for."""
-    read = Reading(*how)(yhat, ys, otherwise="classes")
+    read = Reading(*how)(yhat, ys, otherwise="classes", by_probability=True)
     if isinstance(read, Labels):
         scores = _logits(read.scores)
         truth = read.targets.to(scores.dtype).clamp(0, 1)

@@ -35,7 +35,7 @@ def classified(outputs: Any, inputs: Any, loss: Any, task: Optional[str]) -> dic
         return _problem("the model gives complex numbers, which are no scores of classes")
     reading = Reading(loss, task)
     if reading.task == "numbers":
-        return _problem(f"the model was trained with {reading.name}, which is no loss of classes")
+        return {**_problem(f"the model was trained with {reading.name}, which is no loss of classes"), "columns": 2 if is_one else shape[1]}
     if is_one and reading.task == "classes":
         return _problem(f"outputs of shape {shape} are one class, of probability 1 whatever the model says (bceWithLogits() is the loss of one output)")
     scores = full(outputs) if outputs.is_floating_point() else outputs.double()

@@ -124,16 +124,26 @@ class Reading:
         """None where the loss does not tell."""
         return self._said or (None if self._known is None else self._known.task)
 
-    def __call__(self, yhat: Any, ys: Any, *, otherwise: str) -> Classes | Labels:
-        """`otherwise` is the task where neither loss nor shapes tell: outputs and targets both have an axis of classes, or of labels."""
+    def __call__(self, yhat: Any, ys: Any, *, otherwise: str, by_probability: bool = False) -> Classes | Labels:
+        """`otherwise` is the task where neither loss nor shapes tell: outputs and targets both have an axis of classes, or of labels.
+
+        A loss of numbers is refused where the outputs have no axis of classes, and `by_probability` everywhere.
+        """
         outputs, targets = _tensor(yhat, "outputs"), _tensor(ys, "targets")
-        task = self.task or self._by_shape(outputs, targets, otherwise)
-        if task == "numbers":
-            raise ValueError(
-                f"this metric is of classes, or of yes and no, and {self.name} is a loss of numbers: measure meanAbsoluteError(), rootMeanSquaredError() or r2(); "
-                'where they are classes for all that, say task: "classes", or for yes and no task: "labels"'
-            )
+        task = self.task
+        if task is None or task == "numbers":
+            task = self._by_shape(outputs, targets, otherwise)
+            if self.task == "numbers" and (by_probability or (otherwise == "classes" and task == "labels")):
+                raise self._numbers(outputs)
         return self._classes(outputs, targets) if task == "classes" else self._labels(outputs, targets)
+
+    def _numbers(self, yhat: Tensor) -> ValueError:
+        has_axis = -yhat.ndim <= self._axis < yhat.ndim
+        outputs = f"outputs of shape {list(yhat.shape)} have {f'{yhat.shape[self._axis]} along' if has_axis else 'no'} axis {self._axis}, where classes would be"
+        return ValueError(
+            f"{outputs}, and {self.name} is a loss of numbers: measure meanAbsoluteError(), rootMeanSquaredError() or r2(); "
+            'where each is a yes or a no for all that, say task: "labels", as in topK(1, { name: "accuracy", task: "labels" })'
+        )
 
     def _by_shape(self, yhat: Tensor, ys: Tensor, otherwise: str) -> str:
         if not _are_one_by_one(yhat, ys):
@@ -156,10 +166,8 @@ class Reading:
         if yhat.shape == ys.shape:
             probabilities = ys.movedim(axis, -1).reshape(-1, scores.shape[-1])
             target = (probabilities.byte() if ys.dtype is torch.bool else probabilities).argmax(1)
-            if self.task is None:
-                # Zeros and ones of which not just one is 1: labels.
-                zeros_and_ones = probabilities.eq(0).logical_or(probabilities.eq(1)).all(1)
-                odd = zeros_and_ones.logical_and(probabilities.sum(1).ne(1)).sum()
+            if self.task is None or self.task == "numbers":
+                odd = self._no_distributions(probabilities).sum()
         elif scores.shape[:-1] == ys.shape:
             target = ys.reshape(-1).long()
         else:
@@ -170,6 +178,13 @@ class Reading:
         return Classes(
             scores.reshape(-1, scores.shape[-1]), target.where(there, torch.zeros_like(target)), there, odd, probabilities, self.are_probabilities
         )
+
+    def _no_distributions(self, rows: Tensor) -> Tensor:
+        """[n], bool: targets along the axis of classes that say nothing of one class. Zeros and ones with more or less than one 1 are labels."""
+        total = rows.sum(1)
+        if self.task == "numbers":
+            return rows.ge(0).all(1).logical_and(total.sub(1).abs().lt(1e-2)).logical_not()
+        return rows.eq(0).logical_or(rows.eq(1)).all(1).logical_and(total.ne(1))
 
     def _labels(self, yhat: Tensor, ys: Tensor) -> Labels:
         if not _are_one_by_one(yhat, ys):
