@@ -1,5 +1,7 @@
 import {
+  accuracy,
   adamW,
+  bceWithLogits,
   crossEntropy,
   DataLoader,
   freeze,
@@ -7,10 +9,12 @@ import {
   metric,
   Metrics,
   mse,
+  py,
   PyTorchBackend,
   Recorder,
   sgd,
   StopOnNaNLoss,
+  topK,
 } from "torchwire";
 import { labels, ones, pairs, type Cases } from "../given.ts";
 
@@ -119,6 +123,33 @@ export const learners: Cases = {
   "predict with names for other classes": async ({ learner, nn }) => {
     const model = nn.Linear(1, 3);
     await learner({ model }).predict(ones(2, 1), { classes: ["cat", "dog"] }); // <-
+  },
+  "predict with classes of what has numbers": async ({ learner }) => {
+    await learner().predict(ones(2, 1), { topK: 1 }); // <-
+  },
+  "predict with one name for a yes or no": async ({ learner }) => {
+    await learner({ loss: bceWithLogits() }).predict(ones(2, 1), { classes: ["cat"] }); // <-
+  },
+  "accuracy of numbers": async ({ learner }) => {
+    await learner({ callbacks: [new Recorder(), new Metrics(accuracy)] }).fit(1); // <-
+  },
+  "accuracy of one class": async ({ learner }) => {
+    const data = [{ xs: ones(2, 1), ys: labels(0, 0) }];
+    const metrics = new Metrics(accuracy);
+    await learner({ loss: crossEntropy(), data: { training: data }, callbacks: [new Recorder(), metrics] }).fit(1); // <-
+  },
+  "the two likeliest of a yes or no": async ({ learner }) => {
+    await learner({ loss: bceWithLogits(), callbacks: [new Recorder(), new Metrics(topK(2))] }).fit(1); // <-
+  },
+  "accuracy of numbers that a loss of one's own compares": async ({ learner }) => {
+    const data = [{ xs: ones(2, 1), ys: { ...ones(2, 1), data: Float32Array.of(2.5, 4) } }];
+    const loss = (yhat: any, ys: any): any => yhat.sub(ys).abs().mean();
+    await learner({ loss, data: { training: data }, callbacks: [new Recorder(), new Metrics(accuracy)] }).fit(1); // <-
+  },
+  "accuracy of several outputs": async ({ learner, nn }) => {
+    const loss = (yhat: any, ys: any): any => py.at(yhat, 0).sub(ys).abs().mean();
+    const model = nn.LSTM(1, 1);
+    await learner({ model, loss, callbacks: [new Recorder(), new Metrics(accuracy)] }).fit(1); // <-
   },
   "a batch size of 0": () => new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 0 }), // <-
 };
