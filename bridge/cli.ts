@@ -1,6 +1,7 @@
 #!/usr/bin/env node
 /** The command `torchwire`. */
 
+import { messageOf } from "./kinds.ts";
 import "./platform.ts";
 import { parseArgs } from "node:util";
 import { clean } from "./environment/clean.ts";
@@ -190,7 +191,7 @@ async function main(args: string[]): Promise<number> {
   try {
     return await command.run(rest);
   } catch (error) {
-    console.error(`torchwire: ${error instanceof Error ? error.message : String(error)}`);
+    console.error(`torchwire: ${messageOf(error)}`);
     if (!codeOf(error).startsWith("ERR_PARSE_ARGS_")) return 1;
     console.error(`\n${command.help}`);
     return 2;

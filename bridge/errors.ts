@@ -1,4 +1,5 @@
 /** Every error torchwire throws. `code` is stable; `message` says what, where and what to do next. */
+import { isError } from "./kinds.ts";
 
 export type ErrorCode =
   /** A Python operation raised. */
@@ -61,7 +62,7 @@ export class BusyError extends TorchwireError {
   }
 }
 
-export const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)));
+export const asError = (error: unknown): Error => (isError(error) ? error : new Error(String(error)));
 
 /** No usable Python: `command` is the one line that mends it, where one does. */
 export class EnvironmentError extends TorchwireError {

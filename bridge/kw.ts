@@ -1,8 +1,8 @@
 /** Keyword arguments: a branded value, because a plain object is a dict. */
 import { inspect } from "node:util";
 import { TorchwireError } from "./errors.ts";
+import { isPlainObject } from "./kinds.ts";
 import type { KwFunction } from "./types/core.ts";
-import { isPlainObject } from "./wire/meta.ts";
 
 /** Names and values, as they were when it was made: a frozen shallow copy without the names whose value is undefined. */
 export class KwArguments {

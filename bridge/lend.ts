@@ -1,5 +1,6 @@
 /** Memory that goes to a worker as it lies, without a copy, and comes back once the worker has it. */
 import { TorchwireError } from "./errors.ts";
+import { isGone, isSharedArrayBuffer } from "./kinds.ts";
 import type { NDArray } from "./ndarray.ts";
 
 interface Loan {
@@ -22,13 +23,15 @@ const reclaimed = new WeakSet<ArrayBufferLike>();
  * where a worker that still had to answer has ended: that memory is not used again.
  *
  * Lending twice is lending once. Throws MISUSE where `array` does not fill its memory from end to end (a `subarray`, a small Buffer: what shares
- * that memory would be lent with it), or where the memory is a SharedArrayBuffer or was lent before with another `onReturned`.
+ * that memory would be lent with it), or where the memory is a SharedArrayBuffer, can be resized, or was lent before with another `onReturned`.
  */
 export function lend(array: NDArray, onReturned?: () => void): NDArray {
+  checkMemory(array.data, "lend");
   const { buffer, byteLength } = array.data;
-  checkMemory(buffer, "lend");
-  if (!(buffer instanceof ArrayBuffer))
+  if (isSharedArrayBuffer(buffer))
     throw new TorchwireError("MISUSE", "lend: a SharedArrayBuffer can be changed by others at any time; send a copy");
+  if ((buffer as { resizable?: boolean }).resizable === true)
+    throw new TorchwireError("MISUSE", "lend: this ArrayBuffer can be resized while it is on its way; send a copy");
   if (byteLength !== buffer.byteLength)
     throw new TorchwireError(
       "MISUSE",
@@ -55,9 +58,17 @@ export function reclaim(array: NDArray): ArrayBuffer | undefined {
   return structuredClone(buffer as ArrayBuffer, { transfer: [buffer as ArrayBuffer] });
 }
 
-/** Throws MISUSE where the memory has been taken back. `what` names the array in the error. */
-export function checkMemory(buffer: ArrayBufferLike, what: string): void {
-  if (!reclaimed.has(buffer)) return;
+/**
+ * Throws MISUSE where the memory of `data` has been taken back, NOT_SENDABLE where it is gone in another way. `what` names the array in the error.
+ * (An array without its memory says that it has no elements, and would be sent as an empty one.)
+ */
+export function checkMemory(data: ArrayBufferView, what: string): void {
+  if (!isGone(data)) return;
+  if (!reclaimed.has(data.buffer))
+    throw new TorchwireError(
+      "NOT_SENDABLE",
+      `${what}: its memory is gone: the ArrayBuffer was transferred, or made smaller than the array; send it before, or keep a copy: x.slice()`,
+    );
   throw new TorchwireError(
     "MISUSE",
     `${what}: this batch's memory has been used again for a later batch; to keep one, copy it while it is there: { ...xs, data: xs.data.slice() }`,

@@ -7,6 +7,7 @@ import { notAnswered } from "./answer.ts";
 import { FetchMode, Op, type Batch, type Operation } from "./batch.ts";
 import { contextLayer, type ContextLayer, type ContextOptions } from "./context.ts";
 import { asError, TorchwireError } from "./errors.ts";
+import { isPromise } from "./kinds.ts";
 import { Fetched } from "./fetched.ts";
 import { FramePool } from "./frame-pool.ts";
 import { isKw } from "./kw.ts";
@@ -258,7 +259,7 @@ export class Log implements RefOwner {
       throw error;
     }
     // A value that is on its way was asked for inside; nothing is left to run.
-    if (result instanceof Promise && !(result instanceof Fetched))
+    if (isPromise(result) && !(result instanceof Fetched))
       return this.#finishScope(result, free, tellFailure, credit) as T;
     free();
     tellFailure();

@@ -1,4 +1,5 @@
 import { TorchwireError } from "./errors.ts";
+import { viewKind } from "./kinds.ts";
 import { checkMemory } from "./lend.ts";
 
 /** Element types, by NumPy's and PyTorch's names. */
@@ -63,42 +64,50 @@ export const isFloating = (dtype: DType): boolean => dtype.includes("float");
 export const itemSize = (dtype: DType): number => arrays[dtype].BYTES_PER_ELEMENT * (dtype === "complex64" ? 2 : 1);
 
 /** The number of elements of `shape`; 1 for a zero-dimensional array. */
-export const sizeOf = (shape: readonly number[]): number => shape.reduce((size, n) => size * n, 1);
+export const sizeOf = (shape: readonly number[]): number =>
+  // (What is past all numbers, times zero, would be none.)
+  shape.includes(0) ? 0 : shape.reduce((size, n) => size * n, 1);
 
 /** Of these a typed array says nothing by itself: `bool` looks like uint8, `complex64` like float32, bits of half floats like numbers. */
 const UNTOLD: readonly DType[] = ["bool", "float16", "bfloat16", "complex64"];
 
 /** The dtype that a typed array has by itself, or undefined for one that torch has no counterpart of here. */
 export function dtypeOf(data: ArrayBufferView): DType | undefined {
-  if (data instanceof Uint8ClampedArray) return "uint8";
+  const kind = viewKind(data);
+  if (kind === "Uint8ClampedArray") return "uint8";
   if (isFloat16Array(data)) return "float16";
-  return dtypes.find((dtype) => !UNTOLD.includes(dtype) && data instanceof arrays[dtype]);
+  return dtypes.find((dtype) => !UNTOLD.includes(dtype) && arrays[dtype].name === kind);
 }
 
 /** Why `data` has no dtype by itself, and what to do about it. */
 export function withoutDType(data: ArrayBufferView): string {
-  const name = data.constructor.name;
-  if (data instanceof Uint16Array)
+  const name = viewKind(data);
+  if (name === "Uint16Array")
     return `a ${name} may hold numbers or the bits of half floats: say { dtype: "float16", shape, data } (or "bfloat16"), or give Int32Array.from(x)`;
-  if (data instanceof Uint32Array || data instanceof BigUint64Array)
-    return `a ${name} has no dtype here: give BigInt64Array.from(x${data instanceof Uint32Array ? ", BigInt" : ""}), which is int64`;
+  if (name === "Uint32Array" || name === "BigUint64Array")
+    return `a ${name} has no dtype here: give BigInt64Array.from(x${name === "Uint32Array" ? ", BigInt" : ""}), which is int64`;
   return `a ${name} has no dtype here: give a typed array (known: ${dtypes.join(", ")})`;
 }
 
 /** Newer runtimes have it, and their types differ: it goes in as its bits, and never comes out. */
-const isFloat16Array = (data: ArrayBufferView): boolean =>
-  (data as { [Symbol.toStringTag]?: string })[Symbol.toStringTag] === "Float16Array";
+function isFloat16Array(data: ArrayBufferView): boolean {
+  const kind = viewKind(data);
+  // (What stands in for it elsewhere is a Uint16Array that says so.)
+  return (
+    kind === "Float16Array" || (kind === "Uint16Array" && Reflect.get(data, Symbol.toStringTag) === "Float16Array")
+  );
+}
 
 /** The same memory in the typed array that its dtype has. */
 export function asStored(data: ArrayBufferView): TypedArray {
-  if (data instanceof Uint8ClampedArray) return new Uint8Array(data.buffer, data.byteOffset, data.length);
+  if (viewKind(data) === "Uint8ClampedArray") return toBytes(data);
   if (isFloat16Array(data)) return new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength / 2);
   return data as TypedArray;
 }
 
 /** Whether `data` is what `dtype` is held in. */
 export const holds = (dtype: DType, data: ArrayBufferView): boolean =>
-  data instanceof arrays[dtype] || (dtype === "float16" && isFloat16Array(data));
+  viewKind(data) === arrays[dtype].name || (dtype === "float16" && isFloat16Array(data));
 
 /** The dtypes that hold every number of another. */
 const WIDER: Partial<Record<DType, readonly DType[]>> = {
@@ -176,8 +185,8 @@ export function checkNDArray(array: NDArray, what: string): void {
   };
   if (!isDType(dtype)) say(`dtype is ${JSON.stringify(dtype)}; known are ${dtypes.join(", ")}`);
   if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0)) say(`shape is [${shape.join(", ")}], not whole numbers`);
-  if (!holds(dtype, data)) say(`dtype ${dtype} is held in a ${arrays[dtype].name}, not in a ${data.constructor.name}`);
-  checkMemory(data.buffer, what);
+  if (!holds(dtype, data)) say(`dtype ${dtype} is held in a ${arrays[dtype].name}, not in a ${viewKind(data)}`);
+  checkMemory(data, what);
   const elements = sizeOf(shape);
   const pairs = dtype === "complex64";
   if (data.length !== (pairs ? 2 * elements : elements))

@@ -1,6 +1,7 @@
 /** What needs only a reference. */
 import { FetchMode } from "./batch.ts";
 import { TorchwireError } from "./errors.ts";
+import { isUint8Array } from "./kinds.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
 import type { Log, WELL_KNOWN } from "./log.ts";
 import type { NDArray } from "./ndarray.ts";
@@ -173,6 +174,11 @@ function tuple<T extends readonly unknown[]>(...items: T): TupleOf<T[number]> {
 
 /** Bytes; a Uint8Array by itself is a tensor. */
 function bytes(data: Uint8Array): Is<"bytes"> {
+  if (!isUint8Array(data))
+    throw new TorchwireError(
+      "MISUSE",
+      `py.bytes: ${describe(data)} is no Uint8Array; give one over its bytes, as new Uint8Array(buffer) or Buffer.from(text)`,
+    );
   return new PyBytesLiteral(data) as unknown as Is<"bytes">;
 }
 

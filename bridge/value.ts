@@ -3,6 +3,7 @@
  * begins with one of these tags, so that nothing needs msgpack extensions.
  */
 import { TorchwireError } from "./errors.ts";
+import { classOf, isMap, isPlainObject, isPromise, isUint8Array } from "./kinds.ts";
 import type { FramePool } from "./frame-pool.ts";
 import { isKw } from "./kw.ts";
 import { checkMemory } from "./lend.ts";
@@ -23,7 +24,6 @@ import {
   type NDArray,
 } from "./ndarray.ts";
 import { inner, type Reference } from "./ref.ts";
-import { isPlainObject } from "./wire/meta.ts";
 import { defaultLimits, exceeded, type Limits } from "./wire/limits.ts";
 import { isCount, malformed } from "./wire/schema.ts";
 
@@ -101,26 +101,29 @@ export class Encoder {
   #object(value: object, path: string, depth: number): unknown {
     if (depth > this.#limits.depth)
       throw exceeded(`${path} is nested ${depth} deep (or contains itself)`, "depth", this.#limits);
-    if (Array.isArray(value)) {
-      return [Tag.list, ...value.map((item, i) => this.encode(item, `${path}[${i}]`, depth))];
-    }
+    if (Array.isArray(value)) return [Tag.list, ...this.#items(value, path, depth)];
     if (ArrayBuffer.isView(value)) return this.#typedArray(value, path);
     if (isNDArray(value)) return this.#tensor(value, path);
     if (value instanceof PyFloatLiteral) return encodeFloat(value.value);
-    if (value instanceof PyTupleLiteral)
-      return [Tag.tuple, ...value.items.map((item, i) => this.encode(item, `${path}[${i}]`, depth))];
+    if (value instanceof PyTupleLiteral) return [Tag.tuple, ...this.#items(value.items, path, depth)];
     if (value instanceof PyBytesLiteral) {
+      checkMemory(value.bytes, path);
       this.metaBytes += this.#sized(value.bytes.length, path);
-      return value.bytes;
+      // A copy, as of arrays: it is packed later.
+      return new Uint8Array(value.bytes);
     }
     if (value instanceof PySliceLiteral)
       return [Tag.slice, ...[value.start, value.stop, value.step].map((part) => this.encode(part, path, depth))];
-    if (value instanceof Map) return this.#dict([...value], path, depth);
+    if (isMap(value)) return this.#dict([...Map.prototype.entries.call(value)], path, depth);
     if (isKw(value)) return refuse(value, path, "kw({...}) must be the last argument of a call");
     if (isPlainObject(value)) return this.#dict(Object.entries(value), path, depth);
-    if (value instanceof Promise) return refuse(value, path, "a Promise has no value yet; await it first");
-    const name = value.constructor?.name ?? "object";
-    return refuse(value, path, `a ${name} has no counterpart in Python; send its parts as plain values`);
+    if (isPromise(value)) return refuse(value, path, "a Promise has no value yet; await it first");
+    return refuse(value, path, `a ${classOf(value)} has no counterpart in Python; send its parts as plain values`);
+  }
+
+  /** By their places: an array's own `map` makes an array of its class, which may want other arguments. */
+  *#items(list: readonly unknown[], path: string, depth: number): Generator {
+    for (let i = 0; i < list.length; i++) yield this.encode(list[i], `${path}[${i}]`, depth);
   }
 
   #dict(entries: [unknown, unknown][], path: string, depth: number): unknown[] {
@@ -132,7 +135,7 @@ export class Encoder {
   }
 
   #typedArray(data: ArrayBufferView, path: string): unknown {
-    checkMemory(data.buffer, path);
+    checkMemory(data, path);
     const dtype = dtypeOf(data);
     if (dtype === undefined) return refuse(data, path, withoutDType(data));
     return this.#send(dtype, [data.byteLength / itemSize(dtype)], data, path);
@@ -216,7 +219,7 @@ export function decodeValue(
   depth = 0,
 ): unknown {
   // Bytes of its own: msgpackr's are a Buffer over the whole message.
-  if (token instanceof Uint8Array) return new Uint8Array(token);
+  if (isUint8Array(token)) return new Uint8Array(token);
   if (!Array.isArray(token))
     return typeof token === "object" && token !== null ? malformed("a value that is a map, or an extension") : token;
   const [tag, ...rest] = token as [unknown, ...unknown[]];

@@ -1,5 +1,6 @@
 import type { ContextOptions } from "./context.ts";
 import { TorchwireError } from "./errors.ts";
+import { isPlainObject, viewKind } from "./kinds.ts";
 import {
   asStored,
   checkNDArray,
@@ -87,7 +88,7 @@ export class Worker implements AsyncDisposable {
   tensor(data: NDArray | TypedArray | Uint8ClampedArray | NestedNumbers, options: TensorOptions = {}): Ref<Tensor> {
     const { log } = this.#session;
     const helpers = log.wellKnown("helpers");
-    if (isRecord(data) && !isNDArray(data))
+    if (isPlainObject(data) && !isNDArray(data))
       refuse(
         `an array is { dtype, shape, data }, a typed array or nested numbers; the dtypes are ${dtypes.join(", ")}`,
       );
@@ -177,7 +178,7 @@ function asNDArray(data: NDArray | ArrayBufferView, { dtype, shape }: TensorOpti
 
 /** A typed array in one dimension. `dtype` tells what it holds where several types are held in such a one. */
 function viewed(view: ArrayBufferView, dtype: DType | undefined): NDArray {
-  checkMemory(view.buffer, "worker.tensor");
+  checkMemory(view, "worker.tensor");
   const told = dtype !== undefined && isDType(dtype) && holds(dtype, asStored(view)) ? dtype : dtypeOf(view);
   if (told === undefined) return refuse(withoutDType(view));
   const data = asStored(view);
@@ -187,12 +188,9 @@ function viewed(view: ArrayBufferView, dtype: DType | undefined): NDArray {
 function otherwise({ dtype, data }: NDArray, asked: DType): never {
   const half = asked === "float16" || asked === "bfloat16";
   return refuse(
-    `a ${data.constructor.name} of ${dtype} may lose by dtype ${asked}; convert it ${half ? `here, ${asked}.from(x), or ` : ""}there: .to(torch.${asked})`,
+    `a ${viewKind(data)} of ${dtype} may lose by dtype ${asked}; convert it ${half ? `here, ${asked}.from(x), or ` : ""}there: .to(torch.${asked})`,
   );
 }
-
-const isRecord = (data: unknown): boolean =>
-  typeof data === "object" && data !== null && Object.getPrototypeOf(data) === Object.prototype;
 
 function refuse(why: string): never {
   throw new TorchwireError("NOT_SENDABLE", `worker.tensor: ${why}`);

@@ -1,5 +1,6 @@
 /** Errors of a loop, with the place in it. */
 import { TorchwireError } from "../bridge/errors.ts";
+import { messageOf } from "../bridge/kinds.ts";
 import { PythonError } from "../bridge/python-error.ts";
 import { CancelFitting } from "./cancel.ts";
 
@@ -24,7 +25,7 @@ export class CallbackError extends TorchwireError implements Place {
   readonly step: number | undefined;
 
   constructor(callback: string, event: string, place: Place, cause: unknown) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     super(
       cause instanceof TorchwireError ? cause.code : "CALLBACK",
       `callback ${callback} failed at ${event} (${placeOf(place)}): ${reason}`,

@@ -1,5 +1,6 @@
 /** What ends a fit from outside: an AbortSignal, or Ctrl-C. */
 import { TorchwireError } from "../bridge/errors.ts";
+import { isError, isPromise } from "../bridge/kinds.ts";
 import type { BatchLike, Data } from "./data/types.ts";
 
 /** How long a handler that is under way, or a data set, may still take. */
@@ -62,7 +63,7 @@ export class Interruption {
 
   /** Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns what ends the listening. */
   listen(signal: AbortSignal | undefined): () => void {
-    if (signal !== undefined && !(signal instanceof AbortSignal))
+    if (signal !== undefined && !isSignal(signal))
       throw new TorchwireError(
         "MISUSE",
         "fit: signal is no AbortSignal: give that of an AbortController, controller.signal",
@@ -95,7 +96,7 @@ export class Interruption {
       for (;;) {
         this.check();
         const next = iterator.next();
-        const result = next instanceof Promise ? await this.waitFor(next, "the data") : next;
+        const result = isPromise(next) ? await this.waitFor(next, "the data") : next;
         if (result.done) {
           over = true;
           return;
@@ -109,7 +110,11 @@ export class Interruption {
   }
 }
 
+/** By what it can do: a page that a test runner simulates has a class of its own for it. */
+const isSignal = (signal: unknown): boolean =>
+  typeof signal === "object" && signal !== null && "aborted" in signal && "addEventListener" in signal;
+
 function reasonOf({ reason }: AbortSignal): string {
   if (typeof reason === "string") return reason;
-  return reason instanceof Error && reason.name !== "AbortError" ? reason.message : "aborted by its signal";
+  return isError(reason) && reason.name !== "AbortError" ? reason.message : "aborted by its signal";
 }

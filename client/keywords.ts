@@ -1,6 +1,7 @@
 /** Options in camelCase, by tables, as the keywords of a Python function in snake_case. */
 import { inspect } from "node:util";
 import { TorchwireError } from "../bridge/errors.ts";
+import { isPromise } from "../bridge/kinds.ts";
 import { PyFloatLiteral } from "../bridge/literals.ts";
 import { isNDArray, type NDArray, type TypedArray } from "../bridge/ndarray.ts";
 import { py } from "../bridge/py.ts";
@@ -115,7 +116,7 @@ export const camelCase = (name: string): string => name.replaceAll(/_[a-z]/g, (l
 /** A value in an error message: short, and on one line. */
 export function described(value: unknown): string {
   // Node shows its own bookkeeping in one.
-  if (value instanceof Promise) return "a Promise";
+  if (isPromise(value)) return "a Promise";
   return (
     inner(value)?.tag ?? inspect(value, { depth: 0, breakLength: Infinity, maxArrayLength: 4, maxStringLength: 60 })
   );

@@ -1,4 +1,5 @@
 /** The life of a loop: it takes the worker, runs epochs in a lane of its own, and gives the worker free again. */
+import { messageOf } from "../bridge/kinds.ts";
 import { py } from "../bridge/py.ts";
 import { PythonError } from "../bridge/python-error.ts";
 import { traced } from "../bridge/site.ts";
@@ -155,7 +156,7 @@ export class Loop {
 
 const failedWith = (error: unknown): Ending => ({
   status: "failed",
-  reason: error instanceof Error ? error.message : String(error),
+  reason: messageOf(error),
   by: undefined,
 });
 

@@ -1,3 +1,4 @@
+import { runInNewContext } from "node:vm";
 import { afterEach, describe, expect, test, vi } from "vitest";
 import type { NDArray } from "torchwire";
 import { batches } from "../client/data/batches.ts";
@@ -473,6 +474,39 @@ describe("arrays as data", () => {
       ],
     ] as const)
       expect(await caught(make(data))).toMatchObject({ code, message: expect.stringContaining(message) });
+  });
+
+  test.each([
+    ["in the order of the file", {}],
+    ["shuffled", { shuffle: true }],
+  ])(
+    "whose memory goes in the middle of an epoch end it, %s: no batch holds rows of an earlier one",
+    async (_, options) => {
+      // Blocks of memory that are worth while to be used again.
+      const buffer = Reflect.construct(ArrayBuffer, [64 * 4096, { maxByteLength: 64 * 4096 }]) as ArrayBuffer & {
+        resize(bytes: number): void;
+      };
+      const xs: NDArray = { dtype: "float32", shape: [64, 1024], data: new Float32Array(buffer, 0, 64 * 1024) };
+      const labels = new BigInt64Array(64);
+      const ys: NDArray = { dtype: "int64", shape: [64], data: labels };
+      for (const lose of [() => buffer.resize(4096), () => structuredClone(labels, { transfer: [labels.buffer] })]) {
+        let seen = 0;
+        const loader = new DataLoader({ xs, ys }, { batchSize: 8, prefetch: 1, ...options });
+        const error = await caught(async () => {
+          for await (const _ of loader) if (++seen === 2) lose();
+        });
+        expect(error.message).toMatch(/its memory is gone: the ArrayBuffer was transferred, or made smaller/);
+        expect(seen).toBeLessThan(5);
+        buffer.resize(64 * 4096);
+      }
+    },
+  );
+
+  test("of another realm, in a record and in lists of there, are arrays", async () => {
+    const data = runInNewContext("({ xs: { a: Float32Array.of(1, 2), b: [[3], [4]] }, ys: [0, 1] })") as never;
+    const [batch] = await all(new DataLoader<Inputs, Inputs>(data, { batchSize: 2 }));
+    expect(batch!.ys).toMatchObject({ dtype: "int64", data: BigInt64Array.of(0n, 1n) });
+    expect(batch!.xs).toMatchObject({ a: { data: Float32Array.of(1, 2) }, b: { shape: [2, 1] } });
   });
 
   test("one row is a sample", async () => {

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { kw, py, type NDArray, type TypedArray, type Worker } from "torchwire";
+import { runInNewContext } from "node:vm";
+import { kw, lend, py, toNDArray, type NDArray, type TypedArray, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
 import { testWorker } from "./worker.ts";
@@ -459,6 +460,203 @@ describe("arrays", () => {
       code: "NOT_SENDABLE",
       message: expect.stringContaining(".to(torch.int64)"),
     });
+  });
+});
+
+describe("what another realm has made", () => {
+  const elsewhere = (code: string): unknown => runInNewContext(`(${code})`, { SharedArrayBuffer, structuredClone });
+
+  test.each<[string, string]>([
+    ["[1, [2, null]]", "[1, [2, None]]"],
+    ["{ a: { b: [1] } }", "{'a': {'b': [1]}}"],
+    ["Object.create(null, { a: { value: 1, enumerable: true } })", "{'a': 1}"],
+    ["new Map([['a', new Map([[1, 2]])]])", "{'a': {1: 2}}"],
+    ["Int32Array.of(1, 2)", "tensor([1, 2], dtype=torch.int32)"],
+    ["new Float32Array([0, 1, 2]).subarray(1)", "tensor([1., 2.])"],
+    ["BigInt64Array.of(5n)", "tensor([5])"],
+    ["Uint8ClampedArray.of(300)", "tensor([255], dtype=torch.uint8)"],
+    ["new Float64Array(new SharedArrayBuffer(8))", "tensor([0.], dtype=torch.float64)"],
+    ["{ dtype: 'float32', shape: [1, 2], data: Float32Array.of(1, 2) }", "tensor([[1., 2.]])"],
+    ["{ dtype: 'bool', shape: [2], data: Uint8Array.of(0, 1) }", "tensor([False,  True])"],
+    ["structuredClone({ x: Float32Array.of(1), y: new Map([[1, 'a']]) })", "{'x': tensor([1.]), 'y': {1: 'a'}}"],
+  ])("%s is %s", async (code, python) => {
+    expect(await py.repr(identity(elsewhere(code)))).toBe(python);
+  });
+
+  test("arrays are worker.tensor's too, and toNDArray's", async () => {
+    expect(await py.repr(worker.tensor(elsewhere("Float32Array.of(1, 2)") as TypedArray))).toBe("tensor([1., 2.])");
+    const widened = worker.tensor(elsewhere("Int32Array.of(1)") as TypedArray, { dtype: "int64" });
+    expect(await py.repr(widened)).toBe("tensor([1])");
+    expect(await py.repr(worker.tensor(elsewhere("[[1, 2]]") as number[][]))).toBe("tensor([[1., 2.]])");
+    const rows = toNDArray(elsewhere("[Float64Array.of(1, 2), Float64Array.of(3, 4)]") as number[][]);
+    expect(rows).toEqual({ dtype: "float64", shape: [2, 2], data: Float64Array.of(1, 2, 3, 4) });
+  });
+
+  test("bytes are py.bytes's too, and arguments by name are kw's", async () => {
+    const bytes = elsewhere("Uint8Array.of(0, 65)") as Uint8Array;
+    expect(await py.repr(identity(py.bytes(bytes)))).toBe("b'\\x00A'");
+    expect(await py.js(builtins.dict(kw(elsewhere("{ a: 1 }") as { a: number })))).toEqual({ a: 1 });
+  });
+
+  test.each<[string, string]>([
+    ["Promise.resolve(1)", "a Promise has no value yet; await it first"],
+    ["new Date(0)", "a Date has no counterpart"],
+    ["new Set()", "a Set has no counterpart"],
+    ["new (class Thing {})()", "a Thing has no counterpart"],
+    ["new DataView(new ArrayBuffer(1))", "a DataView has no dtype here"],
+    ["new Uint32Array(1)", "a Uint32Array has no dtype here: give BigInt64Array.from(x, BigInt)"],
+    ["new Error('x')", "a Error has no counterpart"],
+    [
+      "{ a: { constructor: 1, x: Object.assign(new (class Thing {})(), { constructor: 2 }) } }",
+      "args[0].a.x: a object has no counterpart",
+    ],
+  ])("%s is refused as its like of here is", async (code, message) => {
+    const error = await caught(() => identity(elsewhere(code)));
+    expect(error).toMatchObject({ code: "NOT_SENDABLE", message: expect.stringContaining(message) });
+  });
+});
+
+describe("subclasses of JavaScript's own", () => {
+  test("are sent by what they hold, whatever they make of their methods", async () => {
+    class Rows extends Array<number> {
+      constructor(from: Iterable<number>) {
+        super();
+        for (const each of from) super.push(each);
+      }
+      override map(): never {
+        throw new Error("map was asked");
+      }
+    }
+    class Names extends Map<string, number> {
+      override entries(): never {
+        throw new Error("entries was asked");
+      }
+      override [Symbol.iterator](): never {
+        throw new Error("the iterator was asked");
+      }
+    }
+    class Row extends Float32Array {
+      override get [Symbol.toStringTag](): "Float32Array" {
+        throw new Error("the tag was asked");
+      }
+    }
+    const names = new Names();
+    names.set("a", 1);
+    expect(await py.repr(identity([new Rows([1, 2]), names]))).toBe("[[1, 2], {'a': 1}]");
+    const holes: unknown[] = [];
+    holes[1] = 1;
+    expect(await py.repr(identity(holes))).toBe("[None, 1]");
+    expect(await py.repr(worker.tensor({ dtype: "float32", shape: [1], data: Row.of(1) }))).toBe("tensor([1.])");
+    expect(await py.repr(identity(Row.of(1)))).toBe("tensor([1.])");
+  });
+
+  test("bytes are copied when they are given", async () => {
+    const bytes = Uint8Array.of(1, 2);
+    const there = identity(py.bytes(bytes));
+    bytes.fill(0);
+    expect(await py.js(there)).toEqual(Uint8Array.of(1, 2));
+    expect(await caught(() => py.bytes("text" as never))).toMatchObject({
+      code: "MISUSE",
+      message: expect.stringContaining("text is no Uint8Array; give one over its bytes"),
+    });
+  });
+});
+
+describe("arrays at the edge", () => {
+  /** As Node 20's types do not know it. */
+  const resizable = (bytes: number): ArrayBuffer & { resize(bytes: number): void } =>
+    Reflect.construct(ArrayBuffer, [bytes, { maxByteLength: bytes }]) as ReturnType<typeof resizable>;
+
+  const gone: [string, () => TypedArray][] = [
+    [
+      "that was transferred",
+      () => {
+        const data = new Float32Array(2);
+        structuredClone(data, { transfer: [data.buffer] });
+        return data;
+      },
+    ],
+    [
+      "past the end of a buffer that was made smaller",
+      () => {
+        const buffer = resizable(16);
+        const data = new Float32Array(buffer, 8, 2);
+        buffer.resize(12);
+        return data;
+      },
+    ],
+    [
+      "of no elements, in a buffer that was made smaller",
+      () => {
+        const buffer = resizable(16);
+        const data = new Float32Array(buffer, 16, 0);
+        buffer.resize(0);
+        return data;
+      },
+    ],
+  ];
+
+  test.each(gone)("an array %s is refused, wherever it goes", async (_, make) => {
+    const array = (): NDArray => ({ dtype: "float32", shape: [2], data: make() });
+    const empty = (): NDArray => ({ dtype: "float32", shape: [0], data: make() });
+    for (const wrong of [
+      () => identity(make()),
+      () => identity([1, { x: array() }]),
+      () => identity(empty()),
+      () => worker.tensor(make()),
+      () => worker.tensor(array()),
+      () => lend(array()),
+    ])
+      expect(await caught(wrong)).toMatchObject({
+        code: "NOT_SENDABLE",
+        message: expect.stringMatching(/: its memory is gone: the ArrayBuffer was transferred, or made smaller/),
+      });
+    for (const wrong of [() => toNDArray(make()), () => toNDArray(array()), () => toNDArray([make(), make()] as never)])
+      expect(await caught(wrong)).toMatchObject({
+        code: "BAD_DATA",
+        message: expect.stringContaining("memory is gone"),
+      });
+    expect(await identity(1)).toBe(1);
+  });
+
+  test("py.bytes of what was transferred is refused", async () => {
+    const bytes = new Uint8Array(2);
+    structuredClone(bytes, { transfer: [bytes.buffer] });
+    expect((await caught(() => identity(py.bytes(bytes)))).message).toContain("its memory is gone");
+  });
+
+  test("what can be resized is sent as it is, and not lent", async () => {
+    const buffer = resizable(16);
+    const tracking = new Float32Array(buffer);
+    tracking.set([1, 2, 3, 4]);
+    buffer.resize(8);
+    expect(await py.js(identity(tracking).tolist())).toEqual([1, 2]);
+    expect(await caught(() => lend({ dtype: "float32", shape: [2], data: tracking }))).toMatchObject({
+      code: "MISUSE",
+      message: expect.stringContaining("can be resized"),
+    });
+  });
+
+  test("dimensions past 32 bits, of an array without elements, arrive as whole numbers and come back", async () => {
+    const array = { dtype: "float32", shape: [0, 2 ** 33, 2 ** 20], data: new Float32Array() } as const;
+    expect(await py.js(identity(array).shape)).toEqual(array.shape);
+    expect(await py.ndarray(identity(array))).toEqual(array);
+    // Past what a shape may be there, or a number here.
+    const endless = { ...array, shape: [0, ...Array.from({ length: 40 }, () => 2 ** 52)] };
+    expect(await caught(() => py.js(identity(endless)))).toMatchObject({ message: expect.stringContaining("64 bits") });
+    expect(await caught(() => py.ndarray(torch.empty(0, 2n ** 53n)))).toMatchObject({
+      pyType: "TypeError",
+      message: expect.stringContaining("JavaScript's numbers cannot tell"),
+    });
+    expect(await identity(1)).toBe(1);
+  });
+
+  test("a count past 32 bits is a whole number wherever it stands", async () => {
+    const far = 2 ** 40 + 1;
+    expect(await py.repr(identity([far, -far, { far }, py.slice(far, null, -far)]))).toBe(
+      `[${far}, -${far}, {'far': ${far}}, slice(${far}, None, -${far})]`,
+    );
+    expect(await py.at(builtins.range(2 * far), far)).toBe(far);
   });
 });
 

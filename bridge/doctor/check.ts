@@ -1,3 +1,4 @@
+import { messageOf } from "../kinds.ts";
 /** What the doctor finds. */
 
 export interface Finding {
@@ -20,5 +21,5 @@ export const warning = (detail: string, command?: string): Finding => ({ status:
 export const failed = (detail: string, command?: string): Finding => ({ status: "failed", detail, command });
 
 export function firstLineOf(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split("\n", 1)[0] ?? "";
+  return messageOf(error).split("\n", 1)[0] ?? "";
 }

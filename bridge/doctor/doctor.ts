@@ -5,6 +5,7 @@ import { packageVersion } from "../environment/package.ts";
 import { compareToSupported, newestPython, oldestPython, probe } from "../environment/probe.ts";
 import { duration, type Output, progressOn } from "../environment/progress.ts";
 import { EnvironmentError } from "../errors.ts";
+import { messageOf } from "../kinds.ts";
 import { type Check, failed, type Finding, firstLineOf, ok, skipped, warning } from "./check.ts";
 import * as machine from "./machine.ts";
 import { checkDevice, checkPackage, checkTorchvision, inspect, type Inspected, type Installer } from "./packages.ts";
@@ -152,9 +153,6 @@ async function roundTrip(python: string, env: NodeJS.ProcessEnv): Promise<Findin
     }
   } catch (error) {
     const command = error instanceof EnvironmentError ? error.command : undefined;
-    return failed(
-      error instanceof Error ? error.message : String(error),
-      command ?? "TORCHWIRE_LOG=debug npx torchwire doctor",
-    );
+    return failed(messageOf(error), command ?? "TORCHWIRE_LOG=debug npx torchwire doctor");
   }
 }

@@ -1,4 +1,5 @@
 /** Reading what has no type: JSON that another process or an earlier run wrote, and thrown values. */
+import { isError } from "../kinds.ts";
 
 /** The object that a text holds as JSON, undefined where it holds none. */
 export function parseRecord(text: string): Record<string, unknown> | undefined {
@@ -12,7 +13,7 @@ export function parseRecord(text: string): Record<string, unknown> | undefined {
 
 /** The system's name for what went wrong, such as `ENOENT`. */
 export function codeOf(error: unknown): string {
-  return error instanceof Error && "code" in error ? String(error.code) : "";
+  return isError(error) && "code" in error ? String(error.code) : "";
 }
 
 export function isRecord(value: unknown): value is Record<string, unknown> {

@@ -1,6 +1,7 @@
 /** A message: header and meta (one msgpack map) in the first frame, each tensor's raw bytes as a frame of its own. */
 import { Packr } from "msgpackr";
 import { TorchwireError } from "../errors.ts";
+import { classOf, isPlainObject, isUint8Array } from "../kinds.ts";
 import { HEADER_BYTES, readHeader, writeHeader, type Header, type MessageType } from "./header.ts";
 import { exceeded, type Limits } from "./limits.ts";
 
@@ -26,9 +27,8 @@ export interface Incoming {
 }
 
 export function encodeMessage(message: Outgoing, limits: Limits): Uint8Array[] {
-  assertPlain(message.meta);
   const frames = message.frames ?? [];
-  const meta = packr.pack(message.meta);
+  const meta = packr.pack(packable(message.meta));
   let totalBytes = 0;
   for (const frame of frames) {
     check("bytes of a frame", frame.length, "frameBytes", limits);
@@ -91,38 +91,41 @@ function check(what: string, found: number, name: keyof Limits, limits: Limits):
 }
 
 /**
- * msgpackr garbles what it has no form for: a Float32Array goes out as truncated elements and uninitialised memory,
- * an Error as an array, a Date as an extension. So only plain data comes near it.
+ * `value` as msgpackr may have it. It garbles what it has no form for: a Float32Array goes out as truncated elements and uninitialised memory,
+ * an Error as an array, a Date as an extension; so only plain data comes near it. Whole numbers past 32 bits it writes as floats, unless they are bigints.
  */
-function assertPlain(value: unknown): void {
+function packable(value: unknown): unknown {
   switch (typeof value) {
-    case "string":
     case "number":
+      return Number.isSafeInteger(value) && (value >= 2 ** 32 || value < -(2 ** 31)) ? BigInt(value) : value;
+    case "string":
     case "boolean":
     case "undefined":
     case "bigint":
-      return;
-    case "object":
-      if (value === null || value instanceof Uint8Array) return;
+      return value;
+    case "object": {
+      if (value === null || isUint8Array(value)) return value;
       if (Array.isArray(value)) {
-        for (const item of value) assertPlain(item);
-        return;
+        let copy: unknown[] | undefined;
+        for (let i = 0; i < value.length; i++) {
+          const item = packable(value[i]);
+          if (!Object.is(item, value[i])) (copy ??= [...value])[i] = item;
+        }
+        return copy ?? value;
       }
       // A user's names are in Maps alone: an object with one of them is looked at by what packs it.
-      if (value instanceof Map && [...value.keys()].every((key) => typeof key === "string")) {
-        for (const item of value.values()) assertPlain(item);
-        return;
-      }
+      if (value instanceof Map && [...value.keys()].every((key) => typeof key === "string"))
+        return new Map([...value].map(([key, item]) => [key, packable(item)]));
       if (isPlainObject(value)) {
-        for (const key in value) assertPlain(value[key]);
-        return;
+        let copy: Record<string, unknown> | undefined;
+        for (const key in value) {
+          const item = packable(value[key]);
+          if (!Object.is(item, value[key])) (copy ??= { ...value })[key] = item;
+        }
+        return copy ?? value;
       }
+    }
   }
-  const name = typeof value === "object" ? value?.constructor.name : typeof value;
+  const name = typeof value === "object" ? classOf(value!) : typeof value;
   throw new TorchwireError("NOT_SENDABLE", `a ${name} cannot be part of a message's meta`);
-}
-
-export function isPlainObject(value: object): value is Record<string, unknown> {
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
 }

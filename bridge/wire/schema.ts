@@ -3,6 +3,7 @@
  * what a client sends. What a form does not name is passed over.
  */
 import { TorchwireError } from "../errors.ts";
+import { isPlainObject } from "../kinds.ts";
 
 type Check<T> = (value: unknown, path: string) => T;
 type Form<T> = { readonly [K in keyof T]-?: Check<T[K]> };
@@ -45,15 +46,9 @@ function list<T>(check: Check<T>): Check<readonly T[]> {
     Array.isArray(value) ? value.map((item, i) => check(item, `${path}[${i}]`)) : refuse(path, value, "a list");
 }
 
-const isMap = (value: unknown): value is Record<string, unknown> => {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
-};
-
 function map<T>(check: Check<T>): Check<Readonly<Record<string, T>>> {
   return (value, path) =>
-    isMap(value)
+    isPlainObject(value)
       ? Object.fromEntries(Object.entries(value).map(([key, item]) => [key, check(item, `${path}.${key}`)]))
       : refuse(path, value, "a map");
 }
@@ -61,7 +56,7 @@ function map<T>(check: Check<T>): Check<Readonly<Record<string, T>>> {
 function record<T extends object>(form: Form<T>): Check<T> {
   const fields = Object.entries<Check<unknown>>(form);
   return (value, path) => {
-    if (!isMap(value)) return refuse(path, value, "a map");
+    if (!isPlainObject(value)) return refuse(path, value, "a map");
     const read: Record<string, unknown> = {};
     for (const [name, check] of fields) {
       const found = check(Object.hasOwn(value, name) ? value[name] : undefined, `${path}.${name}`);

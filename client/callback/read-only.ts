@@ -1,5 +1,6 @@
 /** Objects as seen by callbacks that may read them and no more: not to be changed at any depth. */
 import { TorchwireError } from "../../bridge/errors.ts";
+import { isDate, isMap, isPlainObject, isSet } from "../../bridge/kinds.ts";
 import { inner } from "../../bridge/ref.ts";
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;
@@ -73,19 +74,17 @@ const CHANGES = new Set("set add delete clear push pop shift unshift splice sort
  */
 function methodOf(value: object, method: Method, key: string | symbol, around: Surroundings): Method {
   const { refuse, seen } = around;
-  const isKeyed = value instanceof Map || value instanceof Set;
+  const isKeyed = isMap(value) || isSet(value);
   const isBinary = ArrayBuffer.isView(value);
-  const isDate = value instanceof Date;
+  const isTime = isDate(value);
   const changes =
     typeof key === "string" &&
     (((isKeyed || isBinary || Array.isArray(value)) && CHANGES.has(key)) ||
-      ((isDate || isBinary) && key.startsWith("set")));
+      ((isTime || isBinary) && key.startsWith("set")));
   if (changes) return () => refuse(key);
   if (isKeyed) return keyedMethodOf(value, method, key, around);
   if (key === "subarray") return (...args) => seen(method.apply(value, args), key);
-  const prototype: unknown = Object.getPrototypeOf(value);
-  const isPlain = Array.isArray(value) || prototype === Object.prototype || prototype === null;
-  return isPlain ? method : method.bind(value);
+  return Array.isArray(value) || isPlainObject(value) ? method : method.bind(value);
 }
 
 function keyedMethodOf(
@@ -100,7 +99,7 @@ function keyedMethodOf(
       method.call(value, (one: unknown, at: unknown) => (each as Method).call(self, seen(one, String(at)), at, view));
   if (!["values", "keys", "entries", Symbol.iterator].includes(key)) return method.bind(value);
   // Pairs are made anew for whoever asks.
-  const gives = key === "entries" || (key === Symbol.iterator && value instanceof Map) ? "pairs" : "single ones";
+  const gives = key === "entries" || (key === Symbol.iterator && isMap(value)) ? "pairs" : "single ones";
   return function* () {
     for (const item of method.call(value) as Iterable<unknown>)
       yield gives === "pairs" ? (item as unknown[]).map((one) => seen(one, key)) : seen(item, key);

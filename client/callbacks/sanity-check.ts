@@ -1,4 +1,5 @@
 import { TorchwireError } from "../../bridge/errors.ts";
+import { messageOf } from "../../bridge/kinds.ts";
 import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
@@ -162,7 +163,7 @@ async function whyNot(run: () => ReturnType<Check["run"]>): Promise<string | und
     return found === false ? "it is not so" : typeof found === "string" ? found : undefined;
   } catch (error) {
     const root = rootOf(error);
-    return root instanceof Error ? root.message : String(root);
+    return messageOf(root);
   }
 }
 

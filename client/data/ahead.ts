@@ -1,4 +1,5 @@
 import { TorchwireError } from "../../bridge/errors.ts";
+import { messageOf } from "../../bridge/kinds.ts";
 import type { BatchMemory, Lease } from "./memory.ts";
 import { type NumberTypes, stack } from "./stack.ts";
 import type { Batch, Dataset } from "./types.ts";
@@ -140,7 +141,7 @@ export class Ahead implements Source {
     // Of several, the first in the order, whichever failed first.
     if (slot.failure === undefined || place < slot.failure.place) {
       const sample = this.#plan.order?.[place] ?? place;
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = messageOf(cause);
       const error = new TorchwireError("BAD_DATA", `sample ${sample} could not be read: ${reason}`, { cause });
       slot.failure = { place, error };
     }

@@ -1,5 +1,6 @@
 /** Arrays as other libraries and plain JavaScript have them, made into ours. Known by their shape: none of those libraries is needed. */
 import { TorchwireError } from "../../bridge/errors.ts";
+import { classOf, isPromise } from "../../bridge/kinds.ts";
 import {
   asStored,
   checkNDArray,
@@ -116,8 +117,8 @@ export function refuseArray(x: unknown, name: string): never {
   let found: string = typeof x;
   if (x === null) found = "null";
   else if (Array.isArray(x)) found = "list of things that are no numbers";
-  else if (x instanceof Promise) found = "Promise, which has to be awaited first";
-  else if (typeof x === "object") found = x.constructor?.name ?? "object";
+  else if (isPromise(x)) found = "Promise, which has to be awaited first";
+  else if (typeof x === "object") found = classOf(x);
   throw new TorchwireError(
     "BAD_DATA",
     `${name} is no array: found a ${found}; give { dtype, shape, data }, a typed array, nested numbers, an ImageData, or a tensor of onnxruntime, transformers.js or TensorFlow.js`,

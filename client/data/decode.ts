@@ -3,6 +3,7 @@ import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type sharpModule from "sharp";
 import { EnvironmentError, TorchwireError } from "../../bridge/errors.ts";
+import { isUint8Array, isURL, messageOf } from "../../bridge/kinds.ts";
 import { fromBytes, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
 
 type Sharp = typeof sharpModule;
@@ -73,7 +74,7 @@ async function loadSharp(): Promise<Sharp> {
 export async function decode(source: ImageSource, shape: ImageShape, name: string = nameOf(source)): Promise<NDArray> {
   const sharp = await loadSharp();
   try {
-    const bytes = source instanceof Uint8Array ? source : await readFile(source);
+    const bytes = isUint8Array(source) ? source : await readFile(source);
     const { data, info } = await pixels(sharp, bytes, shape);
     if (info.channels !== 3) throw new Error(`it has ${info.channels} channels after conversion to sRGB`);
     return fromBytes("uint8", [info.height, info.width, 3], data);
@@ -152,9 +153,8 @@ async function hasAlpha(sharp: Sharp, bytes: Uint8Array): Promise<boolean> {
 
 function nameOf(source: ImageSource, which?: string): string {
   if (typeof source === "string") return source;
-  if (source instanceof URL) return fileURLToPath(source);
-  if (source instanceof Uint8Array)
-    return `${which === undefined ? "" : `${which} `}(${source.length} bytes in memory)`.trim();
+  if (isURL(source)) return fileURLToPath(source);
+  if (isUint8Array(source)) return `${which === undefined ? "" : `${which} `}(${source.length} bytes in memory)`.trim();
   throw new TorchwireError(
     "MISUSE",
     `an image is a path, a file URL or a Uint8Array of an encoded image, not ${typeof source}${which === undefined ? "" : ` (${which})`}`,
@@ -164,5 +164,4 @@ function nameOf(source: ImageSource, which?: string): string {
 const pair = ({ shape: [height, width] }: NDArray): string => `${height} × ${width}`;
 
 /** What an error says, in a line. */
-export const reasonOf = (error: unknown): string =>
-  (error instanceof Error ? error.message : String(error)).trim().split("\n")[0]!;
+export const reasonOf = (error: unknown): string => messageOf(error).trim().split("\n")[0]!;

@@ -5,6 +5,7 @@ import { pipeline, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { createGunzip } from "node:zlib";
 import { TorchwireError } from "../../bridge/errors.ts";
+import { isURL, messageOf } from "../../bridge/kinds.ts";
 import { type DType, fromBytes, itemSize, type NDArray } from "../../bridge/ndarray.ts";
 import { traced } from "../../bridge/site.ts";
 
@@ -33,7 +34,7 @@ const firstAllocation = 1 << 16;
  */
 export function readIdx(path: string | URL): Promise<NDArray> {
   return traced("readIdx", async () => {
-    const file = path instanceof URL ? fileURLToPath(path) : path;
+    const file = isURL(path) ? fileURLToPath(path) : path;
     try {
       const handle = await open(file, "r");
       try {
@@ -43,7 +44,7 @@ export function readIdx(path: string | URL): Promise<NDArray> {
       }
     } catch (cause) {
       if (cause instanceof TorchwireError) throw cause;
-      const reason = cause instanceof Error ? cause.message : String(cause);
+      const reason = messageOf(cause);
       throw new TorchwireError("BAD_DATA", `cannot read the IDX file ${file}: ${reason}`, { cause });
     }
   });

@@ -3,6 +3,7 @@ import type { Dirent } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors.ts";
+import { messageOf } from "../../bridge/kinds.ts";
 
 /** What is taken for an image, by its name; capitals make no difference. Of animations, the first frame. */
 export const extensions: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".avif"];
@@ -75,7 +76,7 @@ async function list(path: string): Promise<{ folders: string[]; files: string[] 
   try {
     entries = await readdir(path, { withFileTypes: true });
   } catch (cause) {
-    const reason = cause instanceof Error ? cause.message : String(cause);
+    const reason = messageOf(cause);
     throw new TorchwireError("BAD_DATA", `cannot read the folder ${path}: ${reason}`, { cause });
   }
   const folders: string[] = [];

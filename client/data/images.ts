@@ -1,5 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { TorchwireError } from "../../bridge/errors.ts";
+import { isURL } from "../../bridge/kinds.ts";
 import type { NDArray } from "../../bridge/ndarray.ts";
 import {
   checkImageOptions,
@@ -143,7 +144,7 @@ export function imageFolder(folder: string | URL, options: ImageFolderOptions = 
       throw new TorchwireError("MISUSE", `onCorrupt is ${JSON.stringify(onCorrupt)}; known are "error" and "skip"`);
     await needSharp();
 
-    const root = folder instanceof URL ? fileURLToPath(folder) : folder;
+    const root = isURL(folder) ? fileURLToPath(folder) : folder;
     const found = await classFiles(root);
     const unreadable = found.flatMap((one) => one.unreadable);
     if (onCorrupt === "error" && unreadable.length > 0)

@@ -1,4 +1,5 @@
 import { TorchwireError } from "../../bridge/errors.ts";
+import { isGone, viewKind } from "../../bridge/kinds.ts";
 import { bfloat16, float16 } from "../../bridge/half.ts";
 import {
   type DType,
@@ -64,7 +65,9 @@ export function fromNumbers(numbers: Numbers, name: string, asked: DType | undef
     const length = shape[depth]!;
     const isRow = rows && depth === shape.length - 1;
     if (isRow ? !ArrayBuffer.isView(part) || dtypeOf(part) !== own : !Array.isArray(part))
-      wrong(`is ${describe(part)}, where a ${isRow ? first.constructor.name : "list"} of ${length} was expected`);
+      wrong(`is ${describe(part)}, where a ${isRow ? viewKind(first) : "list"} of ${length} was expected`);
+    if (isRow && isGone(part as ArrayBufferView))
+      wrong("is an array whose memory is gone: its ArrayBuffer was transferred, or made smaller");
     const list = part as ArrayLike<unknown>;
     if (list.length !== length)
       wrong(`has ${list.length} elements, where those before it have ${length}: each row needs the same length`);
@@ -135,6 +138,6 @@ function writer(dtype: DType, data: TypedArray, from: string): (at: number, valu
 
 function describe(part: unknown): string {
   if (Array.isArray(part)) return `a list of ${part.length}`;
-  if (ArrayBuffer.isView(part)) return `a ${part.constructor.name}`;
+  if (ArrayBuffer.isView(part)) return `a ${viewKind(part)}`;
   return part === null || part === undefined || isScalar(part) ? String(part) : `a ${typeof part}`;
 }

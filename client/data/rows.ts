@@ -14,8 +14,12 @@ export interface Cut {
   readonly order: Uint32Array | undefined;
 }
 
-/** Copies rows of `array` into `target`, which has `end - start` of them. */
+/**
+ * Copies rows of `array` into `target`, which has `end - start` of them. Throws NOT_SENDABLE where the memory of `array`, which is the program's, is not
+ * there any more: `target` would keep rows of an earlier batch.
+ */
 export function gather(array: NDArray, { start, end, order }: Cut, target: NDArray): void {
+  checkNDArray(array, "an array of the data set");
   const rowBytes = sizeOf(array.shape.slice(1)) * itemSize(array.dtype);
   const from = toBytes(array.data);
   const to = toBytes(target.data);

@@ -1,8 +1,9 @@
 import { TorchwireError } from "../../bridge/errors.ts";
+import { classOf, isPlainObject, viewKind } from "../../bridge/kinds.ts";
 import { checkNDArray, type DType, isNDArray, type NDArray, toBytes } from "../../bridge/ndarray.ts";
 import { toNDArray } from "./arrays.ts";
 import type { Lease } from "./memory.ts";
-import { isRecord, memberOf, type Tree } from "./tree.ts";
+import { memberOf, type Tree } from "./tree.ts";
 import type { Batch, Inputs } from "./types.ts";
 
 /** Samples of a data set, with the index of each. */
@@ -45,7 +46,7 @@ function stacked(samples: Samples, path: string, lease: Lease, numbers: NumberTy
   if (isNumber(first)) return stackedNumbers(samples, path, lease, numbers);
   if (isNDArray(first) || ArrayBuffer.isView(first)) return stackedArrays(samples, path, lease);
   if (Array.isArray(first) && !isNumbers(first)) return first.map((_, i) => member(i, `${path}[${i}]`));
-  if (isRecord(first))
+  if (isPlainObject(first))
     return Object.fromEntries(Object.keys(first).map((name) => [name, member(name, memberOf(path, name))]));
   throw new TorchwireError(
     "BAD_DATA",
@@ -112,8 +113,8 @@ const isNumbers = (list: readonly unknown[]): boolean => list.length > 0 && list
 function kindOf(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (isNDArray(value)) return "an array";
-  if (ArrayBuffer.isView(value)) return `a ${value.constructor.name}`;
+  if (ArrayBuffer.isView(value)) return `a ${viewKind(value)}`;
   if (Array.isArray(value)) return isNumbers(value) ? "a list of numbers" : `a list of ${value.length} parts`;
-  if (isRecord(value)) return `a record of ${Object.keys(value).toSorted().join(", ") || "nothing"}`;
-  return typeof value === "object" ? `a ${value.constructor?.name ?? "object"}` : `a ${typeof value}`;
+  if (isPlainObject(value)) return `a record of ${Object.keys(value).toSorted().join(", ") || "nothing"}`;
+  return typeof value === "object" ? `a ${classOf(value)}` : `a ${typeof value}`;
 }

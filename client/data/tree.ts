@@ -1,13 +1,7 @@
 /** Things by position or by name, nested: how the inputs and the targets of one step may be put together. */
+import { isPlainObject } from "../../bridge/kinds.ts";
 
 export type Tree<T> = T | readonly Tree<T>[] | { readonly [name: string]: Tree<T> };
-
-/** A plain object, whose values are parts. */
-export function isRecord(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null) return false;
-  const prototype: unknown = Object.getPrototypeOf(value);
-  return prototype === Object.prototype || prototype === null;
-}
 
 /** The path of a part: `xs.left`, `xs["right eye"]`. */
 export const memberOf = (path: string, name: string): string =>
@@ -24,7 +18,7 @@ export function mapTree<T, U>(
   const map = (part: unknown, at: string): Tree<U> => {
     if (isLeaf(part)) return change(part, at);
     if (Array.isArray(part)) return part.map((each, i) => map(each, `${at}[${i}]`));
-    if (!isRecord(part)) return refuse(part, at);
+    if (!isPlainObject(part)) return refuse(part, at);
     return Object.fromEntries(Object.entries(part).map(([name, each]) => [name, map(each, memberOf(at, name))]));
   };
   return map(tree, path);

@@ -1,6 +1,7 @@
 /** What can be logged: numbers, and what is looked at. Each is whole when it is made, so that a mistake shows where it is. */
 import { basename } from "node:path";
 import { TorchwireError } from "../../bridge/errors.ts";
+import { viewKind } from "../../bridge/kinds.ts";
 import { isNDArray, type NDArray } from "../../bridge/ndarray.ts";
 import { described } from "../keywords.ts";
 import { histogramOf, type Bins } from "./bins.ts";
@@ -87,7 +88,7 @@ const audio = (samples: NDArray | Float32Array, sampleRate: number): LoggedAudio
       `Loggables.audio: sampleRate is ${described(sampleRate)}; it is to be a whole number of samples a second`,
     );
   const isArray = isNDArray(samples);
-  if (!isArray && !(samples instanceof Float32Array))
+  if (!isArray && !(ArrayBuffer.isView(samples) && viewKind(samples) === "Float32Array"))
     throw misuse(
       `Loggables.audio: the samples are ${described(samples)}; they are to be a Float32Array or { dtype, shape, data }`,
     );

@@ -1,4 +1,5 @@
 import { TorchwireError } from "../../bridge/errors.ts";
+import { viewKind } from "../../bridge/kinds.ts";
 import { bfloat16, float16 } from "../../bridge/half.ts";
 import { sizeOf, type NDArray } from "../../bridge/ndarray.ts";
 
@@ -16,5 +17,7 @@ export function numbersIn({ dtype, shape, data }: NDArray, what: string): ArrayL
     );
   if (dtype === "float16") return float16.toFloat32(data as Uint16Array);
   if (dtype === "bfloat16") return bfloat16.toFloat32(data as Uint16Array);
-  return data instanceof BigInt64Array ? Float64Array.from(data, Number) : data;
+  return isBig(data) ? Float64Array.from(data, Number) : data;
 }
+
+const isBig = (data: NDArray["data"]): data is BigInt64Array => viewKind(data) === "BigInt64Array";

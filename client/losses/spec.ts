@@ -1,5 +1,6 @@
 /** Losses as values, and what a learner makes of a loss, whichever kind it is. */
 import { TorchwireError } from "../../bridge/errors.ts";
+import { isPromise } from "../../bridge/kinds.ts";
 import { isFloating, type DType } from "../../bridge/ndarray.ts";
 import { inner } from "../../bridge/ref.ts";
 import type { AnyRef, Is, PyObject } from "../../bridge/types/core.ts";
@@ -106,7 +107,7 @@ function once<T>(ask: () => T): () => T {
 }
 
 function advice(result: unknown): string {
-  if (result instanceof Promise)
+  if (isPromise(result))
     return "it is to give a reference at once: leave async and await out, as operations on references wait for nothing";
   if (result === undefined) return "it is to return a reference: is a return missing?";
   return "it is to give a reference, such as F.mse_loss(yhat, ys)";

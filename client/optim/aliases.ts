@@ -2,6 +2,7 @@
  * Flux's optimisers by Flux's names, arguments and defaults, as PyTorch's. Those that PyTorch has none for (OAdam, AdaBelief, Lion) are not here.
  */
 import { TorchwireError } from "../../bridge/errors.ts";
+import { isPlainObject } from "../../bridge/kinds.ts";
 import type { Float } from "../../bridge/types/core.ts";
 import { described } from "../keywords.ts";
 import type { Grouped, OptimizerFactory } from "./define.ts";
@@ -131,7 +132,7 @@ export function rAdam(
 function made<O extends object>(call: string, factory: OptimizerFactory<O>, options: O & Grouped<O>): OptimizerSpec {
   const [, name, args] = /^(\w+)\((.*)\)$/.exec(call)!;
   for (const [key, value] of Object.entries(options))
-    if (key !== "groups" && Object.getPrototypeOf(value ?? 0) === Object.prototype)
+    if (key !== "groups" && isPlainObject(value))
       throw new TorchwireError(
         "MISUSE",
         `${name} takes Flux's arguments, ${call}, and not ${described(value)}: PyTorch's options come after ${args}, ` +

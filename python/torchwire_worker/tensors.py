@@ -28,6 +28,9 @@ ITEM_SIZES = {
 # where a message came to lie.
 _ALIGNMENT = 64
 
+# Whole numbers in JavaScript are exact below it.
+_MOST_ROWS = 2**53
+
 # What to do about the others. (Those of 8 bits and less are told below.)
 _INSTEAD = {
     "uint16": ".to(torch.int32)",
@@ -100,6 +103,8 @@ class Frames:
 
         tensor = _sendable(value, path, torch)
         shape, limits = list(tensor.shape), self.limits
+        if any(n >= _MOST_ROWS for n in shape):
+            raise TypeError(f"{path} has the shape {shape}: of so many JavaScript's numbers cannot tell")
         bytes = tensor.numel() * tensor.element_size()
         count = max(1, -(-bytes // limits.frame_bytes))
         limits.check("dims", len(shape), path + " has {} dimensions")
@@ -147,6 +152,9 @@ def _sendable(value: Any, path: str, torch: Any) -> Any:
     if not isinstance(value, torch.Tensor):
         import numpy
 
+        kind = type(value)
+        if not issubclass(kind, numpy.ndarray):
+            raise TypeError(f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no array; py.js gives values of other kinds")
         if isinstance(value, numpy.ma.MaskedArray):
             raise TypeError(f"{path} is a masked array, which cannot be sent; convert it first: .filled(x)")
         # torch knows neither negative strides nor another byte order.

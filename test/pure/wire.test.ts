@@ -230,6 +230,25 @@ describe("what is never sent", () => {
     }
   });
 
+  test("and whole numbers past 32 bits go out as such, as ids and counts are after days, and change nothing that was given", () => {
+    const far = [2 ** 32, -(2 ** 31) - 1, Number.MAX_SAFE_INTEGER, 1e10];
+    const meta = {
+      far,
+      deep: { list: [[far[0]]], names: new Map([["a", far[2]]]) },
+      near: [2 ** 32 - 1, -(2 ** 31)],
+      half: 0.5,
+    };
+    const [head] = encodeMessage({ type: MessageType.ping, meta }, defaultLimits);
+    const told = toHex(head!.subarray(HEADER_BYTES));
+    // 64 bits by cf or d3; cb would be a float.
+    expect(
+      told.match(/(?:cf|d3)(?:0000000100000000|ffffffff7fffffff|001fffffffffffff|00000002540be400)/g),
+    ).toHaveLength(6);
+    expect(told.match(/cb[\da-f]{16}/g)).toEqual(["cb3fe0000000000000"]);
+    expect(far).toEqual([2 ** 32, -(2 ** 31) - 1, Number.MAX_SAFE_INTEGER, 1e10]);
+    expect(meta.deep.list).toEqual([[2 ** 32]]);
+  });
+
   test("a message past a limit of the other side, before a byte of it leaves", () => {
     const limits = { ...defaultLimits, frames: 2, frameBytes: 8, metaBytes: 16 };
     const send = (frames: Uint8Array[], meta: Record<string, unknown> = {}) => {
