@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -223,6 +227,171 @@ class TestLoad:
         assert loaded.name_of(other.public) is None
 
 
+as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="it needs root, to be two users")
+STRANGER = 65534
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Where every user gets to. (pytest's own folders are for one.)"""
+    path = Path(tempfile.mkdtemp(prefix="torchwire-keys-"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path)
+
+
+def by_stranger(*command: str) -> None:
+    subprocess.run(["setpriv", f"--reuid={STRANGER}", f"--regid={STRANGER}", "--clear-groups", *command], check=True)
+
+
+class TestWhoMayWrite:
+    """The list counts only where nobody but this user and root can write it."""
+
+    def refuses(self, folder: str, server: Pair, name: str, path: str, open_mode: int, command: str) -> None:
+        error = refused(lambda: keys.load(folder), path, f"mode {open_mode:04o}")
+        assert error.command == command
+        assert name in str(error)
+
+    @as_root
+    @pytest.mark.parametrize("by", ["mode", "link", "folder", "link into a folder", "owner", "above"])
+    def test_a_second_user_who_can_change_a_key_file_gets_nobody_in(self, open_folder: Path, server: Pair, client: Pair, by: str) -> None:
+        folder = open_folder / "above" / "keys"
+        keys.authorize(str(folder), half(client, server))
+        loaded = keys.load(str(folder))
+        for each in (open_folder / "above", folder, folder / "authorized_clients"):
+            each.chmod(0o755)
+        file = folder / "authorized_clients" / "me@laptop.key"
+        elsewhere = open_folder / "elsewhere"
+        elsewhere.mkdir()
+        thief = Pair()
+        theirs = f'curve\n    public-key = "{thief.public}"\n'
+        target = file
+        if by == "mode":
+            file.chmod(0o666)
+        elif by == "owner":
+            os.chown(file, STRANGER, -1)
+        elif by == "folder":
+            file.parent.chmod(0o777)
+        elif by == "above":
+            (open_folder / "above").chmod(0o777)
+        elif by == "link":
+            os.chown(elsewhere, STRANGER, -1)
+            target = elsewhere / "shared.key"
+            by_stranger("cp", "--no-preserve=mode", "/dev/null", str(target))
+            file.unlink()
+            file.symlink_to(target)
+        else:
+            elsewhere.chmod(0o777)
+            target = elsewhere / "ours.key"
+            file.rename(target)
+            file.symlink_to("../../../elsewhere/ours.key")
+        if by == "above":
+            by_stranger("sh", "-c", f"mv {folder} {folder}.old && mkdir -p {file.parent} && printf '%s' '{theirs}' > {file}")
+        elif by in ("folder", "link into a folder"):
+            by_stranger("sh", "-c", f"rm -f {target} && printf '%s' '{theirs}' > {target}")
+        else:
+            by_stranger("sh", "-c", f"printf '%s' '{theirs}' > {target}")
+        # The stranger did write it.
+        assert thief.public in (folder / "authorized_clients" / "me@laptop.key").read_text()
+        assert loaded.name_of(thief.public) is None
+        error = refused(lambda: keys.load(str(folder)), "let anybody in")
+        assert error.command is not None
+        assert re.match(r"(chmod|chown) ", error.command)
+
+    @pytest.mark.parametrize(
+        ("path", "open_mode", "command"),
+        [
+            ("", 0o1777, "chmod 700 "),
+            ("authorized_clients", 0o1777, "chmod 700 "),
+            ("authorized_clients", 0o707, "chmod 700 "),
+            ("authorized_clients/me@laptop.key", 0o666, "chmod 600 "),
+            ("authorized_clients/me@laptop.key", 0o620, "chmod 600 "),
+            ("..", 0o777, "chmod go-w "),
+            ("..", 0o775, "chmod go-w "),
+        ],
+    )
+    def test_refuses_what_others_can_write(self, folder: str, server: Pair, client: Pair, path: str, open_mode: int, command: str) -> None:
+        keys.authorize(folder, half(client, server))
+        loaded = keys.load(folder)
+        path = os.path.normpath(os.path.join(folder, path))
+        os.chmod(path, open_mode)
+        assert refused(lambda: keys.load(folder), f"mode {open_mode:04o}", path).command == command + path
+        assert loaded.name_of(client.public) is None
+        os.chmod(path, 0o700)
+        assert loaded.name_of(client.public) == "me@laptop"
+
+    def test_says_once_why_a_key_lets_nobody_in_and_the_others_do(self, folder: str, server: Pair, client: Pair, caplog: pytest.LogCaptureFixture) -> None:
+        keys.authorize(folder, half(client, server))
+        other = Pair()
+        keys.authorize(folder, half(other, server, "you@desk", secret=False))
+        loaded = keys.load(folder)
+        file = os.path.join(folder, "authorized_clients", "me@laptop.key")
+        os.chmod(file, 0o666)
+        for _ in range(3):
+            assert loaded.name_of(client.public) is None
+            assert loaded.name_of(other.public) == "you@desk"
+        (message,) = caplog.messages
+        assert message.endswith(f"Run: chmod 600 {file}")
+        refused(lambda: keys.authorize(folder, half(client, server, "new@laptop", secret=False)) or keys.load(folder), file)
+
+    def test_authorizes_nobody_where_others_can_write(self, folder: str, server: Pair, client: Pair) -> None:
+        above = os.path.dirname(folder)
+        os.makedirs(above)
+        os.chmod(above, 0o777)
+        assert refused(lambda: keys.authorize(folder, half(client, server))).command == f"chmod go-w {above}"
+        assert everything(folder) == {}
+
+    def test_a_pipe_in_the_place_of_a_key_is_not_waited_for(self, folder: str, server: Pair, client: Pair) -> None:
+        keys.authorize(folder, half(client, server))
+        loaded = keys.load(folder)
+        os.mkfifo(os.path.join(folder, "authorized_clients", "a.key"), 0o600)
+        assert loaded.name_of(client.public) == "me@laptop"
+        refused(lambda: keys.load(folder), "a.key cannot be read as a key", "it is no file")
+
+    def test_links_that_lead_in_circles_are_an_error(self, folder: str, server: Pair, client: Pair) -> None:
+        keys.authorize(folder, half(client, server))
+        Path(folder, "authorized_clients", "a.key").symlink_to("b.key")
+        Path(folder, "authorized_clients", "b.key").symlink_to("a.key")
+        refused(lambda: keys.load(folder), "a.key cannot be read as a key")
+
+    @as_root
+    def test_takes_a_mounted_secret_as_kubernetes_makes_it(self, open_folder: Path, server: Pair, client: Pair) -> None:
+        plain = open_folder / "plain"
+        keys.authorize(str(plain), half(client, server))
+        mount, version = open_folder / "keys", "..2030_01_01_00_00_00.1"
+        mount.mkdir()
+        # Its folder is open to all, its files are links, and nothing can be written.
+        script = f"""
+            set -e
+            mount -t tmpfs -o mode=1777 tmpfs {mount}
+            mkdir -p {mount}/{version}/authorized_clients
+            cp {plain}/server.key_secret {mount}/{version}
+            cp {plain}/authorized_clients/me@laptop.key {mount}/{version}/authorized_clients
+            chgrp -R 1000 {mount}
+            chmod 2777 {mount}/{version}
+            chmod 440 {mount}/{version}/server.key_secret
+            chmod $1 {mount}/{version}/authorized_clients/me@laptop.key
+            ln -s {version} {mount}/..data
+            ln -s ..data/server.key_secret ..data/authorized_clients {mount}
+            [ "$2" = rw ] || mount -o remount,ro {mount}
+            exec "$3" -c "
+import os, sys
+sys.path[:0] = sys.argv[2:]
+from torchwire_worker import keys
+os.setgroups([1000]), os.setgid(1000), os.setuid(1000)
+print(keys.load(sys.argv[1]).name_of('$4'))" {mount} {Path(keys.__file__).parents[1]}
+        """
+        if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
+            pytest.skip("it needs a mount of its own")
+        for mode, how, expected in (("440", "ro", "me@laptop"), ("644", "ro", "me@laptop"), ("444", "ro", "me@laptop"), ("444", "rw", None)):
+            command = ["unshare", "--mount", "sh", "-c", script, "sh", mode, how, sys.executable, client.public]
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            if expected is None:
+                assert "others can write into" in ended.stderr
+            else:
+                assert (ended.stdout, ended.stderr) == (expected + "\n", "")
+
+
 def test_the_fingerprint_is_the_one_that_the_client_shows() -> None:
     # As test/keys.test.ts has it.
     assert keys.fingerprint("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID") == "SHA256:67OvTdmc7/Nun5C12z5FDkr9NWhEMfqfDsnuWvXD6MM"
@@ -311,7 +480,7 @@ class TestDoor:
     def test_a_list_that_cannot_be_read_lets_nobody_in_and_the_door_goes_on(
         self, door: Door, server: Pair, client: Pair, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def fail(folder: str) -> None:
+        def fail(*_: object) -> None:
             raise RuntimeError("the disk is gone")
 
         with monkeypatch.context() as broken:

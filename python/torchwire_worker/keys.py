@@ -15,13 +15,15 @@ from typing import Any
 
 import msgspec
 import zmq
-import zmq.auth
 from zmq.auth.thread import ThreadAuthenticator
 from zmq.utils import z85
+
+from . import owners
 
 SECRET = "server.key_secret"
 CLIENTS = "authorized_clients"
 _DOMAIN = "torchwire"
+_KEY = re.compile(r"""^[ \t]*(public|secret)-key[ \t]*=[ \t'"]*([^\n]*?)[ \t'"\r]*$""", re.M)
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 
 # Nothing is wrong with the file.
@@ -43,6 +45,7 @@ class ServerKeys:
         self._folder = folder
         self.public = public
         self.secret = secret
+        self._warned: set[str] = set()
 
     @property
     def fingerprint(self) -> str:
@@ -58,17 +61,31 @@ class ServerKeys:
         OSError: it is in none of those that could be read, and one could not for want of files or the like.
         """
         unread: OSError | None = None
-        for name, path in _files(self._folder):
-            # A broken file lets nobody in; the others are good all the same.
+        found: dict[str, Any] = {}
+        try:
+            files = list(_files(self._folder, found))
+        except owners.OthersCanWrite as error:
+            self._warn(_who_writes(error))
+            return None
+        for name, path in files:
+            # A file that is broken, or that others can write, lets nobody in; the others are good all the same.
             try:
-                if _load(path)[0] == public:
+                if _load(path, found)[0] == public:
                     return name
             except KeysError as error:
                 if isinstance(error.__cause__, OSError):
                     unread = error.__cause__
+                elif isinstance(error.__cause__, owners.OthersCanWrite):
+                    self._warn(error)
         if unread is not None:
             raise unread
         return None
+
+    def _warn(self, error: KeysError) -> None:
+        """Once for each: the list is read at every handshake."""
+        if str(error) not in self._warned:
+            self._warned.add(str(error))
+            logger.warning("%s. That is why it lets nobody in. Run: %s", error, error.command)
 
     def guard(self, context: zmq.Context[Any]) -> ThreadAuthenticator:
         """Lets nobody in who is not on the list. To be started before anything is bound, and stopped after all is closed: without it
@@ -135,15 +152,12 @@ def load(folder: str) -> ServerKeys:
         raise KeysError(f"there is no folder {folder} with keys", _how(folder)) from None
     except OSError as error:
         raise KeysError(f"{folder} cannot be looked into by {_this_user()}: {error.strerror}") from None
-    _check_folder(folder)
+    _check(folder)
     if SECRET not in files:
         raise KeysError(f"{folder} has no {SECRET}, the server's own key", _how(folder))
-    _check_secret(path)
-    public, secret = _load(path)
+    public, secret = _load_secret(path)
     if secret is None or zmq.curve_public(secret.encode()).decode() != public:
         raise KeysError(f"{path} does not hold a pair of keys. New ones lock out every client that there is:", _how(folder, " --force"))
-    if os.path.isdir(os.path.join(folder, CLIENTS)):
-        _check_folder(os.path.join(folder, CLIENTS))
     if not list(_clients(folder)):
         raise KeysError(f"{os.path.join(folder, CLIENTS)} is empty: nobody may enter", _how(folder))
     return ServerKeys(folder, public, secret)
@@ -174,8 +188,7 @@ def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
     # First everything that can be wrong, then the files.
     there = None
     if os.path.exists(server_path):
-        _check_secret(server_path)
-        there, _ = _load(server_path)
+        there, _ = _load_secret(server_path)
     write_server = there != server.public
     if write_server and server.secret is None:
         has = "no key yet" if there is None else f"the key {fingerprint(there)}"
@@ -201,8 +214,8 @@ def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
             )
     try:
         for each in (folder, os.path.dirname(client_path)):
-            os.makedirs(each, mode=0o700, exist_ok=True)
-            _check_folder(each)
+            owners.make(each, 0o700)
+            _check(each)
         # The client last: with it the door is open.
         if write_server:
             _write(server_path, f'metadata\ncurve\n    public-key = "{server.public}"\n    secret-key = "{server.secret}"\n')
@@ -255,9 +268,12 @@ def _write(path: str, text: str) -> None:
         raise
 
 
-def _files(folder: str) -> Iterator[tuple[str, str]]:
+def _files(folder: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Names and paths. Raises OthersCanWrite where the list itself is theirs to make."""
     clients = os.path.join(folder, CLIENTS)
     try:
+        owners.check(folder, found)
+        owners.check(clients, found)
         names = sorted(os.listdir(clients))
     except OSError as error:
         if error.errno in _PASSING:
@@ -270,20 +286,45 @@ def _files(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _clients(folder: str) -> Iterator[tuple[str, str]]:
-    for name, path in _files(folder):
-        yield name, _load(path)[0]
-
-
-def _load(path: str) -> tuple[str, str | None]:
+    found: dict[str, Any] = {}
     try:
-        public, secret = zmq.auth.load_certificate(path)
-        keys = public.decode(), None if secret is None else secret.decode()
-    except (OSError, ValueError) as error:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else "it has no public-key"
-        raise KeysError(f"{path} cannot be read as a key: {why}") from (error if isinstance(error, OSError) and error.errno in _PASSING else None)
-    if not all(_is_key(key) for key in keys if key is not None):
+        for name, path in _files(folder, found):
+            yield name, _load(path, found)[0]
+    except owners.OthersCanWrite as error:
+        raise _who_writes(error) from error
+
+
+def _load(path: str, found: dict[str, Any] | None = None) -> tuple[str, str | None]:
+    """The public key and, where the file has one, the secret key. KeysError has OthersCanWrite, or an error that passes, as its cause."""
+    try:
+        text = owners.read(path, found)
+    except owners.OthersCanWrite as error:
+        raise _who_writes(error) from error
+    except OSError as error:
+        raise KeysError(f"{path} cannot be read as a key by {_this_user()}: {error.strerror}") from (error if error.errno in _PASSING else None)
+    # ZeroMQ's certificates: the first of each counts.
+    keys = dict(reversed(_KEY.findall(text)))
+    public, secret = keys.get("public"), keys.get("secret")
+    if public is None:
+        raise KeysError(f"{path} cannot be read as a key: it has no public-key")
+    if not all(_is_key(key) for key in (public, secret) if key is not None):
         raise KeysError(f"{path} holds what is no key of 40 characters")
-    return keys
+    return public, secret
+
+
+def _load_secret(path: str) -> tuple[str, str | None]:
+    """As `_load`, of a file that nobody else may read either."""
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise KeysError(f"{path} cannot be read by {_this_user()}: {error.strerror}") from None
+    if hasattr(os, "getuid"):
+        mode = found.st_mode & 0o777
+        # A mounted secret, as Kubernetes makes it, is root's, and for this process's group to read.
+        most = 0o440 if found.st_uid == 0 != os.getuid() else 0o600
+        if mode & ~(most | 0o700):
+            raise KeysError(f"others can get at the secret key in {path} (mode {mode:04o}). If somebody may have read it, make new keys instead.", f"chmod {most:o} {path}")
+    return _load(path)
 
 
 def _this_user() -> str:
@@ -294,32 +335,15 @@ def _how(folder: str, more: str = "") -> str:
     return f"npx torchwire keygen NAME | ssh HOST torchwire-worker authorize --keys {folder}{more}"
 
 
-def _check_folder(folder: str) -> None:
+def _check(folder: str) -> None:
     """Who can write into it decides who may enter."""
-    found = os.stat(folder)
-    if not hasattr(os, "getuid"):
-        return
-    if found.st_uid not in (os.getuid(), 0):
-        raise KeysError(f"{folder} belongs to another user (uid {found.st_uid}), who could let anybody in", f"chown {os.getuid()} {folder}")
-    # A mounted secret, as Kubernetes makes it, is open to all and written by none.
-    if found.st_mode & 0o022 and not os.statvfs(folder).f_flag & os.ST_RDONLY:
-        raise KeysError(f"others can write into {folder} (mode {found.st_mode & 0o777:04o}), and so let anybody in", f"chmod 700 {folder}")
-
-
-def _check_secret(path: str) -> None:
     try:
-        found = os.stat(path)
+        owners.check(folder)
+    except owners.OthersCanWrite as error:
+        raise _who_writes(error) from error
     except OSError as error:
-        raise KeysError(f"{path} cannot be read by {_this_user()}: {error.strerror}") from None
-    if not hasattr(os, "getuid"):
-        return
-    mode = found.st_mode & 0o777
-    if found.st_uid == os.getuid():
-        most = 0o600
-    elif found.st_uid == 0:
-        # A mounted secret, as Kubernetes makes it: root's, and for this process's group to read.
-        most = 0o440
-    else:
-        raise KeysError(f"{path} belongs to another user (uid {found.st_uid})", f"chown {os.getuid()} {path}")
-    if mode & ~(most | 0o700):
-        raise KeysError(f"others can get at the secret key in {path} (mode {mode:04o}). If somebody may have read it, make new keys instead.", f"chmod {most:o} {path}")
+        raise KeysError(f"{folder} cannot be looked into by {_this_user()}: {error.strerror}") from None
+
+
+def _who_writes(error: owners.OthersCanWrite) -> KeysError:
+    return KeysError(f"{error}, and so let anybody in", error.command)

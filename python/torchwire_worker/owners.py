@@ -1,0 +1,118 @@
+"""Who may write a file decides what is in it: a file counts only where nobody but this user and root can write it, as sshd's StrictModes has it.
+
+The same holds for every folder above it up to the root, and for all that links on the way lead to. No syntax past Python 3.6: it runs on the far
+side of an ssh connection, too.
+"""
+
+import errno
+import os
+import stat
+from typing import Any, Dict, Optional
+
+_MOST_LINKS = 40
+_LONGEST_FILE = 1 << 20
+_WRITABLE = 0o022
+
+
+class OthersCanWrite(Exception):
+    """`path` is what they can write; `command` mends it."""
+
+    def __init__(self, path, why, command):
+        # type: (str, str, str) -> None
+        super().__init__(why)
+        self.path = path
+        self.command = command
+
+
+def check(path, found=None, shared=False):
+    # type: (str, Optional[Dict[str, Any]], bool) -> str
+    """The real path of what is there. `found` is kept between calls, so that a folder above many files is looked at once.
+
+    `shared`: a group may write, as in a project that several people work on.
+
+    Raises OthersCanWrite, or OSError where it cannot be looked at.
+    """
+    if not hasattr(os, "getuid"):
+        # Windows has no modes, and a user's folder there is the user's alone.
+        return os.path.realpath(path)
+    found = {} if found is None else found
+    real, links = "/", 0
+    rest = os.path.join(os.getcwd(), path).split("/")[::-1]
+    _judge(real, found, False, shared)
+    while rest:
+        name = rest.pop()
+        if name in ("", ".", ".."):
+            real = os.path.dirname(real) if name == ".." else real
+            continue
+        here = os.path.join(real, name)
+        status = _judge(here, found, not any(rest), shared)
+        if not stat.S_ISLNK(status.st_mode):
+            real = here
+            continue
+        links += 1
+        if links > _MOST_LINKS:
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        target = os.readlink(here)
+        if target.startswith("/"):
+            real = "/"
+        rest.extend(target.split("/")[::-1])
+    return real
+
+
+def read(path, found=None):
+    # type: (str, Optional[Dict[str, Any]]) -> str
+    """The text of a file that passes. What is judged is what is read: the path leads to no other file meanwhile, as only we could make it."""
+    file = os.open(check(path, found), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    with os.fdopen(file, "rb") as source:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is no file", path)
+        if hasattr(os, "getuid"):
+            _refuse(path, status, True, False)
+        return source.read(_LONGEST_FILE).decode("utf-8", "replace")
+
+
+def make(folder, mode):
+    # type: (str, int) -> None
+    """Makes a folder and those above it that are missing, all of this mode (os.makedirs gives it to the last alone)."""
+    if os.path.isdir(folder):
+        return
+    above = os.path.dirname(os.path.abspath(folder))
+    if above != folder:
+        make(above, mode)
+    try:
+        os.mkdir(folder, mode)
+    except FileExistsError:
+        # Somebody was faster, or it is a file.
+        if not os.path.isdir(folder):
+            raise
+
+
+def _judge(path, found, is_last, shared):
+    # type: (str, Dict[str, Any], bool, bool) -> Any
+    status = found.get(path)
+    if status is None:
+        status = found[path] = os.lstat(path)
+    _refuse(path, status, is_last, shared)
+    return status
+
+
+def _refuse(path, status, is_last, shared):
+    # type: (str, Any, bool, bool) -> None
+    mode, uid = stat.S_IMODE(status.st_mode), os.getuid()
+    # The owner of / is root, also where root has no number: in a user namespace without it.
+    if status.st_uid not in (uid, 0, os.lstat("/").st_uid):
+        why = "%s belongs to another user (uid %d, mode %04o), who could put anything there" % (path, status.st_uid, mode)
+        raise OthersCanWrite(path, why, "chown %s%d %s" % ("-h " if stat.S_ISLNK(status.st_mode) else "", uid, path))
+    if stat.S_ISLNK(status.st_mode) or not mode & (0o002 if shared else _WRITABLE):
+        return
+    is_folder = stat.S_ISDIR(status.st_mode)
+    # Where the sticky bit is set, nobody takes away or replaces what is ours; but others may add to what is listed.
+    if is_folder and mode & stat.S_ISVTX and not is_last:
+        return
+    # A mounted secret, as Kubernetes makes it, is open to all and written by none.
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        return
+    fitting = "go-w" if not is_last else "700" if is_folder else "600"
+    why = "others can write %s%s (uid %d, mode %04o)" % ("into " if is_folder else "", path, status.st_uid, mode)
+    raise OthersCanWrite(path, why, "chmod %s %s" % ("o-w" if shared else fitting, path))
