@@ -1,8 +1,19 @@
 /** Finding an interpreter, the lock, and the command line: all offline, with real processes. */
 
-import { existsSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  existsSync,
+  lchownSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { hostname } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { execa } from "execa";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { findBase } from "../bridge/environment/base.ts";
@@ -14,7 +25,9 @@ import { cacheDirectory } from "../bridge/environment/places.ts";
 import { plainProgress, progressOn } from "../bridge/environment/progress.ts";
 import { checkSpace, expectedSize, type SizeOptions } from "../bridge/environment/space.ts";
 import { EnvironmentError } from "../bridge/errors.ts";
+import { setup } from "../bridge/environment/setup.ts";
 import { realPython, World } from "./fixtures/environment/world.ts";
+import { where } from "./only.ts";
 
 const needed = ["torch", "zmq", "msgspec"];
 let world: World;
@@ -147,6 +160,126 @@ describe("the managed environment", () => {
     expect(size({ backend: "cpu" })).toBeLessThan(2e9);
     expect(size({ platform: "darwin" })).toBeLessThan(2e9);
     expect(expectedSize("# nothing\n", { platform: "linux" })).toBeLessThan(1e9);
+  });
+});
+
+const stranger = 65534;
+
+where(process.platform !== "win32", "Windows has no file modes")("what others can write is not run", () => {
+  /** How others could have what is run here say what they like; undefined: they could not. */
+  const ways: readonly (readonly [string, (folder: string) => void, RegExp | undefined])[] = [
+    ["the cache", (folder) => chmodSync(join(folder, "..", ".."), 0o777), /Run: chmod go-w \S+cache$/],
+    ["the cache, by its group", (folder) => chmodSync(join(folder, "..", ".."), 0o775), /Run: chmod go-w \S+cache$/],
+    ["the cache, with the sticky bit", (folder) => chmodSync(join(folder, "..", ".."), 0o1777), undefined],
+    ["the folder of environments", (folder) => chmodSync(dirname(folder), 0o1777), /Run: chmod 700 \S+environments$/],
+    ["the environment", (folder) => chmodSync(folder, 0o777), /Run: chmod 700 /],
+    ["its programs", (folder) => chmodSync(join(folder, "bin"), 0o777), /Run: chmod \S+ \S+bin$/],
+    ["its packages", (folder) => chmodSync(join(folder, "lib/python3.11/site-packages"), 0o777), /site-packages$/],
+    ["its marker", (folder) => chmodSync(join(folder, "torchwire.json"), 0o666), /Run: chmod 600 \S+torchwire.json$/],
+    ["its pyvenv.cfg", (folder) => chmodSync(join(folder, "pyvenv.cfg"), 0o666), /Run: chmod 600 \S+pyvenv.cfg$/],
+    ["its interpreter", (folder) => ownPython(folder, 0o777), /Run: chmod go-w \S+python$/],
+    [
+      "what its interpreter is a link to",
+      (folder) => {
+        const elsewhere = world.path("elsewhere");
+        mkdirSync(elsewhere);
+        copyFileSync(ownPython(folder, 0o755), join(elsewhere, "python"));
+        rmSync(join(folder, "bin/python"));
+        symlinkSync(join(elsewhere, "python"), join(folder, "bin/python"));
+        chmodSync(elsewhere, 0o777);
+      },
+      /Run: chmod o-w \S+elsewhere$/,
+    ],
+  ];
+  const ofTheirs: typeof ways = [
+    ["the cache", (folder) => chownSync(join(folder, "..", ".."), stranger, -1), /uid 65534.*TORCHWIRE_CACHE=\/a\/f/s],
+    ["the environment", (folder) => chownSync(folder, stranger, -1), /uid 65534.*Run: chown 0 \S+$/s],
+    [
+      "its interpreter",
+      (folder) => lchownSync(join(folder, "bin/python"), stranger, -1),
+      /bin\/python belongs .*uid 65534/,
+    ],
+    [
+      "its marker",
+      (folder) => chownSync(join(folder, "torchwire.json"), stranger, -1),
+      /Run: chown 0 \S+torchwire.json$/,
+    ],
+  ];
+  /** One that is no link, and notes when it runs. */
+  function ownPython(folder: string, mode: number): string {
+    const python = join(folder, "bin/python");
+    rmSync(python);
+    writeFileSync(python, `#!/bin/sh\ntouch '${world.path("ran")}'\nexec '${realPython}' "$@"\n`);
+    chmodSync(python, mode);
+    return python;
+  }
+  function whole(): string {
+    const folder = pretendManaged();
+    mkdirSync(join(folder, "lib/python3.11/site-packages"), { recursive: true });
+    writeFileSync(join(folder, "pyvenv.cfg"), "");
+    return folder;
+  }
+  const both = async (act: (folder: string) => void): Promise<string[]> => {
+    act(whole());
+    const found = [find(), setup({ env: world.env, onProgress: () => undefined })];
+    const said = await Promise.all(
+      found.map((each) =>
+        each.then(
+          ({ executable }) => executable,
+          (error: unknown) => String(error),
+        ),
+      ),
+    );
+    expect(existsSync(world.path("ran"))).toBe(false);
+    return said;
+  };
+
+  test.for(ways)("of a managed environment: %s", async ([, act, expected]) => {
+    for (const said of await both(act)) {
+      if (expected === undefined) expect(said).toMatch(/^\/.*bin\/python$/);
+      else expect(said).toMatch(expected);
+      if (expected !== undefined) expect(said).toMatch(/^EnvironmentError: others can write \S*/);
+    }
+  });
+
+  where(process.getuid?.() === 0, "it needs root, to give files away")("where they are another user's", () => {
+    test.for(ofTheirs)("of a managed environment: %s", async ([, act, expected]) => {
+      for (const said of await both(act)) expect(said).toMatch(expected!);
+    });
+
+    test("but the interpreter that an environment was made from may be, which the user has chosen", async () => {
+      const folder = pretendManaged();
+      const base = world.python("theirs/python");
+      chownSync(base, stranger, -1);
+      chownSync(dirname(base), stranger, -1);
+      rmSync(join(folder, "bin/python"));
+      symlinkSync(base, join(folder, "bin/python"));
+      await expect(find()).rejects.toThrow(/belongs to another user \(uid 65534/);
+      finish(folder, { base, version: "3.11.7", installer: "uv" });
+      expect(await find()).toMatchObject({ source: "managed" });
+    });
+
+    test("a .venv that lies where the program was started is passed over, and counts where it is named", async () => {
+      const managed = pretendManaged();
+      const folder = world.venv(".venv", needed);
+      expect(await find()).toMatchObject({ source: ".venv" });
+      chownSync(join(folder, "bin/python"), stranger, -1);
+      expect(await find()).toEqual({ executable: join(managed, "bin/python"), source: "managed" });
+      rmSync(managed, { recursive: true });
+      await expect(find()).rejects.toThrow(
+        /\.venv +\S+ does not count, because \S+python belongs to another user \(uid 65534, mode 0755\)[^]*TORCHWIRE_PYTHON=\S+\.venv makes it/,
+      );
+      expect(await find({ env: { TORCHWIRE_PYTHON: folder } })).toMatchObject({ source: "TORCHWIRE_PYTHON" });
+      expect(await find({ env: { VIRTUAL_ENV: folder } })).toMatchObject({ source: "VIRTUAL_ENV" });
+    });
+  });
+
+  test("a .venv may be its group's, as a shared project's is, but not everybody's", async () => {
+    const folder = world.venv(".venv", needed);
+    chmodSync(folder, 0o775);
+    expect(await find()).toMatchObject({ source: ".venv" });
+    chmodSync(folder, 0o777);
+    await expect(find()).rejects.toThrow(/\.venv +\S+ does not count, because others can write into \S+\.venv/);
   });
 });
 

@@ -1,6 +1,18 @@
 /** Keys: the profile, keygen, and the server's half of it. */
 import { execa } from "execa";
-import { chmodSync, chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { curveKeyPair } from "zeromq";
@@ -223,6 +235,64 @@ describeWithModes("a profile's file", () => {
     expect(error.message).toContain(`mode 0${open}`);
     chmodSync(path, 0o400);
     expect(readProfile("p", env).path).toBe(path);
+  });
+});
+
+describeWithModes("a profile counts only where nobody else can write what leads to it", () => {
+  test.for([
+    ["config", 0o777, "go-w"],
+    ["config", 0o775, "go-w"],
+    ["config/profiles", 0o1777, undefined],
+    ["config/profiles", 0o777, "go-w"],
+    [".", 0o1777, undefined],
+  ] as const)("%s of mode %o", ([name, open, mends]) => {
+    const { path } = keygen({ name: "p", env });
+    const opened = join(folder, name);
+    chmodSync(opened, open);
+    if (mends === undefined) {
+      expect(readProfile("p", env).path).toBe(path);
+      return;
+    }
+    for (const act of [() => readProfile("p", env), () => keygen({ name: "other", env })]) {
+      const error = failure(act);
+      expect(error).toBeInstanceOf(EnvironmentError);
+      expect(error.message).toContain(`others can write into ${opened} (uid ${process.getuid?.()}, mode 0`);
+      expect(error.command).toMatch(new RegExp(`^chmod (${mends}|700) ${opened}$`));
+    }
+    chmodSync(opened, 0o755);
+    expect(readProfile("p", env).path).toBe(path);
+  });
+
+  test("also not where a link leads through a folder that others can write into", () => {
+    const { path } = keygen({ name: "p", env });
+    const elsewhere = join(folder, "elsewhere");
+    mkdirSync(elsewhere);
+    renameSync(path, join(elsewhere, "p.json"));
+    symlinkSync("../../elsewhere/p.json", path);
+    expect(readProfile("p", env).path).toBe(path);
+    chmodSync(elsewhere, 0o777);
+    expect(failure(() => readProfile("p", env)).command).toBe(`chmod go-w ${elsewhere}`);
+  });
+
+  test("and a named pipe in its place is not waited for", async () => {
+    const { path } = keygen({ name: "p", env });
+    rmSync(path);
+    await execa("mkfifo", ["-m", "600", path]);
+    expect(failure(() => readProfile("p", env)).message).toContain("is no file");
+  });
+});
+
+describeAsRoot("a profile that a second user could put in the place of this one", () => {
+  test("is not read", () => {
+    const { path } = keygen({ name: "p", env });
+    chmodSync(folder, 0o755);
+    const parent = join(path, "..");
+    for (const each of [env.TORCHWIRE_CONFIG!, parent]) chmodSync(each, 0o755);
+    chownSync(parent, 65534, -1);
+    const error = failure(() => readProfile("p", env));
+    expect(error.message).toContain(`${parent} belongs to another user (uid 65534, mode 0755)`);
+    // Nobody is to take a folder from its owner.
+    expect(error.command).toBeUndefined();
   });
 });
 

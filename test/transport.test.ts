@@ -1,6 +1,6 @@
 /** Where a worker's sockets are, on machines that are unlike ours. */
 import { execFileSync } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, readdirSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readdirSync, readlinkSync, renameSync } from "node:fs";
 import { join } from "node:path";
 import { Writable } from "node:stream";
 import { fileURLToPath } from "node:url";
@@ -8,6 +8,7 @@ import { pino, type Logger } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TorchwireError, type SpawnOptions } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
+import { makeSocketDirectory, removeDirectory } from "../bridge/process/directory.ts";
 import { runClient, type ClientOptions } from "./fixtures/life/script.ts";
 import { poll, portsOf, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { describeOnLinux } from "./only.ts";
@@ -103,6 +104,39 @@ describeOnLinux("a worker's sockets", () => {
     expect(said).toEqual([expect.stringContaining("is not a folder that is this user's alone")]);
     expect(entries).toHaveLength(3);
     expect(readdirSync(theirs)).toEqual([]);
+  });
+});
+
+describeOnLinux("a folder for sockets", () => {
+  const inFolder = (mode: number): string => {
+    chmodSync(runtime.folder, mode);
+    const { directory, refused } = makeSocketDirectory();
+    removeDirectory(directory!);
+    return directory!.startsWith(`${runtime.folder}/`) ? "taken" : refused.join("\n");
+  };
+
+  test("is one where nobody else can put another in its place", () => {
+    expect([0o700, 0o755, 0o1777].map(inFolder)).toEqual(["taken", "taken", "taken"]);
+    for (const mode of [0o777, 0o775])
+      expect(inFolder(mode)).toBe(
+        `${runtime.folder}: others can write into ${runtime.folder} (uid ${process.getuid!()}, mode 0${mode.toString(8)})`,
+      );
+  });
+
+  test("keeps what processes have there that we cannot see, of another machine or container", () => {
+    const base = join(runtime.folder, `torchwire-${process.getuid!()}`);
+    const namespace = /\d+/.exec(readlinkSync("/proc/self/ns/pid"))![0];
+    // (No process has this number: it is past the most that Linux gives.)
+    const theirs = join(base, `${namespace}-4999999-abcdef`);
+    mkdirSync(theirs, { recursive: true, mode: 0o700 });
+    chmodSync(base, 0o700);
+    expect(inFolder(0o700)).toBe("taken");
+    expect(existsSync(theirs)).toBe(true);
+    const own = makeSocketDirectory().directory!;
+    const dead = own.replace(`-${process.pid}-`, "-4999999-");
+    renameSync(own, dead);
+    expect(inFolder(0o700)).toBe("taken");
+    expect(existsSync(dead)).toBe(false);
   });
 });
 

@@ -19,7 +19,17 @@ export async function run(what: string, file: string, args: readonly string[], o
   signal.throwIfAborted();
   // A group of its own: venv and pip have children, which would go on writing into the folder that is being removed.
   const detached = process.platform !== "win32";
-  const child = execa(file, args, { cwd, env, extendEnv: false, reject: false, all: true, stdin: "ignore", detached });
+  // What is made is written by nobody else, whatever the umask of the program is.
+  const [program, ...before] = detached ? ["/bin/sh", "-c", 'umask go-w; exec "$0" "$@"', file] : [file];
+  const child = execa(program!, [...before, ...args], {
+    cwd,
+    env,
+    extendEnv: false,
+    reject: false,
+    all: true,
+    stdin: "ignore",
+    detached,
+  });
 
   const kill = (name: NodeJS.Signals): void => {
     if (child.pid === undefined) return;

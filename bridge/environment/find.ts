@@ -1,9 +1,10 @@
 /** Which Python the worker runs in. */
 
+import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { EnvironmentError } from "../errors.ts";
 import { programAt } from "./base.ts";
-import { findManaged, type ManagedOptions, site } from "./managed.ts";
+import { environmentFault, findManaged, type ManagedOptions, site } from "./managed.ts";
 import { isProgram, venvPython } from "./places.ts";
 import { compareToSupported, oldestPython, probe } from "./probe.ts";
 
@@ -71,7 +72,7 @@ export async function lookForPython(options: FindOptions = {}): Promise<{ python
   ] as const) {
     // An activated .venv is both.
     if (folder && tried.has(folder)) continue;
-    const fault = folder ? await faultOf(folder, env) : "not set";
+    const fault = folder ? (source === ".venv" && notNamed(folder)) || (await faultOf(folder, env)) : "not set";
     if (folder && fault === undefined) return { python: { executable: venvPython(folder), source }, looked };
     if (folder) tried.add(folder);
     looked.push({ name: source, reason: folder ? `${folder} ${fault}` : "not set" });
@@ -82,6 +83,12 @@ export async function lookForPython(options: FindOptions = {}): Promise<{ python
   if (managed !== undefined) return { python: { executable: managed.executable, source: "managed" }, looked };
   looked.push({ name: "managed environment", reason: `none for this version of torchwire in ${place.directory}` });
   return { looked };
+}
+
+/** Why a folder that nobody has named, but that lies where the program was started, does not count; undefined where it does. */
+function notNamed(folder: string): string | undefined {
+  const fault = existsSync(folder) ? environmentFault(folder, { shared: true }) : undefined;
+  return fault && `does not count, because ${fault.why}; TORCHWIRE_PYTHON=${folder} makes it count`;
 }
 
 function named(source: Python["source"], what: string, value: string, env: NodeJS.ProcessEnv, cwd: string): Python {

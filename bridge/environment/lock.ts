@@ -37,7 +37,7 @@ export async function acquire(path: string, options: LockOptions): Promise<() =>
   for (;;) {
     options.signal.throwIfAborted();
     // Anew each time: a run that fails removes the folders that it made.
-    mkdirSync(dirname(path), { recursive: true });
+    mkdirSync(dirname(path), { recursive: true, mode: 0o755 });
     if (create(path, mine)) return hold(path, mine, options);
 
     const content = read(path);
@@ -94,7 +94,7 @@ function removeDead(path: string, content: string, mine: string): void {
 
 function create(path: string, content: string): boolean {
   try {
-    writeFileSync(path, content, { flag: "wx" });
+    writeFileSync(path, content, { flag: "wx", mode: 0o644 });
     return true;
   } catch (error) {
     // ENOENT: a failed run has just removed the folder; the next round makes it again.

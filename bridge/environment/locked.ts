@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { EnvironmentError } from "../errors.ts";
 import { interruptible } from "./interrupt.ts";
 import { acquire } from "./lock.ts";
+import { checkOwners } from "./managed.ts";
 import type { Progress } from "./progress.ts";
 import { codeOf } from "./untyped.ts";
 
@@ -18,6 +19,7 @@ export async function locked<T>(
     const outermost = makeDirectory(directory);
     let release: (() => void) | undefined;
     try {
+      checkOwners(directory);
       release = await acquire(join(directory, ".lock"), {
         signal,
         onWait: (owner) => progress.line(`torchwire: another set-up is at work (${owner}); waiting for it`),
@@ -53,7 +55,7 @@ function makeDirectory(directory: string): string | undefined {
 
 function makeOne(folder: string): void {
   try {
-    mkdirSync(folder);
+    mkdirSync(folder, { mode: 0o755 });
   } catch (error) {
     // Another set-up was faster.
     if (codeOf(error) !== "EEXIST") throw error;

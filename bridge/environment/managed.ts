@@ -9,8 +9,9 @@
 
 import { createHash, randomBytes } from "node:crypto";
 import { existsSync, readdirSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from "node:fs";
-import { basename, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { EnvironmentError } from "../errors.ts";
+import { othersCanWrite, type Fault, type OwnersOptions } from "./owners.ts";
 import { lockedRequirements } from "./package.ts";
 import { cacheDirectory, venvPython } from "./places.ts";
 import type { Probed } from "./probe.ts";
@@ -73,13 +74,62 @@ export function site(options: ManagedOptions = {}): Site {
   };
 }
 
-/** The finished environment, the newest where there are several. Starts no process. */
+/**
+ * The finished environment, the newest where there are several. Starts no process.
+ *
+ * @throws {EnvironmentError} Others than this user and root can write it: what would be run is theirs to say.
+ */
 export function findManaged({ directory, key }: Site, { by, like, backend }: Made = {}): Managed | undefined {
+  checkOwners(directory);
   const base = by === undefined ? undefined : realPath(by);
-  return allManaged(directory)
+  const found = allManaged(directory)
     .filter(({ folder }) => basename(folder).startsWith(like === undefined ? `${key}-` : `${key}-${nameOf(like)}`))
     .filter(({ marker }) => base === undefined || realPath(marker.base) === base)
     .find(({ marker }) => backend === undefined || marker.backend === backend);
+  if (found !== undefined) refuse(environmentFault(found.folder, { base: found.marker.base }));
+  return found;
+}
+
+/** @throws {EnvironmentError} Others can write into the folder of environments. */
+export function checkOwners(directory: string): void {
+  refuse(othersCanWrite(directory));
+}
+
+/**
+ * The first of what is run in an environment that others can write. The interpreter that it was made from may be anybody's, as those of a cluster
+ * are an administrator's: the user has chosen it.
+ */
+export function environmentFault(
+  folder: string,
+  { shared = false, base }: { shared?: boolean; base?: string } = {},
+): Fault | undefined {
+  const python = venvPython(folder);
+  const options: OwnersOptions = { shared, follow: false };
+  const chosen = base === undefined || realPath(base) === realPath(python);
+  return (
+    [folder, dirname(python), python, join(folder, "pyvenv.cfg"), markerOf(folder), ...siteFolders(folder)]
+      .map((path) => othersCanWrite(path, options))
+      .find((fault) => fault !== undefined) ?? othersCanWrite(python, { shared: true, anyOwner: chosen })
+  );
+}
+
+/** Where its packages are: `lib/python3.11/site-packages`. */
+function siteFolders(folder: string): string[] {
+  const lib = join(folder, "lib");
+  if (!existsSync(lib)) return [];
+  return readdirSync(lib).flatMap((name) => [join(lib, name), join(lib, name, "site-packages")]);
+}
+
+function refuse(fault: Fault | undefined): void {
+  if (fault === undefined) return;
+  const { why, command = "TORCHWIRE_CACHE=/a/folder/of/your/own npx torchwire setup" } = fault;
+  // (Of root by sudo, the user's own home is another user's.)
+  const sudo = process.getuid?.() === 0 && process.env["SUDO_UID"] !== undefined ? " Or run it without sudo." : "";
+  throw new EnvironmentError(
+    `${why}. No environment from there is used: what is run there, runs as this user. TORCHWIRE_CACHE takes another place; an interpreter that you ` +
+      `trust all the same is named by TORCHWIRE_PYTHON.${sudo}`,
+    { command },
+  );
 }
 
 /** Every finished environment in a folder, whatever it was made for, the newest first. */
@@ -99,7 +149,7 @@ export function newFolder({ directory, key }: Site, base: Probed, backend?: stri
 /** Makes the environment in `folder` count. */
 export function finish(folder: string, marker: Marker): void {
   const draft = markerOf(folder) + ".draft";
-  writeFileSync(draft, JSON.stringify(marker, undefined, 2) + "\n");
+  writeFileSync(draft, JSON.stringify(marker, undefined, 2) + "\n", { mode: 0o644 });
   renameSync(draft, markerOf(folder));
 }
 

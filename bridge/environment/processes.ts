@@ -21,6 +21,17 @@ export function processNamespace(): string {
   }
 }
 
+/** When a process was started, in the kernel's own unit: a number that is used again has another. Undefined where the system does not tell. */
+export function startOf(pid: number): string | undefined {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
+    // (The program's name, in brackets, may hold anything.)
+    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}
+
 /** Where a process number means the same: this machine, since it was started, and this namespace. (Machines that were cloned share a host's name.) */
 export function processPlace(): string {
   let boot = "";

@@ -14,6 +14,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { dirname, join } from "node:path";
+import { lookAtOwners, octal, openReal, othersCanWrite, type Fault } from "../environment/owners.ts";
 import { configDirectory } from "../environment/places.ts";
 import { codeOf, isRecord, parseRecord } from "../environment/untyped.ts";
 import { EnvironmentError, TorchwireError } from "../errors.ts";
@@ -86,6 +87,8 @@ export function writeProfile(
 ): string {
   const path = profilePath(name, env);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  const fault = othersCanWrite(dirname(path));
+  if (fault !== undefined) throw notOurs(fault);
   const text = `${JSON.stringify({ address, server, client }, undefined, 2)}\n`;
   const draft = join(dirname(path), `.${name}.${process.pid}`);
   try {
@@ -120,11 +123,20 @@ function isThere(path: string, name: string, env: NodeJS.ProcessEnv): Environmen
   );
 }
 
+const notOurs = ({ why, command }: Fault): EnvironmentError =>
+  new EnvironmentError(
+    `${why}: it could make this client trust another worker, or have its secret key.`,
+    command === undefined ? {} : { command },
+  );
+
 function readPrivately(path: string, name: string): string {
   let file;
   try {
-    file = openSync(path, "r");
+    const looked = lookAtOwners(path);
+    if ("fault" in looked) throw notOurs(looked.fault);
+    file = openReal(looked.real);
   } catch (cause) {
+    if (cause instanceof EnvironmentError) throw cause;
     if (codeOf(cause) === "ENOENT")
       throw new EnvironmentError(`there is no profile ${name}: ${path}`, {
         command: `npx torchwire keygen ${name}`,
@@ -133,7 +145,9 @@ function readPrivately(path: string, name: string): string {
     throw new EnvironmentError(`the profile ${path} cannot be read (${codeOf(cause)})`, { cause });
   }
   try {
-    const { mode, uid } = fstatSync(file);
+    const found = fstatSync(file);
+    const { mode, uid } = found;
+    if (!found.isFile()) throw new EnvironmentError(`the profile ${path} is no file`);
     // Windows has other means, and a user's folder there is the user's alone.
     if (process.platform !== "win32") {
       if (uid !== process.getuid?.())
@@ -142,7 +156,7 @@ function readPrivately(path: string, name: string): string {
         });
       if ((mode & 0o077) !== 0)
         throw new EnvironmentError(
-          `others can get at the secret key in ${path} (mode ${(mode & 0o777).toString(8).padStart(4, "0")}). If somebody may have read it, make new keys instead.`,
+          `others can get at the secret key in ${path} (mode ${octal(mode)}). If somebody may have read it, make new keys instead.`,
           { command: `chmod 600 ${path}` },
         );
     }

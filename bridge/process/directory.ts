@@ -1,8 +1,10 @@
 /** The private directory that a spawned worker's sockets are in. */
+import { createHash } from "node:crypto";
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { hostname, tmpdir } from "node:os";
 import { join } from "node:path";
-import { isRunning, processNamespace } from "../environment/processes.ts";
+import { othersCanWrite } from "../environment/owners.ts";
+import { isRunning, processPlace } from "../environment/processes.ts";
 
 /** The kernel's own limit for the path of a socket (sun_path) is 108 bytes on Linux and 104 on macOS, with the final zero. */
 const LONGEST_PATH = process.platform === "linux" ? 107 : 103;
@@ -16,7 +18,7 @@ export interface SocketDirectory {
 }
 
 /**
- * Makes `…/torchwire-<uid>/<namespace>-<pid>-<random>`, mode 0700, after removing those of dead processes: in
+ * Makes `…/torchwire-<uid>/<place>-<pid>-<random>`, mode 0700, after removing those of dead processes: in
  * XDG_RUNTIME_DIR, else in the temporary folder, else in /tmp.
  */
 export function makeSocketDirectory(): SocketDirectory {
@@ -39,11 +41,13 @@ export function removeDirectory(directory: string): void {
 function makeIn(parent: string): string {
   // (A user without an entry in passwd has a number all the same.)
   const base = join(parent, `torchwire-${process.getuid?.() ?? 0}`);
-  const prefix = join(base, `${processNamespace()}-${process.pid}-`);
+  const prefix = join(base, `${place()}-${process.pid}-`);
   const length = Buffer.byteLength(join(`${prefix}XXXXXX`, LONGEST_NAME));
   if (length > LONGEST_PATH)
     throw new Error(`a socket's path would be ${length} bytes long, the system allows ${LONGEST_PATH}`);
   makeBase(base);
+  const fault = othersCanWrite(base);
+  if (fault !== undefined) throw new Error(fault.why);
   sweep(base);
   return mkdtempSync(prefix);
 }
@@ -61,11 +65,14 @@ function makeBase(base: string): void {
     throw new Error(`${base} is not a folder that is this user's alone`);
 }
 
-/** A killed process leaves its directory; whoever starts next removes it. Only those of our own process namespace can be judged. */
+/** Where our process number counts, in a few characters: a folder may be shared with other machines and containers. */
+const place = (): string => createHash("sha256").update(`${hostname()}/${processPlace()}`).digest("hex").slice(0, 10);
+
+/** A killed process leaves its directory; whoever starts next removes it. Only those of processes that we can see can be judged. */
 function sweep(base: string): void {
-  const namespace = processNamespace();
+  const here = place();
   for (const name of readdirSync(base)) {
     const [owner, pid] = name.split("-");
-    if (owner === namespace && !isRunning(Number(pid))) removeDirectory(join(base, name));
+    if (owner === here && !isRunning(Number(pid))) removeDirectory(join(base, name));
   }
 }

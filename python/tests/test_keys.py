@@ -295,8 +295,9 @@ class TestWhoMayWrite:
         assert thief.public in (folder / "authorized_clients" / "me@laptop.key").read_text()
         assert loaded.name_of(thief.public) is None
         error = refused(lambda: keys.load(str(folder)), "let anybody in")
-        assert error.command is not None
-        assert re.match(r"(chmod|chown) ", error.command)
+        # A folder is not to be taken from its owner.
+        assert (error.command is None) is (by == "link")
+        assert error.command is None or re.match(r"(chmod|chown) ", error.command)
 
     @pytest.mark.parametrize(
         ("path", "open_mode", "command"),

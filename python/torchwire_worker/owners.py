@@ -15,20 +15,21 @@ _WRITABLE = 0o022
 
 
 class OthersCanWrite(Exception):
-    """`path` is what they can write; `command` mends it."""
+    """`path` is what they can write; `command` mends it, where one does."""
 
     def __init__(self, path, why, command):
-        # type: (str, str, str) -> None
+        # type: (str, str, Optional[str]) -> None
         super().__init__(why)
         self.path = path
         self.command = command
 
 
-def check(path, found=None, shared=False):
-    # type: (str, Optional[Dict[str, Any]], bool) -> str
+def check(path, found=None, shared=False, any_owner=False, follow=True):
+    # type: (str, Optional[Dict[str, Any]], bool, bool, bool) -> str
     """The real path of what is there. `found` is kept between calls, so that a folder above many files is looked at once.
 
-    `shared`: a group may write, as in a project that several people work on.
+    `shared`: a group may write, as in a project that several people work on. `any_owner`: it may be anybody's, where the user has named it. Without
+    `follow`, a link that is the last part is looked at itself, and not what it leads to.
 
     Raises OthersCanWrite, or OSError where it cannot be looked at.
     """
@@ -38,15 +39,16 @@ def check(path, found=None, shared=False):
     found = {} if found is None else found
     real, links = "/", 0
     rest = os.path.join(os.getcwd(), path).split("/")[::-1]
-    _judge(real, found, False, shared)
+    _judge(real, found, False, shared, any_owner)
     while rest:
         name = rest.pop()
         if name in ("", ".", ".."):
             real = os.path.dirname(real) if name == ".." else real
             continue
         here = os.path.join(real, name)
-        status = _judge(here, found, not any(rest), shared)
-        if not stat.S_ISLNK(status.st_mode):
+        is_last = not any(rest)
+        status = _judge(here, found, is_last, shared, any_owner)
+        if not stat.S_ISLNK(status.st_mode) or (is_last and not links and not follow):
             real = here
             continue
         links += 1
@@ -68,7 +70,7 @@ def read(path, found=None):
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is no file", path)
         if hasattr(os, "getuid"):
-            _refuse(path, status, True, False)
+            _refuse(path, status, True)
         return source.read(_LONGEST_FILE).decode("utf-8", "replace")
 
 
@@ -88,22 +90,23 @@ def make(folder, mode):
             raise
 
 
-def _judge(path, found, is_last, shared):
-    # type: (str, Dict[str, Any], bool, bool) -> Any
+def _judge(path, found, is_last, shared, any_owner):
+    # type: (str, Dict[str, Any], bool, bool, bool) -> Any
     status = found.get(path)
     if status is None:
         status = found[path] = os.lstat(path)
-    _refuse(path, status, is_last, shared)
+    _refuse(path, status, is_last, shared, any_owner)
     return status
 
 
-def _refuse(path, status, is_last, shared):
-    # type: (str, Any, bool, bool) -> None
+def _refuse(path, status, is_last, shared=False, any_owner=False):
+    # type: (str, Any, bool, bool, bool) -> None
     mode, uid = stat.S_IMODE(status.st_mode), os.getuid()
     # The owner of / is root, also where root has no number: in a user namespace without it.
-    if status.st_uid not in (uid, 0, os.lstat("/").st_uid):
+    if not any_owner and status.st_uid not in (uid, 0, os.lstat("/").st_uid):
         why = "%s belongs to another user (uid %d, mode %04o), who could put anything there" % (path, status.st_uid, mode)
-        raise OthersCanWrite(path, why, "chown %s%d %s" % ("-h " if stat.S_ISLNK(status.st_mode) else "", uid, path))
+        # A folder above it is not to be taken from its owner.
+        raise OthersCanWrite(path, why, "chown %d %s" % (uid, path) if is_last and not stat.S_ISLNK(status.st_mode) else None)
     if stat.S_ISLNK(status.st_mode) or not mode & (0o002 if shared else _WRITABLE):
         return
     is_folder = stat.S_ISDIR(status.st_mode)
@@ -113,6 +116,6 @@ def _refuse(path, status, is_last, shared):
     # A mounted secret, as Kubernetes makes it, is open to all and written by none.
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return
-    fitting = "go-w" if not is_last else "700" if is_folder else "600"
+    fitting = "go-w" if not is_last or (not is_folder and mode & 0o111) else "700" if is_folder else "600"
     why = "others can write %s%s (uid %d, mode %04o)" % ("into " if is_folder else "", path, status.st_uid, mode)
     raise OthersCanWrite(path, why, "chmod %s %s" % ("o-w" if shared else fitting, path))

@@ -1,5 +1,6 @@
 """Which Python of this machine the worker runs in: the same places as on the client's, in the same order."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,8 +10,9 @@ import shutil
 import socket
 import subprocess
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple
 
+from torchwire_worker import owners
 from torchwire_worker.far.main import Failure
 
 _SETUP = "npx torchwire setup"
@@ -31,7 +33,7 @@ def find(order, cwd):
             return _named(what, value, cwd)
     looked = [("option python", "not given"), ("TORCHWIRE_PYTHON", "not set")]
     for name, folder in (("VIRTUAL_ENV", os.environ.get("VIRTUAL_ENV")), (".venv", os.path.join(cwd, ".venv"))):
-        fault = _fault(folder) if folder else "not set"
+        fault = (name == ".venv" and _not_named(folder)) or _fault(folder) if folder else "not set"
         if folder and not fault:
             return python_of(folder)
         looked.append((name, "%s %s" % (folder, fault) if folder else fault))
@@ -76,6 +78,47 @@ def _fault(folder):
     return "lacks " + ", ".join(missing) if missing else ""
 
 
+def _not_named(folder):
+    # type: (str) -> str
+    """Why a folder that nobody has named, but that lies where the worker is started, does not count; empty where it does."""
+    try:
+        _check_environment(folder, True)
+    except FileNotFoundError:
+        pass
+    except owners.OthersCanWrite as error:
+        return "does not count, because %s; TORCHWIRE_PYTHON=%s there makes it count" % (error, folder)
+    return ""
+
+
+def check_owners(folder):
+    # type: (str) -> None
+    """Failure where others can write into the folder of environments."""
+    with contextlib.suppress(FileNotFoundError):
+        _refusing(lambda: owners.check(folder))
+
+
+def _check_environment(folder, shared=False, base=None):
+    # type: (str, bool, Optional[str]) -> None
+    """OthersCanWrite for what is run in an environment. The interpreter that it was made from may be anybody's: the user has chosen it."""
+    python, lib = python_of(folder), os.path.join(folder, "lib")
+    paths = [folder, os.path.dirname(python), python, os.path.join(folder, "pyvenv.cfg"), marker(folder)]
+    for name in os.listdir(lib) if os.path.isdir(lib) else []:
+        paths += [os.path.join(lib, name), os.path.join(lib, name, "site-packages")]
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            owners.check(path, None, shared, False, False)
+    owners.check(python, None, True, base is None or os.path.realpath(base) == os.path.realpath(python))
+
+
+def _refusing(act):
+    # type: (Callable[[], Any]) -> None
+    try:
+        act()
+    except owners.OthersCanWrite as error:
+        why = "%s on %s. No environment from there is used: what is run there, runs as this user. TORCHWIRE_CACHE there takes another place." % (error, socket.gethostname())
+        raise Failure(why, error.command) from None
+
+
 def python_of(folder):
     # type: (str) -> str
     return os.path.join(folder, "bin", "python")
@@ -106,8 +149,12 @@ def managed(requirements):
     # type: (str) -> List[str]
     """The finished environments for these packages, the newest first."""
     found = []  # type: List[Tuple[float, str]]
+    check_owners(directory())
     for folder in folders():
         if is_finished(folder) and os.path.basename(folder).startswith(key(requirements) + "-"):
+            with open(marker(folder)) as file:
+                base = json.load(file).get("base")
+            _refusing(lambda folder=folder, base=base: _check_environment(folder, False, base))
             found.append((os.stat(marker(folder)).st_mtime, folder))
     return [folder for _, folder in sorted(found, reverse=True)]
 

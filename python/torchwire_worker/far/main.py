@@ -10,6 +10,8 @@ import sys
 import time
 from typing import Any, Dict
 
+from torchwire_worker import owners
+
 # A folder this young may be without its lock: its owner is on the way to it.
 _YOUNG_SECONDS = 60
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
@@ -32,6 +34,8 @@ def main(order):
         signal.signal(name, _leave)
     folder = order["folder"]
     try:
+        # Whoever could replace it would have the worker's sockets, or its files.
+        owners.check(folder)
         # Held as long as we live. (It also tells systemd that this folder of /tmp is in use, for days if need be.)
         fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)
         _sweep()
@@ -40,6 +44,8 @@ def main(order):
         else:
             from torchwire_worker.far.worker import work as do
         last = do(order)
+    except owners.OthersCanWrite as error:
+        last = {"error": {"code": "ENVIRONMENT", "message": str(error), "command": None}, "exit": {"code": 1, "signal": None}}
     except Failure as failure:
         error = {"code": "ENVIRONMENT", "message": str(failure), "command": failure.command}
         last = {"error": error, "exit": {"code": 1, "signal": None}}

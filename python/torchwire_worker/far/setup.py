@@ -11,7 +11,7 @@ import time
 import uuid
 from typing import Any, Dict, List, Optional
 
-from torchwire_worker.far.find import directory, folders, is_finished, key, managed, marker, python_of
+from torchwire_worker.far.find import check_owners, directory, folders, is_finished, key, managed, marker, python_of
 from torchwire_worker.far.lock import locked
 from torchwire_worker.far.main import Failure, say
 
@@ -29,10 +29,13 @@ print(json.dumps({"executable": sys.executable, "version": version, "platform": 
 def setup(order):
     # type: (Dict[str, Any]) -> Dict[str, Any]
     threading.Thread(target=_end_with_client, daemon=True).start()
+    # What is made is written by nobody else, whatever the login's umask is.
+    os.umask(os.umask(0o022) | 0o022)
     asked = order["setup"]
     base = _base(order["python"])
     named = base if order["python"] else None
     with locked(directory(), lambda owner: say(line="another set-up is at work there (%s); waiting for it" % owner)):
+        check_owners(directory())
         for folder in managed(order["requirements"]):
             with open(marker(folder)) as file:
                 made = json.load(file)
