@@ -14,6 +14,7 @@ import {
 } from "node:fs";
 import { hostname } from "node:os";
 import { dirname, join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { findBase } from "../bridge/environment/base.ts";
@@ -22,6 +23,7 @@ import { acquire } from "../bridge/environment/lock.ts";
 import { finish, leftovers, newFolder, site } from "../bridge/environment/managed.ts";
 import { packageRoot, packageVersion } from "../bridge/environment/package.ts";
 import { cacheDirectory } from "../bridge/environment/places.ts";
+import { processPlace } from "../bridge/environment/processes.ts";
 import { plainProgress, progressOn } from "../bridge/environment/progress.ts";
 import { checkSpace, expectedSize, type SizeOptions } from "../bridge/environment/space.ts";
 import { EnvironmentError } from "../bridge/errors.ts";
@@ -312,10 +314,66 @@ describe("the lock", () => {
   test("goes to one process at a time, also when its owner was found dead by several at once", async () => {
     const [path, notes] = [world.path("dir/.lock"), world.file("notes", "")];
     const dead = (await execa("sh", ["-c", "echo $$"])).stdout;
-    world.file("dir/.lock", JSON.stringify({ pid: Number(dead), host: hostname(), id: "dead" }));
+    world.file("dir/.lock", JSON.stringify({ pid: Number(dead), host: hostname(), place: processPlace(), id: "dead" }));
     const runs = [1, 2, 3].map(() => tsx("test/fixtures/environment/lock.ts", [path, notes]));
     expect((await Promise.all(runs)).map(({ exitCode }) => exitCode)).toEqual([0, 0, 0]);
     expect(readFileSync(notes, "utf8")).toBe("in\nout\n".repeat(3));
+    expect(existsSync(path)).toBe(false);
+  });
+
+  const elsewhere = "0c0ffee0-0000-4000-8000-000000000000/4026539999";
+  test.for<[string, object]>([
+    ["in a container of the same host name", { place: elsewhere }],
+    ["of an earlier version, which does not say where its number counts", {}],
+    ["of no form", { pid: "none" }],
+  ])("of an owner %s is waited for, though no process here has its number", async ([, owner]) => {
+    const lock = { pid: Number((await execa("sh", ["-c", "echo $$"])).stdout), host: hostname(), id: "x", ...owner };
+    const path = world.file("dir/.lock", JSON.stringify(lock));
+    const controller = new AbortController();
+    let told = "";
+    const waiting = acquire(path, { ...quiet, signal: controller.signal, onWait: (who) => (told = who) });
+    await expect(Promise.race([waiting.then(() => "taken"), sleep(700, "waiting")])).resolves.toBe("waiting");
+    expect(told).toMatch(/process/);
+    controller.abort();
+    await expect(waiting).rejects.toThrow(/abort/i);
+    expect(existsSync(path)).toBe(true);
+  });
+
+  test("of an owner whose number another process has by now is taken", async () => {
+    const lock = { pid: process.pid, host: hostname(), place: processPlace(), start: "1", id: "x" };
+    const path = world.file("dir/.lock", JSON.stringify(lock));
+    (await acquire(path, { ...quiet, onWait: () => expect.unreachable() }))();
+    expect(existsSync(path)).toBe(false);
+  });
+
+  test("in the far side's half is judged by the same rules", async () => {
+    const path = world.path("dir/.lock");
+    const write = (owner: object): string =>
+      world.file("dir/.lock", JSON.stringify({ host: hostname(), id: "x", ...owner }));
+    const pid = Number((await execa("sh", ["-c", "echo $$"])).stdout);
+    const take = async (): Promise<string> => {
+      const python = `import sys; sys.path.insert(0, sys.argv[1])
+from torchwire_worker.far.lock import locked
+with locked(sys.argv[2], lambda owner: print("waits for", owner, flush=True) or sys.exit(3)):
+    print(open(sys.argv[2] + "/.lock").read())`;
+      const args = ["-c", python, join(packageRoot(), "python"), dirname(path)];
+      return (await execa(realPython, args, { reject: false })).stdout;
+    };
+    for (const owner of [{ pid, place: elsewhere }, { pid }, { pid: "none" }]) {
+      write(owner);
+      expect(await take()).toMatch(/^waits for /);
+    }
+    // Not yet written, or by nobody that writes it any more: it is not waited for without a word.
+    world.file("dir/.lock", "");
+    expect(await take()).toMatch(/^waits for another process/);
+    for (const owner of [
+      { pid, place: processPlace() },
+      { pid: process.pid, place: processPlace(), start: "1" },
+    ]) {
+      write(owner);
+      const held = JSON.parse(await take()) as Record<string, unknown>;
+      expect(held).toMatchObject({ host: hostname(), place: processPlace(), start: expect.stringMatching(/^\d+$/) });
+    }
     expect(existsSync(path)).toBe(false);
   });
 

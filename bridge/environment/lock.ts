@@ -5,7 +5,7 @@ import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } 
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { isRunning } from "./processes.ts";
+import { isRunning, processPlace, startOf } from "./processes.ts";
 import { codeOf, parseRecord } from "./untyped.ts";
 
 const heartbeat = 5_000;
@@ -23,17 +23,23 @@ export interface LockOptions {
 interface Owner {
   pid: number;
   host: string;
+  /** Where its number counts; absent where an earlier version has written it. */
+  place: string | undefined;
+  /** When its process was started: a number may be used again. */
+  start: string | undefined;
 }
 
 /**
  * Waits until the lock at `path` is ours; what it returns gives it back. An owner that is dead loses it: at once where
- * its process is known to be gone; after `patience` without a touch where that cannot be known (another machine or
- * container, a process id used again). That is watched for, not read off the clock: two machines' clocks differ.
+ * its process is known to be gone; after `patience` without a touch where that cannot be known (another machine, a
+ * container with process numbers of its own). That is watched for, not read off the clock: two machines' clocks differ.
  */
 export async function acquire(path: string, options: LockOptions): Promise<() => void> {
-  const mine = JSON.stringify({ pid: process.pid, host: hostname(), id: randomUUID() });
+  const { pid } = process;
+  const mine = JSON.stringify({ pid, host: hostname(), place: processPlace(), start: startOf(pid), id: randomUUID() });
   let waiting = false;
   let seen = { state: "", since: 0 };
+  const gate = { state: "", since: 0 };
   for (;;) {
     options.signal.throwIfAborted();
     // Anew each time: a run that fails removes the folders that it made.
@@ -49,7 +55,7 @@ export async function acquire(path: string, options: LockOptions): Promise<() =>
     if (state !== seen.state) seen = { state, since: performance.now() };
     const owner = parse(content);
     if (isGone(owner) || performance.now() - seen.since > (options.patience ?? 30_000)) {
-      removeDead(path, content, mine);
+      removeDead(path, content, mine, gate);
       await sleep(5);
       continue;
     }
@@ -78,11 +84,13 @@ function hold(path: string, mine: string, { onLost }: LockOptions): () => void {
  * Removes a dead owner's lock. Two processes may both have found it dead; without the gate the slower one would remove
  * the lock that the faster one has just made.
  */
-function removeDead(path: string, content: string, mine: string): void {
+function removeDead(path: string, content: string, mine: string, seen: { state: string; since: number }): void {
   const gate = `${path}.gate`;
   if (!create(gate, mine)) {
-    // Its owner needs well under a millisecond; one this old was killed there.
-    if (Date.now() - touched(gate) > 10_000) rmSync(gate, { force: true });
+    // Its owner needs well under a millisecond; one that stays was killed there.
+    const state = `${read(gate)} ${touched(gate)}`;
+    if (state !== seen.state) Object.assign(seen, { state, since: performance.now() });
+    else if (performance.now() - seen.since > 10_000) rmSync(gate, { force: true });
     return;
   }
   try {
@@ -118,8 +126,14 @@ function touched(path: string): number {
 
 /** Undefined for a file that is there but not yet written. */
 function parse(content: string): Owner | undefined {
-  const { pid, host } = parseRecord(content) ?? {};
-  return typeof pid === "number" && typeof host === "string" ? { pid, host } : undefined;
+  const { pid, host, place, start } = parseRecord(content) ?? {};
+  if (!Number.isSafeInteger(pid) || (pid as number) < 1 || typeof host !== "string") return undefined;
+  const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
+  return { pid: pid as number, host, place: text(place), start: text(start) };
 }
 
-const isGone = (owner: Owner | undefined): boolean => owner?.host === hostname() && !isRunning(owner.pid);
+/** Only of a process whose number counts here is it known: two containers may have one host name, and their numbers are not the same. */
+function isGone(owner: Owner | undefined): boolean {
+  if (owner?.host !== hostname() || owner.place !== processPlace()) return false;
+  return !isRunning(owner.pid) || (owner.start !== undefined && owner.start !== startOf(owner.pid));
+}

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from torchwire_worker import cli, door, serve
 from torchwire_worker.door import Door, Refused, refusal
+from torchwire_worker.far import place
 from torchwire_worker.ops import Hello
 from torchwire_worker.serve import LIMITS, Options, Refusal, Slot
 from torchwire_worker.wire import WireError
@@ -173,6 +174,59 @@ class TestHealth:
         assert serve.check_health(str(path)) is None
         self.write(path, [os.getpid()], 16)
         assert serve.check_health(str(path)) == "the supervisor has not written its status for 16 s"
+
+    def says(self, path: Path, **changes: Any) -> str:
+        status = {"pid": os.getpid(), "state": "serving", "time": time.time(), "clock": time.monotonic(), "workers": [os.getpid()], **changes}
+        path.write_text(json.dumps(status))
+        return serve.check_health(str(path)) or "healthy"
+
+    def dead(self) -> int:
+        child = subprocess.Popen(["true"])
+        child.wait()
+        return child.pid
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
+    def test_is_bad_where_the_supervisor_is_dead_whatever_the_clocks_say(self, path: Path) -> None:
+        here, start = place.place(), place.start_of(os.getpid())
+        assert self.says(path) == self.says(path, place=here, start=start) == "healthy"
+        dead = self.dead()
+        for future in (0, 3600, 1e9):
+            for clock in (None, time.monotonic() + future):
+                assert self.says(path, time=time.time() + future, clock=clock, pid=dead) == f"the supervisor, process {dead}, does not run"
+        # Its number is another's by now.
+        assert self.says(path, place=here, start="1").endswith("does not run")
+        assert "from the future" in self.says(path, time=time.time() + 3600, clock=None)
+        assert "from the future" in self.says(path, clock=time.monotonic() + 3600)
+        # A clock that is set, to before or after, makes nobody ill.
+        for wrong in (-3600, 3600):
+            assert self.says(path, time=time.time() + wrong, place=here, start=start) == "healthy"
+        # Before the machine was started, or in another container: its numbers and its clock mean nothing here.
+        for elsewhere in (f"another/{here.partition('/')[2]}", f"{here.partition('/')[0]}/1"):
+            assert "written on another machine" in self.says(path, place=elsewhere, start=start)
+
+    @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no file modes")
+    def test_is_bad_where_somebody_else_could_say_that_all_is_well(self, path: Path) -> None:
+        assert self.says(path) == "healthy"
+        path.chmod(0o666)
+        assert serve.check_health(str(path)) == f"no status that counts: others can write {path} (uid {os.getuid()}, mode 0666)"
+        path.chmod(0o644)
+        path.parent.chmod(0o777)
+        assert "others can write into" in (serve.check_health(str(path)) or "")
+        # As /tmp is.
+        path.parent.chmod(0o1777)
+        assert serve.check_health(str(path)) is None
+        if os.geteuid() == 0:
+            os.chown(path, 65534, -1)
+            assert "belongs to another user (uid 65534" in (serve.check_health(str(path)) or "")
+
+    @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
+    def test_is_bad_where_the_status_has_no_form(self, path: Path) -> None:
+        for text in ("", "[]", "{}", '"x"', '{"pid": "1", "workers": [], "time": 0}', '{"pid": 1, "workers": {}, "time": 0}'):
+            path.write_text(text)
+            assert (serve.check_health(str(path)) or "").startswith("no status: ")
+        path.unlink()
+        os.mkfifo(path, 0o600)
+        assert (serve.check_health(str(path)) or "").startswith("no status: ")
 
     @pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
     def test_is_bad_where_a_worker_is_missing_gone_stopped_or_a_zombie(self, path: Path) -> None:

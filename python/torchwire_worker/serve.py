@@ -19,8 +19,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from . import __version__, crypto, keys
+from . import __version__, crypto, keys, owners
 from .door import DROPPED
+from .far.place import place, start_of
 from .wire import Limits
 
 log = logging.getLogger("torchwire")
@@ -297,7 +298,9 @@ def _write_status(path: str | None, slots: list[Slot], state: str) -> None:
     if path is None or (now - _written < _SECOND and (state, workers) == _last):
         return
     _written, _last = now, (state, workers)
-    text = json.dumps({"pid": os.getpid(), "state": state, "time": time.time(), "workers": workers})
+    # Wall clocks are set back and forth, and differ: how old it is, is told by the machine's own.
+    at = {"time": time.time(), "clock": now, "place": place(), "start": start_of(os.getpid())}
+    text = json.dumps({"pid": os.getpid(), "state": state, **at, "workers": workers})
     try:
         _replace(path, text)
     except OSError as error:
@@ -319,29 +322,53 @@ def _replace(path: str, text: str) -> None:
 
 def _warn_of_another(path: str) -> None:
     """Of two that write the same file, the health check sees now the one and now the other."""
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        with open(path) as file:
-            status = json.load(file)
-        if status["pid"] != os.getpid() and time.time() - status["time"] < _OLD and _runs(status["pid"]):
-            log.warning("process %d writes its status to %s, too, and healthcheck looks there: --status takes another file", status["pid"], path)
+    with contextlib.suppress(OSError, ValueError, owners.OthersCanWrite):
+        status = _read_status(path)
+        if status.pid != os.getpid() and _supervisor_fault(status) is None:
+            log.warning("process %d writes its status to %s, too, and healthcheck looks there: --status takes another file", status.pid, path)
+
+
+class _Status(msgspec.Struct):
+    pid: int
+    workers: "list[int | None]"
+    time: float
+    # Since the machine was started. None: written by an earlier version.
+    clock: "float | None" = None
+    # Where process numbers count, and when the supervisor's was given.
+    place: "str | None" = None
+    start: "str | None" = None
+
+
+def _read_status(path: str) -> _Status:
+    # In a folder that is everybody's, anybody could say that all is well.
+    return msgspec.json.decode(owners.read(path), type=_Status)
+
+
+def _supervisor_fault(status: _Status) -> str | None:
+    """Why it is not the word of a supervisor that lives; None where it is."""
+    if status.place not in (None, place()):
+        return "the status was written on another machine, in another container, or before this one was started"
+    age = time.time() - status.time if status.clock is None else time.monotonic() - status.clock
+    if not _runs(status.pid) or status.start not in (None, start_of(status.pid)):
+        return f"the supervisor, process {status.pid}, does not run"
+    if age > _OLD:
+        return f"the supervisor has not written its status for {age:.0f} s"
+    return f"the status is from the future, by {-age:.0f} s" if age < -_OLD else None
 
 
 def check_health(path: str) -> str | None:
     """What is wrong; None where nothing is. A worker that is busy, for however long, is healthy."""
     try:
-        with open(path) as file:
-            # In a folder that is everybody's, anybody could say that all is well.
-            owner = os.fstat(file.fileno()).st_uid
-            if hasattr(os, "getuid") and os.getuid() not in (0, owner) and owner != 0:
-                return f"{path} belongs to another user"
-            status = json.load(file)
+        status = _read_status(path)
+    except owners.OthersCanWrite as error:
+        return f"no status that counts: {error}"
     except (OSError, ValueError) as error:
         return f"no status: {error}"
-    age = time.time() - status["time"]
-    if age > _OLD:
-        return f"the supervisor has not written its status for {age:.0f} s"
-    dead = [str(number) for number, pid in enumerate(status["workers"]) if pid is None or not _runs(pid)]
-    return f"not running: worker {', '.join(dead)} of {len(status['workers'])}" if dead else None
+    wrong = _supervisor_fault(status)
+    if wrong is not None:
+        return wrong
+    dead = [str(number) for number, pid in enumerate(status.workers) if pid is None or not _runs(pid)]
+    return f"not running: worker {', '.join(dead)} of {len(status.workers)}" if dead else None
 
 
 _OLD = 15.0
