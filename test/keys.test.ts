@@ -242,17 +242,11 @@ describeWithModes("a profile counts only where nobody else can write what leads 
   test.for([
     ["config", 0o777, "go-w"],
     ["config", 0o775, "go-w"],
-    ["config/profiles", 0o1777, undefined],
     ["config/profiles", 0o777, "go-w"],
-    [".", 0o1777, undefined],
   ] as const)("%s of mode %o", ([name, open, mends]) => {
     const { path } = keygen({ name: "p", env });
     const opened = join(folder, name);
     chmodSync(opened, open);
-    if (mends === undefined) {
-      expect(readProfile("p", env).path).toBe(path);
-      return;
-    }
     for (const act of [() => readProfile("p", env), () => keygen({ name: "other", env })]) {
       const error = failure(act);
       expect(error).toBeInstanceOf(EnvironmentError);
@@ -260,6 +254,12 @@ describeWithModes("a profile counts only where nobody else can write what leads 
       expect(error.command).toMatch(new RegExp(`^chmod (${mends}|700) ${opened}$`));
     }
     chmodSync(opened, 0o755);
+    expect(readProfile("p", env).path).toBe(path);
+  });
+
+  test("nor does the sticky bit, as of /tmp, above it do any harm", () => {
+    const { path } = keygen({ name: "p", env });
+    for (const each of [folder, join(path, "..")]) chmodSync(each, 0o1777);
     expect(readProfile("p", env).path).toBe(path);
   });
 

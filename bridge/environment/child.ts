@@ -21,7 +21,7 @@ export async function run(what: string, file: string, args: readonly string[], o
   const detached = process.platform !== "win32";
   // What is made is written by nobody else, whatever the umask of the program is.
   const [program, ...before] = detached ? ["/bin/sh", "-c", 'umask go-w; exec "$0" "$@"', file] : [file];
-  const child = execa(program!, [...before, ...args], {
+  const child = execa(program, [...before, ...args], {
     cwd,
     env,
     extendEnv: false,
