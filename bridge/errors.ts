@@ -1,5 +1,6 @@
 /** Every error torchwire throws. `code` is stable; `message` says what, where and what to do next. */
 import { isError } from "./kinds.ts";
+import { printable } from "./shown.ts";
 
 export type ErrorCode =
   /** A Python operation raised. */
@@ -46,7 +47,8 @@ export class TorchwireError extends Error {
   override name = "TorchwireError";
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    super(message, options);
+    // Names and sentences from outside are in it.
+    super(printable(message), options);
     this.code = code;
   }
 }

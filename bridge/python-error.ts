@@ -1,4 +1,5 @@
 import { TorchwireError } from "./errors.ts";
+import { printable } from "./shown.ts";
 import { shortSite } from "./site.ts";
 import type { PythonException, PythonFrame } from "./wire/schema.ts";
 
@@ -40,7 +41,9 @@ export class PythonError extends TorchwireError {
     this.operation = operation;
     this.site = site;
     this.#errors = notRun?.errors ?? exception.errors?.map((each) => new PythonError(each, operation, undefined));
-    this.stack = `${this.name}: ${this.message}${site === undefined ? "" : `\n    at ${operation} (${site})`}${traceback(exception)}`;
+    this.stack = printable(
+      `${this.name}: ${this.message}${site === undefined ? "" : `\n    at ${operation} (${site})`}${traceback(exception)}`,
+    );
   }
 
   /** The exception's class, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */

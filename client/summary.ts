@@ -1,6 +1,7 @@
 /** What a model is made of. */
 import { TorchwireError } from "../bridge/errors.ts";
 import { py, type AnyReference } from "../bridge/py.ts";
+import { oneLine } from "../bridge/shown.ts";
 import { workerOf } from "../bridge/worker.ts";
 import type { Inputs } from "./data/types.ts";
 import { traced } from "../bridge/site.ts";
@@ -64,7 +65,7 @@ function table({ layers, parameters, trainable, bytes }: Omit<ModelSummary, "toS
   const names = tree(layers);
   const rows = layers.map((layer, i) => [
     names[i]!,
-    layer.type,
+    oneLine(layer.type),
     ...(withShapes ? [shapes(layer)] : []),
     layer.parameters === 0 ? "" : count(layer.parameters),
     layer.parameters === 0 ? "" : count(layer.trainable),
@@ -94,7 +95,7 @@ function tree(layers: readonly LayerSummary[]): string[] {
     if (name === "") return "(model)";
     const parts = name.split(".");
     const above = parts.slice(1).map((_, i) => (isLast(parts.slice(0, i + 1).join(".")) ? "   " : "│  "));
-    return `${above.join("")}${isLast(name) ? "└─ " : "├─ "}${parts.at(-1)}`;
+    return `${above.join("")}${isLast(name) ? "└─ " : "├─ "}${oneLine(parts.at(-1)!)}`;
   });
 }
 

@@ -1,12 +1,41 @@
 /** The file format, without a worker: what is refused, and that what is written is read again. */
 import { mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { once } from "node:events";
+import { readFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { inspect } from "node:util";
+import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { TorchwireError } from "torchwire";
 import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "../client/weights/header.ts";
 import { openSafetensors, writeSafetensors } from "../client/weights/safetensors.ts";
+import { readIdx } from "../client/data/idx.ts";
+import { readRegularFile } from "../bridge/regular-file.ts";
 import { caught } from "./observed.ts";
+
+interface Case {
+  readonly name: string;
+  readonly header: readonly (string | [text: string, times: number])[];
+  readonly data: number;
+  readonly length?: string;
+  readonly raw?: string;
+  readonly names: readonly string[];
+}
+/** The worker's reader is tested with it too (python/tests/test_safetensors_file.py), and compared with the package. */
+const table = JSON.parse(readFileSync(new URL("golden/safetensors.json", import.meta.url), "utf8")) as {
+  readonly refused: readonly Case[];
+  readonly read: readonly Case[];
+};
+
+function contentOf({ header, data, length, raw }: Case): Uint8Array {
+  if (raw !== undefined) return Buffer.from(raw, "hex");
+  const text = header.map((part) => (typeof part === "string" ? part : part[0].repeat(part[1]))).join("");
+  const bytes = Buffer.from(fileOf(text, new Uint8Array(data)));
+  if (length !== undefined) bytes.writeBigUInt64LE(BigInt(length));
+  return bytes;
+}
 
 let folder: string;
 let file: string;
@@ -123,6 +152,57 @@ describe("what is not a safetensors file is refused, with the file and the tenso
     expect(error.code).toBe("BAD_DATA");
     expect(error.message).toMatch(says);
     expect(error.message).toContain(file);
+  });
+
+  test.for(table.refused)("by both readers: $name", async (each) => {
+    const error = await caught(() => read(contentOf(each)));
+    expect([error.code, error.message.length < 1000]).toEqual(["BAD_DATA", true]);
+    // oxlint-disable-next-line no-control-regex
+    expect(error.message).not.toMatch(/[\0-\x1f\x7f-\x9f]/);
+    expect(inspect(error)).not.toContain("\x1b[3");
+  });
+
+  test.for(table.read)("but not, by both readers: $name", async (each) => {
+    const { tensors } = await read(contentOf(each));
+    expect(tensors.map(({ name }) => name).toSorted()).toEqual(each.names);
+  });
+
+  test("names with terminal escapes, also of a megabyte", async () => {
+    const escape = "\x1b]0;owned\x07\x9b31m\u202e";
+    const long = escape + "x".repeat(2 ** 20);
+    for (const name of [escape, long])
+      for (const header of [
+        { [name]: null },
+        { [name]: f32([2], [0, 4]) },
+        { [name]: { ...f32([1], [0, 4]), dtype: name } },
+        { [name]: f32([name], [0, 4]) },
+        { [name]: f32([[[name]]], [0, 4]) },
+        { [name]: f32([1], name) },
+        { __metadata__: { [name]: 1 } },
+        `{${JSON.stringify(name)}:1,${JSON.stringify(name)}:1}`,
+        `{${JSON.stringify(name)}:${name}`,
+      ]) {
+        const error = await caught(() => read(fileOf(header, new Uint8Array(4))));
+        expect([error.code, error.message.length < 2000]).toEqual(["BAD_DATA", true]);
+        // oxlint-disable-next-line no-control-regex
+        expect(inspect(error)).not.toMatch(/[\0-\x09\x0b-\x1f\x7f-\x9f\u202e]/);
+      }
+  });
+
+  test("what is no file, also where opening it would wait for ever", async ({ skip }) => {
+    if (process.platform === "win32") return skip("there are no pipes in folders here");
+    const pipe = join(folder, "pipe");
+    await execa("mkfifo", [pipe]);
+    const socket = join(folder, "socket");
+    const server = createServer().listen(socket);
+    await once(server, "listening");
+    for (const path of [pipe, socket, "/dev/zero", folder]) {
+      expect((await caught(() => openSafetensors(path))).code).toBe("BAD_DATA");
+      expect((await caught(() => readIdx(path))).code).toBe("BAD_DATA");
+    }
+    expect(() => readRegularFile(pipe)).toThrow(/not a regular file/);
+    server.close();
+    return undefined;
   });
 
   test("a file that is not there, and a folder", async () => {

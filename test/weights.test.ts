@@ -63,6 +63,14 @@ function holder(tensors: Record<string, AnyRef>): AnyRef {
   return module;
 }
 
+/** What a piece of Python gives names to. */
+function names(code: string): AnyRef {
+  const { exec, dict } = untyped(worker, "builtins");
+  const found = dict();
+  exec(code, found);
+  return found;
+}
+
 const DTYPES =
   "float64 float32 float16 bfloat16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool complex64 float8_e4m3fn float8_e5m2";
 
@@ -219,6 +227,42 @@ describe("what does not fit", () => {
     expect([error.code, error.message]).toEqual(["BAD_DATA", expect.stringContaining("nothing in it fits")]);
   });
 
+  test("but for a prefix is said, with the option that takes it off, in both kinds of file", async () => {
+    const source = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3));
+    const expected = await stateOf(source);
+    const wrapped = nn.ModuleDict({ module: source });
+    const file = `${path}.pt`;
+    await saveWeights(wrapped, path);
+    await py.settle(torch.save(wrapped.state_dict(), file));
+    for (const each of [path, file]) {
+      const target = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3));
+      const before = await stateOf(target);
+      for (const strict of [true, false]) {
+        const error = await caught(() => loadWeights(target, each, { strict }));
+        expect([error.code, error.message]).toEqual([
+          "BAD_DATA",
+          expect.stringContaining(
+            'the names in the file begin with "module.", and are the same but for that: give loadWeights { prefix: "module." }',
+          ),
+        ]);
+      }
+      expect(await stateOf(target)).toEqual(before);
+      await loadWeights(target, each, { prefix: "module." });
+      expect(await stateOf(target)).toEqual(expected);
+
+      const deeper = nn.ModuleDict({ backbone: nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3)) });
+      const error = await caught(() => loadWeights(deeper, each));
+      expect(error.message).toContain('give loadWeights { prefix: "module.", rename: (name) => "backbone." + name }');
+      await loadWeights(deeper, each, { prefix: "module.", rename: (name) => `backbone.${name}` });
+      expect(await stateOf(deeper.backbone)).toEqual(expected);
+      const twice = await caught(() => loadWeights(target, each, { rename: () => "0.weight" }));
+      expect([twice.code, twice.message]).toEqual([
+        "MISUSE",
+        expect.stringMatching(/"module\.0\.\w+" .*one name, "0\.weight"/),
+      ]);
+    }
+  });
+
   test("in a file, a damaged one, is found before anything is sent", async () => {
     const module = nn.Linear(2, 3);
     await saveWeights(module, path);
@@ -245,6 +289,115 @@ describe("what does not fit", () => {
     expect((await caught(() => saveWeights(layer, "model.pt"))).message).toContain(".safetensors");
     const inDict = await caught(() => saveWeights(layer.state_dict(), path));
     expect(inDict.message).toContain("is not a module: it has no state_dict");
+  });
+});
+
+/** Compared with load_state_dict on a module of its own. */
+describe("what PyTorch translates is taken", () => {
+  test("no num_batches_tracked, old weight_norm, a module's own hooks and versions, [] for [1], lazy: both kinds of file, strict and not", async () => {
+    const made = names(`
+import torch, warnings
+from torch import nn
+class Old(nn.Linear):
+    _version = 2
+    def _load_from_state_dict(self, state, prefix, metadata, *rest):
+        if prefix + "kernel" in state:
+            state[prefix + "weight"] = state.pop(prefix + "kernel")
+        if metadata.get("version", 1) < 2:
+            state[prefix + "bias"] = state[prefix + "bias"] + 1
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+class Hooked(nn.Linear):
+    def __init__(self):
+        super().__init__(2, 3)
+        self.register_load_state_dict_pre_hook(lambda module, state, prefix, *_: state.update({prefix + "weight": state.pop(prefix + "w")}) if prefix + "w" in state else None)
+def holder(x):
+    module = nn.Module()
+    module.register_buffer("x", x)
+    return module
+warnings.simplefilter("ignore", FutureWarning)
+ones, three = torch.ones(3, 2), torch.arange(3.0)
+make = {
+    "batch_norm": lambda: nn.Sequential(nn.BatchNorm1d(3)),
+    "weight_norm": lambda: nn.utils.parametrizations.weight_norm(nn.Linear(2, 3)),
+    "old": lambda: Old(2, 3),
+    "hooked": Hooked,
+    "number": lambda: holder(torch.zeros(())),
+    "lazy": lambda: nn.LazyLinear(3),
+}
+saved = {
+    "batch_norm": {f"0.{name}": three.clone() for name in ("weight", "bias", "running_mean", "running_var")},
+    "weight_norm": dict(nn.utils.weight_norm(nn.Linear(2, 3)).state_dict()),
+    "old": {"kernel": ones, "bias": three},
+    "hooked": {"w": ones, "bias": three},
+    "number": {"x": torch.full((1,), 3.0)},
+    "lazy": {"weight": ones, "bias": three},
+}
+def plain(name):
+    module = make[name]()
+    module.load_state_dict(saved[name])
+    return module
+`);
+    const from = (name: string): AnyRef => py.at(made, name);
+    for (const name of ["batch_norm", "weight_norm", "old", "hooked", "number", "lazy"]) {
+      const content = py.at(from("saved"), name);
+      const expected = await stateOf(from("plain")(name));
+      await py.settle(safetensors.save_file(content, path));
+      await py.settle(torch.save(content, `${path}.pt`));
+      for (const file of [path, `${path}.pt`])
+        for (const strict of [true, false]) {
+          const target = py.at(from("make"), name)();
+          const { missing, unexpected, mismatched } = await loadWeights(target, file, { strict });
+          expect([name, missing, unexpected, mismatched]).toEqual([name, [], [], []]);
+          expect(await stateOf(target)).toEqual(expected);
+        }
+    }
+    // A file of ours says by what version it was written.
+    const [source, target] = [py.at(from("make"), "old")(), py.at(from("make"), "old")()];
+    await saveWeights({ a: source }, path);
+    await loadWeights({ a: target }, path);
+    expect(await stateOf(target)).toEqual(await stateOf(source));
+  });
+
+  test("and what fails half-way leaves the module as it was, and the lane goes on", async () => {
+    const made = names(`
+import torch
+class Fails(torch.nn.BatchNorm1d):
+    def _load_from_state_dict(self, *args):
+        super()._load_from_state_dict(*args)
+        raise ValueError("not \\x1b[31mthis one")
+def module():
+    return torch.nn.Sequential(torch.nn.Linear(2, 3), Fails(3))
+`);
+    const module = py.at(made, "module")();
+    const before = await stateOf(module);
+    await saveWeights(py.at(made, "module")(), path);
+    await py.settle(torch.save(py.at(made, "module")().state_dict(), `${path}.pt`));
+    for (const file of [path, `${path}.pt`])
+      for (const strict of [true, false]) {
+        const error = await caught(() => loadWeights(module, file, { strict }));
+        expect([error.code, error.message]).toEqual([
+          "BAD_DATA",
+          expect.stringContaining("1 said by PyTorch or a hook of the module: ValueError: not \\x1b[31mthis one"),
+        ]);
+        expect(await stateOf(module)).toEqual(before);
+      }
+  });
+
+  test("a compiled module, also within another, is saved and loaded by the names of one that is not", async () => {
+    const options = kw({ backend: "eager" });
+    const compiled = (): AnyRef => torch.compile(nn.Sequential(torch.compile(nn.Linear(2, 3), options)), options);
+    const [source, target, plain] = [compiled(), compiled(), nn.Sequential(nn.Linear(2, 3))];
+    await saveWeights(source, path);
+    expect(Object.keys(await bitsOf(safetensors.load_file(path)))).toEqual(["0.weight", "0.bias"]);
+    await loadWeights(plain, path);
+    await loadWeights(target, path);
+    expect(await stateOf(target)).toEqual(await stateOf(source));
+    expect(Object.values(await stateOf(plain))).toEqual(Object.values(await stateOf(source)));
+    // What plain Python saves of one.
+    const error = await py
+      .settle(torch.save(torch.compile(nn.Linear(2, 3), options).state_dict(), `${path}.pt`))
+      .then(() => caught(() => loadWeights(nn.Linear(2, 3), `${path}.pt`)));
+    expect(error.message).toContain('prefix: "_orig_mod."');
   });
 });
 

@@ -6,6 +6,7 @@ import { compareToSupported, newestPython, oldestPython, probe } from "../enviro
 import { duration, type Output, progressOn } from "../environment/progress.ts";
 import { EnvironmentError } from "../errors.ts";
 import { messageOf } from "../kinds.ts";
+import { printable } from "../shown.ts";
 import { type Check, failed, type Finding, firstLineOf, ok, skipped, warning } from "./check.ts";
 import * as machine from "./machine.ts";
 import { checkDevice, checkPackage, checkTorchvision, inspect, type Inspected, type Installer } from "./packages.ts";
@@ -53,7 +54,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<boolean> {
 const marks = { ok: "ok", warning: "warn", failed: "FAIL", skipped: "-" };
 
 function lines({ name, status, detail, command }: Check): string {
-  const [first = "", ...more] = detail.split("\n");
+  const [first = "", ...more] = printable(detail).split("\n");
   const rest = command === undefined ? more : [...more, `Run: ${command}`];
   const indent = " ".repeat(25);
   return [`  ${marks[status].padEnd(5)} ${name.padEnd(16)} ${first}`, ...rest.map((line) => indent + line), ""].join(

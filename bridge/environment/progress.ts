@@ -1,5 +1,7 @@
 /** What the set-up tells the user: lines that stay, and one line that says where it stands. */
 
+import { oneLine, printable } from "../shown.ts";
+
 export interface Progress {
   /** A line that stays. */
   line(text: string): void;
@@ -30,10 +32,10 @@ export function progressOn(stream: Output, env: NodeJS.ProcessEnv = process.env)
   return {
     line: (text) => {
       close();
-      stream.write(`${text}\n`);
+      stream.write(`${printable(text)}\n`);
     },
     live: (text) => {
-      stream.write(clear + text.slice(0, (stream.columns || 80) - 1));
+      stream.write(clear + oneLine(text).slice(0, (stream.columns || 80) - 1));
       shown = true;
     },
     close,
@@ -43,11 +45,11 @@ export function progressOn(stream: Output, env: NodeJS.ProcessEnv = process.env)
 export function plainProgress(print: (line: string) => void): Progress {
   let last = performance.now();
   return {
-    line: print,
+    line: (text) => print(printable(text)),
     live: (text) => {
       if (performance.now() - last < interval) return;
       last = performance.now();
-      print(text);
+      print(oneLine(text));
     },
     close: () => undefined,
   };

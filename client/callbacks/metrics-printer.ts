@@ -1,4 +1,5 @@
 import type { MetricValue } from "../callback/state.ts";
+import { oneLine } from "../../bridge/shown.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import type { Output } from "./progress-printer.ts";
 
@@ -18,8 +19,8 @@ export class MetricsPrinter extends CallbackObject {
       columns = [...new Set([...columns, ...values.keys()])];
       const cells: (readonly [name: string, value: string])[] = [
         ["epoch", epoch],
-        ["phase", phase],
-        ...columns.map((name) => [name, number(values.get(name)?.value)] as const),
+        ["phase", oneLine(phase)],
+        ...columns.map((name) => [oneLine(name), number(values.get(name)?.value)] as const),
         ["time", `${((performance.now() - started) / 1000).toFixed(1)} s`],
       ];
       const widths = cells.map(([name, value]) => Math.max(name.length, value.length, MIN_WIDTH));

@@ -1,3 +1,4 @@
+import { oneLine } from "../../bridge/shown.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 
 /** What is printed to: process.stderr, or the like. */
@@ -67,10 +68,10 @@ export class ProgressPrinter extends CallbackObject {
             if (steps === 1) [started, first] = [now, size];
             if (values.loss !== undefined) loss = loss === undefined ? values.loss : 0.95 * loss + 0.05 * values.loss;
             if (now - drawn < (output.isTTY ? REDRAW_MS : PLAIN_LINE_MS) && steps !== batches) return;
-            show(now, `epoch ${epoch} ${phase.name}`, batches);
+            show(now, `epoch ${epoch} ${oneLine(phase.name)}`, batches);
           },
           epochEnd: ({ phase, epoch, batches }) => {
-            if (shown !== steps) show(performance.now(), `epoch ${epoch} ${phase.name}`, batches);
+            if (shown !== steps) show(performance.now(), `epoch ${epoch} ${oneLine(phase.name)}`, batches);
             if (output.isTTY && steps > 0) output.write("\n");
           },
           fitEnd: () => {

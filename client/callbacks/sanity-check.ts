@@ -1,6 +1,7 @@
 import { TorchwireError } from "../../bridge/errors.ts";
 import { messageOf } from "../../bridge/kinds.ts";
 import { py } from "../../bridge/py.ts";
+import { printable } from "../../bridge/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
@@ -152,7 +153,7 @@ async function judge(
     const why = await whyNot(run);
     if (why === undefined) continue;
     if (level === "error") failed.push({ name, why });
-    else process.emitWarning(`sanity check: ${name}: ${why}`, { type: "TorchwireWarning" });
+    else process.emitWarning(printable(`sanity check: ${name}: ${why}`), { type: "TorchwireWarning" });
   }
   if (failed.length > 0) throw new SanityCheckError(failed);
 }

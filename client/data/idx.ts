@@ -1,12 +1,13 @@
 import { constants } from "node:buffer";
-import { type FileHandle, open } from "node:fs/promises";
+import type { FileHandle } from "node:fs/promises";
 import { endianness } from "node:os";
 import { pipeline, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { createGunzip } from "node:zlib";
 import { TorchwireError } from "../../bridge/errors.ts";
-import { isURL, messageOf } from "../../bridge/kinds.ts";
+import { isURL } from "../../bridge/kinds.ts";
 import { type DType, fromBytes, itemSize, type NDArray } from "../../bridge/ndarray.ts";
+import { cannotRead, openRegularFile } from "../../bridge/regular-file.ts";
 import { traced } from "../../bridge/site.ts";
 
 /** IDX's codes for element types. */
@@ -36,7 +37,7 @@ export function readIdx(path: string | URL): Promise<NDArray> {
   return traced("readIdx", async () => {
     const file = isURL(path) ? fileURLToPath(path) : path;
     try {
-      const handle = await open(file, "r");
+      const handle = await openRegularFile(file);
       try {
         return await readOpened(handle, file);
       } finally {
@@ -44,15 +45,13 @@ export function readIdx(path: string | URL): Promise<NDArray> {
       }
     } catch (cause) {
       if (cause instanceof TorchwireError) throw cause;
-      const reason = messageOf(cause);
-      throw new TorchwireError("BAD_DATA", `cannot read the IDX file ${file}: ${reason}`, { cause });
+      throw new TorchwireError("BAD_DATA", cannotRead("the IDX file ", file, cause), { cause });
     }
   });
 }
 
 async function readOpened(handle: FileHandle, file: string): Promise<NDArray> {
   const stat = await handle.stat();
-  if (!stat.isFile()) throw bad(file, "it is not a regular file");
   const { buffer: magic, bytesRead } = await handle.read(new Uint8Array(2), 0, 2, 0);
   const gzipped = bytesRead === 2 && magic[0] === 0x1f && magic[1] === 0x8b;
 

@@ -4,6 +4,7 @@
  */
 import { TorchwireError } from "../../bridge/errors.ts";
 import { sizeOf } from "../../bridge/ndarray.ts";
+import { oneLine, quoted, shownValue } from "../../bridge/shown.ts";
 
 /** The format's names of element types, those that fill whole bytes and that PyTorch has, and their sizes in bytes. */
 const itemSizes = {
@@ -54,41 +55,57 @@ export const mostHeaderBytes = 100_000_000;
 
 export const byteLengthOf = ({ dtype, shape }: TensorInfo): number => itemSizes[dtype] * sizeOf(shape);
 
+/** No tensor that PyTorch's operations take has more. */
+const mostAxes = 64;
+
+/** One for each tensor, and two more. What has some hundreds of thousands of tensors is no model, and takes many seconds to parse. */
+const mostObjects = 200_000;
+
+function countOf(sign: number, bytes: Uint8Array): number {
+  let found = 0;
+  for (let at = bytes.indexOf(sign); at >= 0; at = bytes.indexOf(sign, at + 1)) found++;
+  return found;
+}
+
 /**
  * Reads and checks the JSON of a header. `dataBytes` is what follows it in the file; `file` is for errors.
  *
- * Throws BAD_DATA, naming file and tensor, unless every tensor has a known dtype, whole numbers as its shape and as many bytes as both ask for, and
- * the tensors fill the data from its beginning to its end.
+ * Throws BAD_DATA, naming file and tensor, unless every tensor has a known dtype, at most 64 plain counts as its shape and as many bytes as both ask for,
+ * and the tensors fill the data from its beginning to its end. The worker's reader refuses the same (helpers/safetensors_file.py).
  */
 export function parseHeader(json: Uint8Array, dataBytes: number, file: string): Header {
-  const refuse = (what: string, cause?: unknown): never => {
-    throw new TorchwireError("BAD_DATA", `${file}: ${what}`, { cause });
+  const refuse = (what: string): never => {
+    throw new TorchwireError("BAD_DATA", `${file}: ${what}`);
   };
   if (json[0] !== 0x7b) refuse(`not a safetensors file: its header does not begin with "{"`);
+  const objects = countOf(0x7b, json);
+  if (objects > mostObjects) refuse(`its header has ${objects} objects; ${mostObjects} are possible`);
   let text: string;
   let content: Record<string, unknown>;
   try {
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
     content = JSON.parse(text) as Record<string, unknown>;
-  } catch (cause) {
-    return refuse(`its header is not JSON: ${(cause as Error).message}`, cause);
+  } catch (error) {
+    // It is not the cause: it quotes the file as it is.
+    return refuse(`its header is not JSON: ${oneLine((error as Error).message)}`);
   }
-  const twice = repeatedKey(text);
-  if (twice !== undefined) refuse(`its header has ${JSON.stringify(twice)} twice`);
+  const faults = faultsOf(text);
+  if (faults.structure !== undefined) refuse(`its header has ${faults.structure}`);
 
   const { __metadata__: metadata = {}, ...described } = content;
   if (!isRecord(metadata)) return refuse(`__metadata__ is not an object`);
   for (const [key, value] of Object.entries(metadata))
-    if (typeof value !== "string") refuse(`__metadata__ has ${JSON.stringify(key)}, which is not a string`);
+    if (typeof value !== "string") refuse(`__metadata__ has ${quoted(key)}, which is not a string`);
 
   const tensors = Object.entries(described)
-    .map(([name, info]) => parseTensor(name, info, (what) => refuse(`tensor ${JSON.stringify(name)}: ${what}`)))
+    .map(([name, info]) => parseTensor(name, info, (what) => refuse(`tensor ${quoted(name)}: ${what}`)))
     .toSorted((a, b) => a.begin - b.begin || a.end - b.end);
+  if (faults.detail !== undefined) refuse(`its header has ${faults.detail}`);
   let end = 0;
   for (const tensor of tensors) {
     if (tensor.begin !== end)
       refuse(
-        `tensor ${JSON.stringify(tensor.name)}: it begins at ${tensor.begin}, ${tensor.begin < end ? "inside another one" : "after a gap"}; the one before it ends at ${end}`,
+        `tensor ${quoted(tensor.name)}: it begins at ${tensor.begin}, ${tensor.begin < end ? "inside another one" : "after a gap"}; the one before it ends at ${end}`,
       );
     end = tensor.end;
   }
@@ -103,18 +120,24 @@ function parseTensor(name: string, info: unknown, refuse: (what: string) => neve
   if (!isRecord(info)) return refuse("its description is not an object");
   const { dtype, shape, data_offsets: offsets } = info;
   if (typeof dtype !== "string" || !Object.hasOwn(itemSizes, dtype))
-    return refuse(`dtype ${JSON.stringify(dtype)} is unknown; known are ${Object.keys(itemSizes).join(", ")}`);
-  if (!isCounts(shape)) return refuse(`shape ${JSON.stringify(shape)} is not a list of whole numbers`);
+    return refuse(`dtype ${shownValue(dtype)} is unknown; known are ${Object.keys(itemSizes).join(", ")}`);
+  if (Array.isArray(shape) && shape.length > mostAxes)
+    return refuse(`its shape has ${shape.length} axes; ${mostAxes} are possible`);
+  if (!isCounts(shape)) return refuse(`shape ${shownValue(shape)} is not a list of whole numbers`);
   if (!isCounts(offsets) || offsets.length !== 2 || offsets[0]! > offsets[1]!)
-    return refuse(`data_offsets ${JSON.stringify(offsets)} are not a beginning and an end`);
-  const size = itemSizes[dtype as SafetensorsDType];
-  // Many dimensions: the product is exact only as a bigint.
-  const bytes = shape.reduce((product, n) => product * BigInt(n), BigInt(size));
+    return refuse(`data_offsets ${shownValue(offsets)} are not a beginning and an end`);
   const [begin, end] = offsets as [number, number];
+  let bytes = BigInt(itemSizes[dtype as SafetensorsDType]);
+  let most = bytes;
+  for (const n of shape) {
+    bytes *= BigInt(n);
+    if (bytes > most) most = bytes;
+  }
   if (bytes !== BigInt(end - begin))
-    return refuse(`${dtype} of shape [${shape.join(", ")}] takes ${bytes} bytes, its data_offsets have ${end - begin}`);
-  // Adding 0 makes a 0 of -0.
-  return { name, dtype: dtype as SafetensorsDType, shape: shape.map((n) => n + 0), begin: begin + 0, end: end + 0 };
+    return refuse(`${dtype} of shape ${shownValue(shape)} takes ${bytes} bytes, its data_offsets have ${end - begin}`);
+  // Other readers multiply 64 bits.
+  if (most >= 2n ** 53n) return refuse(`shape ${shownValue(shape)}: its sizes are past what can be counted to`);
+  return { name, dtype: dtype as SafetensorsDType, shape, begin, end };
 }
 
 const isRecord = (value: unknown): value is Record<string, unknown> =>
@@ -123,30 +146,77 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 
-/** The first key that some object of `json`, which is valid, has twice: JSON.parse takes the last one and says nothing. */
-function repeatedKey(json: string): string | undefined {
+/** The format needs three; no reader takes many more. */
+const deepest = 100;
+
+interface Faults {
+  readonly structure?: string;
+  readonly detail: string | undefined;
+}
+
+/**
+ * What valid JSON may have and no header. In its structure: a key twice in one object (JSON.parse takes the last one and says nothing), and half a surrogate
+ * pair. In detail, the first number that is no plain count (1.0 and -0 are none to other readers), or objects and lists deep within each other.
+ */
+function faultsOf(json: string): Faults {
+  let detail: string | undefined;
   // For each object that is open its keys, for each list nothing.
   const open: (Set<string> | undefined)[] = [];
   let keyComes = false;
   for (let at = 0; at < json.length; at++) {
-    const sign = json[at];
-    if (sign === "{") open.push(new Set());
-    else if (sign === "[") open.push(undefined);
-    else if (sign === "}" || sign === "]") open.pop();
-    else if (sign === '"') {
-      const start = at;
+    const sign = json.charCodeAt(at);
+    if (sign === SIGN.quote) {
+      const start = at + 1;
+      at = json.indexOf('"', start);
+      const isPlain = !json.slice(start, at).includes("\\");
       // (A regular expression would recurse into a long string.)
-      for (at++; json[at] !== '"'; at++) if (json[at] === "\\") at++;
+      if (!isPlain)
+        for (at = start; json.charCodeAt(at) !== SIGN.quote; at++) if (json.charCodeAt(at) === SIGN.escape) at++;
+      if (isPlain && !keyComes) continue;
+      const text = isPlain ? json.slice(start, at) : (JSON.parse(json.slice(start - 1, at + 1)) as string);
+      if (!isPlain && /\p{Surrogate}/u.test(text)) return { structure: `${quoted(text)}, which is no text`, detail };
       if (keyComes) {
-        const key = JSON.parse(json.slice(start, at + 1)) as string;
-        if (open.at(-1)!.has(key)) return key;
-        open.at(-1)!.add(key);
+        if (open.at(-1)!.has(text)) return { structure: `${quoted(text)} twice`, detail };
+        open.at(-1)!.add(text);
       }
-    } else if (sign !== ",") continue;
-    keyComes = (sign === "{" || sign === ",") && open.at(-1) !== undefined;
+      keyComes = false;
+    } else if (sign === SIGN.comma) keyComes = open.at(-1) !== undefined;
+    else if (sign === SIGN.openObject || sign === SIGN.openList) {
+      keyComes = sign === SIGN.openObject;
+      open.push(keyComes ? new Set() : undefined);
+      if (open.length > deepest) detail ??= `more than ${deepest} lists and objects within each other`;
+    } else if (sign === SIGN.closeObject || sign === SIGN.closeList) {
+      open.pop();
+      keyComes = false;
+    } else if (sign === SIGN.minus || (sign >= SIGN.zero && sign <= SIGN.nine)) {
+      const start = at;
+      while (isOfNumber(json.charCodeAt(at + 1))) at++;
+      const length = at + 1 - start;
+      if (length > 16 || !/^\d+$/.test(json.slice(start, at + 1)))
+        detail ??= `the number ${oneLine(json.slice(start, at + 1), 40)}, which is no count`;
+    }
   }
-  return undefined;
+  return { detail };
 }
+
+const SIGN = {
+  quote: 0x22,
+  comma: 0x2c,
+  minus: 0x2d,
+  zero: 0x30,
+  nine: 0x39,
+  openList: 0x5b,
+  escape: 0x5c,
+  closeList: 0x5d,
+  openObject: 0x7b,
+  closeObject: 0x7d,
+} as const;
+
+/** A digit, or one of "+-.eE". */
+const isOfNumber = (sign: number): boolean =>
+  (sign >= SIGN.zero && sign <= SIGN.nine) ||
+  (sign >= 0x2b && sign <= 0x2e && sign !== SIGN.comma) ||
+  (sign | 0x20) === 0x65;
 
 /** The length and the JSON, padded so that the tensors begin at a multiple of 8, and the number of bytes that must follow. */
 export function buildHeader(

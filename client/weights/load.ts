@@ -2,6 +2,8 @@ import { TorchwireError } from "../../bridge/errors.ts";
 import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
+import { oneLine, quoted } from "../../bridge/shown.ts";
+import { described } from "../keywords.ts";
 import { byteLengthOf } from "./header.ts";
 import { workerOfModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
 import { openSafetensors, openToRead, readRanges } from "./safetensors.ts";
@@ -10,6 +12,10 @@ import { traced } from "../../bridge/site.ts";
 export interface LoadWeightsOptions {
   /** True (the default): the file must have each of the module's tensors and no others. False: what fits is loaded. */
   readonly strict?: boolean;
+  /** Taken off the names in the file that begin with it: `"module."` of a file that DataParallel made, `"_orig_mod."` of a compiled model's, `"backbone."`. */
+  readonly prefix?: string;
+  /** The name that a tensor of the file is to have instead, after `prefix`: `(name) => "module." + name`. */
+  readonly rename?: (name: string) => string;
   /** Called after each piece that the worker has taken, with bytes. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
@@ -26,19 +32,25 @@ export interface LoadedWeights {
   readonly metadata: Readonly<Record<string, string>>;
 }
 
+/** As load_into in the worker has it. */
 interface Found {
-  readonly fitting: readonly string[];
+  readonly is_loaded: boolean;
+  readonly fitting: number;
   readonly missing: readonly string[];
   readonly unexpected: readonly string[];
   readonly mismatched: readonly [name: string, why: string][];
+  readonly problems: readonly string[];
+  readonly prefix: readonly [file: string, module: string] | null;
 }
 
 /**
  * Loads a module's state from a file on this machine: safetensors, or a state dict that `torch.save` wrote, which may lie under "state_dict",
  * "model_state_dict" or "model" in a larger one. Which of the two it is, its first bytes tell. `{ generator, critic }` loads several from one file.
  *
- * Values are converted to the dtypes, and moved to the devices, of what they replace; tied tensors are found under any of their names. They are gathered
- * in the worker's main memory (as much as the state has; a `.pt` file twice that), and put in all at once: a load that fails leaves the module as it was.
+ * It is PyTorch's `load_state_dict`, with the modules' own hooks, that says what fits: it fills in what an older file lacks, translates old names, and
+ * converts values to the dtypes, and moves them to the devices, of what they replace. Tied tensors are found under any of their names. Values are gathered
+ * in the worker's main memory, beside a copy of what they replace (each as much as the state has; a `.pt` file once more): a load that fails leaves the
+ * module as it was, to the bit. Names are those of a model that was not compiled.
  * `.pt` files are pickles; they are read with `weights_only=True`, and only by a torch of 2.10 or newer.
  *
  * Throws BAD_DATA where the file cannot be read, is not what it says it is, or does not fit, with everything that does not, ENVIRONMENT for a torch that
@@ -47,12 +59,15 @@ interface Found {
 export function loadWeights(
   module: Modules,
   path: string,
-  { strict = true, onProgress }: LoadWeightsOptions = {},
+  { strict = true, prefix = "", rename, onProgress }: LoadWeightsOptions = {},
 ): Promise<LoadedWeights> {
   return traced("loadWeights", async () => {
     const worker = workerOfModules(module, "loadWeights");
+    if (typeof prefix !== "string" || (rename !== undefined && typeof rename !== "function"))
+      throw new TorchwireError("MISUSE", "loadWeights: prefix is to be a string, and rename a function of a name");
+    const named = (names: readonly string[]): string[] => renamed(names, prefix, rename);
     const load = (await isPickled(path)) ? loadPickled : loadSafetensors;
-    return load(worker, module, path, strict, onProgress);
+    return load(worker, module, path, strict, named, onProgress);
   });
 }
 
@@ -61,22 +76,33 @@ type Load = (
   module: Modules,
   path: string,
   strict: boolean,
+  named: (names: readonly string[]) => string[],
   onProgress: LoadWeightsOptions["onProgress"],
 ) => Promise<LoadedWeights>;
 
-const loadSafetensors: Load = async (worker, module, path, strict, onProgress) => {
+/** They travel in one operation, with some bytes beside each. */
+const mostNames = 12 * 2 ** 20;
+
+const loadSafetensors: Load = async (worker, module, path, strict, named, onProgress) => {
   const file = await openSafetensors(path);
   try {
-    const infos = file.tensors.map(({ name, dtype, shape }) => [name, dtype, shape]);
-    const loading = make(worker, "state", "Loading", module, infos);
+    const names = named(file.tensors.map(({ name }) => name));
+    const length = names.reduce((sum, name) => sum + name.length, 0);
+    if (length + 64 * names.length > mostNames)
+      throw new TorchwireError(
+        "BAD_DATA",
+        `${path}: it has ${names.length} tensors, whose names take ${length} characters: too many for a module`,
+      );
+    const infos = file.tensors.map(({ dtype, shape }, i) => [names[i]!, dtype, shape]);
+    const versions = file.metadata["torchwire.versions"] ?? "";
+    const loading = make(worker, "loading", "Loading", module, infos, versions);
     try {
-      const found = (await worker.scope(() => py.js(loading.found))) as Found;
-      check(found, path, strict);
-      const fitting = new Set(found.fitting);
-      const wanted = file.tensors.filter(({ name }) => fitting.has(name));
+      const isWanted = (await worker.scope(() => py.js(loading.wanted))) as readonly boolean[];
+      const wanted = file.tensors.filter((_, i) => isWanted[i]);
       const total = wanted.reduce((sum, info) => sum + byteLengthOf(info), 0);
       await send(worker, loading, file.pieces(wanted, pieceBytes), total, onProgress);
-      await worker.scope(() => py.js(loading.commit()));
+      const found = (await worker.scope(() => py.js(loading.commit(strict)))) as Found;
+      check(found, path);
       return report(found, file.metadata);
     } finally {
       loading[Symbol.dispose]();
@@ -86,7 +112,7 @@ const loadSafetensors: Load = async (worker, module, path, strict, onProgress) =
   }
 };
 
-const loadPickled: Load = async (worker, module, path, strict, onProgress) => {
+const loadPickled: Load = async (worker, module, path, strict, named, onProgress) => {
   const handle = await openToRead(path);
   const pickled = make(worker, "pickled", "Pickled", module);
   try {
@@ -94,16 +120,45 @@ const loadPickled: Load = async (worker, module, path, strict, onProgress) => {
     if (refusal !== null) throw new TorchwireError("ENVIRONMENT", `${path} was not read: ${refusal}`);
     const { size } = await handle.stat();
     await send(worker, pickled, readRanges(handle, [[0, size]], pieceBytes, path), size, onProgress);
-    const found = (await worker.scope(() => py.js(pickled.open()))) as Found & { readonly problem: string | null };
-    if (found.problem !== null) throw new TorchwireError("BAD_DATA", `${path}: ${found.problem}`);
-    check(found, path, strict);
-    await worker.scope(() => py.js(pickled.commit()));
+    const { problem, names } = (await worker.scope(() => py.js(pickled.open()))) as Opened;
+    if (problem !== null) throw new TorchwireError("BAD_DATA", `${path}: ${problem}`);
+    const found = (await worker.scope(() => py.js(pickled.commit(strict, named(names))))) as Found;
+    check(found, path);
     return report(found, {});
   } finally {
     pickled[Symbol.dispose]();
     await handle.close();
   }
 };
+
+interface Opened {
+  readonly problem: string | null;
+  readonly names: readonly string[];
+}
+
+/** The names by which the file's tensors go to the module. Two of one name would be one tensor lost. */
+function renamed(names: readonly string[], prefix: string, rename: LoadWeightsOptions["rename"]): string[] {
+  const found = names.map((name) => {
+    const own = name.startsWith(prefix) ? name.slice(prefix.length) : name;
+    return rename === undefined ? own : rename(own);
+  });
+  const seen = new Map<string, string>();
+  for (const [i, name] of found.entries()) {
+    if (typeof name !== "string")
+      throw new TorchwireError(
+        "MISUSE",
+        `loadWeights: rename gave ${described(name)} for ${quoted(names[i]!)}, not a name`,
+      );
+    const other = seen.get(name);
+    if (other !== undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        `loadWeights: prefix and rename give ${quoted(other)} and ${quoted(names[i]!)} of the file one name, ${quoted(name)}`,
+      );
+    seen.set(name, names[i]!);
+  }
+  return found;
+}
 
 /** Hands `pieces` to `target.write`, in a lane of its own: nothing that fails elsewhere stops it, and nothing is changed by it. */
 function send(
@@ -128,23 +183,40 @@ function send(
   });
 }
 
-function check(found: Found, path: string, strict: boolean): void {
-  const { fitting, missing, unexpected, mismatched } = found;
-  const none = fitting.length === 0 && missing.length + mismatched.length > 0;
-  if (strict ? missing.length + unexpected.length + mismatched.length === 0 : !none) return;
+function check({ is_loaded: isLoaded, ...found }: Found, path: string): void {
+  if (isLoaded) return;
+  const { fitting, missing, unexpected, mismatched, problems, prefix } = found;
   const lists: [what: string, names: readonly string[]][] = [
     ["in the module and missing in the file", missing],
     ["in the file and not in the module", unexpected],
-    ["different in both", mismatched.map(([name, why]) => `${name} (${why})`)],
+    ["different in both", mismatched.map(([name, why]) => `${oneLine(name)} (${oneLine(why, 500)})`)],
+    ["said by PyTorch or a hook of the module", problems.map((problem) => oneLine(problem, 500))],
   ];
   const lines = lists
     .filter(([, names]) => names.length > 0)
     .map(([what, names]) => `\n  ${names.length} ${what}: ${nameList(names)}`);
-  const advice = none ? "nothing in it fits" : "strict: false loads what fits";
+  const advice = [
+    ...(problems.length > 0 ? [] : fitting === 0 ? ["nothing in it fits"] : []),
+    ...(prefix === null ? [] : [adviceFor(prefix)]),
+    ...(problems.length > 0 || prefix !== null || fitting === 0 ? [] : ["strict: false loads what fits"]),
+  ].join("; ");
   throw new TorchwireError(
     "BAD_DATA",
-    `${path} does not fit the module, which is as it was (${advice})${lines.join("")}`,
+    `${path} does not fit the module, which is as it was${advice === "" ? "" : ` (${advice})`}${lines.join("")}`,
   );
+}
+
+/** One side's names begin with what the other's do not. */
+function adviceFor([file, module]: readonly [file: string, module: string]): string {
+  const differ = [
+    ...(file === "" ? [] : [`the names in the file begin with ${quoted(file)}`]),
+    ...(module === "" ? [] : [`those of the module begin with ${quoted(module)}`]),
+  ];
+  const options = [
+    ...(file === "" ? [] : [`prefix: ${quoted(file)}`]),
+    ...(module === "" ? [] : [`rename: (name) => ${quoted(module)} + name`]),
+  ];
+  return `${differ.join(", ")}, and are the same but for that: give loadWeights { ${options.join(", ")} }`;
 }
 
 const report = (found: Found, metadata: Readonly<Record<string, string>>): LoadedWeights => ({

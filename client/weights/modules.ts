@@ -1,6 +1,7 @@
 /** What saving and loading have in common: which modules, and how their bytes travel. */
 import { TorchwireError } from "../../bridge/errors.ts";
 import { py, type AnyReference } from "../../bridge/py.ts";
+import { oneLine } from "../../bridge/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
 
@@ -36,7 +37,7 @@ export function workerOfModules(modules: Modules, who: string): Worker {
 /** Makes an object in the worker that outlives the scope it is made in, and nothing else: its owner disposes it. */
 export function make(
   worker: Worker,
-  helpers: "state" | "pickled" | "checkpoint",
+  helpers: "state" | "loading" | "pickled" | "checkpoint",
   name: string,
   ...args: unknown[]
 ): AnyRef {
@@ -46,9 +47,14 @@ export function make(
   });
 }
 
-/** The first hundred, which is enough to see what is wrong. */
+/** The first hundred, which is enough to see what is wrong; on one line. */
 export function nameList(names: readonly string[]): string {
   const most = 100;
   const more = names.length > most ? `, and ${names.length - most} more` : "";
-  return names.slice(0, most).join(", ") + more;
+  return (
+    names
+      .slice(0, most)
+      .map((name) => oneLine(name, 1000))
+      .join(", ") + more
+  );
 }

@@ -1,8 +1,9 @@
 /** Files in the safetensors format: read in pieces, written in one pass. Nothing here holds a whole file in memory. */
 import { randomUUID } from "node:crypto";
-import { type FileHandle, open, realpath, rename, rm } from "node:fs/promises";
+import { open, type FileHandle, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors.ts";
+import { cannotRead, openRegularFile } from "../../bridge/regular-file.ts";
 import {
   buildHeader,
   type Header,
@@ -123,15 +124,11 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
 
 /** Throws BAD_DATA where there is no such file, or something else than a file. */
 export async function openToRead(path: string): Promise<FileHandle> {
-  let handle: FileHandle | undefined;
   try {
-    handle = await open(path, "r");
-    if ((await handle.stat()).isFile()) return handle;
+    return await openRegularFile(path);
   } catch (cause) {
-    throw new TorchwireError("BAD_DATA", `cannot read ${path}: ${(cause as Error).message}`, { cause });
+    throw new TorchwireError("BAD_DATA", cannotRead("", path, cause), { cause });
   }
-  await handle.close();
-  throw bad(path, "it is not a regular file");
 }
 
 /**

@@ -17,6 +17,8 @@ export interface SaveWeightsOptions {
 interface Plan {
   readonly tensors: readonly [name: string, dtype: SafetensorsDType, shape: number[]][];
   readonly refused: readonly [name: string, why: string][];
+  /** What the worker writes into the header. */
+  readonly metadata: Readonly<Record<string, string>>;
 }
 
 /**
@@ -25,7 +27,7 @@ interface Plan {
  *
  * What is saved is the state as it is where this call stands in the program: it is copied at once, in the worker's main memory, and training that goes on
  * meanwhile does not show in it. That costs the worker as much memory as the state has, and the time of one copy; here a few pieces of 4 MiB are held.
- * Tied tensors are written under each of their names. An interrupted save leaves the old file as it was.
+ * Tied tensors are written under each of their names, and names are those of a model that was not compiled. An interrupted save leaves the old file as it was.
  *
  * Throws NOT_SAVED where the file cannot be written or the state holds something else than dense tensors, MISUSE for arguments that make no sense.
  */
@@ -43,13 +45,17 @@ export function saveWeights(
       );
     const snapshot = make(worker, "state", "Snapshot", module);
     try {
-      const { tensors, refused } = (await worker.scope(() => py.js(snapshot.plan))) as Plan;
+      const { tensors, refused, metadata: own } = (await worker.scope(() => py.js(snapshot.plan))) as Plan;
       if (refused.length > 0) throw notTensors(path, refused);
       const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
       const total = infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
       // A lane of its own: the state is there, and what fails elsewhere from now on is none of its business.
       await worker.lane(() =>
-        writeSafetensors(path, infos, fetched(worker, snapshot, total, onProgress), { format: "pt", ...metadata }),
+        writeSafetensors(path, infos, fetched(worker, snapshot, total, onProgress), {
+          format: "pt",
+          ...own,
+          ...metadata,
+        }),
       );
     } finally {
       snapshot[Symbol.dispose]();

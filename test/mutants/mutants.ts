@@ -287,9 +287,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "weights that do not fit are loaded",
-    file: "client/weights/load.ts",
-    from: "if (strict ? missing.length + unexpected.length + mismatched.length === 0 : !none) return;",
-    to: "if (!none) return;",
+    file: "python/torchwire_worker/helpers/loading.py",
+    from: 'fits = not faults and not found["unexpected"] if strict',
+    to: "fits = True if strict",
     test: by("test/weights.test.ts", "what does not fit is said all at once"),
   },
   // The session.

@@ -11,7 +11,10 @@ from typing import Any
 
 import torch
 
-from .state import DTYPES, Described, Modules, Snapshot, all_of, compare, put
+from ..shown import one_line
+from .loading import load_into, metadata_in
+from .safetensors_file import read_safetensors
+from .state import DTYPES, VERSIONS, Modules, Snapshot, all_of, put
 
 
 class Kept:
@@ -39,7 +42,7 @@ class Saving:
             raise TypeError(f"a safetensors file holds dense tensors only: {', '.join(f'{name} ({why})' for name, why in refused)}")
         self._path = path
         # Only bytes from here on: PyTorch is for the main thread alone.
-        self._bytes = [_header(snapshot.plan["tensors"], metadata), *(raw.numpy().data for raw in snapshot.rest())]
+        self._bytes = [_header(snapshot.plan["tensors"], {"format": "pt", **snapshot.plan["metadata"], **metadata}), *(raw.numpy().data for raw in snapshot.rest())]
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="checkpoint", daemon=True)
         self._thread.start()
@@ -78,28 +81,12 @@ class Saving:
 
 
 def load(modules: Modules, path: str) -> None:
-    """Puts a file's tensors into modules that have exactly these; else raises, and the modules are as they were."""
-    with open(path, "rb") as file:
-        length = int.from_bytes(file.read(8), "little")
-        # As the reference implementation has it; before anything of that length is read.
-        if length > 100_000_000:
-            raise ValueError(f"{path} is not a safetensors file: its header would have {length} bytes")
-        header: dict[str, Any] = json.loads(file.read(length))
-        start = file.tell()
-        header.pop("__metadata__", None)
-        described: dict[str, Described] = {
-            name: (DTYPES.get(one["dtype"], str(one["dtype"])), one["shape"]) for name, one in header.items()
-        }
-        found = compare(modules, described)
-        wrong = {what: found[what] for what in ("missing", "unexpected", "mismatched") if found[what]}
-        if wrong:
-            raise ValueError(f"{path} does not fit the module: {wrong}")
-        values = {}
-        for name, one in header.items():
-            begin, end = one["data_offsets"]
-            file.seek(start + begin)
-            values[name] = _tensor(bytearray(file.read(end - begin)), DTYPES[one["dtype"]], one["shape"])
-    put(modules, values)
+    """Puts a file's tensors into modules that have exactly these, as `load_state_dict` does; else raises, and the modules are as they were."""
+    tensors, metadata = read_safetensors(path)
+    found = load_into(modules, tensors, strict=True, metadata=metadata_in(metadata.get(VERSIONS)))
+    if not found["is_loaded"]:
+        wrong = {what: found[what] for what in ("missing", "unexpected", "mismatched", "problems") if found[what]}
+        raise ValueError(f"{path} does not fit the module: {one_line(wrong, 2000)}")
 
 
 def prepare(folder: str) -> str:
@@ -119,7 +106,7 @@ def remove(path: str) -> None:
 
 
 def _header(tensors: list[Any], metadata: dict[str, str]) -> bytes:
-    described: dict[str, Any] = {"__metadata__": {"format": "pt", **metadata}}
+    described: dict[str, Any] = {"__metadata__": metadata}
     begin = 0
     for name, code, shape in tensors:
         end = begin + torch.Size(shape).numel() * DTYPES[code].itemsize
@@ -129,13 +116,6 @@ def _header(tensors: list[Any], metadata: dict[str, str]) -> bytes:
     # The tensors begin at a multiple of 8.
     text = text.ljust(-(-len(text) // 8) * 8)
     return len(text).to_bytes(8, "little") + text
-
-
-def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> torch.Tensor:
-    if not data:
-        return torch.empty(shape, dtype=dtype)
-    raw = torch.frombuffer(data, dtype=torch.uint8)
-    return (raw.ne(0) if dtype is torch.bool else raw.view(dtype)).reshape(shape)
 
 
 def _sync(folder: str) -> None:

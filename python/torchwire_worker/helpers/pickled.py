@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import torch
 
-from .state import Described, Modules, compare, put
+from ..shown import one_line
+from .loading import Metadata, load_into, renamed
+from .state import Modules
 
 # Before these, a file could get round weights_only=True: it ran code before 2.6 (CVE-2025-32434), and corrupted memory before 2.10 (CVE-2026-24747).
 _FIRST_SAFE = (2, 10)
@@ -33,25 +36,24 @@ class Pickled:
         self._modules = modules
         self._file = io.BytesIO()
         self._values: dict[str, Any] = {}
+        self._metadata: Metadata = {}
 
     def write(self, piece: torch.Tensor) -> int:
         return self._file.write(piece.numpy().data)
 
     def open(self) -> dict[str, Any]:
-        """How what the file holds fits; `problem` says why it cannot be read."""
+        """`problem` says why it cannot be read; else `names` are those of its tensors."""
         problem = self.refusal or self._read()
         # Its bytes are not needed any more.
         self._file = io.BytesIO()
-        if problem is not None:
-            return {"problem": problem}
-        return {"problem": None, **self._compare()}
+        return {"problem": problem, "names": list(self._values)}
 
-    def commit(self) -> None:
-        fitting = self._compare()["fitting"]
-        put(self._modules, {name: self._values[name] for name in fitting})
-
-    def _compare(self) -> dict[str, Any]:
-        return compare(self._modules, {name: _described(value) for name, value in self._values.items()})
+    def commit(self, strict: bool = True, names: list[str] | None = None) -> dict[str, Any]:
+        """See load_into. `names`: what the tensors are to be called instead, in the same order."""
+        if names is not None:
+            self._metadata = renamed(self._metadata, dict(zip(self._values, names)))
+            self._values = dict(zip(names, self._values.values()))
+        return load_into(self._modules, self._values, strict, self._metadata)
 
     def _read(self) -> str | None:
         self._file.seek(0)
@@ -59,17 +61,18 @@ class Pickled:
             content = torch.load(self._file, map_location="cpu", weights_only=True)
         except Exception as error:
             # Whatever a broken file makes of the unpickler: the first line says what, the rest is advice to switch the safety off.
-            why = re.sub("\x1b\\[\\d*m", "", (str(error) or type(error).__name__).splitlines()[0])
+            why = one_line(re.sub("\x1b\\[\\d*m", "", (str(error) or type(error).__name__).splitlines()[0]))
             return f"torch.load(weights_only=True) refuses it ({why}); such a file holds a state dict: torch.save(model.state_dict(), path)"
         state = _state_in(content)
         if state is None:
-            keys = f" with the keys {', '.join(map(str, content))}" if isinstance(content, Mapping) else ""
-            return f"it holds a {type(content).__name__}{keys[:500]}, not a state dict"
-        self._values = state
+            keys = f" with the keys {', '.join(one_line(key, 60) for key in islice(content, 20))}" if isinstance(content, Mapping) else ""
+            return f"it holds a {type(content).__name__}{keys}, not a state dict"
+        self._values = dict(state)
+        self._metadata = _metadata_of(state)
         return None
 
 
-def _state_in(content: Any) -> dict[str, Any] | None:
+def _state_in(content: Any) -> Mapping[str, Any] | None:
     """The mapping of names to tensors: the content itself, or what lies in it under one of the usual keys."""
     candidates = [content, *(content[key] for key in _NESTED if key in content)] if isinstance(content, Mapping) else []
     for state in candidates:
@@ -78,9 +81,13 @@ def _state_in(content: Any) -> dict[str, Any] | None:
             and all(isinstance(name, str) for name in state)
             and any(isinstance(value, torch.Tensor) for value in state.values())
         ):
-            return dict(state)
+            return state
     return None
 
 
-def _described(value: Any) -> Described:
-    return (value.dtype, list(value.shape)) if isinstance(value, torch.Tensor) else None
+def _metadata_of(state: Mapping[str, Any]) -> Metadata:
+    """A state dict has it in an attribute, which torch.save writes."""
+    metadata = getattr(state, "_metadata", None)
+    if not isinstance(metadata, Mapping):
+        return {}
+    return {path: one for path, one in metadata.items() if isinstance(path, str) and isinstance(one, Mapping)}

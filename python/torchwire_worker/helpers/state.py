@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from collections import OrderedDict, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Union
@@ -37,6 +39,10 @@ DTYPES: dict[str, torch.dtype] = {code: getattr(torch, name) for code, name in _
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
+# The key of a file's metadata under which versions_of is written.
+VERSIONS = "torchwire.versions"
+
+
 class Snapshot:
     """A copy of the state, in the CPU's memory: what is read later is what was there when it was made.
 
@@ -51,16 +57,17 @@ class Snapshot:
         self.plan = {
             "tensors": [[name, _CODES[state[name].dtype], list(state[name].shape)] for name in ordered],
             "refused": refused,
+            "metadata": {VERSIONS: versions} if (versions := versions_of(modules)) else {},
         }
         copies: dict[Any, torch.Tensor] = {}
         self._left: deque[torch.Tensor] = deque()
         for name in ordered:
             tensor = state[name]
             if tensor.numel() > 0:
-                key = _place(tensor)
+                key = place_of(tensor)
                 if key not in copies:
-                    copies[key] = _copy(tensor)
-                self._left.append(_raw(copies[key]))
+                    copies[key] = cpu_copy(tensor)
+                self._left.append(bits_of(copies[key]))
 
     def read(self, size: int) -> torch.Tensor:
         """The next `size` bytes of all tensors, one behind the other in the plan's order, as uint8."""
@@ -79,89 +86,76 @@ class Snapshot:
         return rest
 
 
-class Loading:
-    """New values on their way into modules: nothing of these changes before `commit`.
-
-    `tensors` are [name, dtype, shape] in the order in which their bytes will come; `found` says how they fit.
-    """
-
-    def __init__(self, modules: Modules, tensors: list[tuple[str, str, list[int]]]) -> None:
-        self._modules = modules
-        self._tensors = tensors
-        self.found = self._compare()
-        fitting = set(self.found["fitting"])
-        self._values = {
-            name: torch.empty(shape, dtype=DTYPES[code], device="cpu") for name, code, shape in tensors if name in fitting
-        }
-        self._room = deque(_raw(value) for value in self._values.values() if value.numel() > 0)
-
-    def _compare(self) -> dict[str, Any]:
-        return compare(self._modules, {name: (DTYPES.get(code, code), shape) for name, code, shape in self._tensors})
-
-    def write(self, piece: torch.Tensor) -> int:
-        """Takes the next bytes of the tensors that fit, one behind the other; how many they were."""
-        at = 0
-        while at < len(piece):
-            room = self._room.popleft()
-            n = min(len(room), len(piece) - at)
-            room[:n].copy_(piece[at : at + n])
-            if n < len(room):
-                self._room.appendleft(room[n:])
-            at += n
-        return at
-
-    def commit(self) -> None:
-        if self._room:
-            raise RuntimeError("the bytes of some tensors have not come")
-        if self._compare() != self.found:
-            raise RuntimeError("the module was given other parameters while the file was being read; nothing was loaded")
-        # A file may hold any byte for a bool; torch knows 0 and 1.
-        values = {name: _raw(v).ne(0).reshape(v.shape) if v.dtype is torch.bool else v for name, v in self._values.items()}
-        put(self._modules, values)
-
-
-# A tensor's dtype (its name, where torch has no such dtype) and shape; None for what is not a tensor.
-Described = Union[tuple[Union[torch.dtype, str], list[int]], None]
-
-
-def compare(modules: Modules, theirs: Mapping[str, Described]) -> dict[str, Any]:
-    """How a file's tensors fit the modules' own."""
-    ours = all_of(modules)
-    misfits = {name: _misfit(value, ours[name]) for name, value in theirs.items() if name in ours}
-    fitting = [name for name, why in misfits.items() if why is None]
-    # A tied tensor that the file has under another name is not missing.
-    there = {_place(ours[name]) for name in fitting if _has_place(ours[name])}
-    return {
-        "fitting": fitting,
-        "missing": [
-            name
-            for name, value in ours.items()
-            if name not in theirs and not (_has_place(value) and _place(value) in there)
-        ],
-        "unexpected": [name for name in theirs if name not in ours],
-        "mismatched": [[name, why] for name, why in misfits.items() if why is not None],
-    }
-
-
 def put(modules: Modules, values: Mapping[str, Any]) -> None:
     """Loads values that fit; load_state_dict converts each to the dtype, and moves it to the device, of what it replaces."""
-    for prefix, module, own in _states(modules):
-        state = OrderedDict((name, values[prefix + name]) for name in own if prefix + name in values)
+    for prefix, module in each(modules):
+        own, names = module.state_dict(), Names(module)
+        state = OrderedDict((name, values[plain]) for name in own if (plain := prefix + names.plain(name)) in values)
         # The names are those of this very version of its classes, which some of them ask for.
         state._metadata = getattr(own, "_metadata", None)  # type: ignore[attr-defined]
         module.load_state_dict(state, strict=False)
 
 
-def _states(modules: Modules) -> Iterator[tuple[str, torch.nn.Module, dict[str, Any]]]:
-    """Prefix, module, and the module's state dict."""
+def each(modules: Modules) -> Iterator[tuple[str, torch.nn.Module]]:
+    """Each module, with what its names begin with in a file."""
     for name, module in modules.items() if isinstance(modules, Mapping) else [("", modules)]:
         if not hasattr(module, "state_dict") or not hasattr(module, "load_state_dict"):
             raise TypeError(f"a {type(module).__name__} is not a module: it has no state_dict and load_state_dict")
-        yield f"{name}." if name else "", module, module.state_dict()
+        yield f"{name}." if name else "", module
 
 
 def all_of(modules: Modules) -> dict[str, Any]:
-    return {prefix + name: value for prefix, _, state in _states(modules) for name, value in state.items()}
+    found = {}
+    for prefix, module in each(modules):
+        names = Names(module)
+        found.update((prefix + names.plain(name), value) for name, value in module.state_dict().items())
+    return found
+
+
+def versions_of(modules: Modules) -> str:
+    """As JSON, the versions of classes that have some, by path; "" where none has. A hook may ask for the version that wrote a file.
+
+    PyTorch's own classes are not among them: they read a file without versions as one of the oldest, which only adds what it lacks.
+    """
+    found = {}
+    for prefix, module in each(modules):
+        if not isinstance(module, torch.nn.Module):
+            continue
+        names = Names(module)
+        for path, part in module.named_modules(remove_duplicate=False):
+            version = getattr(part, "_version", 1)
+            if version != 1 and isinstance(version, int) and not type(part).__module__.startswith("torch."):
+                found[(prefix + names.plain(f"{path}." if path else ""))[:-1]] = version
+    return json.dumps(found) if found else ""
+
+
+_COMPILED = "_orig_mod."
+
+
+class Names:
+    """The names of a module's state, as they are (its own) and as they would be had nothing in it been compiled (plain): torch.compile wraps a module, and
+    each name in it gets "_orig_mod." before it. A file has plain names."""
+
+    def __init__(self, module: Any) -> None:
+        compiled = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
+        # By their own names, the outer before the inner.
+        self._wrapped: list[str] = []
+        if compiled is not None and isinstance(module, torch.nn.Module):
+            parts = module.named_modules(remove_duplicate=False)
+            self._wrapped = [f"{path}.{_COMPILED}" if path else _COMPILED for path, part in parts if isinstance(part, compiled)]
+
+    def plain(self, own: str) -> str:
+        for wrapped in reversed(self._wrapped):
+            if own.startswith(wrapped):
+                own = wrapped.removesuffix(_COMPILED) + own.removeprefix(wrapped)
+        return own
+
+    def own(self, plain: str) -> str:
+        for wrapped in self._wrapped:
+            outside = wrapped.removesuffix(_COMPILED)
+            if plain.startswith(outside) and not plain.startswith(wrapped):
+                plain = wrapped + plain.removeprefix(outside)
+        return plain
 
 
 def _unfit(value: Any) -> str | None:
@@ -179,38 +173,21 @@ def _unfit(value: Any) -> str | None:
     return None
 
 
-def _misfit(theirs: Described, ours: Any) -> str | None:
-    """Why the file's tensor cannot replace ours."""
-    if theirs is None or not isinstance(ours, torch.Tensor):
-        mine, other = ("a tensor" if there else "not a tensor" for there in (isinstance(ours, torch.Tensor), theirs is not None))
-        return None if mine == other else f"{other} in the file, {mine} in the module"
-    dtype, shape = theirs
-    if not isinstance(dtype, torch.dtype):
-        return f"{dtype} in the file, which torch {torch.__version__} does not have"
-    if is_lazy(ours):
-        return None
-    if ours.is_meta:
-        return "on the meta device in the module, where no values can be; first module.to_empty(device=...)"
-    if list(ours.shape) != shape:
-        return f"{shape} in the file, {list(ours.shape)} in the module"
-    return None
-
-
-def _has_place(value: Any) -> bool:
+def has_place(value: Any) -> bool:
     return isinstance(value, torch.Tensor) and not is_lazy(value) and _unfit(value) is None and value.numel() > 0
 
 
-def _place(tensor: torch.Tensor) -> tuple[Any, ...]:
+def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
     """The same for tensors that are one and the same memory."""
     return tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()
 
 
-def _copy(tensor: torch.Tensor) -> torch.Tensor:
+def cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
     """On the CPU, contiguous, in logical order."""
     copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     return copy.copy_(tensor.detach())
 
 
-def _raw(tensor: torch.Tensor) -> torch.Tensor:
+def bits_of(tensor: torch.Tensor) -> torch.Tensor:
     """The bytes of a contiguous tensor, over its own memory."""
     return tensor.reshape(-1).view(torch.uint8)

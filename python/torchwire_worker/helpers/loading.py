@@ -1,0 +1,240 @@
+"""A state from a file, put into modules as `load_state_dict` does it: PyTorch and the modules' own hooks say what fits."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+
+from .rollback import Before
+from .state import DTYPES, Modules, Names, all_of, bits_of, each, has_place, place_of
+
+# Of each module by its path, what its class wrote down for `_load_from_state_dict`: {"version": 2}. State dicts have it in an attribute, `_metadata`.
+Metadata = Mapping[str, Mapping[str, Any]]
+
+_WRONG_SIZE = re.compile(r"size mismatch for (.+): copying a param with shape (.+) from checkpoint, the shape in current model is (.+)\.", re.DOTALL)
+_NOT_COPIED = re.compile(r'While copying the parameter named "(.+?)", (.+)', re.DOTALL)
+
+
+def load_into(modules: Modules, values: Mapping[str, Any], strict: bool, metadata: Metadata | None = None) -> dict[str, Any]:
+    """Loads `values`, and says how they fit. Unless `is_loaded`, the modules are as they were.
+
+    - fitting: how many of the file's names gave a value.
+    - missing, unexpected: names, as `load_state_dict` tells them; a tied tensor that came under another of its names is not missing.
+    - mismatched: [name, why] for what the module has otherwise.
+    - problems: what else PyTorch, or a hook, says against it.
+    - prefix: [p, q], where the names of the file begin with p, those of the module with q, and are the same behind it; else None.
+
+    With `strict` all of the four lists are to be empty. Otherwise what fits is loaded, if anything does. `metadata` None: that of the modules
+    themselves; what it has no path of has no version, which PyTorch takes for the oldest.
+    """
+    before = Before(module for _, module in each(modules))
+    try:
+        found = _attempt(modules, values, metadata)
+        if found["problems"] and not metadata and metadata is not None:
+            # A class may ask for the version of a file that has none, as safetensors files do: it is told its own.
+            before.restore()
+            again = _attempt(modules, values, None)
+            found = found if again["problems"] else again
+        faults = found["missing"] + found["mismatched"]
+        fits = not faults and not found["unexpected"] if strict else found["fitting"] > 0 or not faults
+        found["is_loaded"] = fits and not found["problems"]
+        if not found["is_loaded"]:
+            before.restore()
+    except BaseException:
+        before.restore()
+        raise
+    names = (list(values), list(all_of(modules)))
+    found["prefix"] = differing_prefix(*names) if found["missing"] and not found["is_loaded"] else None
+    return found
+
+
+def _attempt(modules: Modules, values: Mapping[str, Any], metadata: Metadata | None) -> dict[str, Any]:
+    targets = [_Target(prefix, module, values, metadata) for prefix, module in each(modules)]
+    known = tuple(target.prefix for target in targets)
+    return _joined(targets, [target.load() for target in targets], [name for name in values if not name.startswith(known)])
+
+
+class _Outcome:
+    def __init__(self) -> None:
+        # By the module's own names.
+        self.missing: list[str] = []
+        self.unexpected: list[str] = []
+        self.mismatched: dict[str, str] = {}
+        self.problems: list[str] = []
+
+
+class _Target:
+    """A module, and what is for it."""
+
+    def __init__(self, prefix: str, module: Any, values: Mapping[str, Any], metadata: Metadata | None) -> None:
+        self.prefix = prefix
+        self.module = module
+        self.names = Names(module)
+        own = module.state_dict()
+        self.state = {self.names.own(name.removeprefix(prefix)): value for name, value in values.items() if name.startswith(prefix)}
+        self._metadata = getattr(own, "_metadata", None) if metadata is None else self._of(metadata)
+        self._unfit = {name: why for name, value in self.state.items() if name in own and (why := _why_not(value, own[name]))}
+        # There is no such tensor: whatever has its name, or gets it from a hook, stays as it is.
+        self.state = {name: value for name, value in self.state.items() if name not in self._unfit and not isinstance(value, _Unknown)}
+
+    def _of(self, metadata: Metadata) -> dict[str, Mapping[str, Any]]:
+        paths = [(f"{path}." if path else "", one) for path, one in metadata.items()]
+        return {self.names.own(path.removeprefix(self.prefix))[:-1]: dict(one) for path, one in paths if path.startswith(self.prefix)}
+
+    def load(self) -> _Outcome:
+        """What has another size in the module PyTorch leaves as it was; all else it loads, and then raises."""
+        outcome = _Outcome()
+        state = OrderedDict(self.state)
+        state._metadata = self._metadata  # type: ignore[attr-defined]
+        module = self.module
+        seen: list[Any] = []
+        # Where it raises it does not return these.
+        hook = module.register_load_state_dict_post_hook(lambda _, keys: seen.append(keys)) if isinstance(module, torch.nn.Module) else None
+        try:
+            keys = module.load_state_dict(state, strict=False)
+        except Exception as error:
+            keys = None
+            outcome.mismatched, outcome.problems = _faults(error)
+        finally:
+            if hook is not None:
+                hook.remove()
+        keys = seen[-1] if seen else keys
+        outcome.missing = [name for name in getattr(keys, "missing_keys", ()) if name not in self._unfit]
+        outcome.unexpected = list(getattr(keys, "unexpected_keys", ()))
+        outcome.mismatched.update(self._unfit)
+        return outcome
+
+
+def _faults(error: Exception) -> tuple[dict[str, str], list[str]]:
+    """What is different, by name, and what else `load_state_dict` says."""
+    if not isinstance(error, RuntimeError) or not str(error).startswith("Error(s) in loading state_dict for "):
+        return {}, [f"{type(error).__name__}: {error}"]
+    mismatched, problems = {}, []
+    for message in str(error).split("\n\t")[1:]:
+        if size := _WRONG_SIZE.fullmatch(message.strip()):
+            theirs, ours = (shape.removeprefix("torch.Size(").removesuffix(")") for shape in size.groups()[1:])
+            mismatched[size[1]] = f"{theirs} in the file, {ours} in the module"
+        elif other := _NOT_COPIED.fullmatch(message.strip()):
+            mismatched[other[1]] = other[2]
+        else:
+            problems.append(message.strip())
+    return mismatched, problems
+
+
+def _why_not(theirs: Any, ours: Any) -> str | None:
+    """What PyTorch would pass over in silence, or cannot be asked."""
+    if isinstance(theirs, _Unknown):
+        return f"{theirs.code} in the file, which torch {torch.__version__} does not have"
+    if isinstance(ours, torch.Tensor) and ours.is_meta:
+        return "on the meta device in the module, where no values can be; first module.to_empty(device=...)"
+    return None
+
+
+def _joined(targets: list[_Target], outcomes: list[_Outcome], strangers: list[str]) -> dict[str, Any]:
+    found: dict[str, Any] = {"fitting": 0, "missing": [], "unexpected": [], "mismatched": [], "problems": []}
+    for target, outcome in zip(targets, outcomes):
+        own = target.module.state_dict()
+        without = {*outcome.missing, *outcome.mismatched}
+        loaded = [] if outcome.problems else [name for name in own if name not in without]
+        there = {place_of(own[name]) for name in loaded if has_place(own[name])}
+        missing = [name for name in outcome.missing if not (name in own and has_place(own[name]) and place_of(own[name]) in there)]
+        # What a hook has filled in came from no file.
+        found["fitting"] += 0 if outcome.problems else len({*target.state} - {*outcome.unexpected, *outcome.mismatched})
+        plain = lambda name, target=target: target.prefix + target.names.plain(name)  # noqa: E731
+        found["missing"] += map(plain, missing)
+        found["unexpected"] += map(plain, outcome.unexpected)
+        found["mismatched"] += [[plain(name), why] for name, why in outcome.mismatched.items()]
+        found["problems"] += outcome.problems
+    found["unexpected"] += strangers
+    return found
+
+
+# What PyTorch fills in where an older file lacks it.
+_FILLED_IN = "num_batches_tracked"
+
+
+def differing_prefix(theirs: list[str], ours: list[str]) -> list[str] | None:
+    wanted = [name for name in ours if not name.endswith(_FILLED_IN)]
+    common = os.path.commonprefix(wanted)
+    for end in [0, *(at + 1 for at, sign in enumerate(common) if sign == ".")]:
+        tails = {name[end:] for name in wanted}
+        longest = max(tails, key=len, default="")
+        prefixes = dict.fromkeys(name.removesuffix(longest) for name in theirs if longest and name.endswith(longest))
+        # Some dozens are enough for any file that means well.
+        for prefix in islice(prefixes, 50):
+            if tails <= {name.removeprefix(prefix) for name in theirs if name.startswith(prefix)}:
+                return [prefix, common[:end]] if prefix != common[:end] else None
+    return None
+
+
+class _Unknown:
+    """A tensor of an element type that this torch does not have."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+
+
+def metadata_in(text: str | None) -> dict[str, dict[str, int]]:
+    """From versions that Snapshot wrote. A file of others has none."""
+    try:
+        content = json.loads(text or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return {path: {"version": one} for path, one in content.items() if type(one) is int} if isinstance(content, dict) else {}
+
+
+def renamed(metadata: Metadata, names: Mapping[str, str]) -> Metadata:
+    """`metadata` with the paths that go with new names, by the old ones."""
+    paths: dict[str, str] = {}
+    for old, new in names.items():
+        theirs, ours = old.split("."), new.split(".")
+        while theirs and ours and theirs.pop() == ours.pop():
+            paths.setdefault(".".join(theirs), ".".join(ours))
+    return {paths.get(path, path): one for path, one in metadata.items()}
+
+
+class Loading:
+    """New values on their way into modules: nothing of these changes before `commit`.
+
+    `tensors` are [name, dtype, shape] in the order in which their bytes will come. `versions` is what a Snapshot's plan had; "" for a file of others.
+    """
+
+    def __init__(self, modules: Modules, tensors: list[tuple[str, str, list[int]]], versions: str | None = None) -> None:
+        self._modules = modules
+        self._metadata = None if versions is None else metadata_in(versions)
+        self._values: dict[str, Any] = {
+            name: torch.empty(shape, dtype=DTYPES[code], device="cpu") if code in DTYPES else _Unknown(code) for name, code, shape in tensors
+        }
+        self._room = deque(bits_of(value) for value in self._values.values() if isinstance(value, torch.Tensor) and value.numel() > 0)
+        # By position, those whose bytes are wanted.
+        self.wanted = [code in DTYPES for _, code, _ in tensors]
+
+    def write(self, piece: torch.Tensor) -> int:
+        """Takes the next bytes of the wanted tensors, one behind the other; how many they were."""
+        at = 0
+        while at < len(piece):
+            room = self._room.popleft()
+            n = min(len(room), len(piece) - at)
+            room[:n].copy_(piece[at : at + n])
+            if n < len(room):
+                self._room.appendleft(room[n:])
+            at += n
+        return at
+
+    def commit(self, strict: bool = True) -> dict[str, Any]:
+        """See load_into."""
+        if self._room:
+            raise RuntimeError("the bytes of some tensors have not come")
+        return load_into(self._modules, {name: as_bool(value) for name, value in self._values.items()}, strict, self._metadata)
+
+
+def as_bool(value: Any) -> Any:
+    """A file may hold any byte for a bool; torch knows 0 and 1."""
+    return bits_of(value).ne(0).reshape(value.shape) if isinstance(value, torch.Tensor) and value.dtype is torch.bool else value
