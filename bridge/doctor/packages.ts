@@ -132,7 +132,7 @@ def look(name, module):
         error = "%s: %s" % (type(failure).__name__, failure)
     say(package=name, version=version, error=error)
     return error is None and version is not None
-for name, module in (("pyzmq", "zmq"), ("msgspec", "msgspec"), ("numpy", "numpy")):
+for name, module in (("pyzmq", "zmq"), ("msgspec", "msgspec"), ("numpy", "numpy"), ("safetensors", "safetensors")):
     look(name, module)
 if look("torch", "torch"):
     import torch

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 
@@ -67,7 +67,7 @@ def _metadata(data: bytes, path: str) -> dict[str, str]:
     """From the header; raises for what the package lets pass."""
     length = int.from_bytes(data[:8], "little")
 
-    def refuse(what: str) -> Any:
+    def refuse(what: str) -> NoReturn:
         raise ValueError(f"{path} is not a safetensors file: {what}")
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
