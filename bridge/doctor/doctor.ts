@@ -75,19 +75,26 @@ async function examine(options: DoctorOptions, say: Say, waiting: Waiting): Prom
   const { python, finding } = await findInterpreter(options, env);
   say("disk", machine.checkDisk(env, python === undefined));
   say("python", finding);
-  const dependent = ["pyzmq", "msgspec", "numpy", "safetensors", "torch", "torchvision", "device", "round-trip"];
+  const dependent = ["pyzmq", "msgspec", "numpy", "torch", "torchvision", "device", "round-trip"];
   if (python === undefined) {
     for (const name of dependent) say(name, skipped("there is no interpreter to ask"));
     return;
   }
   const found = await waiting("importing PyTorch", () => inspect(python.executable, env));
   const install = installerFor(python, found);
-  const needed = ["pyzmq", "msgspec", "numpy", "safetensors", "torch"].map((name) => {
-    // Without numpy nothing is converted to its arrays; without safetensors the worker reads no checkpoints from its own disk.
-    const check = checkPackage(name, found, install, name !== "numpy" && name !== "safetensors");
+  const needed = ["pyzmq", "msgspec", "numpy", "torch"].map((name) => {
+    const check = checkPackage(name, found, install, name !== "numpy");
     say(name, check);
     return check;
   });
+  const safetensors = checkPackage("safetensors", found, install, false);
+  // Told of where it is wanting: one thing alone needs it.
+  if (safetensors.status !== "ok")
+    say("safetensors", {
+      ...safetensors,
+      status: "warning",
+      detail: `${safetensors.detail}: the worker cannot read checkpoints on its own disk`,
+    });
   say("torchvision", checkTorchvision(found, install));
   say("device", checkDevice(found));
   if ([zeromq, ...needed].some(({ status }) => status === "failed")) say("round-trip", skipped("what it needs fails"));
