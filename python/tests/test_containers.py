@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree
 from torchwire_worker.helpers.amp import autocast_forward
 from torchwire_worker.helpers.containers import tensors_in, with_tensors
+from torchwire_worker.helpers.losses import of_parts
 from torchwire_worker.helpers.metrics import detached
 from torchwire_worker.helpers.summary import describe
 
@@ -72,6 +74,22 @@ class Frozen:
 class Slots:
     __slots__ = ("out",)
     out: Any
+
+
+class Hidden(list):  # type: ignore[type-arg]
+    """It has a private slot, and refuses to be asked for attributes."""
+
+    __slots__ = ("__own",)
+
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.__own = own
+
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError(name)
+
+    def own(self) -> Any:
+        return self.__own
 
 
 @dataclasses.dataclass
@@ -159,6 +177,7 @@ CONTAINERS: dict[str, Callable[[Tensor], Any]] = {
     "dataclass in a dataclass": lambda x: Plain(1, Plain([x])),
     "frozen dataclass": Frozen,
     "dataclass with slots": Slots,
+    "private slot": Hidden,
     "dataclass with fields that are no arguments": lambda x: Late(x, 2),
     "ModelOutput": lambda x: Scored(logits=x, hidden=(x * 2, x * 3)),
     "mapping": OwnMapping,
@@ -212,6 +231,7 @@ def test_what_is_in_them_is_what_it_was() -> None:
     own = OwnMapping(x)
     assert detached(own)["out"].requires_grad is False
     assert own["out"] is x
+    assert detached(Hidden(x)).own().requires_grad is False
     missing = detached(collections.defaultdict(list, out=x))["other"]
     assert missing == []
     assert detached(collections.deque([x], maxlen=3)).maxlen == 3
@@ -261,3 +281,14 @@ def test_a_summary_has_the_shapes_of_all_of_them() -> None:
             return Plain(x, Scored(logits=x[0], hidden=collections.defaultdict(list, a=[x, x])))
 
     assert describe(Model(), [2, 3])["layers"][0]["outputs"] == [[2, 3], [3], [2, 3], [2, 3]]
+
+
+def test_a_loss_of_several_outputs_takes_them_by_attribute() -> None:
+    @dataclasses.dataclass
+    class Normal:
+        var: Tensor
+        input: Tensor
+
+    call = of_parts(F.gaussian_nll_loss, [("input", "input"), ("var", "var")], [("target", "target")])
+    mean, var, target = torch.zeros(3), torch.full((3,), 2.0), torch.arange(3.0)
+    assert call(Normal(var=var, input=mean), target) == F.gaussian_nll_loss(mean, target, var)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import dataclasses
 from collections import OrderedDict, UserList, defaultdict, deque
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from types import MemberDescriptorType
 from typing import Any
 
 import torch
@@ -65,7 +67,8 @@ def _children(value: Any) -> list[Any] | None:
     items = [*(base.values(value) if issubclass(base, dict) else base.__iter__(value) if base is not object else ())]
     # A ModelOutput has each of its items as an attribute, too.
     known = set(map(id, items))
-    return [*items, *(item for _, item in _attributes(value) if id(item) not in known)]
+    attributes = [*(item for _, item in _slots(value)), *_attributes(value).values()]
+    return [*items, *(item for item in attributes if id(item) not in known)]
 
 
 def _rebuilt(value: Any, done: dict[int, Any]) -> Any:
@@ -103,9 +106,10 @@ def _like(value: Any, base: Any, done: dict[int, Any]) -> Any:
                 new.default_factory = value.default_factory
             for key, item in base.items(value):
                 base.__setitem__(new, key, _rebuilt(item, done))
-    for name, item in _attributes(value):
-        # A frozen dataclass refuses the other way.
-        object.__setattr__(new, name, _rebuilt(item, done))
+    for slot, item in _slots(value):
+        slot.__set__(new, _rebuilt(item, done))
+    for name, item in [*_attributes(value).items()]:
+        new.__dict__[name] = _rebuilt(item, done)
     return new
 
 
@@ -130,20 +134,23 @@ def _is_made_by_object(kind: type) -> bool:
     return True
 
 
-def _attributes(value: Any) -> list[tuple[str, Any]]:
-    """What lies in the object's own dict and in its slots."""
-    kind = type(value)
-    if kind in _PLAIN:
-        return []
-    slots = [
-        name
-        for one in kind.__mro__
-        for names in (one.__dict__.get("__slots__", ()),)
-        for name in ([names] if isinstance(names, str) else names)
-        if name not in ("__dict__", "__weakref__")
-    ]
-    found = [(name, object.__getattribute__(value, name)) for name in slots if hasattr(value, name)]
-    return [*found, *getattr(value, "__dict__", {}).items()]
+def _slots(value: Any) -> list[tuple[MemberDescriptorType, Any]]:
+    """What lies in the slots of its classes, which their descriptors tell without asking the object."""
+    found = []
+    for kind in type(value).__mro__:
+        for one in vars(kind).values() if "__slots__" in vars(kind) else ():
+            if isinstance(one, MemberDescriptorType):
+                with suppress(AttributeError):
+                    found.append((one, one.__get__(value, kind)))
+    return found
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """What lies in the object's own dict."""
+    try:
+        return {} if type(value) in _PLAIN else object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
 
 
 def _registered(value: Any) -> tuple[list[Any], Any] | None:

@@ -29,6 +29,8 @@ def parts(function: str, what: str, value: Any, names: Names) -> dict[str, Any]:
     if isinstance(value, Mapping):
         given = {argument: value[key] for key, argument in names if key in value}
         given.update({argument: value[argument] for argument in arguments if argument in value})
+    elif all(hasattr(value, argument) for argument in arguments):
+        given = {argument: getattr(value, argument) for argument in arguments}
     elif isinstance(value, (tuple, list)):
         given = dict(zip(arguments, value)) if len(value) == len(arguments) else {}
     else:

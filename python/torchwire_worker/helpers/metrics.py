@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .containers import tensors_in, with_tensors
 from .precision import wide
-from .task import Classes, Labels, Reading
+from .task import Classes, Labels, Reading, the_tensor
 
 # The arguments of a Reading.
 How = list[Any]
@@ -275,8 +275,8 @@ def _minus_one(like: Tensor) -> Tensor:
     return torch.full((), -1, dtype=torch.int8, device=like.device)
 
 
-def _check_same_shape(yhat: Tensor, ys: Tensor) -> None:
-    if yhat.shape != ys.shape:
+def _check_same_shape(yhat: Any, ys: Any) -> None:
+    if the_tensor(yhat, "outputs").shape != the_tensor(ys, "targets").shape:
         raise ValueError(
             f"outputs of shape {list(yhat.shape)} and targets of shape {list(ys.shape)} cannot be compared one by one: reshape the targets, or the outputs"
         )

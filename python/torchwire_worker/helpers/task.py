@@ -129,7 +129,7 @@ class Reading:
 
         A loss of numbers is refused where the outputs have no axis of classes, and `by_probability` everywhere.
         """
-        outputs, targets = _tensor(yhat, "outputs"), _tensor(ys, "targets")
+        outputs, targets = _scores(yhat, "outputs"), _scores(ys, "targets")
         task = self.task
         if task is None or task == "numbers":
             task = self._by_shape(outputs, targets, otherwise)
@@ -211,13 +211,18 @@ def _are_one_by_one(yhat: Tensor, ys: Tensor) -> bool:
     return [n for n in yhat.shape if n != 1] == [n for n in ys.shape if n != 1]
 
 
-def _tensor(value: Any, what: str) -> Tensor:
+def the_tensor(value: Any, what: str) -> Tensor:
+    """`value`, if it is one tensor. `what` names it in the error."""
     if not isinstance(value, Tensor):
         raise TypeError(
             f"the {what} are {described(value)}, and this metric takes one tensor: give it that one, as in "
             'metric("accuracy", { ...accuracy, update: (yhat, ...more) => accuracy.update(yhat.logits, ...more) })'
         )
-    if value.is_complex():
+    return value
+
+
+def _scores(value: Any, what: str) -> Tensor:
+    if the_tensor(value, what).is_complex():
         raise TypeError(f"the {what} are complex numbers, which have no order: give their parts, or their absolute values")
     value = full(value)
     return value.byte() if value.dtype is torch.bool and what == "outputs" else value
