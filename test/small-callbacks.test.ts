@@ -9,6 +9,7 @@ import {
   CustomCallback,
   DataLoader,
   GarbageCollect,
+  hingeLoss,
   kw,
   l1,
   Learner,
@@ -27,6 +28,7 @@ import {
   ValidationPhase,
   type BatchLike,
   type Callback,
+  type Loss,
   type Step,
   type Worker,
 } from "torchwire";
@@ -295,6 +297,71 @@ describe("2.9.11: SanityCheck", () => {
     const batch = { xs, ys: pairs(8, 0).ys };
     const { failed } = await failure({ data: { training: [batch], validation: [batch] } });
     expect(failed[0]!.why).toContain("mat1 and mat2 shapes cannot be multiplied");
+  });
+
+  describe("a loss in which samples meet the targets of others", () => {
+    /** Outputs are [8, 1]. */
+    const flat = (): BatchLike => {
+      const { xs, ys } = pairs(8, 0);
+      return { xs, ys: { ...ys, shape: [8] } };
+    };
+    const withTargets = (training: BatchLike, loss: Loss): Tiny => ({
+      data: { training: [training], validation: [training] },
+      loss,
+    });
+
+    test.each<[string, () => Loss, RegExp]>([
+      ["mse", () => mse(), /in mse_loss: /],
+      ["a module", () => untyped(worker, "torch.nn").SmoothL1Loss() as never, /in smooth_l1_loss: /],
+      ["one of Flux's", () => hingeLoss(), /in mul: /],
+      ["one's own", () => (yhat, ys) => yhat.sub(ys).pow(2).mean(), /in sub: /],
+      [
+        "one's own, with what keeps shapes before it",
+        () => (yhat, ys) => yhat.sigmoid().mul(ys.float().neg()).sum(),
+        /in mul: /,
+      ],
+      ["one's own, by operators", () => (yhat, ys) => py.op("-", yhat, ys).abs().mean(), /in (__)?sub(__)?: /],
+    ])("%s is refused, with the shapes and what to do", async (_, loss, where) => {
+      const { failed } = await failure(withTargets(flat(), loss()));
+      expect(failed).toEqual([
+        { name: "each sample's outputs meet its own targets", why: expect.stringMatching(where) },
+      ]);
+      expect(failed[0]!.why).toMatch(
+        /^(outputs of shape \[8, 1\] and targets of shape \[8\]|targets of shape \[8\] and outputs of shape \[8, 1\]) make \[8, 8\] in \w+: each sample meets those of all others\. Give both one shape: the targets \[8, 1\] \(\.unsqueeze\(1\)\), or the outputs \[8\] \(\.squeeze\(1\)\)$/,
+      );
+    });
+
+    test("targets that are several are told by their names", async () => {
+      const { xs, ys } = pairs(8, 0);
+      const batch = { xs, ys: { values: ys, importance: { ...ys, shape: [8] } } } as const;
+      const own: Loss = (yhat, { values, importance }: any) => yhat.sub(values).abs().mul(importance).mean();
+      const { failed } = await failure(withTargets(batch, own));
+      expect(failed[0]!.why).toContain(
+        "outputs of shape [8, 1] and targets.importance of shape [8] make [8, 8] in mul",
+      );
+    });
+
+    test.each<[string, () => Loss]>([
+      ["axes that are added", () => (yhat, ys) => yhat.sub(ys.unsqueeze(1)).abs().mean()],
+      ["axes that are taken away", () => (yhat, ys) => yhat.squeeze(1).sub(ys).abs().mean()],
+      ["pairs that are meant", () => (yhat, ys) => yhat.view(8, 1).sub(ys.view(1, 8)).abs().mean()],
+      ["numbers", () => (yhat, ys) => yhat.sub(ys.mean()).mul(2).mean()],
+      [
+        "weights for each column",
+        () => (yhat, ys) =>
+          yhat
+            .mul(worker.tensor([2]))
+            .squeeze(1)
+            .sub(ys)
+            .abs()
+            .mean(),
+      ],
+      ["a mask of rows", () => (yhat, ys) => yhat.expand(8, 3).mul(ys.unsqueeze(1)).mul(yhat.gt(0)).mean()],
+      ["products of matrices", () => (yhat, ys) => yhat.t().matmul(ys).mean()],
+    ])("%s are no mistake", async (_, loss) => {
+      const learner = tiny(worker, { ...withTargets(flat(), loss()), callbacks: [new SanityCheck()] });
+      expect(await learner.fit(1)).toMatchObject({ status: "completed" });
+    });
   });
 
   test("one's own, with all that fail in one error; what is a warning is one", async () => {

@@ -5,7 +5,7 @@ import { printable } from "../../bridge/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { isReference, toBatch } from "../data/batch.ts";
+import { isReference, mapInputs, toBatch } from "../data/batch.ts";
 import type { Inputs } from "../data/types.ts";
 import { rootOf } from "../failures.ts";
 import { described, flag, keywordsOf, type Kind, type Kinds } from "../keywords.ts";
@@ -85,7 +85,7 @@ const BEFORE: readonly (Omit<Check, "run"> & { readonly run: (data: LearnerData)
 
 /**
  * Looks, before the first training step that it sees, whether a training can go well: that there is validation data, that batches are such, and that the
- * loss of the model's outputs for the first batch is one number. Where something is wrong the fit rejects, with a SanityCheckError as the `cause`, that
+ * loss of the model's outputs for the first batch is one number, made of each sample's outputs and its own targets. Where something is wrong the fit rejects, with a SanityCheckError as the `cause`, that
  * lists it all; no step has been made then. What is but a warning is a process warning.
  *
  * The model runs in eval and inference mode and with a fork of the random numbers, on the batch that the first step is about to use: not a bit of the
@@ -115,7 +115,12 @@ export class SanityCheck extends CallbackObject {
             if (state !== "begun") return undefined;
             const { model, lossFn, data, worker } = learner;
             const view: SanityView = { model: model as AnyRef, lossFn, data, phase, xs: step.xs, ys: step.ys };
-            const all = [...(defaults && phase instanceof TrainingPhase ? [lossIsANumber(worker)] : []), ...checks];
+            const all = [
+              ...(defaults && phase instanceof TrainingPhase
+                ? [lossIsANumber(worker), samplesMeetTheirOwn(worker)]
+                : []),
+              ...checks,
+            ];
             return judge(all.map((check) => ({ ...check, run: () => apart(learner, () => check.run(view)) }))).then(
               () => {
                 state = "over";
@@ -135,6 +140,23 @@ const lossIsANumber = (worker: Worker): Check => ({
     if (!isReference(loss)) return `the loss function gave ${described(loss)}, which is no reference to a tensor`;
     const helper = worker.import("torchwire_worker.helpers.checks").loss_problem as AnyRef;
     return ((await py.js(helper(loss))) as string | null) ?? true;
+  },
+});
+
+const samplesMeetTheirOwn = (worker: Worker): Check => ({
+  name: "each sample's outputs meet its own targets",
+  async run({ model, lossFn, xs, ys }) {
+    const watch = worker.import("torchwire_worker.helpers.checks").Watch() as AnyRef;
+    try {
+      const watched = mapInputs(ys as Inputs, "targets", (value, path) => watch.watched(value, path));
+      const loss: unknown = lossFn(watch.watched(forward(model, xs as Inputs), "outputs") as AnyRef, watched);
+      if (!isReference(loss)) return true;
+      await py.settle(loss as AnyRef);
+    } catch {
+      // Why a loss cannot be computed is said by the check before; one that takes no tensors that are watched is not looked into.
+      return true;
+    }
+    return ((await py.js(watch.problem as AnyRef)) as string | null) ?? true;
   },
 });
 
