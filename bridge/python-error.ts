@@ -1,22 +1,10 @@
+import { adviceOn } from "./advice.ts";
 import { TorchwireError } from "./errors.ts";
 import { printable } from "./shown.ts";
 import { shortSite } from "./site.ts";
 import type { PythonException, PythonFrame } from "./wire/schema.ts";
 
 export type { PythonFrame } from "./wire/schema.ts";
-
-/** Advice for failures whose Python message does not say what to do. */
-const ADVICE: readonly [RegExp, string][] = [
-  [
-    /^No module named/,
-    'Is its name right, and is it installed in the worker\'s Python? (Its folder is worker.import("sys").prefix.)',
-  ],
-  [/\bdict\b/, "A plain object is a dict in Python; arguments by name are kw({ … }), which comes last."],
-  [
-    /operator torchvision::nms does not exist/,
-    "torchvision does not fit this torch (they come from two indexes, or from two releases): install both together, e.g. npx torchwire setup",
-  ],
-];
 
 /**
  * A Python operation raised (`code` "PYTHON"; "LIMIT" where its value is past a limit of the wire), or was not run because an earlier one in its lane had raised ("NOT_RUN",
@@ -93,7 +81,7 @@ function causeOf(exception: PythonException, operation: string, notRun: PythonEr
 function messageOf(exception: PythonException, operation: string, site: string | undefined, notRun: boolean): string {
   const at = site === undefined ? "" : ` at ${shortSite(site)}`;
   const what = `${exception.type}: ${exception.message}`;
-  const advice = ADVICE.find(([pattern]) => pattern.test(exception.message))?.[1];
+  const advice = adviceOn(exception);
   const text = notRun ? `not run, because ${operation} failed${at}: ${what}` : `${what} (in ${operation}${at})`;
   return [text, ...exception.notes, ...members(exception, "  "), ...(advice === undefined ? [] : [advice])].join("\n");
 }

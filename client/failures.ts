@@ -2,6 +2,7 @@
 import { TorchwireError } from "../bridge/errors.ts";
 import { messageOf } from "../bridge/kinds.ts";
 import { PythonError } from "../bridge/python-error.ts";
+import { adviceOn } from "./advice.ts";
 import { CancelFitting } from "./cancel.ts";
 
 export interface Place {
@@ -45,7 +46,7 @@ export class StepError extends TorchwireError implements Place {
   readonly step: number | undefined;
 
   constructor(place: Place, cause: Error) {
-    const advice = adviceOn(cause);
+    const advice = adviceOn(cause, place);
     super(
       cause instanceof TorchwireError ? cause.code : "STEP",
       `${placeOf(place)}: ${cause.message}${advice === undefined ? "" : `\n${advice}`}`,
@@ -58,32 +59,6 @@ export class StepError extends TorchwireError implements Place {
 /** What failed, where `error` only says that something was not run because of it. */
 export const rootOf = (error: unknown): unknown =>
   error instanceof PythonError && error.code === "NOT_RUN" ? (error.cause ?? error) : error;
-
-/** What usually is the matter, for errors of PyTorch that do not say it. */
-function adviceOn(cause: Error): string | undefined {
-  if (!(cause instanceof PythonError)) return undefined;
-  for (const [pattern, advice] of ADVICE) if (pattern.test(cause.message)) return advice;
-  return undefined;
-}
-
-const ADVICE: readonly (readonly [RegExp, string])[] = [
-  [
-    /Target \S+ is out of bounds/,
-    "A label is past the last output of the model: has its head been replaced by one with an output for each class?",
-  ],
-  [
-    /grad can be implicitly created only for scalar outputs|elements cannot be converted to Scalar/,
-    "The loss function must return one number: reduce it, e.g. with .mean().",
-  ],
-  [
-    /one of the following scalar types: Long, Int/,
-    "An embedding takes whole numbers of 32 or 64 bits: give its indices as an Int32Array.",
-  ],
-  [
-    /does not require grad and does not have a grad_fn/,
-    "Nothing that the loss depends on is to be trained: are all parameters frozen?",
-  ],
-];
 
 /** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
 export function stepFailure(failure: unknown, place: Place): unknown {

@@ -1,6 +1,7 @@
 /** The learner: a model, what it learns from, and a loop that others can join. */
 import { TorchwireError } from "../bridge/errors.ts";
 import type { NDArray } from "../bridge/ndarray.ts";
+import { py } from "../bridge/py.ts";
 import { deep } from "../bridge/site.ts";
 import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 import { workerOf, type Worker } from "../bridge/worker.ts";
@@ -10,6 +11,7 @@ import { isOf } from "./callback/graph.ts";
 import { withDefaults } from "./callbacks/defaults.ts";
 import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
 import { isReference } from "./data/batch.ts";
+import { DataLoader } from "./data/loader.ts";
 import { overReference } from "./data/remote.ts";
 import type { BatchLike, Data } from "./data/types.ts";
 import { EventStream } from "./events-stream.ts";
@@ -237,6 +239,10 @@ export class Learner<M = any> {
       this.#saidNoValidation = true;
       process.emitWarning("there is no validation data: fit runs training epochs only", { type: "TorchwireWarning" });
     }
+    // Awaited only where there is something to wait for.
+    if (epochs > 0 && isReference(validationData))
+      refuseEmpty(validationData as PyObject, await lengthOf(validationData as PyObject));
+    else if (epochs > 0 && validationData !== undefined) refuseEmpty(validationData, (validationData as Data).length);
 
     const loop = this.#loop;
     const before = loop.steps;
@@ -414,6 +420,22 @@ const isBackend = (one: Callback): boolean => one instanceof PyTorchBackend;
 
 function modulesOf(model: unknown): readonly AnyRef[] {
   return (isReference(model) ? [model] : Object.values(model ?? {})) as AnyRef[];
+}
+
+/** Validation data that is known to be empty is told before the first epoch, and not after it. Throws BAD_DATA. */
+function refuseEmpty(data: Data | PyObject, length: number | undefined): void {
+  if (length !== 0) return;
+  const why =
+    data instanceof DataLoader && data.samples > 0
+      ? `its ${data.samples} samples are less than a batch of ${data.batchSize}, and dropLast leaves them out`
+      : "leave it out where there is none";
+  throw new TorchwireError("BAD_DATA", `the validation data has no batches: ${why}`);
+}
+
+/** Of data in the worker; -1 where that is not known. */
+async function lengthOf(data: PyObject): Promise<number> {
+  const worker = workerOf(data)!;
+  return (await worker.scope(() => py.js(worker.import("operator").length_hint(data, -1)))) as number;
 }
 
 /** What is in the worker is iterated from here. Throws MISUSE for what can be iterated only once. */

@@ -135,7 +135,7 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
     },
   });
   const run = new Learner(learner.model, learner.loss, {
-    data: { training: repeated(data, steps * accumulate), validation: [] },
+    data: { training: repeated(data, steps * accumulate), validation: NOTHING },
     ...(learner.input && { input: learner.input }),
     ...(learner.target && { target: learner.target }),
     optimizer: learner.optimizer,
@@ -151,6 +151,9 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
   const losses = all.filter(isKnown);
   return new LrFound(rates, losses, smoothing, status === "interrupted" ? status : isOver ? "diverged" : "completed");
 }
+
+/** There is no validation, and no word that it is missing. */
+const NOTHING: Data = { *[Symbol.iterator](): Generator<BatchLike> {} };
 
 /** While the loop has the worker: what it changes is kept when it begins, and put back when it ends, whichever way. */
 function traceless({ worker, modules, optimizer }: Learner, data: Data | PyObject): Callback {

@@ -11,6 +11,7 @@ import {
   metric,
   Metrics,
   mse,
+  py,
   PyTorchBackend,
   Recorder,
   sgd,
@@ -20,6 +21,7 @@ import {
   type Data,
   type Learner as AnyLearner,
   type LearnerOptions,
+  type Loss,
   type NDArray,
   type Report,
   type Worker,
@@ -68,6 +70,16 @@ function learnerWith(
     ...options,
   });
 }
+
+const PARTS = `
+import torch
+class Parts(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(1, 1)
+    def forward(self, x):
+        return {"out": self.layer(x), "aux": self.layer(x)}
+`;
 
 const fit = (learner: AnyLearner, data?: unknown): Promise<Report> =>
   learner.fit(1, data === undefined ? {} : { data: { training: unchecked(data) } });
@@ -416,11 +428,11 @@ describe("a step that fails has its place", () => {
       data: { training: pairs(2), validation: pairs(1) },
       defaultCallbacks: false,
     });
-    const advice = "The loss function must return one number: reduce it, e.g. with .mean().";
+    const advice = /must return one number[:;] reduce it, e\.g\. with \.mean\(\)\./;
     for (const run of [() => learner.fit(1), () => learner.validate()]) {
       const error = await caught(run);
       expect(error).toMatchObject({ code: "PYTHON", step: 0 });
-      expect(error.message).toContain(advice);
+      expect(error.message).toMatch(advice);
     }
   });
 
@@ -446,7 +458,142 @@ describe("a step that fails has its place", () => {
     });
     const message = await failed(learner);
     expect(message).toContain("Target 2 is out of bounds");
-    expect(message).toContain("has its head been replaced by one with an output for each class?");
+    expect(message).toContain(
+      "outside is 2\nDo the labels begin at 1? They are to begin at 0: take 1 away. If they begin at 0, the model's head",
+    );
+  });
+
+  describe("advice goes by the facts", () => {
+    const failed = async (learner: AnyLearner): Promise<string> => {
+      const error = await caught(() => learner.fit(1));
+      expect(error).toBeInstanceOf(StepError);
+      return error.message;
+    };
+    const int = (...data: readonly number[]): NDArray => ({
+      dtype: "int32",
+      shape: [data.length],
+      data: Int32Array.from(data),
+    });
+    /** Of the first batch, which has these labels and three outputs. */
+    const saidOf = async (ys: NDArray, loss: Loss = crossEntropy()): Promise<string> =>
+      failed(
+        new Learner(linear(1, 3), loss, {
+          data: { training: [{ xs: ones(ys.shape[0]!, 1), ys }] },
+          defaultCallbacks: false,
+        }),
+      );
+
+    test.each<[string, readonly number[], string]>([
+      ["-1", [0, -1, 2], "Does -1 stand for no label? Then let it be ignored: crossEntropy({ ignoreIndex: -1 })."],
+      [
+        "255",
+        [0, 255, 255],
+        "Does 255 stand for no label? Then let it be ignored: crossEntropy({ ignoreIndex: 255 }).",
+      ],
+      ["1 to C", [1, 3, 2], "Do the labels begin at 1? They are to begin at 0: take 1 away."],
+      [
+        "0 to C",
+        [0, 3, 2],
+        "A label is past the last output of the model: its head is to have an output for each class, 4 or more",
+      ],
+      ["many", [0, 9, 7], "its head is to have an output for each class, 10 or more"],
+      ["several below 0", [-1, -2, 1], "several cannot"],
+    ])("labels of %s", async (_, given, advice) => {
+      const message = await saidOf(int(...given));
+      expect(message).toContain(advice);
+      expect(message).toContain(`targets are ${Math.min(...given)} to ${Math.max(...given)}, and the 3 classes 0 to 2`);
+      // One piece of advice, and no other.
+      expect(message.match(/Does .*\?|Do the labels|past the last output|several cannot/g)).toHaveLength(1);
+    });
+
+    test("what is ignored is no label outside, and -100 is one where something else is ignored", async () => {
+      expect(await saidOf(int(0, -100, 3))).toContain("targets are 0 to 3, and");
+      expect(await saidOf(int(1, -100, 0), crossEntropy({ ignoreIndex: 0 }))).toContain(
+        "Does -100 stand for no label?",
+      );
+    });
+
+    test("a loss of one's own, and one of the worker's, are told the same", async () => {
+      const own: Loss = (yhat, ys) => untyped(worker, "torch.nn.functional").cross_entropy(yhat, ys.long());
+      expect(await saidOf(int(1, 3), own)).toContain("Do the labels begin at 1?");
+      expect(
+        await saidOf({ dtype: "int64", shape: [1], data: BigInt64Array.of(3n) }, torch.nn.CrossEntropyLoss()),
+      ).toContain("outside is 3");
+    });
+
+    test("a last batch of one under BatchNorm: dropLast; where all are of one, the batch size", async () => {
+      const model = (): AnyRef => torch.nn.Sequential(linear(1, 2), torch.nn.BatchNorm1d(2), linear(2, 1));
+      const samples = (batchSize: number): LearnerOptions => ({
+        data: { training: new DataLoader({ xs: ones(5, 1), ys: ones(5, 1) }, { batchSize }) },
+      });
+      const last = await failed(learnerWith([], samples(4), model()));
+      expect(last).toContain("Expected more than 1 value per channel");
+      expect(last).toContain("the last batch has one: leave it out, new DataLoader(…, { dropLast: true })");
+      expect(await failed(learnerWith([], samples(1), model()))).toContain("take a batchSize above 1");
+    });
+
+    test("outputs that are a dict: by their key, and not kw", async () => {
+      const names = untyped(worker, "builtins").dict();
+      untyped(worker, "builtins").exec(PARTS, names);
+      const model = (): AnyRef => py.at(names, "Parts")();
+      const said = (loss: Loss): Promise<string> =>
+        failed(new Learner(model(), loss, { data: { training: pairs(1) }, defaultCallbacks: false }));
+      for (const [loss, advice] of [
+        [(yhat: AnyRef, ys: AnyRef) => yhat.out.sub(ys).mean(), 'py.at(yhat, "out")'],
+        [(yhat: AnyRef, ys: AnyRef) => yhat.sub(ys).mean(), 'py.at(yhat, "out")'],
+        [mse(), 'py.at(yhat, "out")'],
+        [(yhat: AnyRef, ys: AnyRef) => py.op("-", yhat, ys).mean(), 'py.at(yhat, "…")'],
+      ] as const) {
+        const message = await said(loss);
+        expect(message).toContain(advice);
+        expect(message).not.toContain("kw({");
+      }
+    });
+
+    test("a plain object gets the word about kw where it was written, and nowhere else", async () => {
+      const { nn } = torch;
+      const kwAdvice = "arguments by name are kw({ … })";
+      expect((await caught(() => py.settle(nn.Dropout({ p: 0.5 })))).message).toContain(kwAdvice);
+      expect((await caught(() => py.settle(nn.Linear(1, { out_features: 2 })))).message).toContain(kwAdvice);
+      const { builtins } = { builtins: untyped(worker, "builtins") };
+      // A dict that is meant, and what fails is another thing.
+      expect((await caught(() => py.settle(linear().load_state_dict({ weight: 1 })))).message).not.toContain(kwAdvice);
+      const made = builtins.dict();
+      expect((await caught(() => py.settle(nn.functional.relu(made)))).message).not.toContain(kwAdvice);
+      expect((await caught(() => py.settle(builtins.dict({ out: 1 }).out))).message).toMatch(
+        /keys 'out'\nThe values of a dict are had by their keys: py\.at\(yhat, "out"\)\.$/,
+      );
+      expect((await caught(() => py.settle(builtins.int("dict")))).message).not.toContain(kwAdvice);
+      expect((await caught(() => py.settle(builtins.tuple([1]).sub))).message).toContain("py.at(yhat, 0)");
+    });
+
+    test("an index past an embedding is told with its rows", async () => {
+      const message = (await caught(() => py.settle(torch.nn.Embedding(3, 2)(worker.tensor(Int32Array.of(0, 5))))))
+        .message;
+      expect(message).toContain("indices are 0 to 5, and the 3 rows 0 to 2");
+    });
+
+    test("gradients that are not there may be lost on the way", async () => {
+      const own: Loss = (yhat) => yhat.detach().mean();
+      expect(
+        await failed(new Learner(linear(), own, { data: { training: pairs(1) }, defaultCallbacks: false })),
+      ).toContain("does the loss go through what has no gradient");
+    });
+
+    test.each<[string, () => unknown, RegExp]>([
+      ["an array", () => [], /^the validation data has no batches: leave it out where there is none/],
+      [
+        "a loader",
+        () => new DataLoader({ xs: ones(3, 1), ys: ones(3, 1) }, { batchSize: 4, dropLast: true }),
+        /^the validation data has no batches: its 3 samples are less than a batch of 4, and dropLast leaves them out/,
+      ],
+      ["a list in the worker", () => untyped(worker, "builtins").list(), /^the validation data has no batches/],
+    ])("empty validation data is told before the first epoch: %s", async (_, make, said) => {
+      const learner = learnerWith([], { data: { training: pairs(2), validation: unchecked(make()) } });
+      const error = await caught(() => learner.fit(1));
+      expect([error.code, error.message]).toEqual(["BAD_DATA", expect.stringMatching(said)]);
+      expect(learner.state.history["training"]).toBeUndefined();
+    });
   });
 
   test("everything frozen", async () => {
@@ -454,7 +601,7 @@ describe("a step that fails has its place", () => {
     await freeze(model);
     const error = await caught(() => fit(learnerWith([], {}, model)));
     expect(error).toMatchObject({ code: "PYTHON", step: 0 });
-    expect(error.message).toContain("Nothing that the loss depends on is to be trained: are all parameters frozen?");
+    expect(error.message).toContain("Nothing that the loss depends on is to be trained: are all parameters frozen");
   });
 
   test("a model that takes other shapes, with the operation and its line", async () => {

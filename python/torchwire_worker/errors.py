@@ -10,6 +10,8 @@ import traceback
 from collections.abc import Iterator
 from typing import Any
 
+from .facts import facts
+
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MOST_CAUSES = 8
 # As many of a group's as Python prints; of everything that hangs together, so many.
@@ -30,7 +32,7 @@ def _describe(error: BaseException, depth: int, permits: Iterator[int]) -> dict[
     kind = type(error)
     members = members_of(error)
     told = [found for found in map(more, members[:_MOST_MEMBERS]) if found]
-    notes = _notes(error)
+    notes = [*_notes(error), *map(text, facts(error))]
     if len(told) < len(members):
         notes.append(f"({len(members) - len(told)} of its {len(members)} exceptions are not told)")
     return {

@@ -11,7 +11,7 @@ from .lanes import Lanes
 from .objects import Objects
 from .ops import Batch, Call, Del, DelItem, Fetch, Get, GetItem, Import, Op, Release, Set, SetItem
 from .tensors import Frames
-from .values import Decoder, encode_plain, encode_settled
+from .values import Decoder, encode_plain, encode_settled, is_dict
 from .wire import Limits, WireError
 
 SETTLE, JS, NDARRAY = range(3)
@@ -136,8 +136,11 @@ class _Run:
         at = operations[self.done] if self.done < len(operations) else None
         first = self._first + sum(map(_positions, operations[: self.done]))
         last = first + _positions(at) - 1 if at is not None else self.id
+        described = errors.describe(error)
+        if isinstance(error, TypeError) and isinstance(at, Call) and at.args and not at.kwargs and is_dict(at.args[-1]):
+            described["notes"].append("the last argument is a dict that the client wrote out")
         self.failure = {
-            **errors.describe(error),
+            **described,
             "operation": errors.text(_describe(at, dict.get(self._objects, self._place(getattr(at, "target", 0))), self.id - first)),
             "id": self.id,
             "last": last,

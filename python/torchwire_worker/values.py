@@ -73,6 +73,11 @@ class Decoder:
         raise WireError(f"a value of unknown kind {tag!r}")
 
 
+def is_dict(token: Any) -> bool:
+    """Whether the client wrote out a dict there, and did not refer to one."""
+    return isinstance(token, (list, tuple)) and len(token) > 0 and token[0] == DICT
+
+
 def encode_settled(value: Any, frames: Frames) -> Any:
     """The scalar itself, or what kind of object it is. Exact types only: an IntEnum or a NumPy number stays an object."""
     kind = type(value)

@@ -1,0 +1,56 @@
+"""What is known where an exception was raised, and its message leaves out. As notes on it; the client's advice goes by them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from types import FrameType
+from typing import Any
+
+_MOST_NAMED = 8
+
+
+def facts(error: BaseException) -> list[str]:
+    try:
+        return [*_facts(error)]
+    except BaseException:
+        # What failed may be what is asked here: a device that is gone, an object of the user's, which may raise anything.
+        return []
+
+
+def _facts(error: BaseException) -> Iterator[str]:
+    if isinstance(error, AttributeError) and isinstance(error.obj, Mapping):
+        yield f"it is a {type(error.obj).__name__} with the keys {_listed(map(repr, error.obj))}"
+    torch = sys.modules.get("torch")
+    frame = _functional(error)
+    if torch is None or frame is None:
+        return
+    name, given = frame.f_code.co_name, frame.f_locals
+    for argument in ("input", "target"):
+        if isinstance(error, TypeError) and isinstance(given.get(argument), Mapping):
+            yield f"{argument} is a {type(given[argument]).__name__} with the keys {_listed(map(repr, given[argument]))}"
+    if isinstance(error, IndexError) and name in ("cross_entropy", "nll_loss"):
+        input, target = given["input"], given["target"]
+        classes = input.shape[0 if input.dim() == 1 else 1]
+        kept = target[target != given["ignore_index"]]
+        outside = kept[(kept < 0) | (kept >= classes)].unique().tolist()
+        if outside:
+            yield f"targets are {kept.min()} to {kept.max()}, and the {classes} classes 0 to {classes - 1}: outside is {_listed(map(str, outside))}"
+    if isinstance(error, IndexError) and name == "embedding":
+        yield f"indices are {given['input'].min()} to {given['input'].max()}, and the {given['weight'].shape[0]} rows 0 to {given['weight'].shape[0] - 1}"
+
+
+def _functional(error: BaseException) -> FrameType | None:
+    """The innermost frame of torch.nn.functional."""
+    found = None
+    link = error.__traceback__
+    while link is not None:
+        if link.tb_frame.f_globals.get("__name__") == "torch.nn.functional":
+            found = link.tb_frame
+        link = link.tb_next
+    return found
+
+
+def _listed(items: Any) -> str:
+    every = [item[:80] for item in items]
+    return ", ".join(every[:_MOST_NAMED]) + (f" and {len(every) - _MOST_NAMED} more" if len(every) > _MOST_NAMED else "")
