@@ -6,12 +6,14 @@ import {
   DataLoader,
   freeze,
   Learner,
+  loss,
   metric,
   Metrics,
   mse,
   py,
   PyTorchBackend,
   Recorder,
+  SanityCheck,
   sgd,
   StopOnNaNLoss,
   topK,
@@ -100,6 +102,31 @@ export const learners: Cases = {
     const data = [{ xs: ones(2, 1), ys: labels(1, 2) }];
     await learner({ model: nn.Linear(1, 2), loss: crossEntropy(), data: { training: data } }).fit(1); // <-
   },
+  "labels that begin at 1": async ({ learner, nn }) => {
+    const data = [{ xs: ones(3, 1), ys: labels(1, 2, 3) }];
+    await learner({ model: nn.Linear(1, 3), loss: crossEntropy(), data: { training: data } }).fit(1); // <-
+  },
+  "a label that stands for none": async ({ learner, nn }) => {
+    const data = [{ xs: ones(3, 1), ys: labels(0, 1, 255) }];
+    await learner({ model: nn.Linear(1, 2), loss: crossEntropy(), data: { training: data } }).fit(1); // <-
+  },
+  "a batch of one under BatchNorm": async ({ learner, nn }) => {
+    const model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm1d(2), nn.Linear(2, 1));
+    const data = [...pairs(1), { xs: ones(1, 1), ys: ones(1, 1) }];
+    await learner({ model, data: { training: data } }).fit(1); // <-
+  },
+  "validation data that is empty": async ({ learner }) =>
+    await learner({ data: { training: pairs(2), validation: [] } }).fit(1), // <-
+  "targets that meet all outputs": async ({ learner }) => {
+    const data = [{ xs: ones(4, 1), ys: ones(4) }];
+    const own = (yhat: any, ys: any): any => yhat.sub(ys).pow(2).mean();
+    await learner({ loss: own, data: { training: data }, callbacks: [new SanityCheck()] }).fit(1); // <-
+  },
+  "a loss whose weight is no number": async ({ learner }) => {
+    const own = loss({ fn: (yhat) => yhat.mean(), weight: (() => "all") as never });
+    await learner({ loss: own }).fit(1); // <-
+  },
+  "a loss without a weight": () => loss({ fn: (yhat: any) => yhat.mean() } as never), // <-
   "a loss that is not one number": async ({ learner }) => {
     const loss = (yhat: any, ys: any): any => yhat.sub(ys);
     await learner({ loss }).fit(1); // <-
