@@ -1,15 +1,17 @@
 /** Images in folders: which are found, how they are read and split, and what is said of those that cannot be read. */
-import { cp, readFile, symlink, writeFile } from "node:fs/promises";
+import { cp, readFile, symlink, truncate, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { join, relative } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
+import { gzipSync } from "node:zlib";
 import { execa } from "execa";
 import { beforeAll, describe, expect, test } from "vitest";
+import { withRoom } from "../client/data/image-kinds.ts";
 import { imageFolder, type ImageFolder } from "../client/data/images.ts";
 import { permutation } from "../client/data/shuffle.ts";
 import { caught } from "./observed.ts";
-import { dot, type Files, folder, picture, pngOf, raw } from "./pictures.ts";
+import { crc as crc32Of, dot, type Files, folder, picture, png16, pngOf, raw } from "./pictures.ts";
 
 const found = (photos: ImageFolder, root: string): string[] =>
   photos.paths.map((path) => relative(root, path).replaceAll("\\", "/"));
@@ -157,6 +159,98 @@ describe("files that cannot be read", () => {
       expect((await photos.get(3)).ys).toBe(0);
     }
     expect((await caught(() => imageFolder(root).then((photos) => photos.get(4)))).message).toMatch(/premature end/i);
+  });
+
+  const svg =
+    '<svg xmlns="http://www.w3.org/2000/svg" width="8" height="8"><rect width="8" height="8" fill="red"/></svg>';
+
+  test.each<[string, Uint8Array]>([
+    ["an SVG", Buffer.from(svg)],
+    ["an SVG after a declaration", Buffer.from(`\ufeff<?xml version="1.0"?>\n<!-- \x89PNG -->${svg}`)],
+    ["an SVG that is compressed", gzipSync(svg)],
+    ["a PDF", Buffer.from("%PDF-1.4\n%\xe2\xe3")],
+    ["a Netpbm file", Buffer.from("P3\n1 1\n255\n1 2 3\n")],
+    ["raw numbers of libvips", Buffer.concat([Buffer.of(0xb6, 0xa6, 0xf2, 0x08), Buffer.alloc(200)])],
+    ["a film", Buffer.concat([Buffer.from("\0\0\0\x18ftypisom\0\0\0\0isommp42", "latin1"), Buffer.alloc(64)])],
+    ["a PNG's start before an SVG", Buffer.concat([dot.subarray(0, 8), Buffer.from(svg)])],
+  ])("%s is refused by its content before it is decoded, whatever its name", async (_, content) => {
+    const root = await folder({ "a/1.png": content, "a/2.jpg": content, "a/3.tiff": content, "b/1.svg.png": dot });
+    const photos = await imageFolder(root);
+    for (const read of [() => photos.get(0), () => photos.get(1), () => photos.get(2), () => photos.read([content])])
+      expect(await caught(read)).toMatchObject({ code: "BAD_DATA", message: /cannot read the image .*: / });
+    expect((await photos.get(3)).ys).toBe(1);
+    const skipping = await imageFolder(root, { onCorrupt: "skip", allowEmpty: true });
+    expect([skipping.length, skipping.skipped.length]).toEqual([1, 3]);
+  });
+
+  test("what a file is, is told by its content: a name with another ending makes no difference", async () => {
+    const webp = new Uint8Array(await raw(64, 64, whole).webp().toBuffer());
+    const avif = new Uint8Array(await raw(64, 64, whole).avif().toBuffer());
+    const photos = await imageFolder(await folder({ "a/1.png": webp, "a/2.jpg": avif, "a/3.gif": dot }));
+    expect((await photos.get(0)).xs.shape).toEqual([64, 64, 3]);
+    expect((await photos.get(1)).xs.shape).toEqual([64, 64, 3]);
+    expect((await photos.get(2)).xs.shape).toEqual([1, 1, 3]);
+  });
+
+  /** A PNG that says that it has so many pixels, RGBA, and has none of them. */
+  const claims = (width: number, height: number): Uint8Array => {
+    const png = Buffer.from(png16(1, 1, 6, [0, 0, 0, 0]));
+    png.writeUInt32BE(width, 16);
+    png.writeUInt32BE(height, 20);
+    png.writeUInt32BE(crc32Of(png.subarray(12, 29)), 29);
+    return png;
+  };
+
+  test("more pixels than maxPixels are refused before they are decoded", async () => {
+    const root = await folder({ "a/1.png": claims(16_000, 16_000), "a/2.png": await pngOf(64, 64, whole) });
+    for (const options of [{}, { size: 32 }] as const) {
+      const photos = await imageFolder(root, options);
+      expect(await caught(() => photos.get(0))).toMatchObject({
+        code: "BAD_DATA",
+        message: expect.stringMatching(
+          /1\.png: it has 256000000 pixels \(16000 × 16000\), more than 89478485; make it smaller, or say maxPixels$/,
+        ),
+      });
+      expect((await photos.get(1)).ys).toBe(0);
+    }
+    for (const size of [undefined, 8]) {
+      const shape = size === undefined ? {} : { size };
+      const within = await imageFolder(root, { ...shape, maxPixels: 64 * 64 });
+      expect((await within.get(1)).ys).toBe(0);
+      const beyond = await imageFolder(root, { ...shape, maxPixels: 64 * 64 - 1 });
+      expect((await caught(() => beyond.get(1))).message).toMatch(/4096 pixels \(64 × 64\), more than 4095/);
+    }
+    for (const maxPixels of [0, -1, 0.5, Infinity, "4"])
+      expect(await caught(() => imageFolder(root, { maxPixels: maxPixels as number }))).toMatchObject({
+        code: "MISUSE",
+      });
+  });
+
+  test("a file larger than all the pixels it may have is not read; nor is what is no file", async () => {
+    const root = await folder({ "a/1.png": dot, "a/large.png": dot });
+    await truncate(join(root, "a", "large.png"), 2 ** 40);
+    const photos = await imageFolder(root);
+    expect((await caught(() => photos.get(1))).message).toMatch(/large\.png: it has 1099511627776 bytes; an image of/);
+    expect((await caught(() => photos.read([join(root, "a")]))).code).toBe("BAD_DATA");
+  });
+
+  test("at once, over all that ask, no more bytes are decoded than there is room for, in order; a larger image alone", async () => {
+    const MiB = 2 ** 20;
+    let [underway, most, done] = [0, 0, ""];
+    const decodes = (name: string, bytes: number): Promise<void> =>
+      withRoom(bytes, async () => {
+        most = Math.max(most, (underway += bytes));
+        if (bytes > 512 * MiB) expect(underway).toBe(bytes);
+        await sleep(2);
+        underway -= bytes;
+        done += name;
+        if (name === "c") throw new Error("broken");
+      }).catch(() => undefined);
+    const sizes = { a: 200, b: 300, c: 200, d: 1, e: 1000, f: 256, g: 256, h: 1 };
+    await Promise.all(Object.entries(sizes).map(([name, size]) => decodes(name, size * MiB)));
+    expect([...done].toSorted().join("")).toBe("abcdefgh");
+    expect(done.indexOf("e")).toBe(4);
+    expect(most).toBe(1000 * MiB);
   });
 
   test('onCorrupt: "skip" checks all before it returns, and tells what it left out', async () => {

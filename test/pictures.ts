@@ -70,7 +70,7 @@ export function png16(width: number, height: number, colourType: number, values:
   ]);
 }
 
-function crc(bytes: Uint8Array): number {
+export function crc(bytes: Uint8Array): number {
   let sum = 0xffffffff;
   for (const byte of bytes) {
     sum ^= byte;

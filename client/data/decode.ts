@@ -1,12 +1,15 @@
 /** Image files into arrays, by sharp: an optional peer, loaded when the first image is asked for. */
-import { readFile } from "node:fs/promises";
+import { constants } from "node:fs";
+import { open } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type sharpModule from "sharp";
 import { EnvironmentError, TorchwireError } from "../../bridge/errors.ts";
 import { isUint8Array, isURL, messageOf } from "../../bridge/kinds.ts";
 import { fromBytes, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";
 
 type Sharp = typeof sharpModule;
+type SharpOptions = NonNullable<Parameters<Sharp>[1]> & object;
 
 /** An image: a path, relative to the working directory, a file URL, or the bytes of an encoded image. */
 export type ImageSource = string | URL | Uint8Array;
@@ -19,22 +22,32 @@ export interface ImageOptions {
    * torchvision's Resize and CenterCrop do. "contain": scaled until it is within `size`, between black bars. "fill": stretched.
    */
   readonly fit?: "cover" | "contain" | "fill";
+  /**
+   * Images with more pixels than this are refused, BAD_DATA, before they are decoded: a file of a megabyte may hold gigabytes of them. Default 89,478,485,
+   * a quarter of a gibibyte in RGB, as PIL's MAX_IMAGE_PIXELS.
+   */
+  readonly maxPixels?: number;
 }
+
+const MOST_PIXELS = 89_478_485;
 
 /** Options that were checked. */
 export interface ImageShape {
   readonly size: readonly [height: number, width: number] | undefined;
   readonly fit: "cover" | "contain" | "fill";
+  readonly maxPixels: number;
 }
 
 const fits: readonly unknown[] = ["cover", "contain", "fill"];
 
-export function checkImageOptions({ size, fit = "cover" }: ImageOptions): ImageShape {
+export function checkImageOptions({ size, fit = "cover", maxPixels = MOST_PIXELS }: ImageOptions): ImageShape {
+  if (!positive(maxPixels))
+    throw new TorchwireError("MISUSE", `maxPixels is ${JSON.stringify(maxPixels)}; it must be a positive integer`);
   if (!fits.includes(fit))
     throw new TorchwireError("MISUSE", `fit is ${JSON.stringify(fit)}; known are ${fits.join(", ")}`);
   if (size === undefined) {
     if (fit !== "cover") throw new TorchwireError("MISUSE", `fit: "${fit}" says how to reach a size; give size too`);
-    return { size, fit };
+    return { size, fit, maxPixels };
   }
   const [height, width, ...more] = typeof size === "number" ? [size, size] : size;
   if (!positive(height) || !positive(width) || more.length > 0)
@@ -42,7 +55,7 @@ export function checkImageOptions({ size, fit = "cover" }: ImageOptions): ImageS
       "MISUSE",
       `size is ${JSON.stringify(size)}; it must be a positive integer or [height, width], in pixels`,
     );
-  return { size: [height, width], fit };
+  return { size: [height, width], fit, maxPixels };
 }
 
 const positive = (n: unknown): n is number => Number.isSafeInteger(n) && Number(n) > 0;
@@ -74,8 +87,13 @@ async function loadSharp(): Promise<Sharp> {
 export async function decode(source: ImageSource, shape: ImageShape, name: string = nameOf(source)): Promise<NDArray> {
   const sharp = await loadSharp();
   try {
-    const bytes = isUint8Array(source) ? source : await readFile(source);
-    const { data, info } = await pixels(sharp, bytes, shape);
+    const bytes = isUint8Array(source) ? source : await readImage(source, shape);
+    const kind = imageKind(bytes);
+    if (kind === undefined) throw new Error("it is no JPEG, PNG, WebP, GIF, TIFF or AVIF, whatever its name");
+    // (Of its header alone, so that what is said of too many pixels is ours.)
+    const header = await sharp(bytes, { failOn: "error", limitInputPixels: false }).metadata();
+    const room = decodedBytes(header, kind, shape.maxPixels);
+    const { data, info } = await withRoom(room, () => pixels(sharp, bytes, shape, header.hasAlpha));
     if (info.channels !== 3) throw new Error(`it has ${info.channels} channels after conversion to sRGB`);
     return fromBytes("uint8", [info.height, info.width, 3], data);
   } catch (cause) {
@@ -126,29 +144,44 @@ export async function inTurn<T, R>(items: readonly T[], work: (item: T, i: numbe
   return results;
 }
 
+// Cut short is an error; what libjpeg only warns of is not, else many a picture from the web would be refused that every viewer shows.
+const limited = ({ maxPixels }: ImageShape): SharpOptions => ({ failOn: "error", limitInputPixels: maxPixels });
+
+/** The bytes of a file that may be an image: of no pipe or device, which may have no end, and not of one that is larger than all its pixels. */
+async function readImage(path: string | URL, { maxPixels }: ImageShape): Promise<Uint8Array> {
+  // (Opening a pipe waits for whoever writes to it, but for O_NONBLOCK; Windows has no such pipes.)
+  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  try {
+    const about = await file.stat();
+    if (!about.isFile()) throw new Error("it is not a regular file");
+    const most = 8 * maxPixels + 2 ** 24;
+    if (about.size > most)
+      throw new Error(`it has ${about.size} bytes; an image of ${maxPixels} pixels (maxPixels) has less`);
+    return await file.readFile();
+  } finally {
+    await file.close();
+  }
+}
+
 async function pixels(
   sharp: Sharp,
   bytes: Uint8Array,
-  { size, fit }: ImageShape,
+  shape: ImageShape,
+  hasAlpha: boolean,
 ): Promise<{ data: Buffer; info: { width: number; height: number; channels: number } }> {
-  // Cut short is an error; what libjpeg only warns of is not, else many a picture from the web would be refused that every viewer shows.
-  const image = sharp(bytes, { failOn: "error" }).rotate().removeAlpha();
+  const { size, fit } = shape;
+  const image = sharp(bytes, limited(shape)).rotate().removeAlpha();
   const raw = { resolveWithObject: true } as const;
   if (size === undefined) return image.raw().toBuffer(raw);
 
   const resize = { height: size[0], width: size[1], fit, background: "black" };
-  if (!(await hasAlpha(sharp, bytes))) return image.resize(resize).raw().toBuffer(raw);
+  if (!hasAlpha) return image.resize(resize).raw().toBuffer(raw);
   // Where there is alpha, sharp weighs colours by it as it resizes, and only then drops it: what is transparent would come out dark.
   const { data, info } = await image.raw().toBuffer(raw);
-  return sharp(data, { raw: { width: info.width, height: info.height, channels: 3 } })
+  return sharp(data, { ...limited(shape), raw: { width: info.width, height: info.height, channels: 3 } })
     .resize(resize)
     .raw()
     .toBuffer(raw);
-}
-
-async function hasAlpha(sharp: Sharp, bytes: Uint8Array): Promise<boolean> {
-  const jpeg = bytes[0] === 0xff && bytes[1] === 0xd8;
-  return !jpeg && (await sharp(bytes).metadata()).hasAlpha;
 }
 
 function nameOf(source: ImageSource, which?: string): string {

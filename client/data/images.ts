@@ -125,7 +125,8 @@ export class ImageFolder implements Dataset {
  * same order with the same labels. Needs the package sharp (`npm install sharp`).
  *
  * Files: jpg, jpeg, png, webp, gif, tif, tiff and avif (torchvision takes no gif and no avif), also in folders within a class's; of an animation the
- * first frame. Names that start with a dot are ignored. Links are followed. Nothing is read but names, until an image is asked for.
+ * first frame. What a file is, is told by its content: anything else, by whatever name, is refused before it is decoded, and so is an image of more than
+ * `maxPixels`. At most 512 MiB of pixels are decoded at once in a process. Names that start with a dot are ignored. Links are followed. Nothing is read but names, until an image is asked for.
  *
  * Pixels: uint8 [height, width, 3] in sRGB. Grey images get three equal channels. Alpha is dropped, as by PIL's `convert("RGB")`: what is
  * transparent has the colour that is stored there. Of 16 bits, the upper 8 are kept. PNG files at their own size are the same bytes as

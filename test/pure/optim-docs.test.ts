@@ -47,7 +47,13 @@ const table = (head: readonly string[], rows: readonly (readonly string[])[]): s
 /** `SGD(lr=0.1)`: what the spec is in Python. */
 function inPython(spec: OptimizerSpec): string {
   const operations = recorded((worker) => spec.create(worker, untyped(worker, "net").Net()));
-  const [, , , , keywords] = operations.at(-1) as unknown as [number, number, string[], unknown[], Map<string, unknown>];
+  const [, , , , keywords] = operations.at(-1) as unknown as [
+    number,
+    number,
+    string[],
+    unknown[],
+    Map<string, unknown>,
+  ];
   const given = [...keywords].map(([name, value]) => `${name}=${pythonOf(value)}`);
   return `${spec.name}(${given.join(", ")})`;
 }

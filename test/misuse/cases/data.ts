@@ -47,6 +47,19 @@ export const data: Cases = {
     const photos = await imageFolder(`${folder}/photos`, { size: 32 });
     await photos.get(2); // <-
   },
+  "an SVG that is named as a JPEG": async ({ folder }) => {
+    const photos = await imageFolder(`${folder}/photos`);
+    await photos.read([Buffer.from("<svg xmlns='http://www.w3.org/2000/svg'/>")]); // <-
+  },
+  "an image of more pixels than maxPixels": async ({ folder }) => {
+    const photos = await imageFolder(`${folder}/photos`, { maxPixels: 100 });
+    await photos.get(0); // <-
+  },
+  "an array whose memory was given away": ({ worker }) => {
+    const pixels = new Float32Array(4);
+    structuredClone(pixels, { transfer: [pixels.buffer] });
+    return worker.tensor(pixels); // <-
+  },
   "images of several sizes without a size": async ({ folder }) => {
     const photos = await imageFolder(`${folder}/photos`);
     await photos.read(photos.paths.slice(0, 2)); // <-
