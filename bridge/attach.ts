@@ -94,7 +94,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     mayTryAgain: (fault, sinceMs) => options.givesUp?.(fault, sinceMs, info),
     onError: (error) => over(error),
   });
-  const control = new Control(link, logger, options.over === "network" ? "unreachable" : "stopped");
+  const apart = options.over === "network" ? "unreachable" : "stopped";
+  const control = new Control(link, logger, apart, ({ category, message }) => session.warnings.show(category, message));
   const exited = options.exited?.then(async (error) => {
     // Its last answers may still lie in the socket.
     if (closing !== undefined) await Promise.race([finished.promise, delay(1000, undefined, { ref: false })]);

@@ -1,3 +1,4 @@
+import type { CallSite } from "./site.ts";
 import type { BatchSites } from "./sites.ts";
 import type { ContextLayer } from "./context.ts";
 import type { Fetched } from "./fetched.ts";
@@ -54,6 +55,8 @@ export interface Batch {
   readonly first: number;
   readonly operations: Operation[];
   readonly sites: BatchSites;
+  /** From where the program has called the part of the library that makes it, where one does. */
+  readonly caller: CallSite | undefined;
   readonly frames: Uint8Array[];
   readonly fetches: Map<number, PendingFetch>;
   bytes: number;

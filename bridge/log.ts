@@ -15,7 +15,7 @@ import { Lane, type Generation } from "./lane.ts";
 import { PythonError } from "./python-error.ts";
 import { inner, isPythonName, Reference, type RefOwner } from "./ref.ts";
 import { idsIn, Scope, toRanges } from "./scope.ts";
-import { captureSite, formatSite, locate, metHere, shortSite, type CallSite } from "./site.ts";
+import { callerSite, captureSite, formatSite, locate, metHere, shortSite, type CallSite } from "./site.ts";
 import { SitePredictor } from "./sites.ts";
 import { Encoder } from "./value.ts";
 import { defaultLimits, exceeded, type Limits } from "./wire/limits.ts";
@@ -402,6 +402,7 @@ export class Log implements RefOwner {
       first: this.#nextId,
       operations: [],
       sites: this.#sites.begin(),
+      caller: callerSite(),
       frames: [],
       fetches: new Map(),
       bytes: 0,

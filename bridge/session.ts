@@ -4,6 +4,7 @@ import type { Batch } from "./batch.ts";
 import { BusyError, TorchwireError, type ErrorCode } from "./errors.ts";
 import { Log, type Departures, type LogPort } from "./log.ts";
 import type { Generation } from "./lane.ts";
+import { Warnings } from "./warnings.ts";
 import { MessageType, URGENT } from "./wire/header.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "./wire/meta.ts";
 import { defaultLimits, type Limits } from "./wire/limits.ts";
@@ -39,6 +40,7 @@ export interface Counts {
 
 export class Session implements LogPort {
   readonly log: Log = new Log(this);
+  readonly warnings: Warnings = new Warnings();
   ended: Error | undefined;
   limits: Limits = defaultLimits;
   readonly #outlet: Outlet;
@@ -184,6 +186,7 @@ export class Session implements LogPort {
     this.log.abandon(error);
     for (const check of this.#waiting) check();
     this.#waiting.clear();
+    this.warnings.end();
   }
 
   #acknowledge(urgent = false): void {
@@ -220,6 +223,7 @@ export class Session implements LogPort {
     this.#flying.operations -= batch.operations.length;
     this.#flying.bytes -= batch.bytes;
     settle();
+    if (reply.warnings !== undefined) this.warnings.tell(batch, reply.warnings);
   }
 }
 

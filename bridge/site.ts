@@ -1,4 +1,5 @@
 /** Where in the user's program an operation was written. Captured cheaply for every operation, formatted only when an error comes. */
+import { AsyncLocalStorage } from "node:async_hooks";
 import { readFileSync } from "node:fs";
 import { SourceMap, type SourceMapping, type SourceMapPayload } from "node:module";
 import { basename, dirname, resolve, sep } from "node:path";
@@ -87,13 +88,19 @@ export function metHere(error: Error): Error {
   return copy;
 }
 
+const callers = new AsyncLocalStorage<CallSite>();
+
+/** From where the program has called what runs `traced`, where something does. */
+export const callerSite = (): CallSite | undefined => callers.getStore();
+
 /**
  * What `run` gives. An async function's stack ends at generators, sockets and timers: a TorchwireError that comes out of `run` has the line from which
  * the program called `what` added to its stack, where it does not hold it.
  */
 export async function traced<T>(what: string, run: () => Promise<T>, site: CallSite = captureSite()): Promise<T> {
   try {
-    return await run();
+    // The outermost call is the program's.
+    return await (callers.getStore() === undefined ? callers.run(site, run) : run());
   } catch (error) {
     addCaller(error, what, site);
     throw error;

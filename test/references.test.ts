@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { kw, lend, py, type Worker } from "torchwire";
+import { kw, lend, py, PythonError, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, nextLine, operationsOf, untyped } from "./observed.ts";
 import { testWorker } from "./worker.ts";
@@ -737,5 +737,166 @@ describe("another worker", () => {
     expect(String(list)).toMatch(/^\[PyRef #\d+\]$/);
     expect(await scalar).toBe(1);
     expect(await builtins.abs(-1)).toBe(1);
+  });
+});
+
+describe("what Python warns of", () => {
+  const heard: (Error & { code?: string; detail?: string })[] = [];
+  const hear = (warning: Error): void => void (warning.name === "PythonWarning" && heard.push(warning));
+  beforeAll(() => void process.on("warning", hear));
+  afterAll(() => void process.off("warning", hear));
+
+  /** What `run` makes this process warn of: category, text, and whether it has a line. */
+  async function warned(run: () => unknown): Promise<string[]> {
+    heard.length = 0;
+    await run();
+    await new Promise((resolve) => setImmediate(resolve));
+    return heard.map(({ code, message }) => `${code}: ${message}`);
+  }
+  const warns = (text: string, category = "UserWarning", level = 1): string =>
+    `import warnings\ndef f(*_): warnings.warn(${JSON.stringify(text)}, ${category}, stacklevel=${level})`;
+
+  test("is said once, of the line whose operation raised it: outputs and targets of two shapes", async () => {
+    const { mse_loss } = torch.nn.functional;
+    let line = "";
+    const said = await warned(async () => {
+      for (let i = 0; i < 100; i++) {
+        line = nextLine();
+        await mse_loss(torch.zeros(4, 1), torch.zeros(4));
+      }
+    });
+    expect(said).toHaveLength(1);
+    expect(said[0]).toMatch(
+      /^UserWarning: Using a target size \(torch\.Size\(\[4\]\)\) that is different to the input size/,
+    );
+    expect(said[0]).toContain(`mse_loss(...) at ${line})`);
+    expect(heard[0]!.detail).toMatch(/^ {4}at .*references\.test\.ts:\d+:\d+$/);
+  });
+
+  test("also by what fails, by what nobody awaits, and behind what was right", async () => {
+    const f = define("f", `${warns("first")}; raise ValueError("then")`);
+    let line = "";
+    const said = await warned(async () => {
+      builtins.abs(-1);
+      line = nextLine();
+      const result = f();
+      await caught(() => result);
+    });
+    expect(said).toEqual([`UserWarning: first (in f(...) at ${line})`]);
+    const quiet = define("f", warns("nobody waits"));
+    const later = await warned(async () => {
+      quiet();
+      await worker.lane(() => undefined);
+      await builtins.abs(-1);
+    });
+    expect(later).toEqual([expect.stringContaining("UserWarning: nobody waits (in f(...) at references.test.ts:")]);
+  });
+
+  test("a deprecation is shown where the program itself is blamed, as in __main__, and nowhere else", async () => {
+    const [direct, inside] = [2, 1].map((level) => define("f", warns(`old ${level}`, "DeprecationWarning", level)));
+    expect(await warned(async () => void (await Promise.all([direct!(), inside!()])))).toEqual([
+      expect.stringMatching(/^DeprecationWarning: old 2 \(in f\(\.\.\.\) at references\.test\.ts:\d+\)$/),
+    ]);
+    // Of two lines each is told.
+    const again = define("f", warns("twice", "DeprecationWarning", 2));
+    expect(
+      await warned(async () => {
+        for (let i = 0; i < 3; i++) await again();
+        await again();
+      }),
+    ).toHaveLength(2);
+  });
+
+  test("Python's filters decide, and what a program records is its own", async () => {
+    const filters = define(
+      "f",
+      `import warnings
+def f():
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        warnings.warn("recorded")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn("ignored")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        try:
+            warnings.warn("raised")
+        except UserWarning as error:
+            return [str(found[0].message), str(error)]`,
+    );
+    expect(await warned(async () => expect(await py.js(filters())).toEqual(["recorded", "raised"]))).toEqual([]);
+  });
+
+  test("those of threads and of forked children come without a line", async () => {
+    const f = define(
+      "f",
+      `import os, threading, time, warnings
+def f():
+    thread = threading.Thread(target=lambda: warnings.warn("of a thread"))
+    thread.start(); thread.join()
+    if os.fork() == 0:
+        warnings.warn("of a child"); os._exit(0)
+    os.wait()`,
+    );
+    const said = await warned(async () => {
+      await f();
+      while (heard.length < 2) await builtins.abs(-1);
+    });
+    expect(said.toSorted()).toEqual(["UserWarning: of a child", "UserWarning: of a thread"]);
+  });
+
+  test("a line that warns in other words each time is cut short, and so is a text", async () => {
+    const f = define("f", `import warnings\ndef f(i): warnings.warn(f"\\x1b[31m{i}" + "é" * i)`);
+    const said = await warned(async () => {
+      for (let i = 0; i < 15; i++) await f(i);
+    });
+    expect(said).toHaveLength(11);
+    expect(said[0]).toMatch(/^UserWarning: \\x1b\[31m0 \(in f/);
+    expect(said[10]).toMatch(/^UserWarning: what else is warned of at references\.test\.ts:\d+ is only counted$/);
+    const [long] = await warned(async () => void (await Promise.all([builtins.abs(-1), f(10 ** 6)])));
+    expect(long!.length).toBeLessThan(5000);
+    expect(long).toMatch(/… \([\d,]+ more characters\) \(in f/);
+  });
+});
+
+describe("text without end ends its operation, and not the session", () => {
+  const SIZE = 80 * 2 ** 20;
+
+  test.for([
+    ["a message", `raise ValueError("x" * n)`],
+    ["one of four bytes a character", `raise ValueError("🙂" * (n // 4))`],
+    ["a note", `e = ValueError("short"); e.__notes__ = ["x" * n, *["y"] * 1000]; raise e`],
+    ["what it is caused by", `raise ValueError("short") from KeyError("x" * n)`],
+    ["its arguments", `raise ValueError("short", ["x" * n])`],
+    ["the name of its class", `raise type("x" * n, (Exception,), {})("short")`],
+    ["an attribute", `getattr(len, "x" * n)`],
+    ["a group of large ones", `raise ExceptionGroup("g", [ValueError("x" * (n // 16)) for _ in range(16)])`],
+    ["a traceback", `(lambda f: f(f))(lambda f: f(f))`],
+    ["a message that ends Python", `raise type("E", (Exception,), {"__str__": lambda self: exit(3)})()`],
+  ] as const)("%s", async ([, raises]) => {
+    const f = define(
+      "f",
+      `try:\n    ExceptionGroup\nexcept NameError:\n    ExceptionGroup = lambda g, es: es[0]\ndef f(n): ${raises}`,
+    );
+    const before = builtins.abs(-3);
+    const error = await caught(() => f(SIZE));
+    expect(error).toBeInstanceOf(PythonError);
+    expect(error.message.length + error.stack!.length).toBeLessThan(2 ** 22);
+    expect(await Promise.all([before, builtins.abs(-4)])).toEqual([3, 4]);
+  });
+
+  test("what was cut says how much", async () => {
+    const error = await caught(() => define("f", `def f(n): raise ValueError("x" * n)`)(SIZE));
+    expect(error.pyMessage).toMatch(/^x{262144}… \(83,623,936 more characters\)$/);
+  });
+
+  test("a log record, a name of what is settled, and a value that is too large", async () => {
+    define("f", `import logging\nlogging.getLogger("x" * 2000).warning("y" * ${SIZE})\nf = logging.log(10 ** 30, "z")`);
+    await builtins.abs(-1);
+    expect(String(await define("f", `f = type("x" * ${SIZE}, (), {})()`)).length).toBeLessThan(5000);
+    expect(await caught(() => py.js(define("f", `f = "x" * ${SIZE}`)))).toMatchObject({ code: "LIMIT" });
+    await worker.stats();
+    expect(await builtins.abs(-4)).toBe(4);
   });
 });

@@ -7,7 +7,7 @@ import { fatal } from "../session.ts";
 import { MessageType } from "../wire/header.ts";
 import { decodeMessage, encodeMessage } from "../wire/meta.ts";
 import { defaultLimits } from "../wire/limits.ts";
-import { readLog, readPong, type Pong, type WireLog } from "../wire/schema.ts";
+import { readLog, readPong, type Pong, type WireLog, type WireWarning } from "../wire/schema.ts";
 
 export type { Pong } from "../wire/schema.ts";
 
@@ -45,6 +45,7 @@ export class Control {
   readonly #link: ControlOutlet;
   readonly #apart: "stopped" | "unreachable";
   readonly #logger: Logger;
+  readonly #onWarning: (warning: WireWarning) => void;
   readonly #pings = new Map<number, (pong: Pong) => void>();
   readonly #rejections = new Map<number, (error: Error) => void>();
   #welcome!: () => void;
@@ -52,8 +53,14 @@ export class Control {
   #ended: Error | undefined;
   #seq = 0;
 
-  /** `apart` is what a worker is without a link. */
-  constructor(link: ControlOutlet, logger: Logger, apart: "stopped" | "unreachable") {
+  /** `apart` is what a worker is without a link; `onWarning` gets a warning that no operation has raised. */
+  constructor(
+    link: ControlOutlet,
+    logger: Logger,
+    apart: "stopped" | "unreachable",
+    onWarning: (warning: WireWarning) => void,
+  ) {
+    this.#onWarning = onWarning;
     this.#link = link;
     this.#apart = apart;
     this.#logger = logger;
@@ -104,7 +111,7 @@ export class Control {
       this.#link.welcomed();
       // After a cut: what was asked meanwhile came before the greeting, and was not listened to.
       for (const seq of this.#pings.keys()) this.#sendPing(seq);
-    } else if (header.type === MessageType.log) logRecord(this.#logger, readLog(meta));
+    } else if (header.type === MessageType.log) this.#log(readLog(meta));
     else if (header.type === MessageType.closed) this.#finish();
     else if (header.type === MessageType.fatal) throw fatal(message);
     else throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${header.type} on the control link`);
@@ -133,6 +140,11 @@ export class Control {
     }
   }
 
+  #log(said: WireLog): void {
+    if ("category" in said) this.#onWarning(said);
+    else logRecord(this.#logger, said);
+  }
+
   #sendPing(seq: number): void {
     this.#link.sendControl(encodeMessage({ type: MessageType.ping, seq, meta: {} }, defaultLimits));
   }
@@ -144,9 +156,8 @@ export class Control {
 }
 
 /** Python's level names are numbers in tens; pino's methods are the nearest below. */
-function logRecord(logger: Logger, said: WireLog): void {
+function logRecord(logger: Logger, said: Exclude<WireLog, WireWarning>): void {
   if ("stream" in said) return logger.info({ stream: said.stream }, said.line);
-  if ("category" in said) return;
   const { level, message, logger: name } = said;
   const method = level >= 50 ? "fatal" : level >= 40 ? "error" : level >= 30 ? "warn" : level >= 20 ? "info" : "debug";
   logger[method]({ stream: "logging", logger: name }, message);

@@ -110,21 +110,22 @@ export type WireFailure = PythonException & { readonly operation: string; readon
 
 const failure = record<WireFailure>({ ...exceptionForm(DEEPEST), operation: text, id: count, last: count });
 
-/** A warning of Python's that was raised while the operation at `id` ran. `left` more of the batch are not told. */
-export interface WireWarning {
+/** A warning of Python's, and the operation that ran when it was raised: its id, or 0 where none ran. */
+export interface RaisedWarning {
   readonly id: number;
   readonly category: string;
   readonly message: string;
   readonly operation: string;
 }
 
+/** What a reply tells, and how many more it leaves out. */
 export interface WireWarnings {
-  readonly told: readonly WireWarning[];
+  readonly told: readonly RaisedWarning[];
   readonly left: number;
 }
 
 const warnings = record<WireWarnings>({
-  told: list(record<WireWarning>({ id: count, category: text, message: text, operation: text })),
+  told: list(record<RaisedWarning>({ id: count, category: text, message: text, operation: text })),
   left: count,
 });
 
@@ -211,16 +212,21 @@ const pong = record<Pong>({
 
 export const readPong = (meta: unknown): Pong => pong(meta, "pong");
 
+/** A warning that was raised outside of operations, when no reply was to come any more. */
+export interface WireWarning {
+  readonly category: string;
+  readonly message: string;
+}
+
 export type WireLog =
   /** A line that Python code wrote. */
   | { readonly stream: string; readonly line: string }
-  /** A warning that was raised outside of operations. */
-  | { readonly category: string; readonly message: string }
+  | WireWarning
   /** A record of Python's logging. */
   | { readonly level: number; readonly logger: string; readonly message: string };
 
 const line = record<{ stream: string; line: string }>({ stream: text, line: text });
-const warning = record<{ category: string; message: string }>({ category: text, message: text });
+const warning = record<WireWarning>({ category: text, message: text });
 const logged = record<{ level: number; logger: string; message: string }>({
   level: number,
   logger: text,

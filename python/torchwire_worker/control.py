@@ -23,6 +23,8 @@ from .wire import MessageType, WireError, encode
 # Seconds.
 _LOOK_EVERY = 1
 _UNUSED = 5
+# Bytes of a log record's text.
+_LONGEST_RECORD = 32 * 2**10
 
 
 class Control(threading.Thread):
@@ -186,7 +188,11 @@ class LogHandler(logging.Handler):
         try:
             if os.getpid() == self._pid:
                 # Its text is made here, on the thread that logs: its arguments may be tensors, and may not fit.
-                meta = {"level": record.levelno, "logger": errors.text(record.name), "message": errors.text(record.getMessage())}
+                meta = {
+                    "level": max(0, min(int(record.levelno), 1000)),
+                    "logger": errors.text(record.name, 1024),
+                    "message": errors.text(record.getMessage(), _LONGEST_RECORD),
+                }
                 self._control.record(meta)
             else:
                 # A forked child, a DataLoader's for one: the sockets are not its to use.

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+from . import errors
 from .ops import Hello
 from .wire import WireError
 
@@ -37,7 +38,7 @@ class Refused(WireError):
 
 
 def refusal(error: WireError) -> dict[str, Any]:
-    told: dict[str, Any] = {"message": str(error)}
+    told: dict[str, Any] = {"message": errors.text(str(error), 4096)}
     if isinstance(error, Refused):
         told["code"] = error.code
         if error.holder is not None:

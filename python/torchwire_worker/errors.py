@@ -16,39 +16,53 @@ _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MOST_CAUSES = 8
 # As many of a group's as Python prints; of everything that hangs together, so many.
 _MOST_MEMBERS, _MOST_EXCEPTIONS = 15, 64
+# Frames at either end of a traceback, the notes of an exception, and the classes above its own.
+_MOST_FRAMES, _MOST_NOTES, _MOST_BASES = 50, 32, 64
+# Bytes of one text: a message, or a name or a line.
+_LONGEST, _LONGEST_NAME = 256 * 2**10, 1024
+# Bytes of all that is told of a failure.
+MOST = 2**20
 
 
-def describe(error: BaseException) -> dict[str, Any]:
-    return _describe(error, 0, iter(range(_MOST_EXCEPTIONS)))
+class Room:
+    """How many bytes there still are for texts. What does not fit is cut, and says so."""
+
+    def __init__(self, bytes: int) -> None:
+        self.left = bytes
+
+    def text(self, value: str, most: int = _LONGEST_NAME) -> str:
+        cut = text(value, max(0, min(most, self.left)))
+        # (And of what stands around it.)
+        self.left -= len(cut.encode()) + 16
+        return cut
 
 
-def _describe(error: BaseException, depth: int, permits: Iterator[int]) -> dict[str, Any]:
+def describe(error: BaseException, room: Room | None = None) -> dict[str, Any]:
+    return _describe(error, 0, iter(range(_MOST_EXCEPTIONS)), room or Room(MOST))
+
+
+def _describe(error: BaseException, depth: int, permits: Iterator[int], room: Room) -> dict[str, Any]:
     """`permits` has one for each exception that may be told beside it."""
 
     def more(other: BaseException) -> dict[str, Any] | None:
-        return _describe(other, depth + 1, permits) if depth < _MOST_CAUSES and next(permits, None) is not None else None
+        told = depth < _MOST_CAUSES and room.left > 0 and next(permits, None) is not None
+        return _describe(other, depth + 1, permits, room) if told else None
 
     cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     kind = type(error)
     members = members_of(error)
+    own = {
+        "type": room.text(type_name(kind)),
+        "mro": [room.text(type_name(base)) for base in kind.__mro__[:_MOST_BASES]],
+        "message": room.text(_message(error), _LONGEST),
+        "frames": _frames(error, room),
+    }
+    notes = [*_notes(error, room), *map(room.text, facts(error))]
     told = [found for found in map(more, members[:_MOST_MEMBERS]) if found]
-    notes = [*_notes(error), *map(text, facts(error))]
     if len(told) < len(members):
         notes.append(f"({len(members) - len(told)} of its {len(members)} exceptions are not told)")
     return {
-        "type": type_name(kind),
-        "mro": [type_name(base) for base in kind.__mro__],
-        "message": _message(error),
-        "frames": [
-            {
-                "file": text(frame.filename),
-                "line": frame.lineno or 0,
-                "name": text(frame.name),
-                "source": text((frame.line or "").strip()),
-            }
-            for frame in traceback.extract_tb(error.__traceback__)
-            if not frame.filename.startswith(_OURS) and not frame.filename.startswith("<frozen")
-        ],
+        **own,
         "notes": notes,
         "cause": more(cause) if cause is not None else None,
         **({"errors": told} if members else {}),
@@ -69,35 +83,75 @@ def members_of(error: BaseException) -> tuple[BaseException, ...]:
 
 
 def type_name(kind: type) -> str:
-    return text(kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}")
+    name = text(_part(kind, "__qualname__"), _LONGEST_NAME)
+    module = _part(kind, "__module__")
+    return name if module == "builtins" else f"{text(module, _LONGEST_NAME)}.{name}"
 
 
-def text(value: str) -> str:
-    """As UTF-8 can carry it: half a surrogate pair, as file names that are not text have it, is written as its escape."""
-    return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
+def class_name(kind: type) -> str:
+    return text(_part(kind, "__name__"), _LONGEST_NAME)
+
+
+def _part(kind: type, name: str) -> str:
+    """Python's own, whatever a metaclass makes of the name."""
+    try:
+        part = type.__dict__[name].__get__(kind)
+    except BaseException:
+        part = None
+    return part if isinstance(part, str) else "?"
+
+
+def text(value: str, most: int = _LONGEST) -> str:
+    """As UTF-8 can carry it, and no more than `most` bytes of it: half a surrogate pair, as file names that are not text have it, is written as its escape."""
+    kept = value[:most]
+    if not kept.isascii():
+        bytes = kept.encode("utf-8", "backslashreplace")
+        kept = bytes[:most].decode("utf-8", "ignore")
+        if len(bytes) > most:
+            return f"{kept}… ({len(value) - len(kept):,} more characters)"
+    return kept if len(value) <= most else f"{kept}… ({len(value) - most:,} more characters)"
+
+
+def _frames(error: BaseException, room: Room) -> list[dict[str, Any]]:
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(_OURS) and not frame.filename.startswith("<frozen")
+    ]
+    told: list[dict[str, Any]] = []
+    left = len(frames) - 2 * _MOST_FRAMES
+    for i, frame in enumerate(frames):
+        if i == _MOST_FRAMES and left > 0:
+            told.append({"file": "…", "line": 0, "name": f"{left} more frames", "source": ""})
+        if (left <= 0 or i < _MOST_FRAMES or i >= _MOST_FRAMES + left) and room.left > 0:
+            file, name, source = room.text(frame.filename), room.text(frame.name), room.text((frame.line or "").strip())
+            told.append({"file": file, "line": frame.lineno or 0, "name": name, "source": source})
+    return told
 
 
 def _message(error: BaseException) -> str:
     # KeyError's str is the repr of its key.
     try:
         message = str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error)
-        return text(message + _suggestion(error))
-    except Exception as broken:
+        return message + _suggestion(error)
+    except BaseException as broken:
         return f"<its message cannot be made: {type(broken).__name__}>"
 
 
 def _suggestion(error: BaseException) -> str:
-    """As Python itself prints it, which does not make it part of the message."""
-    if not isinstance(error, AttributeError) or not isinstance(error.name, str):
+    """As Python itself prints it, which does not make it part of the message, and with its bound on what it compares."""
+    if not isinstance(error, AttributeError) or not isinstance(error.name, str) or len(error.name) > 40:
         return ""
-    close = difflib.get_close_matches(error.name, dir(error.obj), n=1, cutoff=0.7)
+    close = difflib.get_close_matches(error.name, dir(error.obj)[:750], n=1, cutoff=0.7)
     return f". Did you mean: '{close[0]}'?" if close else ""
 
 
-def _notes(error: BaseException) -> list[str]:
+def _notes(error: BaseException, room: Room) -> list[str]:
     try:
-        return [text(str(note)) for note in getattr(error, "__notes__", [])]
-    except Exception as broken:
+        notes = [*getattr(error, "__notes__", [])]
+        told = [room.text(str(note), _LONGEST // 8) for note in notes[:_MOST_NOTES]]
+        return told if len(notes) <= _MOST_NOTES else [*told, f"({len(notes) - _MOST_NOTES} more notes)"]
+    except BaseException as broken:
         return [f"<its notes cannot be read: {type(broken).__name__}>"]
 
 

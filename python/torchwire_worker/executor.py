@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Union
 
-from . import errors
+from . import errors, warned
 from .context import Contexts
 from .lanes import Lanes
 from .objects import Objects
@@ -16,8 +17,12 @@ from .wire import Limits, WireError
 
 SETTLE, JS, NDARRAY = range(3)
 
-# What the client is told of a batch: its number, [id, value, id, value, …], and the failure, if one of its operations failed.
-Reply = tuple[int, list[Any], "dict[str, Any] | None"]
+# What the client is told of a batch: its number, [id, value, id, value, …], the failure, if one of its operations failed, and
+# what was warned of, if anything was.
+Reply = Union[tuple[int, list[Any], "dict[str, Any] | None"], tuple[int, list[Any], "dict[str, Any] | None", dict[str, Any]]]
+
+# Where Python notes what has been warned of, of those warnings that the caller is blamed for: here, each operation.
+_warned_of: dict[Any, Any] = globals().setdefault("__warningregistry__", {})
 
 
 class Executor:
@@ -28,11 +33,15 @@ class Executor:
         self._limits = limits
         self._lanes = Lanes()
         self._contexts = Contexts(self.objects)
+        self._warnings = warned.Collected()
 
     def run(self, seq: int, batch: Batch, operations: list[Op], frames: list[Any], out: Frames) -> Reply:
         self.batches += 1
         decode = Decoder(self.objects, batch.first, frames, self._limits)
         run = _Run(self.objects, decode, batch.first, operations, out)
+        # Another line of the program is another place.
+        _warned_of.clear()
+        warned.running.at, warned.running.collected = run.at, self._warnings
         if not self._lanes.is_closed(batch.lane, batch.generation):
             try:
                 with self._contexts.entered(batch.contexts):
@@ -45,7 +54,13 @@ class Executor:
         run.clean_up()
         self.objects.release(batch.finalised)
         self._contexts.end(batch.ended_contexts)
-        return seq, run.values, run.failure
+        warned.running.collected = None
+        reply = seq, run.values, run.failure
+        (told, left), (more, unsaid) = self._warnings.take(), warned.apart.take()
+        return (*reply, {"told": told + more, "left": left + unsaid}) if told or more else reply
+
+
+_LONGEST_DESCRIPTION = 200
 
 
 class _Run:
@@ -131,20 +146,26 @@ class _Run:
             raise
         raise WireError(f"fetch mode {mode} is unknown")
 
-    def fail(self, error: BaseException) -> None:
+    def at(self) -> tuple[int, Callable[[], str]]:
+        """The operation that is being run."""
+        return self.id, lambda: self._described()[1]
+
+    def _described(self) -> tuple[int, str]:
+        """Its last place, and itself as Python would write it."""
         operations = self._operations
         at = operations[self.done] if self.done < len(operations) else None
         first = self._first + sum(map(_positions, operations[: self.done]))
         last = first + _positions(at) - 1 if at is not None else self.id
-        described = errors.describe(error)
+        value = dict.get(self._objects, self._place(getattr(at, "target", 0)))
+        return last, errors.text(_describe(at, value, self.id - first), _LONGEST_DESCRIPTION)
+
+    def fail(self, error: BaseException) -> None:
+        last, operation = self._described()
+        described = errors.describe(error, errors.Room(min(errors.MOST, self._out.room)))
+        at = self._operations[self.done] if self.done < len(self._operations) else None
         if isinstance(error, TypeError) and isinstance(at, Call) and at.args and not at.kwargs and is_dict(at.args[-1]):
             described["notes"].append("the last argument is a dict that the client wrote out")
-        self.failure = {
-            **described,
-            "operation": errors.text(_describe(at, dict.get(self._objects, self._place(getattr(at, "target", 0))), self.id - first)),
-            "id": self.id,
-            "last": last,
-        }
+        self.failure = {**described, "operation": operation, "id": self.id, "last": last}
         errors.forget(error)
 
     def clean_up(self) -> None:

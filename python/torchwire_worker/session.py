@@ -6,6 +6,7 @@ import signal
 from collections import deque
 from typing import Any
 
+from . import warned
 from .control import Control
 from .door import Door, Refused, refusal
 from .executor import Executor, Reply
@@ -148,7 +149,7 @@ class Session:
             batch, operations = read_batch(message.meta, self._limits)
             reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
             self._held.append(reply)
-            if header.flags & URGENT or reply[2] is not None or self._frames.half_full or not self._may_hold():
+            if header.flags & URGENT or reply[2] is not None or len(reply) > 3 or self._frames.half_full or not self._may_hold():
                 self._send_held()
         elif header.type is MessageType.CLOSE:
             self._send_held()
@@ -158,6 +159,8 @@ class Session:
             while self._sent and self._leaving is None:
                 self._read()
             self._door.is_shut = True
+            for told in warned.apart.take()[0]:
+                self._control.record({"category": told["category"], "message": told["message"]})
             self._control.finish()
         else:
             raise WireError(f"message type {header.type.name} does not belong on the data link")

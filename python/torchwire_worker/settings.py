@@ -98,6 +98,7 @@ def apply(config: Settings) -> str:
     return device
 
 
+_MOST_NOTED = 100
 # Operations that had no deterministic implementation, in the order in which they were met.
 nondeterministic: list[str] = []
 
@@ -109,8 +110,8 @@ def _note_warnings() -> None:
         found = _NONDETERMINISTIC.match(str(message))
         if found is None:
             return show(message, *rest, **more)
-        if found[1] not in nondeterministic:
-            nondeterministic.append(found[1])
+        if found[1] not in nondeterministic and len(nondeterministic) < _MOST_NOTED:
+            nondeterministic.append(found[1][:200])
 
     warnings.showwarning = note
 

@@ -31,6 +31,9 @@ _ALIGNMENT = 64
 # Whole numbers in JavaScript are exact below it.
 _MOST_ROWS = 2**53
 
+# Bytes of a reply that no value takes: for what is said of a failure, and around it all.
+_RESERVE = 8 * 2**10
+
 # What to do about the others. (Those of 8 bits and less are told below.)
 _INSTEAD = {
     "uint16": ".to(torch.int32)",
@@ -125,8 +128,13 @@ class Frames:
 
     def count(self, bytes: int, path: str) -> None:
         self.meta_bytes += bytes
-        if self.meta_bytes > self.limits.meta_bytes:
-            self.limits.check("meta_bytes", self.meta_bytes, "a reply of {} bytes beside its tensors: fetch less at once; " + path)
+        if self.meta_bytes + _RESERVE > self.limits.meta_bytes:
+            self.limits.check("meta_bytes", self.meta_bytes + _RESERVE, "a reply of {} bytes beside its tensors: fetch less at once; " + path)
+
+    @property
+    def room(self) -> int:
+        """Bytes that there are for a failure."""
+        return self.limits.meta_bytes - self.meta_bytes - _RESERVE // 2
 
     @property
     def half_full(self) -> bool:

@@ -8,6 +8,7 @@ from collections import OrderedDict
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
 from typing import Any
 
+from .errors import class_name
 from .objects import Objects
 from .tensors import Frames, is_array, read_tensor
 from .wire import Limits, WireError
@@ -87,7 +88,7 @@ def encode_settled(value: Any, frames: Frames) -> Any:
         return _encode_str(value, frames, "value")
     if value is None or kind is float or kind is bool:
         return value
-    return [REFERENCE, kind.__name__]
+    return [REFERENCE, class_name(kind)]
 
 
 def encode_plain(value: Any, frames: Frames, path: str = "value", depth: int = 0) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 import zmq
 
-from . import life, logs, output, settings
+from . import life, logs, output, settings, warned
 from .control import Control, LogHandler
 from .door import Door
 from .executor import Executor
@@ -34,6 +34,7 @@ def work(report: Callable[..., None]) -> None:
     config = msgspec.json.decode(life.read_line(0), type=settings.Config)
     life.start_guard(config.directory)
     life.ignore_interrupts()
+    warned.listen()
     if config.served is None:
         _work_for_one(config, report)
     else:

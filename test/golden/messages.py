@@ -109,9 +109,12 @@ def messages() -> list[dict[str, Any]]:
     add("a reply", "worker", "reply", {"replies": [[1, [25, 2.5, 26, [0, "Linear"]], None]]})
     add("a reply with frames", "worker", "reply", {"replies": [[1, [25, [4, 0, "int32", [2]]], None], [2, [30, [4, 1, "bool", [0]]], None]]}, [INT32, b""])
     add("a failure", "worker", "reply", {"replies": [[7, [], FAILURE], [8, [], None]]})
+    warning = {"id": 25, "category": "UserWarning", "message": "größer", "operation": "mse_loss(...)"}
+    add("a reply with warnings", "worker", "reply", {"replies": [[3, [26, 2.5], None, {"told": [warning], "left": 84}]]})
     add("an idle worker", "worker", "pong", {"busy": None, "batches": 7, "objects": 12, "rss": 3 * 2**30}, seq=3)
     add("a busy worker", "worker", "pong", {"busy": 0.25, "batches": 2**33, "objects": 0, "rss": 70000}, seq=2**40)
     add("a log record", "worker", "log", {"level": 30, "logger": "torch.nn", "message": "größer 🙂"})
+    add("a warning of no operation", "worker", "log", {"category": "UserWarning", "message": "größer"})
     add("a worker's farewell", "worker", "closed", {})
     add("a refusal", "worker", "fatal", {"message": "flags 254 are unknown"})
     add("a refusal that has a code", "worker", "fatal", {"message": "the worker is held by somebody", "code": "BUSY"})
