@@ -31,7 +31,7 @@ export class Warnings {
   }
 
   /** One that no operation has raised has neither an operation nor a line. */
-  show(category: string, message: string, operation = "", site: string | undefined = undefined): void {
+  show(category: string, message: string, operation = "", site?: string): void {
     const line = this.#lineOf(category, site ?? "");
     if (line === undefined || line.shown.has(message)) return;
     if (line.shown.size >= MOST_OF_A_LINE) {
