@@ -10,6 +10,7 @@ import { keyed, type Owned } from "./keyed.ts";
 import { defaultLogger } from "./logger.ts";
 import { removeDirectory } from "./process/directory.ts";
 import type { SshTarget } from "./process/far.ts";
+import { checkFolder } from "./process/folder.ts";
 import { startOverSsh } from "./process/ssh.ts";
 import { startProcess, WorkerExitedError, type WorkerProcess } from "./process/spawn.ts";
 import { openTransport, type Transport } from "./process/transport.ts";
@@ -91,6 +92,7 @@ async function spawn(options: SpawnOptions): Promise<Owned> {
     );
   const logger = options.logger ?? defaultLogger();
   const { workerDir, cwd, env, python, ssh } = options;
+  if (ssh === undefined) checkFolder(cwd);
   const executable = ssh === undefined ? (await findPython({ python, cwd })).executable : undefined;
   const directory = openTransport(options.transport, logger);
   const token = randomBytes(32).toString("hex");

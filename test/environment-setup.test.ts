@@ -2,6 +2,7 @@
 
 import { once } from "node:events";
 import { existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { devNull } from "node:os";
 import { basename, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
@@ -11,7 +12,8 @@ import { ensurePython } from "../bridge/environment/ensure.ts";
 import { findPython } from "../bridge/environment/find.ts";
 import { packageRoot } from "../bridge/environment/package.ts";
 import { setup, type SetupOptions } from "../bridge/environment/setup.ts";
-import { World } from "./fixtures/environment/world.ts";
+import { installerVariables, pipVariables } from "../bridge/environment/variables.ts";
+import { realPython, World } from "./fixtures/environment/world.ts";
 
 describe("a set-up that succeeds", () => {
   let world: World;
@@ -230,6 +232,95 @@ describe("what surrounds a set-up", () => {
     await setup({ ...options, env: { ...world.env, ...settings } });
     const seen = readFileSync(world.path("uv.env"), "utf8").split("\n");
     for (const [name, value] of Object.entries(settings)) expect(seen).toContain(`${name}=${value}`);
+  });
+
+  /** Each would have packages put elsewhere, left out or only talked about. */
+  const elsewhere = (): Record<string, string> => ({
+    ...Object.fromEntries(["TARGET", "PREFIX", "ROOT", "SRC"].map((name) => [`PIP_${name}`, world.path("elsewhere")])),
+    ...Object.fromEntries(["USER", "DRY_RUN", "NO_DEPS", "REQUIRE_HASHES"].map((name) => [`PIP_${name}`, "1"])),
+    PIP_REQUIRE_VIRTUALENV: "1",
+    PIP_NO_BINARY: ":all:",
+    PIP_CONSTRAINT: "/nowhere/constraints.txt",
+    PIP_PYTHON: "/nowhere/python",
+    PYTHONHOME: "/nowhere",
+    PYTHONPATH: world.path("elsewhere"),
+    PYTHONUSERBASE: world.path("elsewhere"),
+    PYTHONIOENCODING: "utf-16",
+    VIRTUAL_ENV: "/nowhere",
+    VIRTUALENV_SYSTEM_SITE_PACKAGES: "1",
+  });
+
+  test("does not reach pip where it would install elsewhere: neither by variables nor by its own files", async () => {
+    options.requirements = world.wheel("tiny", "answer = 42");
+    const target = world.path("elsewhere");
+    const conf = world.file(
+      "pip.conf",
+      `[global]\ntarget = ${target}\nno-index = true\nno-deps = true\n[install]\nprefix = ${target}\nroot = ${target}\n`,
+    );
+    const { PYTHONHOME: _, ...variables } = elsewhere();
+    const env = { ...world.env, ...variables, PIP_CONFIG_FILE: conf };
+    const { executable } = await setup({ ...options, env });
+    expect((await execa(executable, ["-I", "-c", "import tiny; print(tiny.answer)"])).stdout).toBe("42");
+    expect(existsSync(target)).toBe(false);
+  }, 60_000);
+
+  test("does not reach uv where it would install elsewhere", async () => {
+    world.uv();
+    const other = {
+      UV_TARGET: "/nowhere",
+      UV_PREFIX: "/nowhere",
+      UV_SYSTEM_PYTHON: "1",
+      UV_PROJECT_ENVIRONMENT: "/nowhere",
+      UV_PYTHON: "/nowhere",
+      UV_CONSTRAINT: "/nowhere/constraints.txt",
+      UV_NO_BINARY: "1",
+      UV_TORCH_BACKEND: "cu126",
+    };
+    const meant = { UV_INDEX_PRIVATE_PASSWORD: "x", UV_CACHE_DIR: "/c", https_proxy: "http://proxy:1", LANG: "C" };
+    const { PYTHONHOME: _, ...variables } = elsewhere();
+    await setup({ ...options, env: { ...world.env, ...variables, ...other, ...meant } });
+    const seen = readFileSync(world.path("uv.env"), "utf8").split("\n");
+    for (const [name, value] of Object.entries(meant)) expect(seen).toContain(`${name}=${value}`);
+    const names = seen.map((line) => line.split("=")[0]);
+    for (const name of Object.keys({ ...elsewhere(), ...other })) expect(names).not.toContain(name);
+  });
+
+  test("is the same for a set-up over ssh: both sides have one list", async () => {
+    const script = `import json, os, sys; sys.path.insert(0, sys.argv[1])
+from torchwire_worker.far.variables import installer_variables, pip_variables
+print(json.dumps([installer_variables(), pip_variables(sys.argv[2])]))`;
+    const env: Record<string, string> = {
+      ...elsewhere(),
+      ...Object.fromEntries([..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"].map((letter) => [`PIP_${letter}`, "1"])),
+      ...{
+        UV_INDEX_MINE_USERNAME: "me",
+        UV_INDEX: "x",
+        PIP_CERT: "c",
+        PIP_FIND_LINKS: "/w",
+        UV_LINK_MODE: "copy",
+        A: "b",
+      },
+      ...{ PIP_INDEX_URL: "i", PIP_CACHE_DIR: "d", UV_HTTP_TIMEOUT: "9", UV_OVERRIDE: "o", PIP_UPGRADE: "1" },
+    };
+    const { PYTHONHOME: _, PYTHONIOENCODING: __, ...given } = env;
+    const listed = `global.index-url='a'\nglobal.target='t'\ninstall.index-url='b'\n:env:.find-links='/x\\n/y'\n:env:.user='1'`;
+    const { stdout } = await execa(realPython, ["-c", script, join(packageRoot(), "python"), listed], {
+      env: given,
+      extendEnv: false,
+    });
+    const [installers, pip] = JSON.parse(stdout) as [Record<string, string>, Record<string, string>];
+    // (Python sets one of its own where the locale is C.)
+    delete installers["LC_CTYPE"];
+    expect(installers).toEqual(installerVariables(given));
+    expect(installers).toMatchObject({ A: "b", PIP_CERT: "c", UV_INDEX_MINE_USERNAME: "me" });
+    const settings = {
+      "global.index-url": "a",
+      "global.target": "t",
+      "install.index-url": "b",
+      ":env:.find-links": "/x\n/y",
+    };
+    expect(pip).toEqual(pipVariables({ ...settings, ":env:.user": "1" }));
+    expect(pip).toEqual({ PIP_CONFIG_FILE: devNull, PIP_INDEX_URL: "b", PIP_FIND_LINKS: "/x\n/y" });
   });
 
   test("is a uv that pip fetches into the environment, where there is none", async () => {

@@ -21,9 +21,12 @@ import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
 import { crossEntropy, Learner, py, sgd, spawnWorker, TorchwireError, type SpawnOptions, type Worker } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
+import { packageRoot } from "../bridge/environment/package.ts";
 import { makeSocketDirectory, removeDirectory } from "../bridge/process/directory.ts";
 import { WorkerExitedError } from "../bridge/process/spawn.ts";
+import { openFar } from "../bridge/process/far.ts";
 import { startOverSsh } from "../bridge/process/ssh.ts";
+import { sshError } from "../bridge/process/ssh-errors.ts";
 import { isRunning, poll, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { everyProcess, farFolders, freePort, noSshd, processesWith, SshHost } from "./fixtures/ssh/world.ts";
 import { where } from "./only.ts";
@@ -384,6 +387,37 @@ describeWithSshd("a worker over ssh that cannot be had", () => {
       expect(message).toMatch(/works, but does not forward Unix sockets.*AllowStreamLocalForwarding/s);
     },
   );
+
+  test.for([
+    ["reads a line", "read line"],
+    ["reads all", "cat > /dev/null"],
+  ])("because a start file there %s of standard input: in bounded time, and without our order", async ([, body]) => {
+    const script = host.path("start.sh");
+    const got = host.path("got");
+    writeFileSync(script, `(${body}; echo "$line" > ${got}); exec sh -c "$SSH_ORIGINAL_COMMAND"\n`);
+    using waiting = await SshHost.start({ more: `ForceCommand sh ${script}` });
+    const order = { python: null, requirements: "", config: { token: "secret" }, cwd: null, env: {} };
+    const workerFolder = join(packageRoot(), "python", "torchwire_worker");
+    const said: unknown[] = [];
+    const far = openFar(waiting.target(), order, {
+      workerFolder,
+      longestSilence: 1500,
+      onSaid: (what) => said.push(what),
+      onLine: () => undefined,
+    });
+    const error = sshError(waiting.target(), await far.ended);
+    expect(error.code).toBe("ENVIRONMENT");
+    expect(error.message).toMatch(
+      /nothing was heard for half a minute\. A start file .*\.bashrc.* reads standard input/,
+    );
+    expect(said).toEqual([]);
+    await poll(
+      2000,
+      () => processesWith(script),
+      (found) => found.length === 0,
+    );
+    expect(existsSync(got) ? readFileSync(got, "utf8") : "").not.toContain("secret");
+  });
 
   test("because there is no python3", async () => {
     const bin = host.path("bin");

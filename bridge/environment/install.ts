@@ -7,6 +7,8 @@ import { withoutEnsurepip } from "./base.ts";
 import { run, type RunOptions } from "./child.ts";
 import { venvPython, which } from "./places.ts";
 import type { Probed } from "./probe.ts";
+import { parseRecord } from "./untyped.ts";
+import { installerVariables, pipSettings, pipVariables } from "./variables.ts";
 
 export interface Job extends RunOptions {
   base: Probed;
@@ -30,16 +32,20 @@ export class NoBackend extends EnvironmentError {}
  * Makes the environment in `folder` and resolves to the name of what installed the packages: uv where it is found, else
  * a uv fetched into the fresh environment, else pip.
  *
- * Python runs isolated (`-I`), so that neither PYTHONPATH nor the user's own packages pass for installed ones; the
- * variables and user settings of uv and pip (indexes, proxies, caches) apply as they stand.
+ * Python runs isolated (`-I`), so that neither PYTHONPATH nor the user's own packages pass for installed ones. Of the
+ * variables and settings of uv and pip those apply that are meant (indexes, proxies, caches; see variables.ts): others
+ * would install elsewhere, where it would stay.
  *
  * @throws {NoBackend} PyTorch's own index cannot be reached, or there is no uv, which alone knows it.
  */
-export async function install(job: Job): Promise<string> {
+export async function install(asked: Job): Promise<string> {
+  const job = { ...asked, env: installerVariables(asked.env) };
   const uv = await findUv(job);
   job.onStep("making the environment");
   await (uv === undefined ? makeWithoutUv(job) : makeWithUv(job, uv));
-  const installer = await (uv === undefined ? installWithFetched(job) : installWithUv(job, uv));
+  const installer = await (uv === undefined
+    ? installWithFetched(job, pick(asked.env, "PIP_CONFIG_FILE"))
+    : installWithUv(job, uv));
   const modules = importable(readFileSync(job.requirements, "utf8"));
   if (modules.length > 0) {
     job.onStep("importing the packages");
@@ -99,13 +105,19 @@ async function installWithUv(job: Job, [file, ...args]: Command): Promise<string
 }
 
 /** uv needs a third of pip's time, but may be missing from the index or not get through to it where pip does. */
-async function installWithFetched(job: Job): Promise<string> {
+async function installWithFetched(job: Job, configFile: NodeJS.ProcessEnv): Promise<string> {
+  // What its files say is read, and what is meant of it said once more, by variables; then it does not read them any more.
+  const settings = await run("reading pip's settings", venvPython(job.folder), ["-I", "-c", pipSettings], {
+    ...job,
+    env: { ...job.env, ...configFile },
+  });
+  const said = parseRecord(settings.trim().split("\n").at(-1) ?? "") ?? {};
+  const pip: Job = { ...job, env: { ...job.env, ...pipVariables(said) } };
   const fetched = await attempt(job, async () => {
     // uv does not read pip's settings: where they name an index, pip is what the user means.
-    const settings = await python(job, "reading pip's settings", "-m", "pip", "config", "list");
-    if (/\.(index-url|extra-index-url|no-index)=/.test(settings)) return undefined;
+    if (pip.env.PIP_INDEX_URL ?? pip.env.PIP_EXTRA_INDEX_URL ?? pip.env.PIP_NO_INDEX) return undefined;
     job.onStep("fetching uv");
-    await python(job, "fetching uv", "-m", "pip", "install", ...quiet, ...impatient, "--only-binary", ":all:", "uv");
+    await python(pip, "fetching uv", "-m", "pip", "install", ...quiet, ...impatient, "--only-binary", ":all:", "uv");
     return installWithUv(job, [venvPython(job.folder), "-I", "-m", "uv"]);
   });
   if (fetched !== undefined) return fetched;
@@ -115,12 +127,15 @@ async function installWithFetched(job: Job): Promise<string> {
   const probe = small(job);
   job.onStep("asking the package index");
   const dry = ["--dry-run", "--no-deps", "--ignore-installed"];
-  if (probe !== undefined) await python(job, reaching, "-m", "pip", "install", ...quiet, ...impatient, ...dry, probe);
+  if (probe !== undefined) await python(pip, reaching, "-m", "pip", "install", ...quiet, ...impatient, ...dry, probe);
   job.onPip();
   job.onStep("installing with pip");
-  await python(job, "installing the packages", "-m", "pip", "install", ...quiet, "-r", job.requirements);
+  await python(pip, "installing the packages", "-m", "pip", "install", ...quiet, "-r", job.requirements);
   return "pip";
 }
+
+const pick = (env: NodeJS.ProcessEnv, name: string): NodeJS.ProcessEnv =>
+  env[name] === undefined ? {} : { [name]: env[name] };
 
 const reaching = "reaching the package index (its address and proxies are settings of uv and pip)";
 const quiet = ["--no-input", "--disable-pip-version-check"];

@@ -1,6 +1,7 @@
 /** What an interpreter says about itself, asked in one short child process that imports nothing heavy. */
 
 import { parseRecord } from "./untyped.ts";
+import { questionVariables } from "./variables.ts";
 
 export interface Probed {
   /** Its own path, behind any launcher script. */
@@ -33,7 +34,7 @@ export async function probe(
   const { execa } = await import("execa");
   // The time-out is for launchers that wait for something; Python itself needs some 20 ms.
   const result = await execa(executable, ["-c", script, ...modules], {
-    env,
+    env: questionVariables(executable, env),
     extendEnv: false,
     reject: false,
     stdin: "ignore",

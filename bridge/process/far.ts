@@ -8,6 +8,7 @@ import { execa } from "execa";
 import { parseRecord } from "../environment/untyped.ts";
 import { which } from "../environment/places.ts";
 import { EnvironmentError, TorchwireError } from "../errors.ts";
+import { longestSilence, Silence } from "./silence.ts";
 
 /** A name that ssh knows, `user@host`, `ssh://user@host:port`; or ssh's own arguments, which end in one of these. */
 export type SshTarget = string | readonly string[];
@@ -28,6 +29,8 @@ export interface FarOptions {
   readonly directory?: string | undefined;
   /** How long the far side has to end. Default 2000. */
   readonly graceMs?: number;
+  /** Milliseconds until our Python there is given up. Default: half a minute without a line. */
+  readonly longestSilence?: number;
   /** Each thing that the far side says. */
   readonly onSaid: (said: Readonly<Record<string, unknown>>) => void;
   /** Each line of ssh's, and of the far side's login scripts. */
@@ -47,6 +50,8 @@ export interface SshEnd {
   readonly signal: string | undefined;
   /** The last lines of ssh, and of the far side's login scripts. */
   readonly said: readonly string[];
+  /** It was ended by us, because our Python was not heard of. */
+  readonly silent?: boolean;
 }
 
 const KEPT_LINES = 20;
@@ -90,12 +95,23 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   forEachLine(child.stderr, keep);
   forEachLine(child.stdout, (line) => {
     const told = parseRecord(line);
-    if (told === undefined) keep(line);
+    silence.heard();
+    // A start file there that reads standard input is not to get it: it is sent when our Python asks for it.
+    if (told !== undefined && "waiting" in told) {
+      silence.end();
+      child.stdin.write(whole);
+    } else if (told === undefined) keep(line);
     else options.onSaid(told);
   });
   // It may end before it has read this.
   child.stdin.on("error", () => undefined);
-  child.stdin.write(`${JSON.stringify({ ...order, folder, files: filesOf(options.workerFolder) })}\n`);
+  const whole = `${JSON.stringify({ ...order, folder, files: filesOf(options.workerFolder) })}\n`;
+  let silent = false;
+  const silence = new Silence(options.longestSilence ?? longestSilence, () => {
+    silent = true;
+    kill("SIGTERM");
+    timer ??= setTimeout(kill, graceMs, "SIGKILL");
+  });
 
   let timer: NodeJS.Timeout | undefined;
   let over = false;
@@ -110,8 +126,9 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   };
   const ended = child.then(({ exitCode, signal }) => {
     over = true;
+    silence.end();
     clearTimeout(timer);
-    return { ...byShell(exitCode, signal), said };
+    return { ...byShell(exitCode, signal), said, silent };
   });
   return {
     pid: child.pid,
@@ -144,7 +161,7 @@ const settings = [
 const thenRemove = 'exec 3>&2 2>/dev/null; (exec "$@" 2>&3 3>&-); code=$?; rm -rf -- "$0"; exit $code';
 
 /** How ssh ended, where a shell between us tells of its signal by a number. */
-function byShell(code: number | undefined, signal: string | undefined): Omit<SshEnd, "said"> {
+function byShell(code: number | undefined, signal: string | undefined): Omit<SshEnd, "said" | "silent"> {
   const names: Readonly<Record<number, string>> = { 129: "SIGHUP", 130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM" };
   const name = code === undefined ? signal : names[code];
   return name === undefined ? { code, signal } : { code: undefined, signal: name };
@@ -160,6 +177,9 @@ const nearEnd = (near: string | number): string =>
  */
 const bootstrap = [
   "import json,os,sys",
+  // (The first line ends what a login script may have written.)
+  "print()",
+  'print(json.dumps({"waiting":1}),flush=True)',
   "o=json.loads(sys.stdin.buffer.readline().decode())",
   'd=o["folder"]',
   // 0700; fails where somebody was there first.

@@ -6,9 +6,11 @@ import type { Readable } from "node:stream";
 import { execa } from "execa";
 import type { Logger } from "pino";
 import { packageRoot } from "../environment/package.ts";
+import { pythonVariables } from "../environment/variables.ts";
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors.ts";
 import type { Endpoints } from "../link/link.ts";
 import type { Limits } from "../wire/limits.ts";
+import { longestSilence, Silence } from "./silence.ts";
 
 /** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
 export interface WorkerConfig {
@@ -64,7 +66,11 @@ export class WorkerExitedError extends TorchwireError {
 
 const KEPT_LINES = 50;
 
-type Report = { ready: Endpoints } | { error: { code: ErrorCode; message: string; command?: string } };
+/** `started`, before anything is loaded, says that reports get through; then comes one of the others, the last. */
+type Report =
+  | { started: number }
+  | { ready: Endpoints }
+  | { error: { code: ErrorCode; message: string; command?: string } };
 
 /** Resolves when the worker listens. Rejects with what it said was missing, or with how it ended. */
 export async function startProcess(
@@ -76,6 +82,8 @@ export async function startProcess(
     cwd: string | undefined;
     env: Readonly<Record<string, string>> | undefined;
     logger: Logger;
+    /** Milliseconds. Default: half a minute. */
+    longestSilence?: number;
   },
 ): Promise<WorkerProcess> {
   const main = join(workerFolder(options.workerDir), "__main__.py");
@@ -88,9 +96,26 @@ export async function startProcess(
     reject: false,
     stdio: ["pipe", "pipe", "pipe", "pipe"],
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    env: { PYTHONUNBUFFERED: "1", ...options.env },
+    env: { ...pythonVariables(python), PYTHONUNBUFFERED: "1", ...options.env },
   });
   const lastLines: string[] = [];
+  let giveUp!: (error: Error) => void;
+  const killAll = (): void => {
+    try {
+      // A launcher, and what it has started.
+      process.kill(process.platform === "win32" ? child.pid! : -child.pid!, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  };
+  const silence = new Silence(options.longestSilence ?? longestSilence, () => {
+    killAll();
+    giveUp(
+      new EnvironmentError(
+        `${python} was started, and nothing is heard of a worker. ${mustPassOn}${quoted(lastLines)}`,
+      ),
+    );
+  });
   for (const [stream, name] of [
     [child.stdout, "stdout"],
     [child.stderr, "stderr"],
@@ -98,14 +123,23 @@ export async function startProcess(
     forEachLine(stream, (line) => {
       lastLines.push(line);
       if (lastLines.length > KEPT_LINES) lastLines.shift();
+      silence.heard();
       options.logger.info({ stream: name }, line);
     });
   }
   const exited = child.then(({ exitCode, signal }) => ({ code: exitCode, signal, lastLines }));
-  const reported = new Promise<Report | undefined>((resolve) => {
+  const reported = new Promise<Exclude<Report, { started: number }> | undefined>((resolve, reject) => {
+    giveUp = reject;
     const stream = child.stdio[3];
-    forEachLine(stream, (line) => resolve(JSON.parse(line) as Report));
-    stream.once("close", () => resolve(undefined));
+    forEachLine(stream, (line) => {
+      silence.end();
+      const report = JSON.parse(line) as Report;
+      if (!("started" in report)) resolve(report);
+    });
+    stream.once("close", () => {
+      silence.end();
+      resolve(undefined);
+    });
   });
   // It may die before it has read this.
   child.stdin.on("error", () => undefined);
@@ -115,16 +149,40 @@ export async function startProcess(
   if (report !== undefined && "ready" in report) {
     return { pid: child.pid!, endpoints: report.ready, exited, kill: (signal) => void child.kill(signal) };
   }
+  // The worker has ended, or is about to; its launcher may not.
+  const launcher = report === undefined ? undefined : setTimeout(killAll, 1000);
   const exit = await exited;
+  clearTimeout(launcher);
   if (report === undefined) {
-    if (child.pid === undefined)
-      throw new EnvironmentError(`${python} cannot be started`, { command: "npx torchwire setup" });
+    if (child.pid === undefined) {
+      const { message = "" } = (await child) as { message?: string };
+      // (Of a script it may be the program of its first line.)
+      const why = /\b(E[A-Z]+)\b/.exec(message)?.[1];
+      throw new EnvironmentError(`${python} cannot be started${why === undefined ? "" : ` (${why})`}`, {
+        command: "npx torchwire setup",
+      });
+    }
+    // Its only way to say what is wrong where it cannot report.
+    const said = lastLines.find((line) => line.startsWith(notPassed));
+    if (said !== undefined) throw new EnvironmentError(`${python} ${said.slice(notPassed.length)} ${mustPassOn}`);
     throw new WorkerExitedError(exit);
   }
   const { code, message, command } = report.error;
+  if (message.startsWith(notPassed))
+    throw new EnvironmentError(`${python} ${message.slice(notPassed.length)} ${mustPassOn}`);
   if (code === "ENVIRONMENT") throw new EnvironmentError(message, command === undefined ? {} : { command });
   throw new TorchwireError(code, message);
 }
+
+/** How the worker begins where what has started it stands in the way. */
+const notPassed = "torchwire-worker: its launcher ";
+
+const mustPassOn =
+  "A launcher is to hand its standard input and descriptor 3 on to the Python that it starts, and to be there as long as that is: conda run needs " +
+  "--no-capture-output, sudo needs --close-from=4. A container has a worker of its own, which serves: docs/container.md.";
+
+const quoted = (lines: readonly string[]): string =>
+  lines.length === 0 ? "" : ` What it said:\n${lines.map((line) => `    ${line}`).join("\n")}`;
 
 export function workerFolder(given: string | undefined): string {
   if (given === undefined) return join(packageRoot(), "python", "torchwire_worker");

@@ -22,10 +22,16 @@ export function farError({ code, message, command }: FarFailure, target: SshTarg
 }
 
 /** ssh ended before the far side had said what it has to say. */
-export function sshError(target: SshTarget, { code, signal, said }: SshEnd, more = ""): TorchwireError {
+export function sshError(target: SshTarget, { code, signal, said, silent }: SshEnd, more = ""): TorchwireError {
   const name = nameOf(target);
   const text = said.join("\n");
   const quoted = said.length === 0 ? "" : ` ssh said:\n${said.map((line) => `    ${line}`).join("\n")}`;
+  if (silent === true)
+    return new EnvironmentError(
+      `ssh to ${name} has not come to start anything there: nothing was heard for half a minute. A start file of that user's (.bashrc, .profile, .zshenv and the ` +
+        `like) that reads standard input, or waits for something else, does this; so does a login that takes so long. This must end by itself, without a key being ` +
+        `pressed: ssh ${name} true${quoted}`,
+    );
   // (What a shell says of a program that it does not find: its words differ, its exit code does not.)
   if (code === 127)
     return new EnvironmentError(

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from . import __version__, crypto, keys, owners
+from .__main__ import SERVED
 from .door import DROPPED
 from .far.place import place, start_of
 from .wire import Limits
@@ -72,7 +73,7 @@ class Process:
         self.ready = False
         # A group of its own: Ctrl-C is the supervisor's to handle.
         self._child = subprocess.Popen(
-            [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py")],
+            [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py"), *SERVED],
             stdin=subprocess.PIPE,
             pass_fds=(there.fileno(),),
             start_new_session=True,

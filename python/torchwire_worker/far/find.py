@@ -14,6 +14,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from torchwire_worker import owners
 from torchwire_worker.far.main import Failure
+from torchwire_worker.far.variables import worker_variables
 
 _SETUP = "npx torchwire setup"
 # The list of modules is the client's: what its worker cannot start without.
@@ -69,7 +70,7 @@ def _fault(folder):
         return "has no python"
     asked = [python, "-c", _MISSING, "torch", "zmq", "msgspec"]
     try:
-        said = subprocess.check_output(asked, stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=20)
+        said = subprocess.check_output(asked, env=dict(worker_variables(python), PYTHONIOENCODING="utf-8", PYTHONWARNINGS="ignore"), stdin=subprocess.DEVNULL, stderr=subprocess.STDOUT, timeout=20)
         version, missing = json.loads(said.decode().strip().splitlines()[-1])
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         return "does not run: %s" % error

@@ -14,6 +14,7 @@ from typing import Any, Dict, List, Optional
 from torchwire_worker.far.find import check_owners, directory, folders, is_finished, key, managed, marker, python_of
 from torchwire_worker.far.lock import locked
 from torchwire_worker.far.main import Failure, say
+from torchwire_worker.far.variables import installer_variables, pip_variables
 
 _COMMAND = "npx torchwire setup"
 _OLDEST, _NEWEST = (3, 10), (3, 13)
@@ -164,20 +165,22 @@ class _Job:
 
     def _install(self, uv):
         # type: (List[str]) -> str
+        pip = {}  # type: Dict[str, str]
         if not uv:
             # It needs a third of pip's time, but does not read pip's settings: where they name an index, pip is what the user means.
-            settings = _run("reading pip's settings", [self._python, "-I", "-m", "pip", "config", "list"])
+            file = {"PIP_CONFIG_FILE": os.environ["PIP_CONFIG_FILE"]} if "PIP_CONFIG_FILE" in os.environ else {}
+            pip = pip_variables(_run("reading pip's settings", [self._python, "-I", "-m", "pip", "config", "list"], **file))
             fetch = [self._python, "-I", "-m", "pip", "install", *_QUIET, "--retries", "1", "--timeout", "10", "--only-binary", ":all:", "uv"]
-            if not re.search(r"\.(index-url|extra-index-url|no-index)=", settings):
+            if not {"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX"} & set(pip):
                 try:
-                    _run("fetching uv", fetch)
+                    _run("fetching uv", fetch, **pip)
                     uv = [self._python, "-I", "-m", "uv"]
                 except Failure:
                     say(line="  uv cannot be fetched there; pip takes longer")
         if not uv:
             if self._backend:
                 raise Failure("--torch-backend %s needs uv on that machine, and none was found or fetched" % self._backend)
-            _run("installing with pip", [self._python, "-I", "-m", "pip", "install", *_QUIET, "-r", self._list])
+            _run("installing with pip", [self._python, "-I", "-m", "pip", "install", *_QUIET, "-r", self._list], **pip)
             return "pip"
         backend = ["--torch-backend", self._backend] if self._backend else []
         install = [*uv, "pip", "install", "--python", self._python, *backend, "-r", self._list]
@@ -201,7 +204,7 @@ def _run(what, command, **env):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         cwd=directory(),
-        env=dict(os.environ, **env),
+        env=dict(installer_variables(), **env),
         # venv and pip have children, which would go on writing.
         start_new_session=True,
     )

@@ -7,15 +7,19 @@ import selectors
 import signal
 import socket
 import subprocess
-from typing import Any, Callable, Dict, Optional
+import time
+from typing import Any, Callable, Dict, List, Optional
 
 from torchwire_worker.far.find import find
 from torchwire_worker.far.main import Failure, say
+from torchwire_worker.far.variables import worker_variables
 
 _REPORT_FD = 3
 # What is sent must be acknowledged by the client's machine, or the connection ends: so a cable that was cut is noticed here too.
 _TICK_SECONDS = 15
 _LONGEST_LINE = 1 << 16
+# Of a launcher, before the worker's first word.
+_LONGEST_SILENCE_SECONDS = 25
 
 
 def work(order):
@@ -41,7 +45,7 @@ def work(order):
             stderr=subprocess.PIPE,
             bufsize=0,
             cwd=cwd,
-            env=dict(os.environ, PYTHONUNBUFFERED="1", **order["env"]),
+            env=dict(worker_variables(python), PYTHONUNBUFFERED="1", **order["env"]),
             pass_fds=(_REPORT_FD,),
             # A group of its own, that is ended as a whole.
             start_new_session=True,
@@ -53,7 +57,7 @@ def work(order):
         with contextlib.suppress(BrokenPipeError):
             assert child.stdin is not None
             child.stdin.write(json.dumps(dict(order["config"], directory=folder)).encode() + b"\n")
-        _relay(child, reports, woken)
+        _relay(child, reports, woken, python)
     finally:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(child.pid, signal.SIGKILL)
@@ -61,10 +65,18 @@ def work(order):
     return {"exit": {"code": code if code >= 0 else None, "signal": signal.Signals(-code).name if code < 0 else None}}
 
 
-def _relay(child, reports, woken):
-    # type: (Any, int, int) -> None
+def _relay(child, reports, woken, python):
+    # type: (Any, int, int, str) -> None
+    heard = []  # type: List[str]
+    silent_since = time.monotonic()
+
+    def report(line):
+        # type: (str) -> None
+        heard.append(line)
+        say(**json.loads(line))
+
     streams = {
-        reports: _Lines(lambda line: say(**json.loads(line))),
+        reports: _Lines(report),
         child.stdout.fileno(): _Lines(lambda line: say(stdout=line)),
         child.stderr.fileno(): _Lines(lambda line: say(stderr=line)),
     }
@@ -76,6 +88,13 @@ def _relay(child, reports, woken):
         events = selector.select(_TICK_SECONDS)
         if not events:
             os.write(1, b"\n")
+            if not heard and time.monotonic() - silent_since > _LONGEST_SILENCE_SECONDS:
+                raise Failure(
+                    "%s was started on %s, and nothing is heard of a worker: a launcher is to hand its standard input and descriptor 3 on to the "
+                    "Python that it starts" % (python, socket.gethostname())
+                )
+        elif not heard:
+            silent_since = time.monotonic()
         for selected, _ in events:
             fd = selected.fd
             data = _read(fd)
