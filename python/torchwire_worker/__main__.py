@@ -1,4 +1,5 @@
 # Read by any Python that a user may point us at, so that one that is too old can say so: no syntax past Python 3.6 here.
+import io
 import json
 import os
 import select
@@ -85,7 +86,7 @@ def main():
     if len(sys.argv) == 1:
         # The client reads it so, whatever the locale and PYTHONIOENCODING say.
         for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
+            if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
     work(report)

@@ -26,6 +26,45 @@ const SESSION = "test/pure/session.test.ts";
 const KEYED = "test/remote-keys.test.ts";
 
 export const mutants: readonly Mutant[] = [
+  // Owners and places.
+  {
+    title: "a key file that others can write lets in",
+    file: "python/torchwire_worker/owners.py",
+    from: "_WRITABLE = 0o022",
+    to: "_WRITABLE = 0",
+    test: by("python/tests/test_keys.py", "test_refuses_what_others_can_write"),
+  },
+  {
+    title: "folders above an environment are anybody's",
+    file: "bridge/environment/managed.ts",
+    from: "  checkOwners(directory);\n  const base",
+    to: "  const base",
+    test: by(
+      "test/environment.test.ts",
+      "what others can write is not run of a managed environment: the folder of environments",
+    ),
+  },
+  {
+    title: "a lock is taken from a living owner of another namespace",
+    file: "bridge/environment/lock.ts",
+    from: "|| owner.place !== processPlace()",
+    to: "",
+    test: by("test/environment.test.ts", "the lock of an owner in a container of the same host name"),
+  },
+  {
+    title: "a status from the future is believed",
+    file: "python/torchwire_worker/serve.py",
+    from: "    if not _runs(status.pid) or status.start not in (None, start_of(status.pid)):",
+    to: "    if False:",
+    test: by("python/tests/test_serve.py", "test_is_bad_where_the_supervisor_is_dead"),
+  },
+  {
+    title: "PIP_TARGET reaches the set-up",
+    file: "bridge/environment/variables.ts",
+    from: "const kept = Object.entries(env).filter(([name]) => !isInstallers(name.toUpperCase()) || isMeant(name.toUpperCase()));",
+    to: "const kept = Object.entries(env);",
+    test: by("test/environment-setup.test.ts", "what surrounds a set-up does not reach uv"),
+  },
   // The formats, and what is sent.
   {
     title: "permute dropped",

@@ -1,4 +1,5 @@
 import { once } from "node:events";
+import { chmodSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
 import { connectWorker, spawnWorker } from "torchwire";
@@ -50,6 +51,11 @@ export const elsewhere: Cases = {
   "a profile that is not there": async (given) => {
     using _ = settings(given);
     await connectWorker("tcp://gpu-box:5555", { profile: "desk" }); // <-
+  },
+  "a profile that others can write": async (given) => {
+    using _ = settings(given);
+    chmodSync(keygen({ name: "shared", force: true }).path, 0o666);
+    await connectWorker("tcp://gpu-box:5555", { profile: "shared" }); // <-
   },
   "a worker that is not there": async () => {
     const address = `tcp://127.0.0.1:${await freePorts(2)}`;

@@ -11,6 +11,7 @@ export const workers: Cases = {
   "a seed that is no whole number": async () => await spawnWorker({ seed: 0.5 }), // <-
   "no threads": async () => await spawnWorker({ threads: 0 }), // <-
   "a Python that is not there": async () => await spawnWorker({ python: "no-such-python" }), // <-
+  "a folder that is not there": async () => await spawnWorker({ cwd: "/no/such/folder" }), // <-
   "no Python anywhere": async ({ folder }) => {
     const before = { ...process.env };
     for (const name of ["TORCHWIRE_PYTHON", "VIRTUAL_ENV", "XDG_CACHE_HOME"]) delete process.env[name];
