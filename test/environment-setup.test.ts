@@ -291,16 +291,17 @@ from torchwire_worker.far.variables import installer_variables, pip_variables
 print(json.dumps([installer_variables(), pip_variables(sys.argv[2])]))`;
     const env: Record<string, string> = {
       ...elsewhere(),
-      ...Object.fromEntries([..."ABCDEFGHIJKLMNOPQRSTUVWXYZ"].map((letter) => [`PIP_${letter}`, "1"])),
-      ...{
-        UV_INDEX_MINE_USERNAME: "me",
-        UV_INDEX: "x",
-        PIP_CERT: "c",
-        PIP_FIND_LINKS: "/w",
-        UV_LINK_MODE: "copy",
-        A: "b",
-      },
-      ...{ PIP_INDEX_URL: "i", PIP_CACHE_DIR: "d", UV_HTTP_TIMEOUT: "9", UV_OVERRIDE: "o", PIP_UPGRADE: "1" },
+      ...Object.fromEntries(["ISOLATED", "LOG", "REPORT", "UPGRADE"].map((name) => [`PIP_${name}`, "1"])),
+      UV_INDEX_MINE_USERNAME: "me",
+      UV_INDEX: "x",
+      UV_LINK_MODE: "copy",
+      UV_HTTP_TIMEOUT: "9",
+      UV_OVERRIDE: "o",
+      PIP_CERT: "c",
+      PIP_FIND_LINKS: "/w",
+      PIP_INDEX_URL: "i",
+      PIP_CACHE_DIR: "d",
+      A: "b",
     };
     const { PYTHONHOME: _, PYTHONIOENCODING: __, ...given } = env;
     const listed = `global.index-url='a'\nglobal.target='t'\ninstall.index-url='b'\n:env:.find-links='/x\\n/y'\n:env:.user='1'`;

@@ -114,6 +114,7 @@ function steady(text: string): string {
   return text
     .replaceAll(given.folder, "/home/me")
     .replaceAll(/#\d+/g, "#12")
+    .replaceAll(/\(uid \d+/g, "(uid 1000")
     .replaceAll(/\.[0-9a-f]{8}\.tmp/g, ".0a1b2c3d.tmp")
     .replaceAll(/\d+ operations and \d+ MiB/g, "1000000 operations and 32 MiB")
     .replaceAll(/\(torch [^)]*\)/g, "(torch 2.10.0)")
