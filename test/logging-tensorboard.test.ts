@@ -205,3 +205,72 @@ describe("what stops in the middle", () => {
     }
   });
 });
+
+/** Every file that this side writes, in a folder that becomes full in the middle of a record; then there is room again. */
+describe.each([
+  ["files that may not grow", "limit", process.platform !== "linux" && "prlimit is Linux's"],
+  [
+    "a disk that is full",
+    "disk",
+    (process.platform !== "linux" || process.getuid?.() !== 0) && "a small disk is root's to mount",
+  ],
+] as const)("after %s", (_, how, without) => {
+  test("there are whole records, and those that came later", async ({ skip }) => {
+    if (without) return skip(without);
+    mkdirSync(folder, { recursive: true });
+    if (how === "disk") {
+      const { failed } = await execa("mount", ["-t", "tmpfs", "-o", "size=256k", "tmpfs", folder], { reject: false });
+      if (failed) return skip("mounting is not permitted here");
+    }
+    try {
+      const options = [
+        "--import",
+        "tsx",
+        "--conditions=torchwire-source",
+        local("fixtures/logging/full.ts"),
+        folder,
+        how,
+      ];
+      const { stdout } = await execa(process.execPath, options, { env: { TSX_DISABLE_CACHE: "1" } });
+      const told = JSON.parse(stdout) as Full;
+      for (const each of [told.jsonLines, told.csv, told.tensorBoard]) expect(each.later).toBe(true);
+      expect(told.codes).toEqual(["NOT_SAVED"]);
+
+      const lines = readFileSync(join(folder, "log.jsonl"), "utf8").trimEnd().split("\n");
+      const records = lines.map((line) => JSON.parse(line) as { group: string[]; at: number; values: object });
+      expect(records.filter(({ group }) => group[0] === "a").map(({ at }) => at)).toEqual(told.jsonLines.there);
+      const [heading, ...rows] = readFileSync(join(folder, "log.csv"), "utf8").trimEnd().split("\r\n");
+      expect(heading).toBe("time,tag,at,value");
+      const cells = rows.map((row) => row.split(","));
+      expect(cells.every((row) => row.length === 4)).toBe(true);
+      expect(cells.map((row) => `${row[1]} ${row[2]}`)).toEqual(
+        told.csv.there.flatMap((at) => ["one", "two", "note"].map((name) => `a/${name} ${at}`)),
+      );
+      const { scalars } = await read(folder);
+      for (const name of ["a/one", "a/two"]) expect(scalars[name]!.map(([at]) => at)).toEqual(told.tensorBoard.there);
+
+      expect(told).toMatchObject({
+        full: { config: false, image: false, weights: false },
+        left: [],
+        after: { config: true, image: true, weights: true },
+      });
+      expect(JSON.parse(readFileSync(join(folder, "config.json"), "utf8"))).toEqual({ text: "x".repeat(9000) });
+      const image = readFileSync(join(folder, "files/b/image/1.png"));
+      expect(image.subarray(-8).toString("latin1")).toBe("IEND\xae\x42\x60\x82");
+    } finally {
+      if (how === "disk") await execa("umount", [folder]);
+    }
+    return undefined;
+  });
+});
+
+interface Full {
+  readonly jsonLines: Told;
+  readonly csv: Told;
+  readonly tensorBoard: Told;
+  readonly codes: readonly unknown[];
+}
+interface Told {
+  readonly there: readonly number[];
+  readonly later: boolean;
+}

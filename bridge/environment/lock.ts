@@ -1,7 +1,7 @@
 /** A lock between processes: a file made with O_EXCL that names its owner and is touched while the owner lives. */
 
 import { randomUUID } from "node:crypto";
-import { mkdirSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -101,14 +101,24 @@ function removeDead(path: string, content: string, mine: string, seen: { state: 
 }
 
 function create(path: string, content: string): boolean {
+  let file: number;
   try {
-    writeFileSync(path, content, { flag: "wx", mode: 0o644 });
-    return true;
+    file = openSync(path, "wx", 0o644);
   } catch (error) {
     // ENOENT: a failed run has just removed the folder; the next round makes it again.
     if (["EEXIST", "ENOENT"].includes(codeOf(error))) return false;
     throw error;
   }
+  try {
+    writeFileSync(file, content);
+  } catch (error) {
+    // Of a full disk half of it would stay, and be nobody's.
+    rmSync(path, { force: true });
+    throw error;
+  } finally {
+    closeSync(file);
+  }
+  return true;
 }
 
 function read(path: string): string | undefined {

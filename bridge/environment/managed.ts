@@ -8,7 +8,16 @@
  */
 
 import { createHash, randomBytes } from "node:crypto";
-import { existsSync, readdirSync, readFileSync, realpathSync, renameSync, statSync, writeFileSync } from "node:fs";
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { EnvironmentError } from "../errors.ts";
 import { othersCanWrite, type Fault, type OwnersOptions } from "./owners.ts";
@@ -149,8 +158,13 @@ export function newFolder({ directory, key }: Site, base: Probed, backend?: stri
 /** Makes the environment in `folder` count. */
 export function finish(folder: string, marker: Marker): void {
   const draft = markerOf(folder) + ".draft";
-  writeFileSync(draft, JSON.stringify(marker, undefined, 2) + "\n", { mode: 0o644 });
-  renameSync(draft, markerOf(folder));
+  try {
+    writeFileSync(draft, JSON.stringify(marker, undefined, 2) + "\n", { mode: 0o644 });
+    renameSync(draft, markerOf(folder));
+  } catch (error) {
+    rmSync(draft, { force: true });
+    throw error;
+  }
 }
 
 /** What killed runs left: folders of ours without a marker, or whose interpreter is gone. */

@@ -4,6 +4,7 @@ import { dirname, extname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors.ts";
 import { described } from "../keywords.ts";
 import type { Loggable } from "./loggables.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** Makes the folder, so that a wrong place shows before a fit. Throws NOT_SAVED. */
 export function madeFolder(what: string, folder: string): string {
@@ -18,15 +19,12 @@ export function fileOf(folder: string, tag: string, at: number, loggable: Loggab
   const extension = { image: ".png", audio: ".wav", file: loggable.kind === "file" ? extname(loggable.name) : "" };
   const path = ["files", ...tag.split("/").map(safe), `${at}${extension[loggable.kind]}`].join("/");
   const target = join(folder, path);
-  return saved(
-    target,
-    () => {
-      mkdirSync(dirname(target), { recursive: true });
-      if (loggable.kind === "file") copyFileSync(loggable.path, target);
-      else writeFileSync(target, loggable.kind === "image" ? loggable.png : loggable.wav);
-    },
-    path,
-  );
+  saved(dirname(target), () => void mkdirSync(dirname(target), { recursive: true }), target);
+  writeWhole(target, (draft) => {
+    if (loggable.kind === "file") copyFileSync(loggable.path, draft);
+    else writeFileSync(draft, loggable.kind === "image" ? loggable.png : loggable.wav);
+  });
+  return path;
 }
 
 function saved<T>(path: string, write: () => void, result: T): T {

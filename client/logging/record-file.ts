@@ -1,18 +1,20 @@
 /** A file that grows by whole records. */
 import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { TorchwireError } from "../../bridge/errors.ts";
+import { messageOf } from "../../bridge/kinds.ts";
 
 /** The longest that what was written may stay in the memory of this machine alone. */
 const SYNC_MS = 1000;
 
 /**
  * Each record is in the file when `write` returns, in one piece, and on the disk about a second later: whoever reads finds whole records, whenever this
- * process or its machine stops. The file is made with the first record.
+ * process or its machine stops, and where the disk is full. The file is made with the first record.
  */
 export class RecordFile {
   readonly path: string;
   readonly #isText: boolean;
   #fd: number | undefined;
+  #isBroken = false;
   #sync: NodeJS.Timeout | undefined;
 
   /** `isText`: a record is a line. What a machine that stopped has left of a last line is then cut off. */
@@ -21,25 +23,46 @@ export class RecordFile {
     this.#isText = isText;
   }
 
-  /** `first` comes before the first record of a file that is empty. */
-  write(record: string | Uint8Array, first?: string): void {
+  /** Half a record is at its end, and could not be taken back: nothing is to follow it. */
+  get isBroken(): boolean {
+    return this.#isBroken;
+  }
+
+  /** `first` comes before the first record of a file that is empty. Throws NOT_SAVED, and the file ends with the record before. */
+  write(record: string | Uint8Array, first?: string | Uint8Array): void {
     try {
-      const isNew = this.#fd === undefined;
       const fd = (this.#fd ??= this.#open());
-      const heading = isNew && first !== undefined && fstatSync(fd).size === 0 ? first : "";
-      const bytes = typeof record === "string" ? Buffer.from(heading + record) : record;
-      for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
+      const { size } = fstatSync(fd);
+      const parts = size === 0 && first !== undefined ? [first, record] : [record];
+      const bytes = Buffer.concat(parts.map((part) => (typeof part === "string" ? Buffer.from(part) : part)));
+      try {
+        for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
+      } catch (error) {
+        this.#takeBack(fd, size);
+        throw error;
+      }
       this.#sync ??= setTimeout(() => this.#flush(fd), SYNC_MS).unref();
     } catch (cause) {
-      throw new TorchwireError("NOT_SAVED", `${this.path} cannot be written: ${(cause as Error).message}`, { cause });
+      throw new TorchwireError("NOT_SAVED", `${this.path} cannot be written: ${messageOf(cause)}`, { cause });
     }
   }
 
   close(): void {
     clearTimeout(this.#sync);
     this.#sync = undefined;
-    if (this.#fd !== undefined) closeSync(this.#fd);
+    const fd = this.#fd;
     this.#fd = undefined;
+    if (fd !== undefined) closeSync(fd);
+  }
+
+  #takeBack(fd: number, size: number): void {
+    try {
+      ftruncateSync(fd, size);
+    } catch {
+      // Opened again, a text is cut to its last whole line.
+      this.#isBroken = !this.#isText;
+      this.close();
+    }
   }
 
   #open(): number {

@@ -1,6 +1,6 @@
 /** What a run was made of, for config.json. */
 import { execFile } from "node:child_process";
-import { renameSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
@@ -12,6 +12,7 @@ import { described } from "../keywords.ts";
 import type { Learner } from "../learner.ts";
 import type { RunHyperparameters } from "./backend.ts";
 import { plain } from "./json.ts";
+import { writeWhole } from "./whole-file.ts";
 
 /** The file: written when a run begins, and again with what the worker says of its side. */
 export class RunConfig {
@@ -41,13 +42,8 @@ export class RunConfig {
 
   /** The old one stays until the new one is whole. */
   #write(): void {
-    const path = this.#path;
-    try {
-      writeFileSync(`${path}.tmp`, `${JSON.stringify({ ...this.#facts, ...this.#described }, plain, 2)}\n`);
-      renameSync(`${path}.tmp`, path);
-    } catch (cause) {
-      throw new TorchwireError("NOT_SAVED", `${path} cannot be written: ${(cause as Error).message}`, { cause });
-    }
+    const text = `${JSON.stringify({ ...this.#facts, ...this.#described }, plain, 2)}\n`;
+    writeWhole(this.#path, (draft) => writeFileSync(draft, text));
   }
 }
 

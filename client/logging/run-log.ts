@@ -91,12 +91,13 @@ export class RunLog {
   checkpoints(files: readonly Checkpoint[] = []): void {
     // It is another array whenever one has come.
     if (files === this.#files) return;
-    this.#files = files;
     for (const one of files) {
       if (this.#told.has(keyOf(one))) continue;
-      this.#told.add(keyOf(one));
       this.#checkpoints.write(jsonLine({ ...one, time: new Date(one.time).toISOString() }));
+      // What could not be written is told of another time.
+      this.#told.add(keyOf(one));
     }
+    this.#files = files;
   }
 
   #write(type: string, line: object): void {

@@ -59,14 +59,13 @@ class TensorBoard implements LoggerBackend {
 
   #write(time: number, step: number, values: readonly Uint8Array[]): void {
     if (values.length === 0) return;
-    if (this.#file === undefined) {
+    if (this.#file === undefined || this.#file.isBroken) {
       // TensorBoard knows its files by "tfevents", and reads those of a folder in the order of their names.
       const seconds = String(Math.floor(time)).padStart(10, "0");
       const name = `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.${opened++}`;
       this.#file = new RecordFile(join(this.#folder, name), { isText: false });
-      this.#file.write(tfRecord(fileVersion(time)));
     }
-    this.#file.write(tfRecord(event(time, step, values)));
+    this.#file.write(tfRecord(event(time, step, values)), tfRecord(fileVersion(time)));
   }
 }
 

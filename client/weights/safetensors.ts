@@ -162,7 +162,7 @@ export async function writeSafetensors(
         throw new TorchwireError("MISUSE", `${path}: its tensors take ${dataBytes} bytes, the chunks had ${written}`);
       await writing(path, handle.sync());
     } finally {
-      await handle.close();
+      await writing(path, handle.close());
     }
     await writing(path, rename(temporary, target));
   } catch (error) {

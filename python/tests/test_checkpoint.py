@@ -3,6 +3,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sys
 import threading
 import time
 import weakref
@@ -181,3 +182,35 @@ def test_garbage_is_collected() -> None:
         assert still_there() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
+def test_on_a_disk_that_is_full_nothing_is_left_and_the_old_file_stays(tmp_path: Path) -> None:
+    """Weights, the status of a server, keys, the lock of an environment: files may not grow, as where a disk or a quota is full."""
+    import resource
+
+    from torchwire_worker import keys, serve
+    from torchwire_worker.far import lock
+
+    names = ["weights", "status", "key"]
+    for name in names:
+        (tmp_path / name).write_text("old")
+    text = "x" * 300_000
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, before[1]))
+    try:
+        for write in (
+            lambda: saved(Holder(a=torch.zeros(100_000)), tmp_path / "weights"),
+            lambda: serve._replace(str(tmp_path / "status"), text),
+            lambda: keys._write(str(tmp_path / "key"), text),
+            lambda: lock._create(str(tmp_path / "lock"), text),
+        ):
+            with pytest.raises(OSError):
+                write()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert sorted(os.listdir(tmp_path)) == sorted(names)
+    assert {(tmp_path / name).read_text() for name in names} == {"old"}
+    saved(Holder(a=torch.zeros(100_000)), tmp_path / "weights")
+    serve._replace(str(tmp_path / "status"), text)
+    assert lock._create(str(tmp_path / "lock"), text)

@@ -316,9 +316,16 @@ def _replace(path: str, text: str) -> None:
     draft = f"{path}.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft)
-    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644), "w") as file:
-        file.write(text)
-    os.replace(draft, path)
+    file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    try:
+        with os.fdopen(file, "w") as out:
+            out.write(text)
+        os.replace(draft, path)
+    except OSError:
+        # On a full disk it would stay, and the old status with it.
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+        raise
 
 
 def _warn_of_another(path: str) -> None:

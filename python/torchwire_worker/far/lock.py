@@ -129,11 +129,17 @@ def _is_gone(owner):
 def _create(path, content):
     # type: (str, str) -> bool
     try:
-        with open(path, "x") as file:
-            file.write(content)
-        return True
+        file = open(path, "x")
     except FileExistsError:
         return False
+    try:
+        with file:
+            file.write(content)
+        return True
+    except OSError:
+        # Of a full disk half of it is left, which would be nobody's.
+        os.remove(path)
+        raise
 
 
 def _touched(path):

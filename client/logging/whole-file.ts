@@ -1,0 +1,22 @@
+import { renameSync, rmSync } from "node:fs";
+import { messageOf } from "../../bridge/kinds.ts";
+import { TorchwireError } from "../../bridge/errors.ts";
+
+/**
+ * A file that is there as a whole or not at all: `write` makes it under another name, which it has until it is done. Where that fails, as on a full disk, what
+ * was at `path` is as it was, and nothing is left beside it. Throws NOT_SAVED.
+ */
+export function writeWhole(path: string, write: (draft: string) => void): void {
+  const draft = `${path}.tmp`;
+  try {
+    try {
+      write(draft);
+      renameSync(draft, path);
+    } catch (error) {
+      rmSync(draft, { force: true });
+      throw error;
+    }
+  } catch (cause) {
+    throw new TorchwireError("NOT_SAVED", `${path} cannot be written: ${messageOf(cause)}`, { cause });
+  }
+}
