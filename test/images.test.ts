@@ -72,6 +72,21 @@ describe("finding", () => {
     });
   });
 
+  test("a pipe by an image's name is none, and is not waited for", async ({ skip }) => {
+    if (process.platform === "win32") return skip("there are no pipes in folders here");
+    const root = await folder({ "a/1.png": dot });
+    const pipe = join(root, "a", "2.png");
+    await execa("mkfifo", [pipe]);
+    const photos = await imageFolder(root);
+    expect(found(photos, root)).toEqual(["a/1.png"]);
+    for (const each of [pipe, pathToFileURL(pipe), "/dev/zero"])
+      expect(await caught(() => photos.read([each]))).toMatchObject({
+        code: "BAD_DATA",
+        message: expect.stringContaining("it is not a regular file"),
+      });
+    return undefined;
+  });
+
   test.each<[string, Files, RegExp]>([
     ["no sub-folder", {}, /a folder per class is needed, as in .*cat.1\.jpg; it has no sub-folder/],
     ["images beside no sub-folder", { "1.png": dot, "2.png": dot }, /a folder per class.*its 2 images lie in no/],

@@ -1,11 +1,12 @@
 /** A lock between processes: a file made with O_EXCL that names its owner and is touched while the owner lives. */
 
 import { randomUUID } from "node:crypto";
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { closeSync, mkdirSync, openSync, rmSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isRunning, processPlace, startOf } from "./processes.ts";
+import { readRegularFile } from "../regular-file.ts";
 import { codeOf, parseRecord } from "./untyped.ts";
 
 const heartbeat = 5_000;
@@ -123,7 +124,7 @@ function create(path: string, content: string): boolean {
 
 function read(path: string): string | undefined {
   try {
-    return readFileSync(path, "utf8");
+    return readRegularFile(path).toString();
   } catch (error) {
     if (codeOf(error) === "ENOENT") return undefined;
     throw error;

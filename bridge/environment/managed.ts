@@ -24,6 +24,7 @@ import { othersCanWrite, type Fault, type OwnersOptions } from "./owners.ts";
 import { lockedRequirements } from "./package.ts";
 import { cacheDirectory, venvPython } from "./places.ts";
 import type { Probed } from "./probe.ts";
+import { readRegularFile } from "../regular-file.ts";
 import { parseRecord } from "./untyped.ts";
 
 export interface ManagedOptions {
@@ -182,7 +183,7 @@ function read(folder: string): Managed | undefined {
   const executable = venvPython(folder);
   // The interpreter is a link to its base, which the user may have uninstalled: existsSync follows it.
   if (!existsSync(markerOf(folder)) || !existsSync(executable)) return undefined;
-  const { base, version, installer, backend } = parseRecord(readFileSync(markerOf(folder), "utf8")) ?? {};
+  const { base, version, installer, backend } = parseRecord(readRegularFile(markerOf(folder)).toString()) ?? {};
   if (typeof base !== "string") return undefined;
   const finished = statSync(markerOf(folder)).mtimeMs;
   const marker: Marker = { base, version: String(version), installer: String(installer) };

@@ -1,10 +1,9 @@
 /** Image files into arrays, by sharp: an optional peer, loaded when the first image is asked for. */
-import { constants } from "node:fs";
-import { open } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import type sharpModule from "sharp";
 import { EnvironmentError, TorchwireError } from "../../bridge/errors.ts";
 import { isUint8Array, isURL, messageOf } from "../../bridge/kinds.ts";
+import { openRegularFile } from "../../bridge/regular-file.ts";
 import { fromBytes, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
 import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";
 
@@ -149,11 +148,9 @@ const limited = ({ maxPixels }: ImageShape): SharpOptions => ({ failOn: "error",
 
 /** The bytes of a file that may be an image: of no pipe or device, which may have no end, and not of one that is larger than all its pixels. */
 async function readImage(path: string | URL, { maxPixels }: ImageShape): Promise<Uint8Array> {
-  // (Opening a pipe waits for whoever writes to it, but for O_NONBLOCK; Windows has no such pipes.)
-  const file = await open(path, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0));
+  const file = await openRegularFile(isURL(path) ? fileURLToPath(path) : path);
   try {
     const about = await file.stat();
-    if (!about.isFile()) throw new Error("it is not a regular file");
     const most = 8 * maxPixels + 2 ** 24;
     if (about.size > most)
       throw new Error(`it has ${about.size} bytes; an image of ${maxPixels} pixels (maxPixels) has less`);

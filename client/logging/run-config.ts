@@ -5,7 +5,6 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { packageVersion } from "../../bridge/environment/package.ts";
-import { TorchwireError } from "../../bridge/errors.ts";
 import { isReference } from "../data/batch.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../keywords.ts";

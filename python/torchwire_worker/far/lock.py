@@ -153,7 +153,8 @@ def _touched(path):
 def _read(path):
     # type: (str) -> Optional[str]
     try:
-        with open(path, errors="replace") as file:
+        # Opening a pipe that lies there waits for nobody.
+        with open(path, errors="replace", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
             return file.read()
     except FileNotFoundError:
         return None
