@@ -86,6 +86,10 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     "docs/pytorch-backend.md",
     /^( +\S.*\n)+completed\n( +\S.*\n)+3 216\n2 cross_entropy Float32Array\(2\) \[ 0\.666\d+, 2 \]\n\[ 'put_' \]\n$/,
   ],
+  [
+    "docs/troubleshooting.md",
+    /^callback SanityCheck failed .*\n {2}each sample's outputs .* make \[8, 8\] in mse_loss: .*\(\.squeeze\(1\)\)\n.*Target \d is out of bounds.*\ntargets are 1 to 3, .*\nDo the labels begin at 1\? .*\n\{ loss: -?0 \}\n\[ 'loss', 'accuracy' \]\n.*step 2: ValueError: Expected more than 1 value .*\n.*dropLast: true \}\)\.\n2\n0\.55\n0\.00\nstopped StopOnNaNLoss\ncompleted true\nstopped StopOnNaNLoss\ndiverged true\ntrue\n.*does not require grad.*\nNothing that the loss depends on .*\nfalse 0\.\d+ 0\.5\ntrue 1 1\n.*Say which it is: .*\ntrue\nvalidation epoch 1, step 0: RuntimeError: .*Long.*Float.*\nthe validation data has no batches: .*\nstopped true true\nfalse\ntrue\n$/,
+  ],
   ["docs/events.md", /^( +\S.*\n)+6 6\n$/],
 ];
 
