@@ -1,4 +1,7 @@
-import { py, type AnyReference } from "../bridge/py.ts";
+import { TorchwireError } from "../bridge/errors.ts";
+import type { AnyReference } from "../bridge/py.ts";
+import { workerOf } from "../bridge/worker.ts";
+import { described } from "./keywords.ts";
 
 /**
  * No parameter of `module`, nor of the modules below it, gets gradients from here on: an optimizer leaves them as they are. Buffers, such as the running
@@ -14,9 +17,9 @@ export function unfreeze<T extends AnyReference>(module: T): T {
 }
 
 function requireGradients<T extends AnyReference>(module: T, required: boolean): T {
-  const method = py.get(module, "requires_grad_");
-  // Both are needed no longer: without a scope around, they would stay until they are garbage-collected.
-  method(required)[Symbol.dispose]();
-  method[Symbol.dispose]();
+  const worker = workerOf(module);
+  if (worker === undefined)
+    throw new TorchwireError("MISUSE", `freeze: ${described(module)} is not a reference to a module`);
+  worker.scope(() => void worker.import("torchwire_worker.helpers.fine_tune").require_gradients(module, required));
   return module;
 }

@@ -10,6 +10,7 @@ import { CallbackObject, type Callback, type CallbackClass } from "./callback/ca
 import { isOf } from "./callback/graph.ts";
 import { withDefaults } from "./callbacks/defaults.ts";
 import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
+import { aside } from "./data/aside.ts";
 import { isReference } from "./data/batch.ts";
 import { DataLoader } from "./data/loader.ts";
 import { overReference } from "./data/remote.ts";
@@ -24,7 +25,7 @@ import { toLoss, type Loss } from "./losses/spec.ts";
 import { given } from "./losses/weight.ts";
 import { toOptimizer, type OptimizerOption } from "./optim/spec.ts";
 import { adam } from "./optim/table.ts";
-import { TrainingPhase, ValidationPhase, type Phase } from "./phases.ts";
+import { TrainingPhase, ValidationAlone, ValidationPhase, type Phase } from "./phases.ts";
 import {
   classify,
   outputs,
@@ -311,16 +312,18 @@ export class Learner<M = any> {
   }
 
   /**
-   * A validation epoch, over `data` or the learner's own; the metrics of it, by name. Nothing of the training changes.
+   * A validation epoch, over `data` or the learner's own; the metrics of it, by name. Nothing of the training changes: a loader stays where it is,
+   * and no rate is reduced because of it.
    */
   async validate(data?: Data | PyObject): Promise<{ readonly [metric: string]: number }> {
-    const phase = new ValidationPhase();
-    await this.epoch(phase, data ?? this.data.validation);
+    const phase = new ValidationAlone();
+    const validation = data ?? this.data.validation;
+    await this.epoch(phase, validation && aside(validation));
     return this.#loop.lastMetrics(phase);
   }
 
   /**
-   * What the model makes of samples, in eval and inference mode; safe while a fit goes on, and from many requests at once. With `classes` or `topK` each
+   * What the model makes of samples, in eval mode, without gradients; safe while a fit goes on, and from many requests at once. With `classes` or `topK` each
    * sample gets its likeliest classes, of outputs that are logits or probabilities, as the loss says; else the outputs come as they are, in one array. Of a
    * model with several they come in records or arrays of such arrays, which the type argument names: `predict<{ out: NDArray }>(…)`.
    */

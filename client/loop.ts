@@ -123,7 +123,8 @@ export class Loop {
     this.#stream.emit({ type: "epochBegin", ...about, batches: batches ?? null, time: Date.now() });
     const context = phase.context(this.#learner);
     try {
-      await (context === undefined ? body() : this.#learner.worker.context(context, body));
+      const inContext = context === undefined ? body : (): Promise<void> => this.#learner.worker.context(context, body);
+      await this.run!.around(phase, inContext);
     } finally {
       // Also where the fit was cancelled at its end.
       if (!this.run!.isInEpoch) {

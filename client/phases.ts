@@ -32,7 +32,7 @@ export abstract class AbstractValidationPhase extends Phase {
 
   /** Nothing that happens here changes a bit of the training. */
   override context({ modules }: Learner): ContextOptions {
-    return { mode: "inference", eval: modules, rng: "fork" };
+    return { mode: "no_grad", eval: modules, rng: "fork" };
   }
 }
 
@@ -62,6 +62,9 @@ export class ValidationPhase extends AbstractValidationPhase {
     });
   }
 }
+
+/** Of `learner.validate`: it is to be looked at, and nothing is done because of it. */
+export class ValidationAlone extends ValidationPhase {}
 
 /** `model(x)`, `model(a, b)` of an array, `model(name=a, …)` of a record. */
 export function forward(model: AnyRef, xs: Inputs): AnyRef {

@@ -74,6 +74,8 @@ export class Plan {
       });
       lines.push(`${event.padEnd(13)} ${names.join(", ") || "-"}`);
     }
+    const around = this.callbacks.filter((one) => one.around !== undefined).map(({ name }) => name);
+    if (around.length > 0) lines.push(`${"around epochs".padEnd(13)} ${around.join(", ")}`);
     const because =
       this.waiting.length === 0
         ? ""

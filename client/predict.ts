@@ -5,6 +5,7 @@ import { py } from "../bridge/py.ts";
 import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 import { workerOf } from "../bridge/worker.ts";
 import { toTorch } from "./convert.ts";
+import { aside } from "./data/aside.ts";
 import { isReference, mapInputs, toBatch } from "./data/batch.ts";
 import type { Data, Inputs } from "./data/types.ts";
 import { rootOf } from "./failures.ts";
@@ -71,7 +72,7 @@ const AHEAD = 3;
 /**
  * The outputs of `model`, one array over all samples, in the dtype that they have; half floats come as float32. Of a model with several outputs they come
  * in records (of a dict, or a dataclass) or arrays (of a list, or a tuple) of such arrays, which the type argument names: `outputs<{ out: NDArray }>(…)`.
- * Runs in eval and inference mode, with a fork of the random numbers.
+ * Runs in eval mode, without gradients, with a fork of the random numbers.
  */
 export function outputs<T extends Outputs = NDArray>(
   model: PyObject,
@@ -169,7 +170,7 @@ async function* run<T>(
   const send = (xs: Inputs): Promise<T> =>
     // A lane of its own: what fails here stops nothing else, and is not stopped by what failed before.
     worker.lane(() =>
-      worker.context({ mode: "inference", eval: [model], rng: "fork" }, () =>
+      worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
         worker.scope(() => {
           const inputs = mapInputs(xs, "xs", (value, path) => toTorch(value, path, how)) as Inputs;
           return ask(forward(model, inputs), worker.import("torchwire_worker.helpers.predictions"), inputs);
@@ -196,7 +197,8 @@ async function* inputsOf(samples: Samples, batchSize: number): AsyncGenerator<In
   if (isNDArray(samples)) yield* pieces(samples, batchSize);
   else if (isReference(samples) || isSeveralInputs(samples)) yield samples as Inputs;
   else if (Symbol.asyncIterator in samples || Symbol.iterator in samples)
-    for await (const batch of samples as AsyncIterable<never>) yield isNDArray(batch) ? batch : toBatch(batch).xs;
+    for await (const batch of aside(samples as Data) as AsyncIterable<never>)
+      yield isNDArray(batch) ? batch : toBatch(batch).xs;
   else yield samples;
 }
 

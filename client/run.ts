@@ -101,6 +101,14 @@ export class Run {
     });
   }
 
+  /** `epoch`, inside of what callbacks put around it. */
+  around(phase: Phase, epoch: () => Promise<void>): Promise<void> {
+    return this.#workings.plan.callbacks.reduce<() => Promise<void>>(
+      (inner, { around }) => (around === undefined ? inner : () => around(phase, inner)),
+      epoch,
+    )();
+  }
+
   async runEpoch(phase: Phase, body: () => Promise<void>): Promise<void> {
     const { moment } = this.#workings;
     Object.assign(moment, { phase, index: 0 });

@@ -48,7 +48,7 @@ export function summary(model: AnyReference, { input }: SummaryOptions = {}): Pr
   return traced("summary", async () => {
     const worker = workerOf(model);
     if (worker === undefined) throw new TorchwireError("MISUSE", "summary: the model is not a reference to a module");
-    const described = await worker.context({ mode: "inference", eval: [model], rng: "fork" }, () =>
+    const described = await worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
       worker.scope(() => {
         const helpers = worker.import("torchwire_worker.helpers.summary");
         return py.js(py.get(helpers, "describe")(model, input ?? null));

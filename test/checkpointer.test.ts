@@ -10,6 +10,7 @@ import {
   CustomCallback,
   DataLoader,
   EarlyStopping,
+  EMA,
   kw,
   Learner,
   loadWeights,
@@ -19,15 +20,20 @@ import {
   ProgressPrinter,
   Recorder,
   sgd,
+  stopping,
   StopOnNaNLoss,
+  SWA,
   TrainingPhase,
+  ValidationPhase,
   type Callback,
+  type Checkpoint,
   type CheckpointerOptions,
   type Worker,
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { openSafetensors } from "../client/weights/safetensors.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
+import { plainPython } from "./plain-python.ts";
 import { coefficient, pairs, scored, setCoefficient, tiny, tinyData, type Tiny } from "./tiny.ts";
 import { weightsHash } from "./training.ts";
 import { Wiretap } from "./wiretap.ts";
@@ -322,6 +328,151 @@ describe("when", () => {
     } finally {
       warn.mockRestore();
     }
+  });
+});
+
+describe("what is kept is what was measured, in every order of the callbacks", () => {
+  interface Kept {
+    readonly title: string;
+    readonly checkpoints: readonly Checkpoint[];
+    readonly restored: { readonly path: string; readonly value: number } | undefined;
+    /** The model's own coefficient when a training epoch ended. */
+    readonly own: readonly number[];
+    readonly validated: boolean;
+  }
+
+  const orders = <T>(items: readonly T[]): T[][] =>
+    items.length < 2
+      ? [[...items]]
+      : items.flatMap((one) => orders(items.filter((other) => other !== one)).map((rest) => [one, ...rest]));
+
+  const averages: { readonly [title: string]: () => EMA | SWA } = {
+    EMA: () => new EMA({ decay: 0.8 }),
+    "EMA, not validated": () => new EMA({ decay: 0.8, validate: false }),
+    SWA: () => new SWA({ start: 2, validate: true }),
+  };
+  const checkpointers: { readonly [title: string]: CheckpointerOptions } = {
+    "of the validation": { monitor: "validation.loss" },
+    "of every other epoch, in the worker": { monitor: "validation.loss", every: 2, on: "worker" },
+    "of the training": {},
+  };
+  const early = (): EarlyStopping => new EarlyStopping(stopping.never(), { restoreBest: true });
+
+  async function fitted(
+    title: string,
+    options: CheckpointerOptions,
+    callbacks: readonly Callback[],
+    into: string,
+  ): Promise<Kept> {
+    const own: number[] = [];
+    const looks = callback({
+      name: "Looks",
+      access: { model: "read" },
+      phase: AbstractTrainingPhase,
+      on: { epochEnd: async ({ model }) => void own.push(await coefficient(model)) },
+    });
+    // The rate is too high: the loss goes up and down.
+    const learner = tiny(worker, { lr: 0.02, callbacks: [...counting(), looks, ...callbacks] });
+    await learner.fit(3);
+    const stopped = learner.getCallback(EarlyStopping);
+    const path = join(into, `restored ${title}.safetensors`.replaceAll(/[^\w.]/g, "_"));
+    await learner.save(path);
+    const restored = stopped && { path, value: stopped.best!.value };
+    const validated = !title.includes("not validated");
+    return { title, checkpoints: learner.state.checkpoints, restored, own, validated };
+  }
+
+  test("values are measured again by plain PyTorch, on the weights in the files", async () => {
+    const kept: Kept[] = [];
+    for (const [name, average] of Object.entries(averages))
+      for (const [which, options] of Object.entries(checkpointers))
+        for (const order of which === "of the validation" ? orders([0, 1, 2]) : orders([0, 1])) {
+          const title = `${name}, ${which}, ${order.join(" ")}`;
+          const into = join(folder, title.replaceAll(/\W/g, "_"));
+          const all = [average(), new Checkpointer(into, options), early()];
+          kept.push(
+            await fitted(
+              title,
+              options,
+              order.map((i) => all[i]!),
+              folder,
+            ),
+          );
+        }
+    const validation = pairs(128, 1);
+    const numbers = ({ data }: { data: unknown }): number[] => Array.from(data as Float32Array);
+    const paths = kept.flatMap(({ checkpoints, restored }) => [
+      ...checkpoints.map(({ path }) => path),
+      ...(restored ? [restored.path] : []),
+    ]);
+    const measured = await plainPython<{
+      [path: string]: { coefficient: number; loss: number; weights: string | null };
+    }>("measured.py", {
+      cases: { xs: numbers(validation.xs), ys: numbers(validation.ys), paths },
+    });
+    const ratio = (path: string, value: number): number => Math.round((measured[path]!.loss / value) * 1e5) / 1e5;
+    for (const { title, checkpoints, restored, own, validated } of kept) {
+      const ofValidation = title.includes("of the validation");
+      const found = checkpoints.map(({ path, epoch, monitor, value }) => ({
+        // Equal to what is recorded, to float32's last bits.
+        ratio: monitor === "validation.loss" && value !== undefined ? ratio(path, value) : 1,
+        weights: measured[path]!.weights,
+        isOwn: measured[path]!.coefficient === own[epoch - 1],
+      }));
+      const expected = checkpoints.map(({ epoch, monitor, value }, i) => {
+        const isLate = value === undefined && i === checkpoints.length - 1;
+        const averaged =
+          validated && monitor === "validation.loss" && !isLate && !(title.startsWith("SWA") && epoch < 2);
+        // The first that SWA sees is its mean.
+        const isOwn = !averaged || (title.startsWith("SWA") && epoch === 2);
+        return { ratio: 1, weights: averaged ? title.slice(0, 3) : "model", isOwn };
+      });
+      expect({ title, found }).toEqual({ title, found: expected });
+      expect(checkpoints.map(({ weights }) => weights)).toEqual(expected.map(({ weights }) => weights));
+      expect(checkpoints.filter(({ value }) => value === undefined).length).toBeLessThanOrEqual(ofValidation ? 0 : 1);
+      expect(restored === undefined ? 1 : ratio(restored.path, restored.value)).toBe(1);
+    }
+    // A file of the end of a fit has the model's own weights, and no value of others.
+    const last = kept.find(({ title }) => title.startsWith("EMA, of every other"))!.checkpoints.at(-1)!;
+    expect([last.epoch, last.weights, last.value]).toEqual([3, "model", undefined]);
+  });
+
+  test("a validation that is cut short: the model has its own weights when the fit ends", async () => {
+    for (const callbacks of orders([0, 1])) {
+      const controller = new AbortController();
+      const stop = new CustomCallback(
+        "stepBegin",
+        ({ epoch, index }) => void (epoch === 2 && index === 3 && controller.abort()),
+        { phase: ValidationPhase },
+      );
+      const both = [
+        new EMA({ decay: 0.8 }),
+        new Checkpointer(join(folder, callbacks.join("")), { monitor: "validation.loss" }),
+      ];
+      const own: number[] = [];
+      const looks = new CustomCallback("epochEnd", async ({ model }) => void own.push(await coefficient(model)), {
+        access: { model: "read" },
+        phase: AbstractTrainingPhase,
+      });
+      const learner = tiny(worker, { callbacks: [...counting(), stop, looks, ...callbacks.map((i) => both[i]!)] });
+      expect((await learner.fit(3, { signal: controller.signal })).status).toBe("interrupted");
+      const { path, weights, value } = learner.state.checkpoints.at(-1)!;
+      expect([weights, value]).toEqual(["model", undefined]);
+      expect([await inFile(path), await coefficient(learner.model)]).toEqual([own[1], own[1]]);
+    }
+  });
+
+  test("two averages that are both to be validated are refused, in every order", async () => {
+    for (const order of orders([0, 1])) {
+      const both = [new EMA(), new SWA({ start: 1, validate: true })];
+      const error = await caught(() => tiny(worker, { callbacks: order.map((i) => both[i]!) }));
+      expect(error.code).toBe("MISUSE");
+      expect(error.message).toMatch(
+        /^(EMA and SWA|SWA and EMA) are both to be validated, .* give one of them validate: false$/,
+      );
+    }
+    const learner = tiny(worker, { callbacks: [new EMA(), new SWA({ start: 1 })] });
+    expect((await learner.fit(1)).status).toBe("completed");
   });
 });
 

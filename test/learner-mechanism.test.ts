@@ -72,7 +72,7 @@ describe("the operations are those of the loop that one writes by hand, on the w
     const optimizer = torch.optim.SGD(net.parameters(), kw({ lr: 0.1, momentum: 0.9 }));
     const F = untyped(worker, "torch.nn.functional");
     const refuseNaN = untyped(worker, "torchwire_worker.helpers.training").refuse_nan;
-    const clipGradNorm = untyped(worker, "torch.nn.utils").clip_grad_norm_;
+    const clipGradients = untyped(worker, "torchwire_worker.helpers.optim").clip_gradients;
     const training = images(true);
     const validation = images(false);
 
@@ -104,7 +104,7 @@ describe("the operations are those of the loop that one writes by hand, on the w
           (group.length === 1 ? loss : loss.div(group.length)).backward();
           const last = i === group.length - 1;
           if (fault === "another order") refuseNaN(loss);
-          if (clip !== undefined && last) clipGradNorm(net.parameters(), py.float(clip));
+          if (clip !== undefined && last) clipGradients(optimizer, py.float(clip), null);
           if (fault !== "another order") refuseNaN(loss);
           if (last) optimizer.step();
           ask(loss, yhat, y);
@@ -124,7 +124,7 @@ describe("the operations are those of the loop that one writes by hand, on the w
           if (group.length > 0) await trainOn(group);
           await Promise.all(issued.splice(0));
           const fork = fault === "no fork" ? {} : ({ rng: "fork" } as const);
-          await worker.context({ mode: "inference", eval: [net], ...fork }, async () => {
+          await worker.context({ mode: "no_grad", eval: [net], ...fork }, async () => {
             for await (const batch of validation) {
               await room();
               worker.scope(() => {

@@ -22,6 +22,11 @@ export interface CallbackSpec<A extends Access> {
   readonly resolveConflict?: (other: Callback) => Resolution | undefined;
   /** Called when the learner gets the callback, with the learner itself. */
   readonly init?: (learner: Learner) => void;
+  /**
+   * Around each epoch: `epoch()` runs it, from before the first handler of "epochBegin" until after the last one of "epochEnd", and rejects where it
+   * fails or is cancelled. For what has to hold for all other callbacks, in whatever order they are.
+   */
+  readonly around?: (phase: Phase, epoch: () => Promise<void>) => Promise<void>;
   /** In line: run when the step is issued, in which they may still change it. What they await, the loop awaits. */
   readonly on?: { readonly [E in EventName]?: (view: View<A, E>) => void | PromiseLike<void> };
   /**
@@ -49,6 +54,7 @@ export interface Callback {
   readonly runAfter: readonly (string | CallbackClass)[];
   readonly resolveConflict: ((other: Callback) => Resolution | undefined) | undefined;
   readonly init: ((learner: Learner) => void) | undefined;
+  readonly around: CallbackSpec<Access>["around"];
   readonly on: { readonly [event: string]: AnyHandler };
   readonly measure: ((view: any) => Measured) | undefined;
   readonly observe: { readonly [event: string]: AnyHandler };
@@ -66,7 +72,18 @@ export interface Callback {
  * Handlers see what `access` grants and nothing else, for the compiler and at run time.
  */
 export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Callback {
-  const { name, access = {}, phase, runAfter = [], resolveConflict, init, on = {}, measure, observe = {} } = spec;
+  const {
+    name,
+    access = {},
+    phase,
+    runAfter = [],
+    resolveConflict,
+    init,
+    around,
+    on = {},
+    measure,
+    observe = {},
+  } = spec;
   if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a callback needs a name");
   const handlers = on as Callback["on"];
   const observers = observe as Callback["observe"];
@@ -79,7 +96,7 @@ export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Ca
         "MISUSE",
         `callback ${name}: ${event} cannot be observed; only ${OBSERVED.join(", ")} can, the others are for "on"`,
       );
-  return { name, access, phase, runAfter, resolveConflict, init, on: handlers, measure, observe: observers };
+  return { name, access, phase, runAfter, resolveConflict, init, around, on: handlers, measure, observe: observers };
 }
 
 const OBSERVED: readonly string[] = ["stepEnd", ...betweenSteps] satisfies ObservedEvent[];
@@ -112,6 +129,7 @@ export abstract class CallbackObject implements Callback {
   readonly runAfter: Callback["runAfter"];
   readonly resolveConflict: Callback["resolveConflict"];
   readonly init: Callback["init"];
+  readonly around: Callback["around"];
   readonly on: Callback["on"];
   readonly measure: Callback["measure"];
   readonly observe: Callback["observe"];
@@ -124,6 +142,7 @@ export abstract class CallbackObject implements Callback {
       runAfter: this.runAfter,
       resolveConflict: this.resolveConflict,
       init: this.init,
+      around: this.around,
       on: this.on,
       measure: this.measure,
       observe: this.observe,

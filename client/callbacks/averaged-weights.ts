@@ -1,12 +1,13 @@
 /** Averages of the weights that are trained: exponential (EMA), or of the last epochs (SWA). */
 import { TorchwireError } from "../../bridge/errors.ts";
 import { py } from "../../bridge/py.ts";
-import type { AnyRef } from "../../bridge/types/core.ts";
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
+import { aside } from "../data/aside.ts";
 import { isReference, toBatch } from "../data/batch.ts";
 import type { Data, Inputs } from "../data/types.ts";
 import type { Learner } from "../learner.ts";
-import { AbstractTrainingPhase, forward } from "../phases.ts";
+import { AbstractTrainingPhase, forward, type Phase } from "../phases.ts";
 import { PyTorchBackend } from "./pytorch-backend.ts";
 
 interface Averaging {
@@ -22,82 +23,99 @@ interface Averaging {
   readonly start: number;
 }
 
-/** What `EMA` and `SWA` have in common: torch.optim.swa_utils.AveragedModel, in the worker. It changes nothing of the training. */
+/**
+ * What `EMA` and `SWA` have in common: torch.optim.swa_utils.AveragedModel, in the worker. It changes nothing of the training.
+ *
+ * With `validate` the model itself has the averages during a validation epoch, from before its first handler until after its last one: whatever looks at
+ * the weights then, or keeps them, has those that the epoch's values were measured on, in whatever order callbacks are listed. Meanwhile the worker
+ * needs room for another copy of the weights.
+ *
+ * The average is of updates. Where the weights become others in another way (`learner.load`, EarlyStopping's `restoreBest`, by hand between two
+ * epochs), validation is of the model itself until the next update, which begins a new average; a new `learner.model` has one of its own.
+ */
 export abstract class AveragedWeights extends CallbackObject {
+  readonly validate: boolean;
+  readonly #averaging: Averaging;
   #learner: Learner | undefined;
-  #averaged: AnyRef | undefined;
+  /** The average, and of which model it is. */
+  #current: { readonly model: unknown; readonly average: AnyRef } | undefined;
+  #isShown = false;
 
-  protected constructor({ name, decay, buffers, validate, shown, start }: Averaging) {
+  protected constructor(averaging: Averaging) {
+    const { name, validate, shown, start } = averaging;
     if (!Number.isSafeInteger(start) || start < 1)
       throw new TorchwireError("MISUSE", `${name}: start must be the number of an epoch, from 1, not ${String(start)}`);
     // The literal is made before `this` is there.
     const self: { current?: AveragedWeights } = {};
-    const show = (epoch: number): void => {
-      if (epoch >= start) self.current!.#show();
-    };
-    const back = (): void => {
-      if (validate) self.current!.#showAverages(false);
+    const update = (epoch: number): void => {
+      if (epoch >= start) self.current!.#average.update();
     };
     super(
       callback({
         name,
         access: { model: "use", step: "use" },
-        init: (learner) => self.current!.#init(learner, decay, buffers),
-        on: {
-          ...(shown === "updates"
+        init: (learner) => self.current!.#init(learner),
+        around: (phase, epoch) => self.current!.#around(phase, epoch),
+        on:
+          shown === "updates"
             ? {
                 stepEnd: ({ phase, epoch }) => {
                   const { step } = self.current!.#known;
-                  if (phase instanceof AbstractTrainingPhase && step!.group.isLast) show(epoch);
+                  if (phase instanceof AbstractTrainingPhase && step!.group.isLast) update(epoch);
                 },
               }
-            : {}),
-          ...(validate
-            ? {
-                epochBegin: ({ phase }) => {
-                  if (!(phase instanceof AbstractTrainingPhase)) self.current!.#showAverages(true);
+            : {
+                epochEnd: ({ phase, epoch }) => {
+                  if (phase instanceof AbstractTrainingPhase) update(epoch);
                 },
-                // Whichever way it ends.
-                epochCancelled: back,
-                fitEnd: back,
-              }
-            : {}),
-          epochEnd: ({ phase, epoch }) => {
-            back();
-            if (shown === "epochs" && phase instanceof AbstractTrainingPhase) show(epoch);
-          },
-        },
+              },
       }),
     );
     self.current = this;
+    this.validate = validate;
+    this.#averaging = averaging;
   }
 
-  /** The averaged model, to predict with, to save: `saveWeights(ema.model, path)`. */
+  /** The averaged model, to predict with, to save: `saveWeights(ema.model, path)`. It stays what it is until the next update. */
   get model(): AnyRef {
     return this.#average.module as AnyRef;
   }
 
+  /** Whether the learner's model has the averages now. */
+  get isShown(): boolean {
+    return this.#isShown;
+  }
+
   /**
    * Computes the running statistics of batch normalisation anew, over `data` (default: the learner's training data): the average was never run, so that they are
-   * those of no model. Needs no gradients, and changes nothing else.
+   * those of no model. Needs no gradients, and changes nothing else: a loader stays where it is, and random numbers are drawn in a fork.
    */
-  async updateBatchNorm(data: Data | undefined = this.#known.data.training as Data | undefined): Promise<void> {
+  async updateBatchNorm(data: Data | PyObject | undefined = this.#known.data.training): Promise<void> {
     const { worker } = this.#known;
-    if (data === undefined || isReference(data) || !(Symbol.asyncIterator in data || Symbol.iterator in data))
+    if (
+      data === undefined ||
+      !(isReference(data) || Symbol.asyncIterator in (data as object) || Symbol.iterator in (data as object))
+    )
       throw new TorchwireError(
         "MISUSE",
         `${this.name}: updateBatchNorm needs data: a DataLoader, or an array of batches`,
       );
     const backend = this.#known.getCallback(PyTorchBackend)!;
-    const recomputing = py.keep(this.#helpers.Recomputing(this.#average.module));
-    try {
-      for await (const batch of data)
-        await worker.scope(
-          async () => void forward(recomputing.see as AnyRef, backend.inputs(toBatch(batch).xs) as Inputs),
-        );
-    } finally {
-      recomputing.end();
-    }
+    await worker.context({ rng: "fork" }, async () => {
+      const recomputing = worker.scope(() => py.keep(this.#helpers.Recomputing(this.model)));
+      let whole = false;
+      try {
+        for await (const batch of aside(data))
+          await worker.scope(
+            async () => void forward(recomputing.see as AnyRef, backend.inputs(toBatch(batch).xs) as Inputs),
+          );
+        whole = true;
+      } finally {
+        // What failed has closed the lane.
+        await worker.lane(() => worker.scope(() => py.js(recomputing.end(whole))));
+        recomputing[Symbol.dispose]();
+      }
+    });
   }
 
   get #known(): Learner {
@@ -105,32 +123,52 @@ export abstract class AveragedWeights extends CallbackObject {
     return this.#learner;
   }
 
-  get #average(): AnyRef {
-    return (this.#known, this.#averaged!);
-  }
-
   get #helpers(): AnyRef {
     return this.#known.worker.import("torchwire_worker.helpers.averaging");
   }
 
-  #init(learner: Learner, decay: number | undefined, buffers: boolean): void {
+  /** Another model has another average. */
+  get #average(): AnyRef {
+    const { model, worker } = this.#known;
+    if (this.#current?.model !== model) {
+      const { decay, buffers } = this.#averaging;
+      const given = decay === undefined ? null : py.float(decay);
+      const average = worker.scope(() => py.keep(this.#helpers.Average(model, given, buffers) as AnyRef));
+      this.#current?.average[Symbol.dispose]();
+      this.#current = { model, average };
+    }
+    return this.#current!.average;
+  }
+
+  #init(learner: Learner): void {
     if (!isReference(learner.model))
       throw new TorchwireError(
         "MISUSE",
         `${this.name}: the learner has several models, of which it cannot tell which to average`,
       );
+    const { name } = this;
+    const other = learner.callbacks.find((one) => one instanceof AveragedWeights && one.validate && one.name !== name);
+    if (this.validate && other !== undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        `${other.name} and ${name} are both to be validated, and an epoch can be that of one alone: give one of them validate: false`,
+      );
     this.#learner = learner;
-    const given = decay === undefined ? null : py.float(decay);
-    this.#averaged = py.keep(this.#helpers.averaged(learner.model as AnyRef, given, buffers) as AnyRef);
+    void this.#average;
   }
 
-  #show(): void {
-    this.#average.update_parameters(this.#known.model as AnyRef);
-  }
-
-  /** Puts the averages into the learner's own model, or its own weights back. */
-  #showAverages(averages: boolean): void {
-    this.#helpers.show(this.#known.model as AnyRef, this.#average, averages);
+  async #around(phase: Phase, epoch: () => Promise<void>): Promise<void> {
+    const { worker } = this.#known;
+    const average = this.#average;
+    const shows = this.validate && !(phase instanceof AbstractTrainingPhase);
+    this.#isShown = ((await worker.scope(() => py.js(average.begin(shows)))) as boolean) && shows;
+    const [outcome] = await Promise.allSettled([epoch()]);
+    this.#isShown = false;
+    // What failed has closed the lane. Of several errors the first is told.
+    const end = worker.lane(() => worker.scope(() => py.js(average.end())));
+    if (outcome.status === "fulfilled") return void (await end);
+    await end.catch(() => undefined);
+    throw outcome.reason;
   }
 }
 

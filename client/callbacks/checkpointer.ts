@@ -5,6 +5,7 @@ import { callback, CallbackObject } from "../callback/callback.ts";
 import { keywordsOf, oneOf, type Kinds } from "../keywords.ts";
 import type { Learner } from "../learner.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
+import { AveragedWeights } from "./averaged-weights.ts";
 import { bestFirst, checkpointName, keptOf, splitMonitor } from "../stopping/checkpoints.ts";
 import { misuse } from "../stopping/criterion.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
@@ -36,8 +37,10 @@ export interface Checkpoint {
   readonly steps: number;
   /** By what it is ranked. */
   readonly monitor: string;
-  /** Its value; undefined for what was saved in the middle of an epoch. */
+  /** Its value, measured on these very weights; undefined where it was measured on others, or not at all. */
   readonly value: number | undefined;
+  /** Where the learner has averaged weights: whether these are the averages, "EMA" or "SWA", or the model's own, "model". As in the file's metadata. */
+  readonly weights?: string;
   /** When the weights were those: milliseconds since 1970. */
   readonly time: number;
 }
@@ -84,7 +87,7 @@ export class Checkpointer extends CallbackObject {
     /** How far the training was: at the last file, at the end of the last epoch, and when `value` was measured. */
     let saved: string | undefined;
     let ended: string | undefined;
-    let measured: { readonly at: string; readonly value: number | undefined } | undefined;
+    let measured: { readonly at: string; readonly value: number | undefined; readonly weights?: string } | undefined;
     let saidUnmeasured = false;
     const counts = ({ history }: Seen): { epochs: number; steps: number } =>
       history[training ?? ""] ?? { epochs: 0, steps: 0 };
@@ -92,8 +95,9 @@ export class Checkpointer extends CallbackObject {
 
     const write = async (checkpoint: Checkpoint): Promise<void> => {
       const { worker, model, state } = shared.learner!;
-      const { path, epoch, steps, value } = checkpoint;
-      const metadata = { epoch: String(epoch), steps: String(steps), monitor, value: String(value ?? null) };
+      const { path, epoch, steps, value, weights } = checkpoint;
+      const counted = { epoch: String(epoch), steps: String(steps), monitor, value: String(value ?? null) };
+      const metadata = { ...counted, ...(weights !== undefined && { weights }) };
       await place.write(worker, model as Modules, path, metadata);
       const files = [...state.checkpoints.filter((other) => other.path !== path), checkpoint];
       state.checkpoints = keptOf(files, keep, mode);
@@ -109,12 +113,13 @@ export class Checkpointer extends CallbackObject {
       saved = at;
       where ??= await place.prepare(shared.learner!.worker, folder);
       const { epochs: epoch, steps } = counts(state);
-      const value = measured?.at === at ? measured.value : undefined;
+      const weights = weightsIn(shared.learner!);
+      const value = measured?.at === at && measured.weights === weights.weights ? measured.value : undefined;
       const step = at === ended ? undefined : steps;
       const file = checkpointName({ epoch, step, monitor, value });
       // The worker takes this sign on every system.
       const path = on === "client" ? join(where, file) : `${where}/${file}`;
-      saving = write({ path, on, epoch, steps, monitor, value, time: Date.now() });
+      saving = write({ path, on, epoch, steps, monitor, value, ...weights, time: Date.now() });
       // Whoever waits for it next hears of it.
       saving.catch(() => undefined);
     };
@@ -143,6 +148,8 @@ export class Checkpointer extends CallbackObject {
           fitBegin: async ({ phase, state }) => {
             training ??= phase.name;
             saved ??= progress(state);
+            // The weights may be others since.
+            measured = undefined;
             where = await place.prepare(shared.learner!.worker, folder);
           },
           epochBegin: async ({ phase, state }) => {
@@ -165,7 +172,8 @@ export class Checkpointer extends CallbackObject {
               isDue = counts(state).epochs % every === 0;
             }
             if (phase.name === (monitored ?? training)) {
-              measured = { at: progress(state), value: valueOf("Checkpointer", metric, phase.name, state) };
+              const value = valueOf("Checkpointer", metric, phase.name, state);
+              measured = { at: progress(state), value, ...weightsIn(shared.learner!) };
               if (isDue) await save(state);
             }
             // After a lone epoch there is no "fitEnd".
@@ -201,4 +209,10 @@ export class Checkpointer extends CallbackObject {
     if (learner === undefined) throw new TorchwireError("MISUSE", "this Checkpointer belongs to no learner yet");
     return learner;
   }
+}
+
+/** Which weights the model has now; nothing where there are no others. */
+function weightsIn({ callbacks }: Learner): { readonly weights?: string } {
+  const averaged = callbacks.filter((one) => one instanceof AveragedWeights);
+  return averaged.length === 0 ? {} : { weights: averaged.find(({ isShown }) => isShown)?.name ?? "model" };
 }

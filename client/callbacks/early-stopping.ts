@@ -69,6 +69,7 @@ export class EarlyStopping extends CallbackObject {
     let tested = 0;
     let learner!: Learner;
     let kept: AnyRef | undefined;
+    let keptOf: unknown;
     const forget = (): void => {
       kept?.[Symbol.dispose]();
       kept = undefined;
@@ -83,6 +84,7 @@ export class EarlyStopping extends CallbackObject {
         // First the old copy goes: there are never two.
         forget();
         kept = make(learner.worker, "checkpoint", "Kept", learner.model);
+        keptOf = learner.model;
       }
       return loss;
     };
@@ -127,8 +129,8 @@ export class EarlyStopping extends CallbackObject {
             if (own.done(state)) control.cancel("fit", own.message(state).trim());
           },
           fitEnd: ({ ending }) => {
-            if (kept !== undefined && ending?.status !== "failed")
-              learner.worker.scope(() => void kept!.restore(learner.model));
+            if (kept !== undefined && keptOf === learner.model && ending?.status !== "failed")
+              learner.worker.scope(() => void kept!.restore());
             forget();
             if (trained > 1 && tested === 0 && ending?.status === "completed")
               process.emitWarning(

@@ -6,7 +6,7 @@ import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { toTorch } from "../convert.ts";
-import { mapInputs } from "../data/batch.ts";
+import { isReference, mapInputs } from "../data/batch.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
 import { described, flag, keywordsOf, oneOf, type Kinds } from "../keywords.ts";
@@ -17,7 +17,10 @@ import { AbstractTrainingPhase } from "../phases.ts";
 export interface PyTorchBackendOptions {
   /** Where model and batches go. Default: the worker's device. */
   readonly device?: string;
-  /** Scales the gradients down to this norm, all parameters together, before each update: `torch.nn.utils.clip_grad_norm_`. */
+  /**
+   * Scales the gradients down to this norm, all parameters of the optimizer together, before each update: `torch.nn.utils.clip_grad_norm_`. Several
+   * optimizers each by itself.
+   */
   readonly clipGradNorm?: number;
   /**
    * Batches whose gradients are averaged before each update; a last group may have fewer, and is averaged over what it has.
@@ -56,8 +59,7 @@ export class PyTorchBackend extends CallbackObject {
   readonly accumulate: number;
   readonly #options: PyTorchBackendOptions;
   #learner: Learner | undefined;
-  #clipNorm: AnyRef | undefined;
-  #clipValue: AnyRef | undefined;
+  #clip: AnyRef | undefined;
   #scaler: AnyRef | undefined;
   readonly #compile: Record<string, unknown> | undefined;
 
@@ -146,9 +148,8 @@ export class PyTorchBackend extends CallbackObject {
       for (const module of learner.modules) module.to(kw({ memory_format: torch.channels_last }));
     }
     const { amp, clipGradNorm, clipGradValue } = this.#options;
-    const utils = (): AnyRef => worker.import("torch.nn.utils");
-    if (clipGradNorm !== undefined) this.#clipNorm = py.keep(utils().clip_grad_norm_);
-    if (clipGradValue !== undefined) this.#clipValue = py.keep(utils().clip_grad_value_);
+    if (clipGradNorm !== undefined || clipGradValue !== undefined)
+      this.#clip = py.keep(worker.import("torchwire_worker.helpers.optim").clip_gradients);
     const [kind] = this.device.split(":") as [string];
     if (amp !== undefined) {
       const helpers = worker.import("torchwire_worker.helpers.amp");
@@ -167,7 +168,7 @@ export class PyTorchBackend extends CallbackObject {
 
   update(optimizer: AnyRef, closure: AnyRef | undefined): void {
     const closures = closure === undefined ? [] : [closure];
-    if (closure !== undefined && (this.#clipNorm ?? this.#clipValue) !== undefined)
+    if (closure !== undefined && this.#clip !== undefined)
       throw new TorchwireError(
         "MISUSE",
         "PyTorchBackend: clipGradNorm and clipGradValue do not go with an optimizer that evaluates gradients anew within a step",
@@ -188,15 +189,13 @@ export class PyTorchBackend extends CallbackObject {
   }
 
   #clipGradients(): void {
-    const { step, modules, optimizer } = this.#known;
+    const { step, optimizer } = this.#known;
     if (!step!.group.isLast) return;
     // Limits are those of the gradients themselves.
-    this.#scaler?.unscale_(optimizer);
+    for (const one of isReference(optimizer) ? [optimizer] : Object.values(optimizer)) this.#scaler?.unscale_(one);
     const { clipGradNorm, clipGradValue } = this.#options;
-    for (const module of modules) {
-      this.#clipNorm?.(module.parameters(), py.float(clipGradNorm!));
-      this.#clipValue?.(module.parameters(), py.float(clipGradValue!));
-    }
+    const limit = (given: number | undefined): unknown => (given === undefined ? null : py.float(given));
+    this.#clip!(optimizer, limit(clipGradNorm), limit(clipGradValue));
   }
 }
 

@@ -1,7 +1,7 @@
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../keywords.ts";
 import type { Learner } from "../learner.ts";
-import { AbstractValidationPhase } from "../phases.ts";
+import { AbstractValidationPhase, ValidationAlone } from "../phases.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
 import { aPhase, atLeast0, text, wholeFrom, type PhaseClass } from "../stopping/options.ts";
 import { apartFrom, type HyperparamHistory } from "./scheduler.ts";
@@ -105,7 +105,7 @@ export class ReduceOnPlateau extends CallbackObject {
             if (restart) [best, bad, cooling] = [worst, 0, 0];
           },
           epochEnd: async ({ phase, state }) => {
-            if (!(phase instanceof watched)) return;
+            if (!(phase instanceof watched) || phase instanceof ValidationAlone) return;
             const value = valueOf(name, monitor, phase.name, state);
             if (value === undefined) return;
             if (isBetter(value, best)) [best, bad] = [value, 0];

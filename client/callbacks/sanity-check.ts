@@ -88,7 +88,7 @@ const BEFORE: readonly (Omit<Check, "run"> & { readonly run: (data: LearnerData)
  * loss of the model's outputs for the first batch is one number, made of each sample's outputs and its own targets. Where something is wrong the fit rejects, with a SanityCheckError as the `cause`, that
  * lists it all; no step has been made then. What is but a warning is a process warning.
  *
- * The model runs in eval and inference mode and with a fork of the random numbers, on the batch that the first step is about to use: not a bit of the
+ * The model runs in eval mode, without gradients, and with a fork of the random numbers, on the batch that the first step is about to use: not a bit of the
  * training changes, and no data is used up.
  */
 export class SanityCheck extends CallbackObject {
@@ -163,7 +163,7 @@ const samplesMeetTheirOwn = (worker: Worker): Check => ({
 /** In a lane of its own, so that what fails does not end the fit's, and where nothing can change. */
 const apart = <T>({ worker, modules }: Learner, run: () => T | PromiseLike<T>): Promise<T> =>
   worker.lane(() =>
-    worker.context({ mode: "inference", eval: modules, rng: "fork" }, () => worker.scope(async () => await run())),
+    worker.context({ mode: "no_grad", eval: modules, rng: "fork" }, () => worker.scope(async () => await run())),
   );
 
 /** Throws SanityCheckError with all errors; tells of warnings. */

@@ -224,7 +224,6 @@ def test_compiled_modules_have_the_names_of_those_that_are_not() -> None:
     assert list(bits(other).values()) == list(bits(plain).values())
     found = from_safetensors(one, {"0.weight": torch.ones(2), "1.0.weight": torch.ones(3, 2)})
     assert (found["missing"][0], found["mismatched"][0][0]) == ("0.bias", "1.0.weight")
-    state.put(one, state.all_of(plain))
 
 
 @pytest.mark.parametrize(

@@ -27,10 +27,12 @@ class Contexts:
     def _entered(self, layers: list[ContextLayer]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for layer in layers:
-                if layer.rng:
+                # What a lazy module gets in its first run stays: ordinary tensors, of the random numbers that they would have got outside.
+                makes = any(_is_unmade(self._objects[id]) for id in (*layer.train, *layer.eval))
+                if layer.rng and not makes:
                     stack.enter_context(self._forked(layer.id))
                 if layer.mode is not None:
-                    stack.enter_context(_grad_mode(layer.mode))
+                    stack.enter_context(_grad_mode("no_grad" if makes and layer.mode == "inference" else layer.mode))
                 for ids, mode in ((layer.train, True), (layer.eval, False)):
                     for id in ids:
                         stack.enter_context(_module_mode(self._objects[id], mode))
@@ -57,6 +59,11 @@ def _grad_mode(mode: str) -> Any:
 
     modes = {"inference": torch.inference_mode, "no_grad": torch.no_grad, "grad": torch.enable_grad}
     return modes[mode]()
+
+
+def _is_unmade(module: Any) -> bool:
+    lazy = (getattr(part, "has_uninitialized_params", None) for part in module.modules())
+    return any(unmade() for unmade in lazy if unmade is not None)
 
 
 @contextlib.contextmanager

@@ -2,55 +2,162 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-
-def averaged(model: torch.nn.Module, decay: float | None, use_buffers: bool) -> AveragedModel:
-    """An exponential average with `decay`, or the mean of all that it is shown."""
-    multi_avg_fn = None if decay is None else get_ema_multi_avg_fn(decay)
-    return AveragedModel(model, multi_avg_fn=multi_avg_fn, use_buffers=use_buffers)
+from .keeping import Values, parts_of, write
+from .replacing import follow
 
 
-@torch.no_grad()
-def show(model: torch.nn.Module, average: AveragedModel, averages: bool) -> None:
-    """Exchanges their values in place, so that `model` has the averages, or its own again. What it has already it keeps: it is known here, where a call
-    that was not run has changed nothing."""
-    if vars(average).get("_torchwire_shown", False) is averages:
-        return
-    theirs = average.module.state_dict()
-    for name, mine in model.state_dict().items():
-        kept = mine.clone()
-        mine.copy_(theirs[name])
-        theirs[name].copy_(kept)
-    vars(average)["_torchwire_shown"] = averages
+class Average:
+    """torch.optim.swa_utils.AveragedModel of a model: an exponential average with `decay`, or, where that is None, the mean of all that it is shown.
+
+    An epoch runs between `begin` and `end`. Where the model got other weights than those of its updates (by a load, by hand between two epochs, or as
+    other parameters), the average is of what is no longer there: it has seen nothing then, and the next update begins a new one.
+    """
+
+    def __init__(self, model: torch.nn.Module, decay: float | None, use_buffers: bool) -> None:
+        self._model = model
+        self._how = {"multi_avg_fn": None if decay is None else get_ema_multi_avg_fn(decay), "use_buffers": use_buffers}
+        self._averaged: AveragedModel | None = None
+        # The model's own values, while it has the averages.
+        self._own: Values | None = None
+        # Of the weights: when they were last left to others, when the averages were put there, and before a load.
+        self._left: list[int] | None = None
+        self._shown: list[int] = []
+        self._loading: list[int] = []
+        self._was_shown = False
+        self._make()
+        follow(self)
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The averaged model: the very same object from update to update."""
+        if self._averaged is None:
+            raise RuntimeError("a lazy model has no average before its first training step")
+        return self._averaged.module
+
+    def begin(self, show: bool) -> bool:
+        """An epoch begins, in which the model is to have the averages if `show` is true; whether it has: there may be none yet."""
+        self._made()
+        if self._left is not None and self._left != _checksums(self._model):
+            self._forget()
+        self._left = None
+        if show and self._averaged is not None and self._averaged.n_averaged > 0:
+            self._show()
+        return self._own is not None
+
+    def update(self) -> None:
+        if self._averaged is None:
+            self._make()
+        if self._averaged is not None:
+            self._averaged.update_parameters(self._model)
+
+    def end(self) -> None:
+        """The epoch is over, and the model has its own weights again; or others, where it got some while it had the averages."""
+        if self._own is not None and self._shown == _checksums(self._model):
+            self._own.restore()
+        elif self._own is not None:
+            self._forget()
+        self._own = None
+        self._left = _checksums(self._model)
+
+    # --- of whoever replaces weights (see `replacing`) ---
+
+    def parts(self) -> list[torch.nn.Module]:
+        return parts_of([self._model])
+
+    def before(self) -> None:
+        """What is loaded goes to the model's own weights, also where a part of them is."""
+        self._was_shown = self._own is not None
+        if self._own is not None:
+            self._own.restore()
+            self._own = None
+        self._loading = _checksums(self._model)
+
+    def after(self) -> None:
+        now = _checksums(self._model)
+        if now == self._loading:
+            if self._was_shown:
+                self._show()
+            return
+        self._made()
+        if self._averaged is not None:
+            self._forget()
+            self._averaged.update_parameters(self._model)
+            self._forget()
+        if self._left is not None:
+            self._left = now
+
+    def _show(self) -> None:
+        self._own = Values(parts_of([self._model]))
+        with torch.no_grad():
+            for mine, average in self._pairs():
+                write(mine.detach(), average.detach())
+        self._shown = _checksums(self._model)
+
+    def _forget(self) -> None:
+        if self._averaged is not None:
+            self._averaged.n_averaged.zero_()
+
+    def _made(self) -> None:
+        """The average has the tensors of the model as it is, which may have got another head meanwhile, or have been lazy."""
+        params = list(self._model.parameters())
+        if self._averaged is None or len(params) != len(self._params) or any(a is not b for a, b in zip(params, self._params)):
+            self._make()
+
+    def _make(self) -> None:
+        self._params = list(self._model.parameters())
+        unmade = any(map(is_lazy, [*self._params, *self._model.buffers()]))
+        self._averaged = None if unmade else AveragedModel(self._model, **self._how)
+
+    def _pairs(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Each tensor of the model once, and its average. In the order of AveragedModel, which pairs them so."""
+        average = self.module
+        yield from zip(self._model.parameters(), average.parameters())
+        yield from zip(self._model.buffers(), average.buffers())
 
 
-def normalizations(module: torch.nn.Module) -> Iterator[Any]:
-    return (one for one in module.modules() if isinstance(one, torch.nn.modules.batchnorm._BatchNorm))
+def _checksums(model: torch.nn.Module) -> list[int]:
+    return [0 if is_lazy(param) else _checksum(param.detach()) for param in model.parameters()]
+
+
+def _checksum(tensor: torch.Tensor) -> int:
+    if tensor.layout is not torch.strided or tensor.is_meta or tensor.is_quantized or tensor.numel() == 0:
+        return 0
+    return zlib.crc32(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
 
 
 class Recomputing:
-    """The running statistics of batch normalisation anew, over the batches that `module` is called with until `end`."""
+    """The running statistics of batch normalisation anew, over the batches that `module` is called with until `end`: torch.optim.swa_utils.update_bn."""
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
-        self._was_training = module.training
-        self._momenta = {one: one.momentum for one in normalizations(module)}
-        for one in self._momenta:
-            one.reset_running_stats()
+        parts = parts_of([module])
+        self._modes = [(part, part.training) for part in parts]
+        norms = [part for part in parts if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
+        self._momenta = [(norm, norm.momentum) for norm in norms]
+        self._before = Values(norms)
+        for norm in norms:
+            norm.reset_running_stats()
             # None is a mean over all batches.
-            one.momentum = None
+            norm.momentum = None
         module.train()
 
     @torch.no_grad()
     def see(self, *args: Any, **kwargs: Any) -> None:
         self._module(*args, **kwargs)
 
-    def end(self) -> None:
-        for one, momentum in self._momenta.items():
-            one.momentum = momentum
-        self._module.train(self._was_training)
+    def end(self, whole: bool) -> None:
+        """Where not all batches were seen, the statistics are those of before."""
+        for norm, momentum in self._momenta:
+            norm.momentum = momentum
+        for part, mode in self._modes:
+            part.training = mode
+        if not whole:
+            self._before.restore()

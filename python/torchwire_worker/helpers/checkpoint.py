@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import uuid
@@ -12,24 +11,23 @@ from typing import Any
 import torch
 
 from ..shown import one_line
+from .keeping import Extra, Values, parts_of
 from .loading import load_into, metadata_in
 from .safetensors_file import read_safetensors
-from .state import DTYPES, VERSIONS, Modules, Snapshot, all_of, put
+from .state import DTYPES, VERSIONS, Modules, Snapshot, each
 
 
 class Kept:
-    """A copy of a state, on the devices where it is."""
+    """A copy of what modules hold, on the devices where it is."""
 
     def __init__(self, modules: Modules) -> None:
-        # Also where validation goes on: what is made in inference mode cannot be used everywhere.
-        with torch.inference_mode(False), torch.no_grad():
-            self._values = {
-                name: value.detach().clone() if isinstance(value, torch.Tensor) else copy.deepcopy(value)
-                for name, value in all_of(modules).items()
-            }
+        parts = parts_of(module for _, module in each(modules))
+        self._values, self._extra = Values(parts), Extra(parts)
 
-    def restore(self, modules: Modules) -> None:
-        put(modules, self._values)
+    def restore(self) -> None:
+        """Into the modules that it is of."""
+        self._values.restore()
+        self._extra.restore()
 
 
 class Saving:

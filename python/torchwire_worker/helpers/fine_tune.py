@@ -6,12 +6,23 @@ from typing import Any
 
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
+
+
+def require_gradients(module: Any, required: bool) -> None:
+    """`module.requires_grad_(required)`, of lazy modules too, whose parameters have no such method before their first run."""
+    params = list(module.parameters()) if isinstance(module, torch.nn.Module) else []
+    if not any(map(is_lazy, params)):
+        module.requires_grad_(required)
+        return
+    for param in params:
+        param.requires_grad = required
 
 
 def unfreeze_head(model: torch.nn.Module, optimizer: Any, norms: bool) -> None:
     """The optimizer's last group gets gradients; with `norms`, batch normalisation does wherever it is."""
     for param in optimizer.param_groups[-1]["params"]:
-        param.requires_grad_(True)
+        param.requires_grad = True
     if norms:
         unfreeze_norms(model)
 
@@ -19,4 +30,4 @@ def unfreeze_head(model: torch.nn.Module, optimizer: Any, norms: bool) -> None:
 def unfreeze_norms(model: torch.nn.Module) -> None:
     for part in model.modules():
         if isinstance(part, _BatchNorm):
-            part.requires_grad_(True)
+            require_gradients(part, True)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from .replacing import replacing
 from .rollback import Before
 from .state import DTYPES, Modules, Names, all_of, bits_of, each, has_place, place_of
 
@@ -34,6 +35,14 @@ def load_into(modules: Modules, values: Mapping[str, Any], strict: bool, metadat
     With `strict` all of the four lists are to be empty. Otherwise what fits is loaded, if anything does. `metadata` None: that of the modules
     themselves; what it has no path of has no version, which PyTorch takes for the oldest.
     """
+    with replacing(module for _, module in each(modules)):
+        found = _loaded(modules, values, strict, metadata)
+    names = (list(values), list(all_of(modules)))
+    found["prefix"] = differing_prefix(*names) if found["missing"] and not found["is_loaded"] else None
+    return found
+
+
+def _loaded(modules: Modules, values: Mapping[str, Any], strict: bool, metadata: Metadata | None) -> dict[str, Any]:
     before = Before(module for _, module in each(modules))
     try:
         found = _attempt(modules, values, metadata)
@@ -50,8 +59,6 @@ def load_into(modules: Modules, values: Mapping[str, Any], strict: bool, metadat
     except BaseException:
         before.restore()
         raise
-    names = (list(values), list(all_of(modules)))
-    found["prefix"] = differing_prefix(*names) if found["missing"] and not found["is_loaded"] else None
     return found
 
 

@@ -1,8 +1,8 @@
-"""Groups of parameters for an optimiser."""
+"""Groups of parameters for an optimiser, and what becomes of their gradients."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 
@@ -48,6 +48,19 @@ def _parameters(found: Any, group: str) -> Iterator[Any]:
 
 def _name(model: Any, param: Any) -> str:
     return next((f'the parameter "{name}"' for name, one in model.named_parameters() if one is param), "a parameter outside of the model")
+
+
+def clip_gradients(optimizers: Any, norm: float | None, value: float | None) -> None:
+    """`clip_grad_norm_` and then `clip_grad_value_`, of all parameters that an optimizer has: a loss may have some, and a model others. Each of several
+    optimizers by itself."""
+    from torch.nn.utils import clip_grad_norm_, clip_grad_value_
+
+    for optimizer in optimizers.values() if isinstance(optimizers, Mapping) else [optimizers]:
+        params = [param for group in optimizer.param_groups for param in group["params"]]
+        if norm is not None:
+            clip_grad_norm_(params, norm)
+        if value is not None:
+            clip_grad_value_(params, value)
 
 
 def optimizer_class(name: str, since: str) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from .summary import count
 from .summary import describe as summary
 
 
@@ -39,7 +40,7 @@ def _optimizer(optimizer: Any) -> dict[str, Any]:
     return {
         "class": _name(optimizer),
         "groups": [
-            {**{key: _plain(value) for key, value in group.items() if key != "params"}, "parameters": sum(p.numel() for p in group["params"])}
+            {**{key: _plain(value) for key, value in group.items() if key != "params"}, "parameters": count(group["params"])}
             for group in groups
         ],
     }

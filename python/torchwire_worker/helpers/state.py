@@ -1,10 +1,10 @@
-"""A module's state as bytes in the layout of a safetensors file: taken at one moment, and put back as a whole."""
+"""A module's state as bytes in the layout of a safetensors file: taken at one moment."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any, Union
 
@@ -84,16 +84,6 @@ class Snapshot:
         """All that has not been read, tensor by tensor."""
         rest, self._left = list(self._left), deque()
         return rest
-
-
-def put(modules: Modules, values: Mapping[str, Any]) -> None:
-    """Loads values that fit; load_state_dict converts each to the dtype, and moves it to the device, of what it replaces."""
-    for prefix, module in each(modules):
-        own, names = module.state_dict(), Names(module)
-        state = OrderedDict((name, values[plain]) for name in own if (plain := prefix + names.plain(name)) in values)
-        # The names are those of this very version of its classes, which some of them ask for.
-        state._metadata = getattr(own, "_metadata", None)  # type: ignore[attr-defined]
-        module.load_state_dict(state, strict=False)
 
 
 def each(modules: Modules) -> Iterator[tuple[str, torch.nn.Module]]:

@@ -30,13 +30,13 @@ def describe(model: torch.nn.Module, given: Any = None) -> dict[str, Any]:
                 "type": type(module).__name__,
                 "outputs": outputs.get(module, []),
                 "calls": calls.get(module, 0),
-                "parameters": _count(own[name]),
-                "trainable": _count([p for p in own[name] if p.requires_grad]),
+                "parameters": count(own[name]),
+                "trainable": count([p for p in own[name] if p.requires_grad]),
             }
             for name, module in model.named_modules()
         ],
-        "parameters": _count(parameters),
-        "trainable": _count([p for p in parameters if p.requires_grad]),
+        "parameters": count(parameters),
+        "trainable": count([p for p in parameters if p.requires_grad]),
         "bytes": sum(_size(t) and t.nbytes for t in chain(parameters, model.buffers())),
     }
 
@@ -85,7 +85,8 @@ def _home(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
     return device, dtype
 
 
-def _count(parameters: list[torch.nn.Parameter]) -> int:
+def count(parameters: list[torch.nn.Parameter]) -> int:
+    """Their elements."""
     return sum(map(_size, parameters))
 
 

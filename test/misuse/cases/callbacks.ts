@@ -1,4 +1,4 @@
-import { callback, CustomCallback, Metrics, Recorder } from "torchwire";
+import { callback, CustomCallback, EMA, Metrics, Recorder, SWA } from "torchwire";
 import type { Cases } from "../given.ts";
 
 export const callbacks: Cases = {
@@ -29,6 +29,8 @@ export const callbacks: Cases = {
     const late = new CustomCallback("epochEnd", ({ control }) => control.cancel("step"), { name: "Late", access }); // <-
     await learner({ callbacks: [new Recorder(), late] }).fit(1);
   },
+  "two averages to validate": ({ learner }) =>
+    learner({ callbacks: [new EMA(), new SWA({ start: 1, validate: true })] }), // <-
   "a fit inside of a fit": async ({ learner }) => {
     const inside = new CustomCallback("epochEnd", async () => void (await learner().fit(1)), { name: "Inside" }); // <-
     await learner({ callbacks: [new Recorder(), inside] }).fit(1);

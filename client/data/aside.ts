@@ -1,0 +1,34 @@
+import { py } from "../../bridge/py.ts";
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import { workerOf } from "../../bridge/worker.ts";
+import { isReference } from "./batch.ts";
+import { DataLoader } from "./loader.ts";
+import { overReference } from "./remote.ts";
+import type { BatchLike, Data } from "./types.ts";
+
+/**
+ * The same data, to be looked at: a loader stays where it is, and is gone through as a whole from the beginning of its epoch; one in the worker, in
+ * the order that its generator gives next, which the generator gives again afterwards.
+ */
+export function aside(data: Data | PyObject): Data {
+  if (isReference(data)) return overReferenceAside(data as AnyRef);
+  if (!(data instanceof DataLoader)) return data as Data;
+  const copy = data.clone();
+  copy.position = { ...copy.position, batch: 0 };
+  return copy;
+}
+
+const overReferenceAside = (data: AnyRef): Data => ({
+  async *[Symbol.asyncIterator](): AsyncGenerator<BatchLike> {
+    const worker = workerOf(data)!;
+    const helpers = (): AnyRef => worker.import("torchwire_worker.helpers.trial");
+    const generators = worker.scope(() => py.keep(helpers().Generators(data) as AnyRef));
+    try {
+      yield* overReference(data) as AsyncIterable<BatchLike>;
+    } finally {
+      // What failed has closed the lane.
+      await worker.lane(() => worker.scope(() => py.js(generators.restore())));
+      generators[Symbol.dispose]();
+    }
+  },
+});
