@@ -644,8 +644,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: whatever key may enter",
     file: "python/torchwire_worker/keys.py",
-    from: "if _load(path)[0] == public:",
-    to: "if _load(path)[0]:",
+    from: "if _load(path, found)[0] == public:",
+    to: "if _load(path, found)[0]:",
     test: by(KEYED, "a worker that serves with keys refuses a key that is not on its list"),
   },
   {
