@@ -272,6 +272,20 @@ export const mutants: readonly Mutant[] = [
     test: by("test/metrics-epochs.test.ts", "the loss of an epoch is the mean over it a fit goes on"),
   },
   {
+    title: "a loss in which samples meet the targets of others not seen",
+    file: "python/torchwire_worker/helpers/checks.py",
+    from: "or a.axis == b.axis or",
+    to: "or a.axis != b.axis or",
+    test: by("test/small-callbacks.test.ts", "samples meet the targets of others mse is refused"),
+  },
+  {
+    title: "advice about labels by their bounds alone",
+    file: "client/advice.ts",
+    from: "if (isAlone && (Number(outside) < 0 ||",
+    to: "if (!isAlone && (Number(outside) < 0 ||",
+    test: by("test/learner-misuse.test.ts", "advice goes by the facts labels of"),
+  },
+  {
     title: "a row of the history lost",
     file: "client/callbacks/metrics.ts",
     from: "??= series()).push({ at, value });",
