@@ -1,6 +1,7 @@
 /** Python's warnings, shown as Node shows its own: `process.emitWarning`. Each is shown once for the line of the program that it is about. */
 import type { Batch } from "./batch.ts";
 import { formatSite, shortSite } from "./site.ts";
+import { printable } from "./shown.ts";
 import type { WireWarnings } from "./wire/schema.ts";
 
 /** Different texts of one category that are shown of one line; a loop that warns in other words each time would fill the screen. */
@@ -72,8 +73,3 @@ function emit(category: string, message: string, site: string | undefined): void
     ...(site === undefined ? {} : { detail: `    at ${site}` }),
   });
 }
-
-/** Text from elsewhere has no say over the terminal. */
-const printable = (text: string): string =>
-  // oxlint-disable-next-line no-control-regex
-  text.replaceAll(/[\0-\x08\x0b-\x1f\x7f-\x9f]/g, (char) => `\\x${char.charCodeAt(0).toString(16).padStart(2, "0")}`);

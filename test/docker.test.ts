@@ -346,6 +346,7 @@ with zipfile.ZipFile(os.path.join(sys.argv[1], name)) as wheel:
       "msgspec",
       "numpy",
       "pyzmq",
+      "safetensors",
       "torch",
       "torchvision",
     ]);
