@@ -207,6 +207,27 @@ describe("files that cannot be read", () => {
     expect((await photos.get(2)).xs.shape).toEqual([1, 1, 3]);
   });
 
+  test("names with control characters are written as their escapes", async () => {
+    const bad = "\u001b[31m\u202e\n1.png";
+    const root = await folder({ [`a\u001b/${bad}`]: Buffer.from("no image"), "b\u0007/1.bmp": dot });
+    const escaped = /^[ -~äöüé]*$/;
+    const photos = await imageFolder(root, { onCorrupt: "skip", allowEmpty: true });
+    expect(photos.skipped).toHaveLength(2);
+    for (const wrong of [
+      () => photos.read([join(root, "a\u001b", bad)]),
+      () => photos.read([join(root, "a\u001b", `${bad}.missing`)]),
+      () => imageFolder(root),
+      () => imageFolder(join(root, "a\u001b")),
+      () => imageFolder(join(root, "\u001bnone")),
+      () => imageFolder(root, { onCorrupt: "skip" }),
+    ]) {
+      const error = await caught(wrong);
+      expect(error.code).toBe("BAD_DATA");
+      expect(error.message).toMatch(escaped);
+      expect(error.message).toMatch(/\\x1b|\\x07/);
+    }
+  });
+
   /** A PNG that says that it has so many pixels, RGBA, and has none of them. */
   const claims = (width: number, height: number): Uint8Array => {
     const png = Buffer.from(png16(1, 1, 6, [0, 0, 0, 0]));

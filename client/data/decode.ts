@@ -3,8 +3,9 @@ import { fileURLToPath } from "node:url";
 import type sharpModule from "sharp";
 import { EnvironmentError, TorchwireError } from "../../bridge/errors.ts";
 import { isUint8Array, isURL, messageOf } from "../../bridge/kinds.ts";
-import { openRegularFile } from "../../bridge/regular-file.ts";
 import { fromBytes, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+import { openRegularFile } from "../../bridge/regular-file.ts";
+import { shownPath } from "./image-files.ts";
 import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";
 
 type Sharp = typeof sharpModule;
@@ -96,7 +97,7 @@ export async function decode(source: ImageSource, shape: ImageShape, name: strin
     if (info.channels !== 3) throw new Error(`it has ${info.channels} channels after conversion to sRGB`);
     return fromBytes("uint8", [info.height, info.width, 3], data);
   } catch (cause) {
-    throw new TorchwireError("BAD_DATA", `cannot read the image ${name}: ${reasonOf(cause)}`, { cause });
+    throw new TorchwireError("BAD_DATA", `cannot read the image ${shownPath(name)}: ${reasonOf(cause)}`, { cause });
   }
 }
 
@@ -116,8 +117,8 @@ export async function decodeAll(sources: readonly ImageSource[], shape: ImageSha
     if (image.shape[0] !== first!.shape[0] || image.shape[1] !== first!.shape[1])
       throw new TorchwireError(
         "BAD_DATA",
-        `images of several sizes make no array: ${names[0]!} has ${pair(first!)} pixels (height × width), ` +
-          `${names[i]!} has ${pair(image)}; give imageFolder a size`,
+        `images of several sizes make no array: ${shownPath(names[0]!)} has ${pair(first!)} pixels (height × width), ` +
+          `${shownPath(names[i]!)} has ${pair(image)}; give imageFolder a size`,
       );
     all.set(image.data as Uint8Array, i * each);
   }
@@ -194,4 +195,4 @@ function nameOf(source: ImageSource, which?: string): string {
 const pair = ({ shape: [height, width] }: NDArray): string => `${height} × ${width}`;
 
 /** What an error says, in a line. */
-export const reasonOf = (error: unknown): string => messageOf(error).trim().split("\n")[0]!;
+export const reasonOf = (error: unknown): string => shownPath(messageOf(error).trim().split("\n")[0]!);

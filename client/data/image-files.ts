@@ -3,7 +3,11 @@ import type { Dirent } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors.ts";
+import { oneLine } from "../../bridge/shown.ts";
 import { messageOf } from "../../bridge/kinds.ts";
+
+/** A path, or what holds one, in an error: it may be longer than other names, and hold as much that is not to be printed. */
+export const shownPath = (path: string): string => oneLine(path, 1000);
 
 /** What is taken for an image, by its name; capitals make no difference. Of animations, the first frame. */
 export const extensions: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".avif"];
@@ -33,7 +37,7 @@ export async function classFiles(root: string): Promise<ClassFiles[]> {
     const found = images === 0 ? "it has no sub-folder" : `its ${images} images lie in no sub-folder`;
     throw new TorchwireError(
       "BAD_DATA",
-      `${root}: a folder per class is needed, as in ${join(root, "cat", "1.jpg")}; ${found}`,
+      `${shownPath(root)}: a folder per class is needed, as in ${shownPath(join(root, "cat", "1.jpg"))}; ${found}`,
     );
   }
   const classes: ClassFiles[] = [];
@@ -64,7 +68,10 @@ async function walk(
   const path = join(root, folder);
   const real = await realpath(path);
   if (trail.includes(real))
-    throw new TorchwireError("BAD_DATA", `${path} is a link back to ${real}, which it lies in; remove the link`);
+    throw new TorchwireError(
+      "BAD_DATA",
+      `${shownPath(path)} is a link back to ${shownPath(real)}, which it lies in; remove the link`,
+    );
   const { folders, files } = await list(path);
   found.push({ folder, files });
   for (const name of folders) await walk(root, `${folder}/${name}`, [...trail, real], found);
@@ -77,7 +84,7 @@ async function list(path: string): Promise<{ folders: string[]; files: string[] 
     entries = await readdir(path, { withFileTypes: true });
   } catch (cause) {
     const reason = messageOf(cause);
-    throw new TorchwireError("BAD_DATA", `cannot read the folder ${path}: ${reason}`, { cause });
+    throw new TorchwireError("BAD_DATA", `cannot read the folder ${shownPath(path)}: ${shownPath(reason)}`, { cause });
   }
   const folders: string[] = [];
   const files: string[] = [];

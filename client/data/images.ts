@@ -14,7 +14,7 @@ import {
   reasonOf,
 } from "./decode.ts";
 import { splitIndices, type SplitOptions } from "./dataset.ts";
-import { type ClassFiles, classFiles, extensions } from "./image-files.ts";
+import { type ClassFiles, classFiles, extensions, shownPath } from "./image-files.ts";
 import type { Dataset } from "./types.ts";
 import { traced } from "../../bridge/site.ts";
 
@@ -151,7 +151,7 @@ export function imageFolder(folder: string | URL, options: ImageFolderOptions = 
     if (onCorrupt === "error" && unreadable.length > 0)
       throw new TorchwireError(
         "BAD_DATA",
-        `${root}: sharp cannot read ${unreadable.length} of its images, the first ${unreadable[0]!}; convert them, to PNG for example`,
+        `${shownPath(root)}: sharp cannot read ${unreadable.length} of its images, the first ${shownPath(unreadable[0]!)}; convert them, to PNG for example`,
       );
     if (!allowEmpty) checkNoneEmpty(root, found, `none of ${extensions.join(" ")}`);
     if (onCorrupt === "error") return new ImageFolder({ ...flat(found), skipped: [], shape });
@@ -196,7 +196,7 @@ function checkNoneEmpty(root: string, found: readonly ClassFiles[], what: string
   const names = empty.length > 5 ? `${empty.slice(0, 5).join(", ")} and ${empty.length - 5} more` : empty.join(", ");
   throw new TorchwireError(
     "BAD_DATA",
-    `${root}: no image (${what}) in the class ${names}; remove the folder, or accept it with allowEmpty: true`,
+    `${shownPath(root)}: no image (${what}) in the class ${shownPath(names)}; remove the folder, or accept it with allowEmpty: true`,
   );
 }
 
