@@ -46,6 +46,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   let closing: Promise<void> | undefined;
   let killing: Promise<void> | undefined;
   const finished = deferred<void>();
+  /** The link is cut after the worker was told to end: it has nothing more to say. */
+  const cut = deferred<void>();
   const welcomed = deferred<WireWelcome>();
   const failed = deferred<never>();
   let over = failed.reject;
@@ -85,7 +87,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     onControl: (parts) => control.receive(parts),
     onChange: (change) => {
       // A worker that was told to end goes, as it should: its end may be seen before its last word is read.
-      if (closing !== undefined && change.state === "connecting") return;
+      if (closing !== undefined && change.state === "connecting") return cut.resolve();
       // What a program does itself is no news to it.
       const level = change.state === "connecting" || change.state === "refused" ? "warn" : "debug";
       logger[level](change, `link ${change.state}`);
@@ -97,8 +99,9 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   const apart = options.over === "network" ? "unreachable" : "stopped";
   const control = new Control(link, logger, apart, ({ category, message }) => session.warnings.show(category, message));
   const exited = options.exited?.then(async (error) => {
-    // Its last answers may still lie in the socket.
-    if (closing !== undefined) await Promise.race([finished.promise, delay(1000, undefined, { ref: false })]);
+    // What it said last may still lie in the sockets.
+    const heard = Promise.all([finished.promise, control.finished]);
+    if (closing !== undefined) await Promise.race([heard, cut.promise, delay(1000, undefined, { ref: false })]);
     over(error);
   });
   try {
@@ -132,8 +135,8 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     if (session.ended !== undefined) return gone;
     session.sendClose();
     await finished.promise;
-    // What was logged last comes by the other socket.
-    await Promise.race([control.finished, exited ?? ended.promise, delay(300, undefined, { ref: false })]);
+    // Python ends: what it writes and logs meanwhile comes by the other socket. The worker bounds the time that this takes.
+    await Promise.race([control.finished, exited ?? cut.promise, ended.promise]);
     // A failure that nobody has awaited is told here.
     const { failure, thrown } = session.log.mainLane.generation;
     end(closedError());

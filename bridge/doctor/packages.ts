@@ -2,6 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { parseRecord } from "../environment/untyped.ts";
+import { closePipesAtExit } from "../process/lines.ts";
 import { failed, type Finding, ok, skipped, warning } from "./check.ts";
 
 /** What is known of one package. `error`: why it does not load. */
@@ -31,7 +32,9 @@ export interface Inspected {
 export async function inspect(executable: string, env: NodeJS.ProcessEnv): Promise<Inspected> {
   const { execa } = await import("execa");
   const options = { env, extendEnv: false, reject: false, stdin: "ignore", timeout: 180_000 } as const;
-  const result = await execa(executable, ["-c", script], options);
+  const child = execa(executable, ["-c", script], options);
+  void closePipesAtExit(child);
+  const result = await child;
   const found: Inspected = { packages: new Map(), devices: undefined, pip: false, crash: undefined };
   for (const line of result.stdout.split("\n")) {
     const { package: name, version, error, device, detail, warned, pip } = parseRecord(line) ?? {};

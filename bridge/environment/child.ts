@@ -1,6 +1,7 @@
 /** Child processes of the set-up: silent, in a process group of their own, gone with all their descendants. */
 
 import { EnvironmentError } from "../errors.ts";
+import { closePipesAtExit } from "../process/lines.ts";
 import { codeOf } from "./untyped.ts";
 
 export interface RunOptions {
@@ -30,6 +31,7 @@ export async function run(what: string, file: string, args: readonly string[], o
     stdin: "ignore",
     detached,
   });
+  void closePipesAtExit(child);
 
   const kill = (name: NodeJS.Signals): void => {
     if (child.pid === undefined) return;

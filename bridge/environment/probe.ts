@@ -1,5 +1,6 @@
 /** What an interpreter says about itself, asked in one short child process that imports nothing heavy. */
 
+import { closePipesAtExit } from "../process/lines.ts";
 import { parseRecord } from "./untyped.ts";
 import { questionVariables } from "./variables.ts";
 
@@ -33,13 +34,15 @@ export async function probe(
   // Loaded when it is needed: a tenth of a second, which finding a finished environment should not cost.
   const { execa } = await import("execa");
   // The time-out is for launchers that wait for something; Python itself needs some 20 ms.
-  const result = await execa(executable, ["-c", script, ...modules], {
+  const child = execa(executable, ["-c", script, ...modules], {
     env: questionVariables(executable, env),
     extendEnv: false,
     reject: false,
     stdin: "ignore",
     timeout: 20_000,
   });
+  void closePipesAtExit(child);
+  const result = await child;
   if (result.failed) {
     const said = result.stderr?.trim().split("\n").at(-1) || result.shortMessage || "no output";
     return { failure: result.timedOut ? "it did not answer within 20 s" : said };

@@ -30,6 +30,10 @@ export interface Liveness {
 /** An interpreter that has not answered for so long is unresponsive; a pure Python loop lets it answer within some 15 ms. */
 const PATIENCE_MS = 500;
 
+/** In characters: a fourth of what the worker sends without a question of ours, and what it counts for each record beside its text (records.py). */
+const ASK_AFTER = 2 ** 20;
+const BESIDE = 64;
+
 /** The part of a link that questions go by. */
 export interface ControlOutlet {
   readonly state: LinkState;
@@ -52,6 +56,8 @@ export class Control {
   #finish!: () => void;
   #ended: Error | undefined;
   #seq = 0;
+  /** What it has logged since we last asked it something for that reason. */
+  #unasked = 0;
 
   /** `apart` is what a worker is without a link; `onWarning` gets a warning that no operation has raised. */
   constructor(
@@ -140,9 +146,14 @@ export class Control {
     }
   }
 
+  /** The worker holds back what is more than some of it ahead of us: a question tells it that we have read so far. */
   #log(said: WireLog): void {
     if ("category" in said) this.#onWarning(said);
     else logRecord(this.#logger, said);
+    this.#unasked += ("line" in said ? said.line : said.message).length + BESIDE;
+    if (this.#unasked < ASK_AFTER) return;
+    this.#unasked = 0;
+    this.#sendPing(++this.#seq);
   }
 
   #sendPing(seq: number): void {

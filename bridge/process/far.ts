@@ -2,12 +2,11 @@
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
-import { createInterface } from "node:readline";
-import type { Readable } from "node:stream";
 import { execa } from "execa";
 import { parseRecord } from "../environment/untyped.ts";
 import { which } from "../environment/places.ts";
 import { EnvironmentError, TorchwireError } from "../errors.ts";
+import { closePipesAtExit, forEachLine, LastLines } from "./lines.ts";
 import { longestSilence, Silence } from "./silence.ts";
 
 /** A name that ssh knows, `user@host`, `ssh://user@host:port`; or ssh's own arguments, which end in one of these. */
@@ -55,6 +54,8 @@ export interface SshEnd {
 }
 
 const KEPT_LINES = 20;
+/** A line of the worker's output, in JSON, where each character may take six. */
+const LONGEST_SAID = 2 ** 20;
 
 /** @throws MISUSE for what cannot be a target, ENVIRONMENT where there is no ssh. */
 export function openFar(target: SshTarget, order: Order, options: FarOptions): Far {
@@ -85,24 +86,28 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     reject: false,
     stdin: "pipe",
   });
-  const said: string[] = [];
+  void closePipesAtExit(child);
+  const said = new LastLines(KEPT_LINES);
   const keep = (line: string): void => {
     if (line.trim() === "") return;
-    said.push(line);
-    if (said.length > KEPT_LINES) said.shift();
+    said.keep(line);
     onLine(line);
   };
   forEachLine(child.stderr, keep);
-  forEachLine(child.stdout, (line) => {
-    const told = parseRecord(line);
-    silence.heard();
-    // A start file there that reads standard input is not to get it: it is sent when our Python asks for it.
-    if (told !== undefined && "waiting" in told) {
-      silence.end();
-      child.stdin.write(whole);
-    } else if (told === undefined) keep(line);
-    else options.onSaid(told);
-  });
+  forEachLine(
+    child.stdout,
+    (line) => {
+      const told = parseRecord(line);
+      silence.heard();
+      // A start file there that reads standard input is not to get it: it is sent when our Python asks for it.
+      if (told !== undefined && "waiting" in told) {
+        silence.end();
+        child.stdin.write(whole);
+      } else if (told === undefined) keep(line);
+      else options.onSaid(told);
+    },
+    LONGEST_SAID,
+  );
   // It may end before it has read this.
   child.stdin.on("error", () => undefined);
   const whole = `${JSON.stringify({ ...order, folder, files: filesOf(options.workerFolder) })}\n`;
@@ -128,7 +133,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     over = true;
     silence.end();
     clearTimeout(timer);
-    return { ...byShell(exitCode, signal), said, silent };
+    return { ...byShell(exitCode, signal), said: said.lines, silent };
   });
   return {
     pid: child.pid,
@@ -225,8 +230,4 @@ function filesOf(workerFolder: string): Record<string, string> {
     files[relative(above, path).split(sep).join("/")] = readFileSync(path, "utf8");
   }
   return files;
-}
-
-function forEachLine(stream: Readable, onLine: (line: string) => void): void {
-  createInterface({ input: stream, crlfDelay: Infinity }).on("line", onLine);
 }

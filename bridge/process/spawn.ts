@@ -1,15 +1,15 @@
 /** The worker's process: started, listened to, waited for. */
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
-import { createInterface } from "node:readline";
-import type { Readable } from "node:stream";
 import { execa } from "execa";
 import type { Logger } from "pino";
 import { packageRoot } from "../environment/package.ts";
+import { parseRecord } from "../environment/untyped.ts";
 import { pythonVariables } from "../environment/variables.ts";
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors.ts";
 import type { Endpoints } from "../link/link.ts";
 import type { Limits } from "../wire/limits.ts";
+import { closePipesAtExit, forEachLine, LastLines } from "./lines.ts";
 import { longestSilence, Silence } from "./silence.ts";
 
 /** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
@@ -98,7 +98,8 @@ export async function startProcess(
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...pythonVariables(python), PYTHONUNBUFFERED: "1", ...options.env },
   });
-  const lastLines: string[] = [];
+  void closePipesAtExit(child);
+  const last = new LastLines(KEPT_LINES);
   let giveUp!: (error: Error) => void;
   const killAll = (): void => {
     try {
@@ -112,7 +113,7 @@ export async function startProcess(
     killAll();
     giveUp(
       new EnvironmentError(
-        `${python} was started, and nothing is heard of a worker. ${mustPassOn}${quoted(lastLines)}`,
+        `${python} was started, and nothing is heard of a worker. ${mustPassOn}${quoted(last.lines)}`,
       ),
     );
   });
@@ -121,20 +122,19 @@ export async function startProcess(
     [child.stderr, "stderr"],
   ] as const) {
     forEachLine(stream, (line) => {
-      lastLines.push(line);
-      if (lastLines.length > KEPT_LINES) lastLines.shift();
+      last.keep(line);
       silence.heard();
       options.logger.info({ stream: name }, line);
     });
   }
-  const exited = child.then(({ exitCode, signal }) => ({ code: exitCode, signal, lastLines }));
+  const exited = child.then(({ exitCode, signal }) => ({ code: exitCode, signal, lastLines: last.lines }));
   const reported = new Promise<Exclude<Report, { started: number }> | undefined>((resolve, reject) => {
     giveUp = reject;
     const stream = child.stdio[3];
     forEachLine(stream, (line) => {
       silence.end();
-      const report = JSON.parse(line) as Report;
-      if (!("started" in report)) resolve(report);
+      const report = parseRecord(line) as Report | undefined;
+      if (report === undefined || !("started" in report)) resolve(report);
     });
     stream.once("close", () => {
       silence.end();
@@ -163,7 +163,7 @@ export async function startProcess(
       });
     }
     // Its only way to say what is wrong where it cannot report.
-    const said = lastLines.find((line) => line.startsWith(notPassed));
+    const said = last.lines.find((line) => line.startsWith(notPassed));
     if (said !== undefined) throw new EnvironmentError(`${python} ${said.slice(notPassed.length)} ${mustPassOn}`);
     throw new WorkerExitedError(exit);
   }
@@ -193,8 +193,4 @@ export function workerFolder(given: string | undefined): string {
     `workerDir is ${folder}, which is not the folder torchwire_worker with the worker's Python files: copy ` +
       "node_modules/torchwire/python/torchwire_worker to where the program is deployed, and give the path of that copy.",
   );
-}
-
-function forEachLine(stream: Readable, onLine: (line: string) => void): void {
-  createInterface({ input: stream, crlfDelay: Infinity }).on("line", onLine);
 }

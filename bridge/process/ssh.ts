@@ -5,6 +5,7 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { lockedRequirements } from "../environment/package.ts";
 import { openFar, type SshEnd, type SshTarget } from "./far.ts";
+import { LastLines } from "./lines.ts";
 import { workerFolder, WorkerExitedError, type WorkerConfig, type WorkerExit, type WorkerProcess } from "./spawn.ts";
 import { farError, nameOf, noTunnel, sshError, type FarFailure } from "./ssh-errors.ts";
 
@@ -27,10 +28,10 @@ export async function startOverSsh(
 ): Promise<WorkerProcess> {
   const { directory, workerDir, logger } = options;
   const near = directory === undefined ? await freePorts() : [join(directory, "data"), join(directory, "control")];
-  const lastLines: string[] = [];
+  const last = new LastLines(KEPT_LINES);
+  const lastLines = last.lines;
   const keep = (stream: string, line: string): void => {
-    lastLines.push(line);
-    if (lastLines.length > KEPT_LINES) lastLines.shift();
+    last.keep(line);
     logger.info({ stream }, line);
   };
   let ready!: () => void;

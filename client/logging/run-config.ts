@@ -5,6 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { packageVersion } from "../../bridge/environment/package.ts";
+import { closePipesAtExit } from "../../bridge/process/lines.ts";
 import { isReference } from "../data/batch.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../keywords.ts";
@@ -75,8 +76,9 @@ function sizesOf(data: unknown): object {
 /** The commit that the working directory has, or null where git knows of none. */
 async function gitCommit(): Promise<string | null> {
   try {
-    const { stdout } = await promisify(execFile)("git", ["rev-parse", "HEAD"], { timeout: 5000 });
-    return stdout.trim();
+    const git = promisify(execFile)("git", ["rev-parse", "HEAD"], { timeout: 5000 });
+    void closePipesAtExit(git.child);
+    return (await git).stdout.trim();
   } catch {
     return null;
   }

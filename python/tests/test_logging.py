@@ -1,59 +1,104 @@
-"""Log records: the control thread carries them away; a forked child's take another way."""
+"""Log records go to the client beside what a plain program would do with them; no logger is given a handler."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from torchwire_worker.control import LogHandler
+from torchwire_worker import records
+
+Tell = Callable[[], "list[dict[str, Any]]"]
 
 
-class Taken:
-    def __init__(self) -> None:
-        self.records: list[dict[str, Any]] = []
+@pytest.fixture
+def tell_client(monkeypatch: pytest.MonkeyPatch) -> Tell:
+    def begin() -> list[dict[str, Any]]:
+        taken: list[dict[str, Any]] = []
+        for holder, name in ((logging.Logger, "callHandlers"), (logging, "basicConfig")):
+            monkeypatch.setattr(holder, name, getattr(holder, name))
+        # (pytest has put its own there.)
+        monkeypatch.setattr(logging.root, "handlers", [])
+        records.tell_client(taken.append)
+        return taken
 
-    def record(self, record: dict[str, Any]) -> None:
-        self.records.append(record)
+    return begin
 
 
-def logger_for(taken: Any) -> logging.Logger:
-    logger = logging.Logger("of.this.test")
-    logger.addHandler(LogHandler(taken))
-    return logger
+def logger() -> logging.Logger:
+    return logging.getLogger("of.this.test")
 
 
-def test_a_record_is_handed_to_the_control_thread() -> None:
-    taken = Taken()
-    logger_for(taken).warning("%d of %s", 3, "five")
-    assert taken.records == [{"level": 30, "logger": "of.this.test", "message": "3 of five"}]
+def test_a_record_is_told_and_not_printed_as_well(tell_client: Tell, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tell_client()
+    logger().warning("%d of %s", 3, "five")
+    logging.warning("the module's own function")
+    assert [record["message"] for record in taken] == ["3 of five", "the module's own function"]
+    assert taken[:1] == [{"level": 30, "logger": "of.this.test", "message": "3 of five"}]
+    assert capsys.readouterr().err == ""
+    assert logging.root.handlers == []
+    assert not logger().hasHandlers()
+
+
+def test_a_traceback_is_told_with_it(tell_client: Tell) -> None:
+    taken = tell_client()
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logger().exception("it failed")
+    (record,) = taken
+    assert record["message"].splitlines()[0] == "it failed"
+    assert record["message"].splitlines()[-1] == "ValueError: broken"
+
+
+def test_what_a_program_configures_holds_as_without_us(tell_client: Tell, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tell_client()
+    logging.basicConfig(format="mine: %(message)s", stream=sys.stdout)
+    logger().error("once")
+    assert capsys.readouterr().out == "mine: once\n"
+    assert [record["message"] for record in taken] == ["once"]
+
+
+def test_a_logger_that_keeps_to_itself_tells_nobody(tell_client: Tell, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tell_client()
+    alone = logging.getLogger("of.this.test.alone")
+    alone.propagate = False
+    alone.warning("to its own handlers alone")
+    assert taken == []
+    # As Python prints it, where there is none.
+    assert capsys.readouterr().err == "to its own handlers alone\n"
+
+
+def test_a_long_record_is_cut_and_says_so(tell_client: Tell) -> None:
+    taken = tell_client()
+    logger().warning("x" * 10**6)
+    (record,) = taken
+    assert record["message"] == "x" * records.LONGEST + "… (cut off here: it has 1000000 characters)"
+
+
+def test_arguments_that_do_not_fit_are_told_as_python_tells_them(tell_client: Tell, capsys: pytest.CaptureFixture[str]) -> None:
+    taken = tell_client()
+    logger().warning("%d", "five")
+    assert taken == []
+    assert "--- Logging error ---" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
-def test_a_forked_child_writes_its_records_to_stderr_as_the_sockets_are_not_its_to_use() -> None:
-    taken = Taken()
-    logger = logger_for(taken)
+def test_a_forked_child_logs_as_a_program_without_us_as_the_sockets_are_not_its_to_use(tell_client: Tell) -> None:
+    taken = tell_client()
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.dup2(writer, 2)
         sys.stderr = os.fdopen(2, "w")
-        logger.warning("from a %s", "child")
+        logger().warning("from a %s", "child")
         sys.stderr.flush()
-        os._exit(len(taken.records))
+        os._exit(len(taken))
     os.close(writer)
     with os.fdopen(reader) as stderr:
         assert stderr.read() == "from a child\n"
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert taken.records == []
-
-
-def test_a_handler_that_fails_does_not_fail_the_program(capsys: pytest.CaptureFixture[str]) -> None:
-    class Broken:
-        def record(self, record: logging.LogRecord) -> None:
-            raise RuntimeError("no socket")
-
-    logger_for(Broken()).warning("hi")
-    assert "RuntimeError: no socket" in capsys.readouterr().err
+    assert taken == []

@@ -452,14 +452,8 @@ class TestDoor:
     def test_gives_up_a_session_that_is_away_for_one_of_the_same_key_that_says_its_process_has_ended(
         self, served: Door, clock: Clock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        class Ended(Exception):
-            pass
-
-        def end(code: int) -> None:
-            assert code == door.DROPPED
-            raise Ended
-
-        monkeypatch.setattr(door.os, "_exit", end)
+        demanded: list[int] = []
+        monkeypatch.setattr(door.ending, "demand", lambda _, code: demanded.append(code))
         served.enter(greeting("a"), "key of alice", "data", 1)
         after = greeting("b", replaces="7")
         # It is there.
@@ -470,8 +464,11 @@ class TestDoor:
         refused("BUSY", served, after, "key of bob", "control", 1)
         refused("BUSY", served, greeting("b", replaces="8"), "key of alice", "control", 1)
         assert "and has been away for 3 s: it serves" in refused("BUSY", served, greeting("b"), "key of alice", "control", 1)
-        with pytest.raises(Ended):
+        # It is not answered, and comes again: to the next process.
+        with pytest.raises(door.Shut):
             served.enter(after, "key of alice", "control", 1)
+        assert served.is_dropped
+        assert demanded == [door.DROPPED]
         assert caplog.messages[-1] == "the client alice, me@desk (process 7) has ended, says who comes after it: its session is dropped"
 
     def test_resumes_no_session_that_it_does_not_know(self, served: Door) -> None:

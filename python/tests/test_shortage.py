@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import os
 import signal
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import Any
 
 import pytest
 import zmq
-from torchwire_worker import keys, serve
-from torchwire_worker.control import Control, LogHandler
+from torchwire_worker import keys, records, serve
+from torchwire_worker.control import Control
 from torchwire_worker.door import Door
 from torchwire_worker.executor import Executor
 from torchwire_worker.link import Link
@@ -99,13 +98,20 @@ class TestRevocation:
         assert door.is_revoked()
 
 
-def test_more_records_than_can_be_carried_away_are_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_more_records_than_can_be_carried_away_are_dropped_and_it_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     context = zmq.Context()
     limits = Limits()
     # (Its thread does not run.)
     control = Control(Link(context, "inproc://none", limits), Door("t"), Executor(limits), None)
-    handler = LogHandler(control)
-    for i in range(5000):
-        handler.emit(logging.LogRecord("x", logging.INFO, "", 0, str(i), None, None))
+    for _ in range(5000):
+        control.record({"level": 20, "logger": "x", "message": "m" * records.LONGEST})
     assert capfd.readouterr().err == ""
+    waiting = control._records
+    kept = 0
+    while waiting.first is not None and waiting.first["logger"] == "x":
+        kept += records.size_of(waiting.first)
+        waiting.take()
+    assert kept <= 8 * 2**20
+    assert waiting.first is not None
+    assert waiting.first["message"].startswith(f"{5000 - kept // (records.LONGEST + 64)} lines of output and log records were dropped here")
     context.destroy(linger=0)

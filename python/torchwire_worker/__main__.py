@@ -74,6 +74,9 @@ def main():
     sys.path.append(os.getcwd())
     from importlib.util import find_spec
 
+    from torchwire_worker import ending
+
+    ending.prepare()
     missing = [name for name in ("zmq", "msgspec", "torch") if find_spec(name) is None]
     if missing:
         fail("%s has no %s" % (sys.executable, " and no ".join(missing)), "npx torchwire setup")
@@ -89,7 +92,7 @@ def main():
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")
 
-    work(report)
+    sys.exit(work(report))
 
 
 if __name__ == "__main__":

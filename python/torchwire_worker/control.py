@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
-import queue
-import sys
+import socket
 import threading
 import time
+from collections.abc import Callable
 from typing import Any
 
 import zmq
 
-from . import errors, output, settings
-from .door import Door, Refused, drop, refusal
+from . import forked, output, settings
+from .door import Door, Refused, Shut, refusal
 from .executor import Executor
 from .link import Link, Malformed
 from .ops import read_hello
+from .records import Records, size_of
 from .wire import MessageType, WireError, encode
 
 # Seconds.
 _LOOK_EVERY = 1
 _UNUSED = 5
-# Bytes of a log record's text.
-_LONGEST_RECORD = 32 * 2**10
+# Milliseconds until what could not be sent is tried again.
+_AGAIN = 50
+# Seconds for what was logged last to be on its way.
+_PATIENCE = 1.0
+# What is told and not known to be read: the client asks a question after each fourth part of it.
+_MOST_UNREAD = 4 * 2**20
 
 
 class Control(threading.Thread):
@@ -39,21 +43,24 @@ class Control(threading.Thread):
         self._grace = grace
         self._peer: bytes | None = None
         self._looked = 0.0
-        if grace is not None:
-            # A peer that is not there (any more) is told as an error; one that does not read must not hold this thread up.
-            link.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            link.socket.setsockopt(zmq.SNDTIMEO, 0)
+        # A peer that is not there (any more) is told as an error; one that does not read must not hold this thread up.
+        link.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+        link.socket.setsockopt(zmq.SNDTIMEO, 0)
         self._busy_since: float | None = None
-        self._records: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._records = Records()
+        self._unread = 0
+        # When it has to have said everything.
+        self._ends_by: float | None = None
         self._finished = threading.Event()
-        # Other threads' records reach this one through a pair of inproc sockets: a socket belongs to one thread.
-        address = f"inproc://log-{id(self)}"
-        context = link.socket.context
-        self._wake_in = context.socket(zmq.PULL)
-        self._wake_in.bind(address)
-        self._wake_out = context.socket(zmq.PUSH)
-        self._wake_out.connect(address)
-        self._wake_lock = threading.Lock()
+        # Other threads wake this one by it: a socket of libzmq belongs to one thread.
+        self._woken, self._wake = socket.socketpair()
+        self._poller = zmq.Poller()
+        self._poller.register(link.socket, zmq.POLLIN)
+        self._watched: dict[int, Callable[[], None]] = {}
+        for end in (self._woken, self._wake):
+            end.setblocking(False)
+            forked.own(end.fileno())
+        self.watch(self._woken.fileno(), self._wakened)
 
     def busy(self) -> None:
         self._busy_since = time.monotonic()
@@ -61,41 +68,63 @@ class Control(threading.Thread):
     def idle(self) -> None:
         self._busy_since = None
 
-    def finish(self) -> None:
-        """Returns when what was logged so far is on its way, and behind it that this was all."""
-        output.finish()
-        self.record(None)
-        self._finished.wait(1)
+    def watch(self, descriptor: int, act: Callable[[], None]) -> None:
+        """Calls `act` on this thread when something can be read there, or its other end is gone. To be called before it starts, or by such an `act`."""
+        self._watched[descriptor] = act
+        self._poller.register(descriptor, zmq.POLLIN)
 
-    def record(self, record: dict[str, Any] | None) -> None:
+    def unwatch(self, descriptor: int) -> None:
+        del self._watched[descriptor]
+        self._poller.unregister(descriptor)
+
+    def finish(self) -> None:
+        """Returns when what was written and logged so far is on its way, and behind it that this was all. Nothing is answered any more."""
+        output.finish()
+        self._ends_by = time.monotonic() + _PATIENCE
+        self._rouse()
+        self._finished.wait(2 * _PATIENCE)
+
+    def close(self) -> None:
+        """Ends the thread, and frees the port."""
+        self.finish()
+        if self.is_alive():
+            self.join(_PATIENCE)
+        self._link.end()
+
+    def record(self, record: dict[str, Any]) -> None:
         """A record of Python's logging, or a line of its output."""
         self._records.put(record)
+        self._rouse()
+
+    def tell(self, message: str) -> None:
+        """A warning of our own."""
+        self.record({"level": 30, "logger": "torchwire", "message": message})
+
+    def _rouse(self) -> None:
         # (Where it is full there is waking enough on its way; where it is closed nobody is left to be told.)
-        with self._wake_lock, contextlib.suppress(zmq.ZMQError):
-            self._wake_out.send(b"", zmq.DONTWAIT)
+        with contextlib.suppress(OSError):
+            self._wake.send(b".")
+
+    def _wakened(self) -> None:
+        with contextlib.suppress(OSError):
+            self._woken.recv(4096)
 
     def run(self) -> None:
-        poller = zmq.Poller()
-        poller.register(self._link.socket, zmq.POLLIN)
-        poller.register(self._wake_in, zmq.POLLIN)
-        every = None if self._grace is None else _LOOK_EVERY * 1000
-        try:
-            while True:
-                for socket, _ in poller.poll(every):
-                    if socket is self._wake_in:
-                        self._wake_in.recv()
-                        self._send_records()
-                    else:
-                        self._answer()
-                if self._grace is not None:
-                    self._look_for_client(self._grace)
-        except zmq.ContextTerminated:
-            for socket in (self._link.socket, self._wake_in, self._wake_out):
-                socket.close(0)
+        while not self._finished.is_set():
+            every = None if self._grace is None else _LOOK_EVERY * 1000
+            for ready, _ in self._poller.poll(every if self._records.first is None else _AGAIN):
+                if ready is self._link.socket:
+                    self._answer()
+                elif ready in self._watched:
+                    self._watched[ready]()
+            self._send_records()
+            if self._grace is not None:
+                self._look_for_client(self._grace)
 
     def _answer(self) -> None:
         message = self._link.receive()
-        if message is None or self._door.is_shut:
+        # (A client that has closed may still be waiting, and lose its patience.)
+        if message is None or (self._door.is_shut and message.peer != self._peer):
             return
         peer = message.peer
         try:
@@ -110,6 +139,8 @@ class Control(threading.Thread):
                 if message.header.type is not MessageType.PING:
                     raise WireError("it came before a greeting")
             elif message.header.type is MessageType.PING:
+                # It has read what came before.
+                self._unread = 0
                 self._send(peer, encode(MessageType.PONG, self._state(), message.header.seq))
             elif message.header.type is MessageType.CLOSE:
                 self._door.is_shut = True
@@ -119,6 +150,9 @@ class Control(threading.Thread):
                 os._exit(0)
             else:
                 raise WireError(f"message type {message.header.type.name} does not belong on the control link")
+        except Shut:
+            # Who comes after it is to come again.
+            return
         except WireError as error:
             self._send(peer, encode(MessageType.FATAL, refusal(error)))
 
@@ -139,12 +173,12 @@ class Control(threading.Thread):
         if now - self._looked < _LOOK_EVERY:
             return
         self._looked = now
-        if not door.holder:
+        if not door.holder or door.is_shut:
             return
         if door.is_revoked():
             self._tell(encode(MessageType.FATAL, refusal(Refused("REFUSED", "the worker does not let this key in any more: it was removed"))))
             time.sleep(0.1)
-            drop("the key of %s was removed: its session is over", door.holder)
+            return door.drop("the key of %s was removed: its session is over", door.holder)
         # (It may have greeted by the other socket alone, and be gone.)
         if self._tell(encode(MessageType.PONG, self._state())):
             door.away_since = None
@@ -154,7 +188,7 @@ class Control(threading.Thread):
             door.away_since = now
         # Of one that has run nothing yet nothing is lost.
         elif now - door.away_since > (grace if self._executor.batches else min(grace, _UNUSED)):
-            drop("the client %s was away for longer than %g s: its session is dropped", door.holder, grace)
+            door.drop("the client %s was away for longer than %g s: its session is dropped", door.holder, grace)
 
     def _state(self) -> dict[str, Any]:
         since = self._busy_since
@@ -167,38 +201,17 @@ class Control(threading.Thread):
         }
 
     def _send_records(self) -> None:
-        while not self._records.empty():
-            record = self._records.get()
-            if record is None:
-                self._tell(encode(MessageType.CLOSED, {}))
-                self._finished.set()
-            else:
-                self._tell(encode(MessageType.LOG, record))
-
-
-class LogHandler(logging.Handler):
-    """Sends Python's log records to the client's logger."""
-
-    def __init__(self, control: Control) -> None:
-        super().__init__()
-        self._control = control
-        self._pid = os.getpid()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            if os.getpid() == self._pid:
-                # Its text is made here, on the thread that logs: its arguments may be tensors, and may not fit.
-                meta = {
-                    "level": max(0, min(int(record.levelno), 1000)),
-                    "logger": errors.text(record.name, 1024),
-                    "message": errors.text(record.getMessage(), _LONGEST_RECORD),
-                }
-                self._control.record(meta)
-            else:
-                # A forked child, a DataLoader's for one: the sockets are not its to use.
-                sys.stderr.write(self.format(record) + "\n")
-        except Exception:
-            self.handleError(record)
+        while (record := self._records.first) is not None and self._unread < _MOST_UNREAD:
+            if not self._tell(encode(MessageType.LOG, record)):
+                break
+            self._records.take()
+            self._unread += size_of(record)
+        if self._ends_by is None or (record is not None and time.monotonic() < self._ends_by):
+            return
+        if record is not None:
+            self._tell(encode(MessageType.LOG, {"level": 30, "logger": "torchwire", "message": "what came last was not read in time, and was dropped"}))
+        self._tell(encode(MessageType.CLOSED, {}))
+        self._finished.set()
 
 
 def _resident_bytes() -> int:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import hmac
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
-from . import errors
+from . import ending, errors
 from .ops import Hello
 from .wire import WireError
 
@@ -22,10 +21,8 @@ DROPPED = 75
 _PATIENCE = 30
 
 
-def drop(why: str, *told: object) -> NoReturn:
-    """Ends the session. Its memory goes with the process."""
-    _log.warning(why, *told)
-    os._exit(DROPPED)
+class Shut(Exception):
+    """The session is over, and the process about to end: who comes now is not answered, and comes again."""
 
 
 class Refused(WireError):
@@ -65,14 +62,18 @@ class Door:
         self.is_settled = not self._serves
         self._refused: tuple[str, Refused] | None = None
         self._connections: dict[str, int] = {}
-        # The session is over, and the process about to end: who comes now is not answered, and comes again.
+        # The session is over, and the process about to end.
         self.is_shut = False
+        # … because its client did not come back: nobody waits for what it has asked for.
+        self.is_dropped = False
 
     def enter(self, hello: Hello, user: str, by: str, connection: int) -> None:
         """`user` is the public key that the connection was made with, or empty; `by` one of the two sockets. `connection` counts the client's."""
         if connection < 1:
             raise WireError("connections are counted from 1")
         with self._lock:
+            if self.is_shut:
+                raise Shut
             if self._serves:
                 self._let_in(hello, user)
             elif not _same(hello.token, self._token or ""):
@@ -104,12 +105,19 @@ class Door:
             is_own = user == self._user
             # One that is away may come back, but for one whose process has ended: who says so could have its key's session anyhow.
             if is_own and self.away_since is not None and hello.replaces is not None and hello.replaces == self._client.get("pid"):
-                drop("the client %s has ended, says who comes after it: its session is dropped", self._holder)
+                self.drop("the client %s has ended, says who comes after it: its session is dropped", self._holder)
+                raise Shut
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._since))
             held = f"{self._holder} since {since} ({(now - self._moment) / 60:.0f} min)"
             if self.away_since is not None:
                 held += f", and has been away for {now - self.away_since:.0f} s"
             raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time. With serve --workers 2 there is another one, two ports on", self._client if is_own else None)
+
+    def drop(self, why: str, *told: object) -> None:
+        """Ends the session. Its memory goes with the process."""
+        _log.warning(why, *told)
+        self.is_shut = self.is_dropped = True
+        ending.demand(_log.warning, DROPPED)
 
     def leave(self, why: Refused) -> None:
         """Nothing has come of it. The same client is still to be told by the other socket."""

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable
 from typing import Any, Union
 
-from . import errors, warned
+from . import errors, forked, warned
 from .context import Contexts
 from .lanes import Lanes
 from .objects import Objects
@@ -47,6 +47,8 @@ class Executor:
                 with self._contexts.entered(batch.contexts):
                     run.forward()
             except BaseException as error:
+                if forked.is_child:
+                    forked.leave(error)
                 # Whatever a library raises (SystemExit too) is the client's to know.
                 run.fail(error)
         if run.failure is not None:
@@ -95,6 +97,8 @@ class _Run:
             else:
                 self._other(op)
                 self.id += 1
+            if forked.is_child:
+                forked.leave()
             self.done += 1
 
     def _follow(self, target: int, names: list[str]) -> Any:

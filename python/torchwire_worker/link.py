@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import zmq
 
+from . import forked
 from .wire import Header, Limits, MessageType, WireError, check_frames, read_header
 
 # Messages, not bytes: the client's credit bounds what is in flight, well below this.
@@ -35,7 +37,7 @@ class Keys(Protocol):
 
 
 class Link:
-    """A ROUTER: it tells its peers apart, so that one who has not said the token is not listened to."""
+    """A ROUTER: it tells its peers apart, so that one who has not said the token is not listened to. Its context is its own."""
 
     def __init__(
         self,
@@ -46,8 +48,9 @@ class Link:
         keys: Keys | None = None,
         wake_ms: int | None = None,
         heartbeats: bool = False,
+        unguard: Callable[[], object] = lambda: None,
     ) -> None:
-        """`longest` is the most bytes that one part may have; after `wake_ms` of silence `receive` returns."""
+        """`longest` is the most bytes that one part may have; after `wake_ms` of silence `receive` returns. `unguard` is done when the socket is closed."""
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, _LINGER_MS)
         socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
@@ -68,8 +71,11 @@ class Link:
             keys.configure(socket)
         socket.bind(endpoint)
         self.socket = socket
+        self._context = context
+        self._unguard = unguard
         # Where it listens: the system has chosen the port.
         self.endpoint = socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
+        forked.own_endpoint(self.endpoint)
         self._limits = limits
 
     def receive(self) -> Message | Malformed | None:
@@ -115,8 +121,12 @@ class Link:
             socket.send(frame, zmq.SNDMORE, copy=False)
         socket.send(frames[-1], copy=False)
 
-    def close(self) -> None:
-        self.socket.close()
+    def end(self) -> None:
+        """Waits until what was sent is out, as long as the socket lingers. Once is enough."""
+        if not self.socket.closed:
+            self.socket.close()
+            self._unguard()
+            self._context.term()
 
 
 def _guard_port(socket: zmq.Socket[Any]) -> None:

@@ -2,65 +2,86 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import os
 import re
 import sys
 import threading
-from collections.abc import Callable, Iterable
-from typing import Any, TextIO
+from collections.abc import Callable
+from typing import Any
 
 from . import errors
 
 # A progress bar goes back to the start of its line.
 _END = re.compile(r"\r?\n|\r(?!\n)")
-# Longer ones are told in parts.
+# In characters. Longer lines are told in parts.
 _LONGEST = 64 * 2**10
+# (Half of a surrogate pair is written as six characters.)
+_LONGEST_IN_BYTES = 6 * _LONGEST
 
 
-class Output:
-    """A standard stream. What is written goes where it went before, and to the client in lines."""
+class Output(io.FileIO):
+    """What is written to a descriptor goes there, and is told in lines."""
 
-    def __init__(self, before: TextIO, tell: Callable[[str], None]) -> None:
-        self._before = before
+    def __init__(self, descriptor: int, encoding: str, tell: Callable[[str], None]) -> None:
+        super().__init__(descriptor, "w", closefd=False)
         self._tell = tell
+        self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._rest = ""
         # A program may write from where a write of its own was interrupted: a signal's handler, a finalizer.
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
-    def write(self, text: str) -> int:
-        written = self._before.write(text)
+    def write(self, data: Any) -> int:
+        whole = memoryview(data).cast("B")
+        written = 0
+        while written < len(whole):
+            written += super().write(whole[written:]) or 0
         # A forked child, a DataLoader's for one, has no link.
         if os.getpid() == self._pid:
             with self._lock:
-                *lines, self._rest = _END.split(self._rest + text)
-                if len(self._rest) > _LONGEST:
-                    lines.append(self._rest)
-                    self._rest = ""
-                for line in lines:
-                    for start in range(0, len(line) or 1, _LONGEST):
-                        self._tell(errors.text(line[start : start + _LONGEST]))
+                # Large ones by and by: a line's end is looked for in what is kept of a line, and that is bounded.
+                for start in range(0, len(whole), _LONGEST):
+                    self._take(self._decoder.decode(bytes(whole[start : start + _LONGEST])))
         return written
 
-    def writelines(self, lines: Iterable[str]) -> None:
+    def _take(self, text: str) -> None:
+        *lines, self._rest = _END.split(self._rest + text)
+        if len(self._rest) > _LONGEST:
+            lines.append(self._rest)
+            self._rest = ""
         for line in lines:
-            self.write(line)
+            for start in range(0, len(line) or 1, _LONGEST):
+                self._tell(errors.text(line[start : start + _LONGEST], _LONGEST_IN_BYTES))
 
     def finish(self) -> None:
         """Tells of a line that was not ended."""
-        if self._rest:
-            self.write("\n")
+        with self._lock:
+            rest, self._rest = self._rest, ""
+            if rest:
+                self._tell(errors.text(rest, _LONGEST_IN_BYTES))
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._before, name)
+
+_outputs: list[Output] = []
 
 
 def tell_client(tell: Callable[[dict[str, Any]], None]) -> None:
-    for stream in ("stdout", "stderr"):
-        setattr(sys, stream, Output(getattr(sys, stream), lambda line, stream=stream: tell({"stream": stream, "line": line})))
+    """Standard output and errors stay what Python makes them (text files over descriptors 1 and 2, with a `buffer`), and tell as they write."""
+    for name in ("stdout", "stderr"):
+        before = getattr(sys, name)
+        if not isinstance(before, io.TextIOWrapper):
+            continue
+        before.flush()
+        output = Output(before.fileno(), before.encoding, lambda line, name=name: tell({"stream": name, "line": line}))
+        output.name = f"<{name}>"
+        stream = io.TextIOWrapper(output, before.encoding, before.errors, "\n", before.line_buffering, write_through=True)  # type: ignore[arg-type]
+        stream.mode = "w"  # type: ignore[misc]
+        _outputs.append(output)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
 
 
 def finish() -> None:
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, Output):
-            stream.finish()
+    for output in _outputs:
+        output.finish()

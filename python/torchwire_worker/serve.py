@@ -101,6 +101,13 @@ class Process:
         with contextlib.suppress(OSError):
             self._line.send(b"!")
 
+    def leave(self) -> None:
+        """What it was given is to be done; then it ends."""
+        # (Either may be taken: a program has a handler of its own for the signal, or holds its interpreter in a C call.)
+        with contextlib.suppress(OSError):
+            self._line.send(b".")
+        self.send(signal.SIGTERM)
+
     def hears(self) -> bool:
         """Whether it has the ports by now."""
         if not self.ready:
@@ -221,7 +228,7 @@ def _drain(options: Options, slots: list[Slot], signals: list[int], woken: threa
             slot.spare.send(signal.SIGKILL)
     active = [slot.active for slot in slots if slot.active is not None]
     for process in active:
-        process.send(signal.SIGTERM)
+        process.leave()
     until = time.monotonic() + options.drain
     while any(process.code is None for process in active):
         if len(signals) > 1 or time.monotonic() > until:

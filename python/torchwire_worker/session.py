@@ -8,7 +8,7 @@ from typing import Any
 
 from . import warned
 from .control import Control
-from .door import Door, Refused, refusal
+from .door import Door, Refused, Shut, refusal
 from .executor import Executor, Reply
 from .link import Link, Malformed, Message
 from .ops import Hello, Settings, read_batch, read_hello
@@ -37,6 +37,8 @@ class Session:
         self._received = 0
         self._waiting: deque[Message | Malformed] = deque()
         self._over = False
+        # Its client has said goodbye, and has every answer.
+        self.is_closed = False
         self._leaving: str | None = None
         self._held: list[Reply] = []
         # What was answered and may not have arrived: the last batch it answers, the message, its frames.
@@ -48,7 +50,8 @@ class Session:
         self._leaving = why
 
     def run(self) -> None:
-        """Until the client closes, or says what is not understood: other messages may have been lost with that one."""
+        """Until the client closes, or says what is not understood: other messages may have been lost with that one. (Where it has closed it goes on to
+        listen, by the control link, to what Python says at its end.)"""
         while not self._over:
             message = self._next()
             if message is None:
@@ -66,11 +69,11 @@ class Session:
         waiting = self._waiting
         if not waiting:
             self._control.idle()
-            while not waiting:
+            while not waiting and not self._door.is_dropped:
                 if self._leaving is not None and not self._link.has_more:
                     return None
                 self._read()
-        return waiting.popleft()
+        return None if self._door.is_dropped else waiting.popleft()
 
     def _read(self) -> None:
         """Reads one message. What the client says waits its turn; a greeting, or a stranger, is answered at once."""
@@ -85,6 +88,9 @@ class Session:
             if not _is_hello(message):
                 raise WireError("it came before a greeting")
             self._greeted(message)
+        except Shut:
+            # Who comes after it is to come again.
+            return
         except WireError as error:
             self._refuse(message.peer, error)
 
@@ -156,12 +162,9 @@ class Session:
             self._over = True
             self._say_closed()
             # The link may be cut just now: it stays until the client has every answer.
-            while self._sent and self._leaving is None:
+            while self._sent and self._leaving is None and not self._door.is_dropped:
                 self._read()
-            self._door.is_shut = True
-            for told in warned.apart.take()[0]:
-                self._control.record({"category": told["category"], "message": told["message"]})
-            self._control.finish()
+            self.is_closed = self._door.is_shut = True
         else:
             raise WireError(f"message type {header.type.name} does not belong on the data link")
 
@@ -183,6 +186,8 @@ class Session:
             self._link.send(self._peer, head, frames.buffers)
 
     def _farewell(self) -> None:
+        if self._door.is_dropped:
+            return
         self._send_held()
         self._door.is_shut = True
         self._control.finish()

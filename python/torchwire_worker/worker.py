@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import logging
+import gc
 import os
 import sys
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 import zmq
 
-from . import life, logs, output, settings, warned
-from .control import Control, LogHandler
-from .door import Door
+from . import ending, forked, life, logs, output, records, settings, warned
+from .control import Control
+from .door import DROPPED, Door
 from .executor import Executor
 from .link import Link
 from .ops import Settings
@@ -30,19 +30,23 @@ _WAKE_MS = 200
 _PATIENCE = 10
 
 
-def work(report: Callable[..., None]) -> None:
+def work(report: Callable[..., None]) -> int:
+    """The exit code is returned: Python ends as it ends every program."""
     config = msgspec.json.decode(life.read_line(0), type=settings.Config)
-    life.start_guard(config.directory)
+    forked.prepare()
+    guard = life.start_guard(config.directory)
+    if guard is not None:
+        for descriptor in guard.descriptors:
+            forked.own(descriptor)
+        ending.last(guard.end)
     life.ignore_interrupts()
     warned.listen()
     if config.served is None:
-        _work_for_one(config, report)
-    else:
-        _serve(config.limits, config.device, config.served)
-    os._exit(0)
+        return _work_for_one(config, report, guard)
+    return _serve(config.limits, config.device, config.served, guard)
 
 
-def _work_for_one(config: settings.Config, report: Callable[..., None]) -> None:
+def _work_for_one(config: settings.Config, report: Callable[..., None], guard: life.Guard | None) -> int:
     """Of a client that has started it for itself."""
     try:
         device = settings.apply(config)
@@ -55,20 +59,21 @@ def _work_for_one(config: settings.Config, report: Callable[..., None]) -> None:
         raise SystemExit(1) from None
     data, control = (Link(zmq.Context(), _endpoint(config.directory, name), config.limits) for name in ("data", "control"))
     welcome = _welcome(device, config.limits, None)
-    session = _start(data, control, config.limits, Door(config.token), lambda _: welcome, None)
+    started = _start(data, control, config.limits, Door(config.token), lambda _: welcome, guard)
     report(ready={"data": data.endpoint, "control": control.endpoint})
-    _finish(session, data)
+    return _run(started)
 
 
-def _serve(limits: Limits, device: str, served: settings.Served) -> None:
-    opened: Future[tuple[Session, Link, Callable[[], None]]] = Future()
+def _serve(limits: Limits, device: str, served: settings.Served, guard: life.Guard | None) -> int:
+    opened: Future[Started] = Future()
+    forked.own(served.line)
 
     def listen() -> None:
         """It takes the ports as soon as they are free: a client that comes before PyTorch is there is greeted, and waits."""
         try:
             if not os.read(served.line, 1):
                 os._exit(0)
-            opened.set_result(_listen(limits, device, served))
+            opened.set_result(_listen(limits, device, served, guard))
             os.write(served.line, b"+")
         except BaseException as error:
             opened.set_exception(error)
@@ -77,14 +82,15 @@ def _serve(limits: Limits, device: str, served: settings.Served) -> None:
     torch = settings.load_torch()
     # (Its first call imports much.)
     torch.use_deterministic_algorithms(False)
-    session, data, unguard = opened.result()
-    leave_on_signals(session)
-    _finish(session, data, unguard)
+    started = opened.result()
+    leave_on_signals(started.session)
+    return _run(started)
 
 
-def _listen(limits: Limits, device: str, served: settings.Served) -> tuple[Session, Link, Callable[[], None]]:
+def _listen(limits: Limits, device: str, served: settings.Served, guard: life.Guard | None) -> Started:
     logs.start(*served.log)
-    server = guard = None
+    server = None
+    unguard: list[Callable[[], object]] = [lambda: None] * 2
     # Crypto runs in the threads of libzmq, and so do the handshakes of strangers.
     context, other = zmq.Context(io_threads=2), zmq.Context()
     if served.keys is not None:
@@ -92,18 +98,17 @@ def _listen(limits: Limits, device: str, served: settings.Served) -> tuple[Sessi
 
         server = keys.load(served.keys)
         # Before anything listens.
-        guard, _ = server.guard(context), server.guard(other)
+        unguard = [server.guard(each).stop for each in (context, other)]
     door = Door(name_of=(lambda _: None) if server is None else server.name_of)
-    data = _bound(lambda: Link(context, served.data, limits, None, server, _WAKE_MS))
-    control = _bound(lambda: Link(other, served.control, limits, _LONGEST_QUESTION, server, heartbeats=True))
+    data = _bound(lambda: Link(context, served.data, limits, None, server, _WAKE_MS, unguard=unguard[0]))
+    control = _bound(lambda: Link(other, served.control, limits, _LONGEST_QUESTION, server, heartbeats=True, unguard=unguard[1]))
 
     def begin(asked: Settings) -> dict[str, Any]:
         if asked.device == "auto":
             asked.device = device
         return _welcome(settings.apply(asked), limits, served.grace)
 
-    session = _start(data, control, limits, door, begin, served.grace)
-    return session, data, (lambda: None) if guard is None else guard.stop
+    return _start(data, control, limits, door, begin, guard, served)
 
 
 def _bound(bind: Callable[[], Link]) -> Link:
@@ -118,24 +123,80 @@ def _bound(bind: Callable[[], Link]) -> Link:
             time.sleep(0.05)
 
 
-def _start(data: Link, link: Link, limits: Limits, door: Door, welcome: Callable[[Settings], dict[str, Any]], grace: float | None) -> Session:
+class Started(NamedTuple):
+    session: Session
+    door: Door
+    control: Control
+    data: Link
+
+
+def _start(
+    data: Link,
+    link: Link,
+    limits: Limits,
+    door: Door,
+    welcome: Callable[[Settings], dict[str, Any]],
+    guard: life.Guard | None,
+    served: settings.Served | None = None,
+) -> Started:
     executor = Executor(limits)
-    control = Control(link, door, executor, grace)
-    control.start()
-    logging.getLogger().addHandler(LogHandler(control))
-    if grace is not None:
+    control = Control(link, door, executor, None if served is None else served.grace)
+    session = Session(data, control, executor, limits, door, welcome)
+    # In the reverse order. What references keep goes while its output still arrives.
+    ending.last(data.end)
+    ending.last(control.close)
+    ending.last(lambda: [control.record({"category": told["category"], "message": told["message"]}) for told in warned.apart.take()[0]])
+    ending.last(lambda: (executor.objects.clear(), gc.collect()))
+    if guard is not None:
+        _watch(guard, control)
+    if served is not None:
+        _await_order_to_leave(served.line, session, control)
         # (A client that has started it for itself reads it at the source.)
         output.tell_client(control.record)
-    return Session(data, control, executor, limits, door, welcome)
+    records.tell_client(control.record)
+    control.start()
+    return Started(session, door, control, data)
 
 
-def _finish(session: Session, data: Link, unguard: Callable[[], None] = lambda: None) -> None:
-    session.run()
-    data.close()
-    unguard()
-    # Waits until the farewell is out, as long as the socket lingers. The control socket, of another context, stays: without it
-    # the client would take the link for cut.
-    data.socket.context.term()
+def _watch(guard: life.Guard, control: Control) -> None:
+    def restart() -> None:
+        control.unwatch(guard.tether)
+        forked.disown(guard.tether)
+        guard.restart()
+        forked.own(guard.tether)
+        control.watch(guard.tether, restart)
+        control.tell("the process that ends this worker with its client was killed; another one was started")
+
+    control.watch(guard.tether, restart)
+
+
+def _await_order_to_leave(line: int, session: Session, control: Control) -> None:
+    """The supervisor's. It also sends SIGTERM, which a program may have a handler of its own for."""
+
+    def leave() -> None:
+        control.unwatch(line)
+        session.leave("the worker was shut down (SIGTERM)")
+
+    control.watch(line, leave)
+
+
+def _run(started: Started) -> int:
+    session, door, control, data = started
+    code = 0
+    try:
+        session.run()
+        if not session.is_closed:
+            # Waits until the farewell is out. The control socket stays: without it the client would take the link for cut.
+            data.end()
+    finally:
+        code = DROPPED if door.is_dropped else 0
+
+        def tell(why: str) -> None:
+            control.tell(why)
+            control.finish()
+
+        ending.begin(tell, code or 1)
+    return code
 
 
 def _welcome(device: str, limits: Limits, grace: float | None) -> dict[str, Any]:

@@ -1,0 +1,93 @@
+/** What a child process writes: in lines, none of them longer than is said, and no longer than the process lives. */
+import type { ChildProcess } from "node:child_process";
+import { Readable } from "node:stream";
+import { StringDecoder } from "node:string_decoder";
+
+/** In characters. A longer line is told in parts, as a served worker tells it (output.py). */
+const LONGEST_LINE = 2 ** 16;
+
+/** Calls `onLine` for each line of `stream`, and for what comes before its end without one. "\n", "\r\n" and "\r" end a line. */
+export function forEachLine(stream: Readable, onLine: (line: string) => void, longest: number = LONGEST_LINE): void {
+  const decoder = new StringDecoder("utf8");
+  let rest = "";
+  const take = (text: string): void => {
+    // A "\r" may be the first half of "\r\n".
+    const cut = text.endsWith("\r") ? text.length - 1 : text.length;
+    const lines = (rest + text.slice(0, cut)).split(/\r?\n|\r/);
+    rest = lines.pop()! + text.slice(cut);
+    for (const line of lines) tellInParts(line);
+    while (rest.length > longest) {
+      onLine(rest.slice(0, longest));
+      rest = rest.slice(longest);
+    }
+  };
+  const tellInParts = (line: string): void => {
+    for (let start = 0; start === 0 || start < line.length; start += longest)
+      onLine(line.slice(start, start + longest));
+  };
+  stream.on("data", (chunk: Buffer) => take(decoder.write(chunk)));
+  stream.once("close", () => {
+    take(decoder.end());
+    if (rest !== "") tellInParts(rest.replace(/\r$/, ""));
+    rest = "";
+  });
+}
+
+/** The last lines that were written, for an error's message: so many, and none longer than a message can hold. */
+export class LastLines {
+  readonly lines: string[] = [];
+  readonly #most: number;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  keep(line: string): void {
+    const more = line.length - LONGEST_KEPT;
+    this.lines.push(more > 0 ? `${line.slice(0, LONGEST_KEPT)}… (${more} more characters)` : line);
+    if (this.lines.length > this.#most) this.lines.shift();
+  }
+}
+
+const LONGEST_KEPT = 1000;
+
+/** The pipes of a process that has ended are read until nothing has come for the one time, at most for the other. */
+const QUIET_MS = 100;
+const MOST_MS = 1000;
+
+/**
+ * The end of a process is its exit. Its pipes may stay open for ever: whoever inherited them, a daemon that it left behind, holds them. So they are
+ * closed after its exit, when what lies in them has been read. Resolves then.
+ */
+export function closePipesAtExit(child: ChildProcess): Promise<void> {
+  return new Promise((resolve) => {
+    child.once("exit", () => {
+      const open = new Set<Readable>();
+      for (const stream of child.stdio.slice(1)) if (stream instanceof Readable && !stream.closed) open.add(stream);
+      if (open.size === 0) return resolve();
+      let came = false;
+      const end = (): void => {
+        clearTimeout(quiet);
+        clearTimeout(most);
+        for (const stream of open) stream.destroy();
+        resolve();
+      };
+      // A program that has held up its event loop finds the timer first, and what came, which is there, right after it.
+      const afterReading = (act: () => void) => () => setImmediate(() => setImmediate(act));
+      const look = (): void => {
+        if (!came) return end();
+        came = false;
+        quiet.refresh();
+      };
+      const quiet = setTimeout(afterReading(look), QUIET_MS);
+      const most = setTimeout(afterReading(end), MOST_MS);
+      for (const stream of open) {
+        stream.on("data", () => (came = true));
+        stream.once("close", () => {
+          open.delete(stream);
+          if (open.size === 0) end();
+        });
+      }
+    });
+  });
+}
