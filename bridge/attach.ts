@@ -8,6 +8,7 @@ import type { Owned } from "./keyed.ts";
 import type { CurveKeys, FaultKind } from "./link/connection.ts";
 import { Link, type Carrier, type Endpoints, type LinkChange } from "./link/link.ts";
 import { Control } from "./process/control.ts";
+import type { WorkerExitedError } from "./process/spawn.ts";
 import { Session } from "./session.ts";
 import type { Settings } from "./settings.ts";
 import { Worker } from "./worker.ts";
@@ -35,7 +36,7 @@ export interface AttachOptions {
   readonly givesUp?: (fault: FaultKind, sinceMs: number, welcome: WireWelcome | undefined) => Error | undefined;
   readonly over: Carrier;
   /** Of a process of our own: with what it has ended. */
-  readonly exited?: Promise<Error>;
+  readonly exited?: Promise<WorkerExitedError>;
   /** Of a process of our own: ends it. */
   readonly kill?: () => void;
 }
@@ -143,6 +144,11 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     await gone;
     if (failure !== undefined && !thrown) throw failure.error;
     if (lost !== undefined) throw lost;
+    const exit = await options.exited;
+    if (exit !== undefined && exit.exitCode !== 0 && killing === undefined)
+      process.emitWarning(`the worker was closed, but its Python did not end as it should: ${exit.message}`, {
+        type: "TorchwireWarning",
+      });
   };
   const kill = async (why: Error): Promise<void> => {
     if (session.ended === undefined && options.kill === undefined) await control.kill();

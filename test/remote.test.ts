@@ -1,7 +1,7 @@
 /** A worker that serves: `torchwire-worker serve`, `connectWorker`, and all that can go between the two. Without keys, on the loopback interface. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmdirSync, rmSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -114,6 +114,51 @@ describeOnLinux("a worker that serves", () => {
     expect(served.lines.join("\n")).toContain("two\nlines\nhalf a line");
   });
 
+  test("ends as Python ends when it is closed, and is there for the next whatever it leaves behind", async () => {
+    const lines: { stream: string; msg: string }[] = [];
+    const logger = pino({ level: "info" }, { write: (line) => void lines.push(JSON.parse(line)) });
+    await using worker = await connect({ logger });
+    const module = worker.import("types").ModuleType("program");
+    const code = `
+import atexit, io, logging, os, signal, sys, threading, time
+atexit.register(print, "from atexit")
+atexit.register(logging.getLogger("train").error, "logged at the end")
+threading.Thread(target=lambda: (time.sleep(0.3), print("the thread has ended"))).start()
+is_text = isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout is sys.__stdout__ and sys.stdout.fileno() == 1
+sys.stdout.buffer.write("as bytes: größer\\n".encode())
+handlers = len(logging.root.handlers)
+# What a daemon does, but for its standard streams.
+reader, writer = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(300)
+    os.write(writer, str(pid).encode())
+    os._exit(0)
+daemon = int(os.read(reader, 20))
+# A child of multiprocessing is ended by a signal, which the worker has a handler for.
+child = os.fork()
+if child == 0:
+    time.sleep(300)
+os.kill(child, signal.SIGTERM)
+how = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+`;
+    await worker.import("builtins").exec(code, module.__dict__);
+    expect(await module.is_text).toBe(true);
+    expect(await module.handlers).toBe(0);
+    expect(await module.how).toBe(15);
+    const daemon = (await module.daemon) as number;
+    await worker.close();
+    const said = (of: string): string[] => lines.filter(({ stream }) => stream === of).map(({ msg }) => msg);
+    expect(said("stdout")).toEqual(["as bytes: größer", "the thread has ended", "from atexit"]);
+    expect(said("logging")).toEqual(["logged at the end"]);
+    await using next = await connect();
+    expect(await next.tensor([2]).item()).toBe(2);
+    expect(isRunning(daemon)).toBe(true);
+    process.kill(daemon, "SIGKILL");
+  });
+
   test("has the settings that its client asks for", async () => {
     const drawn = async (connecting: Promise<Worker>): Promise<unknown[]> => {
       await using worker = await connecting;
@@ -183,11 +228,11 @@ describeOnLinux("a worker that serves", () => {
   });
 
   /** The worker of a program that connected to it and was killed. */
-  async function leftBehind(address: string, host?: string): Promise<number> {
+  async function leftBehind(address: string, ...more: [host?: string, made?: string]): Promise<number> {
     const fixture = join(root, "test", "fixtures", "remote-client.ts");
     const client = spawn(
       process.execPath,
-      ["--import", "tsx", "--conditions=torchwire-source", fixture, address, ...(host === undefined ? [] : [host])],
+      ["--import", "tsx", "--conditions=torchwire-source", fixture, address, ...(more as string[])],
       { cwd: root, stdio: ["ignore", "pipe", "inherit"] },
     );
     const ended = once(client, "close");
@@ -210,13 +255,16 @@ describeOnLinux("a worker that serves", () => {
   });
 
   test("whose client is killed drops the session when the grace time is over, and has the memory back", async () => {
-    const pid = await leftBehind(served.address, "another");
+    const made = join(tmpdir(), `tw-dropped-${served.port}`);
+    const pid = await leftBehind(served.address, "another", made);
     // Of a process on another machine nobody here knows whether it has ended.
     const refusal = await caught(() => connect({ timeout: 1500 }));
     expect(refusal).toMatchObject({ code: "BUSY" });
     expect(refusal.message).toContain("@another (process ");
     expect(isRunning(pid)).toBe(true);
     expect(await ends(pid, 20 * SECOND)).toBe(true);
+    // Dropped as it is, it ends as Python ends.
+    rmdirSync(made);
     await using next = await connect();
     expect(next.pid).not.toBe(pid);
     expect(served.lines.join("\n")).toContain(`session dropped at ${served.address} (process ${pid})`);
@@ -387,6 +435,11 @@ describeOnLinux("torchwire-worker serve", () => {
     await using served = await serve({ args: ["--log-format", "json"] });
     const worker = await connectWorker(served.address, { ...settings, timeout: 10 * SECOND });
     const { sleep } = worker.import("time");
+    const made = join(tmpdir(), `tw-drained-${served.port}`);
+    worker.import("atexit").register(worker.import("os").mkdir, made);
+    // A program may have a handler of its own.
+    const { signal, SIGTERM } = worker.import("signal");
+    signal(SIGTERM, worker.import("operator").is_);
     const values = [1, 2, 3].map((i) => {
       void sleep(0.5);
       return Promise.resolve(worker.tensor([i]).item());
@@ -399,6 +452,7 @@ describeOnLinux("torchwire-worker serve", () => {
     process.kill(served.pid, "SIGTERM");
     expect(await Promise.all(values)).toEqual([1, 2, 3]);
     expect(await served.ended).toBe(0);
+    rmdirSync(made);
     await poll(
       5 * SECOND,
       () => worker.link,

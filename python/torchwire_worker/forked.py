@@ -45,7 +45,20 @@ def own_endpoint(endpoint: str) -> None:
 def prepare() -> None:
     # (Windows has no fork.)
     if hasattr(os, "register_at_fork"):
-        os.register_at_fork(after_in_child=_forget)
+        os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_forget)
+
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_held = threading.local()
+
+
+def _hold() -> None:
+    """A signal that comes while a child still has the worker's handlers would be lost."""
+    _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+
+
+def _let_go() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _held.mask)
 
 
 def _forget() -> None:
@@ -56,9 +69,12 @@ def _forget() -> None:
             os.close(descriptor)
     _descriptors.clear()
     # A child is ended by SIGTERM (multiprocessing does so); the worker is asked to leave.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        if getattr(signal.getsignal(number), "__module__", "").startswith(__package__ + "."):
+    for number in _SIGNALS:
+        handler: Any = signal.getsignal(number)
+        # (Only the main thread may, and where another thread forks, that is the child's main thread.)
+        if str(getattr(handler, "__module__", "")).startswith("torchwire_worker."):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+    _let_go()
 
 
 def _of_endpoints() -> list[int]:

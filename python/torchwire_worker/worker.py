@@ -194,6 +194,7 @@ def _run(started: Started) -> int:
         def tell(why: str) -> None:
             control.tell(why)
             control.finish()
+            os.write(2, f"torchwire: {why}\n".encode())
 
         ending.begin(tell, code or 1)
     return code
