@@ -69,7 +69,7 @@ class Guard:
         self._tether, there = socket.socketpair()
         command = [sys.executable, "-S", os.path.abspath(__file__), str(os.getpid()), self._directory or ""]
         with there:
-            self._pid = subprocess.Popen(command, stdin=self._parent, stdout=there, stderr=subprocess.DEVNULL, cwd=os.sep).pid
+            self._pid = subprocess.Popen(command, stdin=self._parent, stdout=there.fileno(), stderr=subprocess.DEVNULL, cwd=os.sep).pid
 
     def end(self) -> None:
         """At the worker's orderly end: what it has started and not ended goes, and the guard with it, before it can become an orphan.

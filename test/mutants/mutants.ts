@@ -614,6 +614,34 @@ export const mutants: readonly Mutant[] = [
     test: by(KEYED, "a worker that serves with keys goes on with a session for the key"),
   },
   {
+    title: "ends: the end of the pipes is waited for",
+    file: "bridge/process/spawn.ts",
+    from: "  void closePipesAtExit(child);\n",
+    to: "",
+    test: by("test/ends.test.ts", "a process that the worker leaves behind"),
+  },
+  {
+    title: "ends: Python is cut off",
+    file: "python/torchwire_worker/__main__.py",
+    from: "sys.exit(work(report))",
+    to: "os._exit(work(report))",
+    test: by("test/ends.test.ts", "close() ends the worker as Python ends with all"),
+  },
+  {
+    title: "ends: a forked child goes on as a worker",
+    file: "python/torchwire_worker/executor.py",
+    from: "            if forked.is_child:\n                forked.leave()\n",
+    to: "",
+    test: by("test/ends.test.ts", "a process that Python forks off ends"),
+  },
+  {
+    title: "ends: the guard is left to the first process of the container",
+    file: "python/torchwire_worker/life.py",
+    from: '        if sys.platform != "linux":',
+    to: "        if sys.platform:",
+    test: by("test/ends.test.ts", "a program that is the first process of a container"),
+  },
+  {
     title: "remote: an older connection is listened to",
     file: "python/torchwire_worker/door.py",
     from: "if connection <= latest:",
@@ -630,8 +658,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: who has greeted by one socket and gone keeps its worker",
     file: "python/torchwire_worker/control.py",
-    from: "if not door.holder:",
-    to: "if self._peer is None:",
+    from: "if not door.holder or door.is_shut:",
+    to: "if self._peer is None or door.is_shut:",
     test: by(KEYED, "a worker without keys is not kept by a client"),
   },
   {
@@ -672,7 +700,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: who is told to end drops what it has accepted",
     file: "python/torchwire_worker/serve.py",
-    from: "        process.send(signal.SIGTERM)",
+    from: "        process.leave()",
     to: "        process.send(signal.SIGKILL)",
     test: by("test/remote.test.ts", "torchwire-worker serve drains on SIGTERM"),
   },
