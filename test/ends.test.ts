@@ -30,7 +30,7 @@ interface Listened {
   readonly worker: Worker;
   readonly said: Said[];
   /** What was said there, in order. */
-  lines(stream: string): string[];
+  readonly lines: (stream: string) => string[];
 }
 
 async function listened(options: SpawnOptions = {}): Promise<Listened> {
