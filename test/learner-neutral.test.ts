@@ -3,6 +3,7 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import * as torchwire from "torchwire";
 import {
   accuracy,
   auc,
@@ -35,6 +36,7 @@ import {
   py,
   PyTorchBackend,
   Recorder,
+  ReduceOnPlateau,
   RunFolder,
   SanityCheck,
   Scheduler,
@@ -54,6 +56,7 @@ import {
   type Worker,
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
+import { acts, looks, makes } from "./looks.ts";
 import { caught, untyped } from "./observed.ts";
 import { rgbDigits, weightsHash } from "./training.ts";
 import { testWorker } from "./worker.ts";
@@ -353,5 +356,130 @@ describe("what is not neutral is seen", () => {
     ["clipped gradients", () => ({ callbacks: [new PyTorchBackend({ clipGradNorm: 0.1 })] })],
   ])("%s", async (_, watched) => {
     expect(await weightsAfter(watched())).not.toBe(unwatched);
+  });
+});
+
+/** Everything in the worker that a fit depends on, or changes, tensor by tensor. */
+const DIGEST = `
+import hashlib, pickle, random
+import numpy, torch
+
+def digest(value):
+    if isinstance(value, torch.Tensor):
+        raw = value.detach().contiguous().numpy().tobytes()
+        return hashlib.sha256(raw).hexdigest()[:16] + repr((value.dtype, value.shape, value.requires_grad, value.is_inference()))
+    if isinstance(value, dict):
+        return {str(k): digest(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [digest(v) for v in value]
+    return repr(value)
+
+def looked(model, optimizer, averages, loader):
+    hooks = [name for name in vars(model) if name.endswith("hooks")]
+    return {
+        "parameters": digest(dict(model.named_parameters(remove_duplicate=False))),
+        "buffers": digest(dict(model.named_buffers(remove_duplicate=False))),
+        "gradients": digest([p.grad for p in model.parameters()]),
+        "modes": [m.training for m in model.modules()],
+        "hooks": [[len(getattr(m, name)) for name in hooks] for m in model.modules()],
+        "attributes": [sorted(vars(m)) for m in model.modules()],
+        "optimizer": digest(optimizer.state_dict()),
+        "averages": [digest(dict(one.named_parameters())) for one in averages],
+        "loader": digest(loader.generator.get_state()),
+        "torch": digest(torch.get_rng_state()),
+        "python": hashlib.sha256(pickle.dumps(random.getstate())).hexdigest(),
+        "numpy": hashlib.sha256(pickle.dumps(numpy.random.get_state())).hexdigest(),
+        "grad": torch.is_grad_enabled(),
+    }
+
+class Noisy(torch.utils.data.Dataset):
+    def __len__(self):
+        return 20
+    def __getitem__(self, i):
+        random.random(), numpy.random.rand()
+        return torch.rand(3, 28, 28), i % 10
+
+def theirs():
+    return torch.utils.data.DataLoader(Noisy(), batch_size=8, shuffle=True, generator=torch.Generator())
+`;
+
+describe("what only looks, between two fits", () => {
+  test("each export, and each member of what is there, is in one of the lists", () => {
+    const { Learner: L, DataLoader: D, AveragedWeights: A, Hyper: H, Worker: W } = torchwire;
+    const classes = { Learner: L, DataLoader: D, AveragedWeights: A, Hyper: H, Worker: W, Checkpointer, EarlyStopping };
+    const members = Object.entries(classes).flatMap(([name, { prototype }]) =>
+      Object.getOwnPropertyNames(prototype).flatMap((key) => (key === "constructor" ? [] : [`${name}.${key}`])),
+    );
+    const listed = [...Object.keys(looks), ...acts, ...makes];
+    expect(listed.toSorted()).toEqual([...Object.keys(torchwire), ...members].toSorted());
+  });
+
+  test("it leaves everything as it was, and the fit after it is the one that it would have been", async () => {
+    const main = untyped(worker, "__main__");
+    untyped(worker, "builtins").exec(DIGEST, main.__dict__);
+    const run = async (look: boolean): Promise<object> => {
+      torch.manual_seed(0);
+      untyped(worker, "random").seed(0);
+      untyped(worker, "numpy").random.seed(0);
+      const { nn } = torch;
+      const model: AnyRef = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(4),
+        nn.MaxPool2d(4),
+        nn.Dropout(0.25),
+        nn.Flatten(),
+        nn.Linear(4 * 6 * 6, 10),
+      );
+      const averages = [new EMA({ decay: 0.9, validate: true }), new SWA({ start: 1 })];
+      const training = new DataLoader(part(0, 48), { batchSize: BATCH, shuffle: true });
+      const validation = new DataLoader(part(48, 80), { batchSize: BATCH, shuffle: true });
+      const learner = new Learner<AnyRef>(model, crossEntropy(), {
+        data: { training, validation },
+        input: image(),
+        optimizer: sgd({ lr: 0.05, momentum: 0.9 }),
+        defaultCallbacks: false,
+        callbacks: [
+          new Recorder(),
+          new Metrics(accuracy),
+          ...averages,
+          new ReduceOnPlateau({ patience: 0, threshold: 1e9 }),
+          new Checkpointer(join(folder, `looks ${look}`)),
+          new EarlyStopping(stopping.never()),
+          new SanityCheck(),
+        ],
+      });
+      const theirs: AnyRef = main.theirs();
+      const state = async (): Promise<object> => ({
+        positions: [training.position, validation.position],
+        ...((await worker.scope(() =>
+          py.js(
+            main.looked(
+              model,
+              learner.optimizer,
+              averages.map((one) => one.model),
+              theirs,
+            ),
+          ),
+        )) as object),
+      });
+      const changed: string[] = [];
+      await learner.fit(1);
+      // Who froze one has it so.
+      model[1].eval();
+      if (look) {
+        await learner.save(join(folder, "same.safetensors"));
+        const before = await state();
+        for (const [name, what] of Object.entries(looks)) {
+          await what({ worker, learner, xs: part(0, 4).xs, theirs, folder });
+          const after = await state();
+          if (JSON.stringify(after) !== JSON.stringify(before)) changed.push(name);
+        }
+      }
+      await learner.fit(2);
+      const losses = learner.state.metricsEpoch;
+      const last = (phase: string): number[] => losses[phase]!["loss"]!.slice(-2).map(({ value }) => value);
+      return { changed, ...(await state()), training: last("training"), validation: last("validation") };
+    };
+    expect(await run(true)).toEqual({ ...(await run(false)), changed: [] });
   });
 });
