@@ -227,16 +227,23 @@ describe("starting a fit", () => {
     expect((await caught(() => fit(learnerWith(), []))).message).toContain("gave no batches in epoch 1");
   });
 
-  test("a loader without a single batch; one that stands at the end of its pass has none to give, and no metrics of it", async () => {
+  test("a loader without a single batch; one that stands at the end of its pass is validated as a whole, and stays there", async () => {
     const few = { xs: ones(3, 1), ys: ones(3, 1) };
     const none = new DataLoader(few, { batchSize: 4, dropLast: true });
     expect((await caught(() => fit(learnerWith(), none))).message).toContain("gave no batches in epoch 1");
     const loader = new DataLoader(few, { batchSize: 2 });
     const learner = learnerWith();
-    expect(await learner.validate(loader)).toHaveProperty("loss");
-    loader.position = { ...loader.position, batch: loader.length };
-    expect(await learner.validate(loader)).toEqual({});
-    expect(await learner.validate(loader)).toHaveProperty("loss");
+    const whole = await learner.validate(loader);
+    expect(whole).toHaveProperty("loss");
+    const end = { ...loader.position, batch: loader.length };
+    loader.position = end;
+    expect(await learner.validate(loader)).toEqual(whole);
+    expect(loader.position).toEqual(end);
+    // An epoch goes on from where the loader is: there is no batch left, and so no metric.
+    const losses = (): number => learner.state.metricsEpoch["validation"]!["loss"]!.length;
+    const before = losses();
+    await learner.epoch(new ValidationPhase(), loader);
+    expect(losses()).toBe(before);
   });
 
   test("data that cannot be iterated", async () => {
