@@ -359,9 +359,14 @@ def _read_status(path: str) -> _Status:
     return msgspec.json.decode(owners.read(path), type=_Status)
 
 
+def _is_of_here(status: _Status) -> bool:
+    """Its process numbers and its clock mean something here."""
+    return status.place in (None, place())
+
+
 def _supervisor_fault(status: _Status) -> str | None:
     """Why it is not the word of a supervisor that lives; None where it is."""
-    if status.place not in (None, place()):
+    if not _is_of_here(status):
         return "the status was written on another machine, in another container, or before this one was started"
     age = time.time() - status.time if status.clock is None else time.monotonic() - status.clock
     if not _runs(status.pid) or status.start not in (None, start_of(status.pid)):
@@ -379,11 +384,10 @@ def check_health(path: str) -> str | None:
         return f"no status that counts: {error}"
     except (OSError, ValueError) as error:
         return f"no status: {error}"
-    wrong = _supervisor_fault(status)
-    if wrong is not None:
-        return wrong
     dead = [str(number) for number, pid in enumerate(status.workers) if pid is None or not _runs(pid)]
-    return f"not running: worker {', '.join(dead)} of {len(status.workers)}" if dead else None
+    if dead and _is_of_here(status):
+        return f"not running: worker {', '.join(dead)} of {len(status.workers)}"
+    return _supervisor_fault(status)
 
 
 _OLD = 15.0
