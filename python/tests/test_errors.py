@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from batches import Client, call
+from batches import Client, call, get, js
 from torchwire_worker.errors import describe, forget, type_name
+from torchwire_worker.wire import MessageType, encode
 
 
 def caught(run: Any) -> BaseException:
@@ -256,3 +257,87 @@ class TestWhatIsKept:
         missing = client.run([0, "no_such_module"], generation=2).failed
         assert missing["type"] == "ModuleNotFoundError"
         assert all("importlib" not in frame["file"] for frame in missing["frames"][1:])
+
+
+class Stop:
+    """As a descriptor: whoever asks for it is answered by an exception that ends programs."""
+
+    def __get__(self, *_: Any) -> Any:
+        raise SystemExit
+
+
+class Text(str):
+    """A str whose every method is its own."""
+
+    def stop(self, *_: Any, **_more: Any) -> Any:
+        raise KeyboardInterrupt
+
+    __str__ = __getitem__ = __len__ = __format__ = __add__ = __radd__ = __iter__ = isascii = encode = strip = stop  # type: ignore[assignment]
+
+
+def stop(*_: Any) -> Any:
+    raise SystemExit
+
+
+class Meta(type):
+    __getattribute__ = stop  # type: ignore[assignment]
+
+
+def again(error: Any) -> str:
+    return str(error)
+
+
+# Each an exception that has something of its own where a description asks.
+HOSTILE: dict[str, Any] = {
+    **{name: lambda name=name: type("Hostile", (Exception,), {name: Stop()})("x") for name in (
+        "__class__", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__", "__dict__", "args", "with_traceback",
+    )},
+    "__str__": lambda: type("Hostile", (Exception,), {"__str__": stop})("x"),
+    "__str__ that is none": lambda: type("Hostile", (Exception,), {"__str__": lambda _: 3})("x"),
+    "__str__ without end": lambda: type("Hostile", (Exception,), {"__str__": again})("x"),
+    "__getattribute__": lambda: type("Hostile", (Exception,), {"__getattribute__": stop})("x"),
+    "__getattr__": lambda: type("Hostile", (Exception,), {"__getattr__": stop})("x"),
+    "a text of its own": lambda: type("Hostile", (Exception,), {"__str__": lambda _: Text("x")})("x"),
+    "notes": lambda: type("Hostile", (Exception,), {"__notes__": [Text("note"), type("Note", (), {"__str__": stop})()]})("x"),
+    "a metaclass": lambda: Meta("Hostile", (Exception,), {})("x"),
+    "the __dir__ of what has no such attribute": lambda: AttributeError("x", name="y", obj=type("Hostile", (), {"__dir__": stop})()),
+    "the name of what has no such attribute": lambda: AttributeError("x", name=Text("y"), obj=3),
+    "a key": lambda: KeyError(type("Hostile", (), {"__str__": stop, "__repr__": stop})()),
+    "a type error": lambda: type("Hostile", (TypeError,), {"__class__": Stop(), "__str__": stop})("x"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_an_exception_that_answers_questions_by_exceptions_is_told_all_the_same(what: str) -> None:
+    client = Client()
+
+    def fails(error: Any = HOSTILE[what]) -> None:
+        raise error()
+
+    failed = client.run(call("", target=client.keep(fails))).failed
+    assert type(failed["message"]) is str
+    assert failed["mro"][-3:] == ["Exception", "BaseException", "object"]
+    assert failed["frames"][-1]["name"] == "fails"
+    # It can be written on the wire, and the worker goes on.
+    encode(MessageType.REPLY, {"replies": [failed]})
+    assert client.run(call("int", "3"), js(client.next + 1), generation=1).value == 3
+
+
+class Named:
+    __name__ = Stop()
+    __class__ = Stop()  # type: ignore[assignment]
+
+
+TARGETS: dict[str, Any] = {
+    "a name": Named,
+    "a metaclass": lambda: type.__call__(Meta, "Hostile", (), {})(),
+    "__getattr__": type("Hostile", (), {"__getattr__": stop}),
+}
+
+
+@pytest.mark.parametrize("what", TARGETS)
+def test_what_an_operation_is_called_on_may_answer_so_too(what: str) -> None:
+    client = Client()
+    failed = client.run(get(client.keep(TARGETS[what]()), "no_such_attribute")).failed
+    assert failed["operation"].endswith(".no_such_attribute")
+    encode(MessageType.REPLY, {"replies": [failed]})

@@ -7,10 +7,12 @@ import difflib
 import os
 import sys
 import traceback
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from .facts import facts
+
+T = TypeVar("T")
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MOST_CAUSES = 8
@@ -22,6 +24,13 @@ _MOST_FRAMES, _MOST_NOTES, _MOST_BASES = 50, 32, 64
 _LONGEST, _LONGEST_NAME = 256 * 2**10, 1024
 # Bytes of all that is told of a failure.
 MOST = 2**20
+
+
+# Python's own, whatever a class of the program makes of these names: what is asked of an exception must not raise another one.
+_cause, _context, _suppress_context, _traceback = (
+    BaseException.__dict__[name] for name in ("__cause__", "__context__", "__suppress_context__", "__traceback__")
+)
+_mro = type.__dict__["__mro__"]
 
 
 class Room:
@@ -48,14 +57,16 @@ def _describe(error: BaseException, depth: int, permits: Iterator[int], room: Ro
         told = depth < _MOST_CAUSES and room.left > 0 and next(permits, None) is not None
         return _describe(other, depth + 1, permits, room) if told else None
 
-    cause = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
     kind = type(error)
+    cause = _cause.__get__(error)
+    if cause is None and not _suppress_context.__get__(error):
+        cause = _context.__get__(error)
     members = members_of(error)
     own = {
         "type": room.text(type_name(kind)),
-        "mro": [room.text(type_name(base)) for base in kind.__mro__[:_MOST_BASES]],
+        "mro": [room.text(type_name(base)) for base in _mro.__get__(kind)[:_MOST_BASES]],
         "message": room.text(_message(error), _LONGEST),
-        "frames": _frames(error, room),
+        "frames": _asked(lambda: _frames(error, room), []),
     }
     notes = [*_notes(error, room), *map(room.text, facts(error))]
     told = [found for found in map(more, members[:_MOST_MEMBERS]) if found]
@@ -73,12 +84,13 @@ def members_of(error: BaseException) -> tuple[BaseException, ...]:
     """The exceptions in a group: Python's own, or that of the package `exceptiongroup` where Python has none."""
     holder = builtins if sys.version_info >= (3, 11) else sys.modules.get("exceptiongroup")
     group: Any = getattr(holder, "BaseExceptionGroup", ())
-    if not isinstance(error, group):
+    # (isinstance would ask the error what it is.)
+    if not issubclass(type(error), group):
         return ()
     try:
         # The group's own, whatever a class below it makes of the name.
         return tuple(group.exceptions.__get__(error))
-    except Exception:
+    except BaseException:
         return ()
 
 
@@ -98,11 +110,13 @@ def _part(kind: type, name: str) -> str:
         part = type.__dict__[name].__get__(kind)
     except BaseException:
         part = None
-    return part if isinstance(part, str) else "?"
+    return str.__str__(part) if issubclass(type(part), str) else "?"
 
 
 def text(value: str, most: int = _LONGEST) -> str:
     """As UTF-8 can carry it, and no more than `most` bytes of it: half a surrogate pair, as file names that are not text have it, is written as its escape."""
+    # (A subclass may have methods of its own.)
+    value = str.__str__(value)
     kept = value[:most]
     if not kept.isascii():
         bytes = kept.encode("utf-8", "backslashreplace")
@@ -115,7 +129,7 @@ def text(value: str, most: int = _LONGEST) -> str:
 def _frames(error: BaseException, room: Room) -> list[dict[str, Any]]:
     frames = [
         frame
-        for frame in traceback.extract_tb(error.__traceback__)
+        for frame in traceback.extract_tb(_traceback.__get__(error))
         if not frame.filename.startswith(_OURS) and not frame.filename.startswith("<frozen")
     ]
     told: list[dict[str, Any]] = []
@@ -129,13 +143,21 @@ def _frames(error: BaseException, room: Room) -> list[dict[str, Any]]:
     return told
 
 
+def _asked(ask: Callable[[], T], otherwise: T) -> T:
+    """Sources are read by the loader of the program's module, which may be its own."""
+    try:
+        return ask()
+    except BaseException:
+        return otherwise
+
+
 def _message(error: BaseException) -> str:
     # KeyError's str is the repr of its key.
     try:
         message = str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error)
-        return message + _suggestion(error)
     except BaseException as broken:
-        return f"<its message cannot be made: {type(broken).__name__}>"
+        return f"<its message cannot be made: {class_name(type(broken))}>"
+    return str.__str__(message) + _asked(lambda: _suggestion(error), "")
 
 
 def _suggestion(error: BaseException) -> str:
@@ -152,7 +174,7 @@ def _notes(error: BaseException, room: Room) -> list[str]:
         told = [room.text(str(note), _LONGEST // 8) for note in notes[:_MOST_NOTES]]
         return told if len(notes) <= _MOST_NOTES else [*told, f"({len(notes) - _MOST_NOTES} more notes)"]
     except BaseException as broken:
-        return [f"<its notes cannot be read: {type(broken).__name__}>"]
+        return [f"<its notes cannot be read: {class_name(type(broken))}>"]
 
 
 def forget(error: BaseException) -> None:
@@ -165,6 +187,7 @@ def forget(error: BaseException) -> None:
         if link is None or id(link) in seen:
             continue
         seen.add(id(link))
-        traceback.clear_frames(link.__traceback__)
-        link.__traceback__ = None
-        chain += (link.__cause__, link.__context__, *members_of(link))
+        # (What a generator does when it is closed, say.)
+        _asked(lambda link=link: traceback.clear_frames(_traceback.__get__(link)), None)
+        _traceback.__set__(link, None)
+        chain += (_cause.__get__(link), _context.__get__(link), *members_of(link))

@@ -167,7 +167,7 @@ class _Run:
         last, operation = self._described()
         described = errors.describe(error, errors.Room(min(errors.MOST, self._out.room)))
         at = self._operations[self.done] if self.done < len(self._operations) else None
-        if isinstance(error, TypeError) and isinstance(at, Call) and at.args and not at.kwargs and is_dict(at.args[-1]):
+        if issubclass(type(error), TypeError) and isinstance(at, Call) and at.args and not at.kwargs and is_dict(at.args[-1]):
             described["notes"].append("the last argument is a dict that the client wrote out")
         self.failure = {**described, "operation": operation, "id": self.id, "last": last}
         errors.forget(error)
@@ -208,7 +208,7 @@ def _describe(op: Op | None, value: Any, links: int) -> str:
 def _name(target: Any) -> str:
     try:
         name = getattr(target, "__name__", None)
-    except Exception:
+    except BaseException:
         # A __getattr__ may raise anything.
         name = None
-    return name if isinstance(name, str) else type(target).__name__
+    return errors.text(name) if issubclass(type(name), str) else errors.class_name(type(target))
