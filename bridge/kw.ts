@@ -2,6 +2,7 @@
 import { inspect } from "node:util";
 import { TorchwireError } from "./errors.ts";
 import { isPlainObject } from "./kinds.ts";
+import { lookAfter } from "./refused.ts";
 import type { KwFunction } from "./types/core.ts";
 
 /** Names and values, as they were when it was made: a frozen shallow copy without the names whose value is undefined. */
@@ -22,6 +23,7 @@ export class KwArguments {
  */
 export const kw: KwFunction = ((options: unknown): KwArguments => {
   if (typeof options !== "object" || options === null || !isPlainObject(options)) {
+    lookAfter(options);
     throw new TorchwireError(
       "MISUSE",
       `kw takes an object of names and values, as in kw({ lr: 0.1 }); it was given ${inspect(options, { depth: 0 })}`,

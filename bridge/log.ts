@@ -234,6 +234,15 @@ export class Log implements RefOwner {
     return result;
   }
 
+  /**
+   * Runs `fn` at once, as a lane of its own, and waits for nothing: what is queued in it fails alone. Of the generation that is returned, whoever uses what was
+   * made asks what became of it.
+   */
+  apart<T>(fn: () => T): readonly [value: T, generation: Generation] {
+    const lane = new Lane(this.#nextLane++);
+    return [this.#ambient.run({ ...this.#here(), lane }, fn), lane.generation];
+  }
+
   /** Runs `fn`; at its end what it made is freed, in the batch that its last operations are in, and the batch is sent. */
   scope<T>(fn: () => T, credit: () => Promise<void> | undefined): T {
     const scope = new Scope();
@@ -297,6 +306,11 @@ export class Log implements RefOwner {
     } finally {
       this.#endedContexts.push(layer.wire.id);
     }
+  }
+
+  /** Sends what waits, where it is of `generation`. */
+  flushOf(generation: Generation): void {
+    if (this.#batch?.generation === generation) this.flush();
   }
 
   get generation(): Generation {

@@ -24,6 +24,7 @@ import {
   type NDArray,
 } from "./ndarray.ts";
 import { inner, type Reference } from "./ref.ts";
+import { lookAfter } from "./refused.ts";
 import { defaultLimits, exceeded, type Limits } from "./wire/limits.ts";
 import { isCount, malformed } from "./wire/schema.ts";
 
@@ -207,7 +208,8 @@ function memberPath(path: string, key: unknown): string {
 
 const describe = (value: unknown): string => (typeof value === "string" ? JSON.stringify(value) : String(value));
 
-function refuse(_value: unknown, path: string, why: string): never {
+function refuse(value: unknown, path: string, why: string): never {
+  lookAfter(value);
   throw new TorchwireError("NOT_SENDABLE", `${path}: ${why}`);
 }
 

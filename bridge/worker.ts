@@ -107,6 +107,29 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
+   * Runs `fn` at once, as a lane of its own: what it queues fails alone, and stops nobody else. It waits for nothing; the second of what is returned does, and
+   * rejects with what failed. Nothing to wait for is undefined.
+   */
+  apart<T>(fn: () => T): readonly [value: T, outcome: () => Promise<void> | undefined] {
+    const { log } = this.#session;
+    const [value, generation] = log.apart(fn);
+    const outcome = async (): Promise<void> => {
+      log.flushOf(generation);
+      await this.#session.answered(generation);
+      if (generation.failure !== undefined) throw generation.failure.error;
+    };
+    let isDone = false;
+    return [
+      value,
+      () => {
+        log.flushOf(generation);
+        isDone ||= generation.inFlight === 0 && generation.failure === undefined;
+        return isDone ? undefined : outcome();
+      },
+    ];
+  }
+
+  /**
    * Runs `fn`, frees at its end what was made in it (but for what `py.keep` was given) and sends it all as one batch. With
    * an async `fn`, awaiting the result also waits where the worker has fallen far behind; it never waits for a reply.
    */

@@ -1,6 +1,7 @@
 /** From a JavaScript array to the tensor that a model takes. */
 import { TorchwireError } from "../bridge/errors.ts";
 import { isNDArray } from "../bridge/ndarray.ts";
+import { lookAfter } from "../bridge/refused.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import type { Worker } from "../bridge/worker.ts";
 import { isReference } from "./data/batch.ts";
@@ -22,8 +23,10 @@ export interface Conversion {
 export function toTorch(value: Values, path: string, { worker, device, format, channelsLast }: Conversion): AnyRef {
   const move = (tensor: AnyRef): AnyRef => (device === "cpu" ? tensor : tensor.to(device));
   if (isReference(value)) return move(value as AnyRef);
-  if (!isNDArray(value))
+  if (!isNDArray(value)) {
+    lookAfter(value);
     throw new TorchwireError("BAD_DATA", `${path} is neither an array { dtype, shape, data } nor a reference`);
+  }
   const { dtype, shape } = value;
   const chosen = ofBatch(format ?? defaultFormat(value, "input"));
   const tensor = move(worker.tensor(value) as unknown as AnyRef);

@@ -58,7 +58,7 @@ export class StepError extends TorchwireError implements Place {
 
 /** What failed, where `error` only says that something was not run because of it. */
 export const rootOf = (error: unknown): unknown =>
-  error instanceof PythonError && error.code === "NOT_RUN" ? (error.cause ?? error) : error;
+  error instanceof TorchwireError && error.code === "NOT_RUN" ? (error.cause ?? error) : error;
 
 /** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
 export function stepFailure(failure: unknown, place: Place): unknown {

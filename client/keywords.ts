@@ -6,6 +6,7 @@ import { PyFloatLiteral } from "../bridge/literals.ts";
 import { isNDArray, type NDArray, type TypedArray } from "../bridge/ndarray.ts";
 import { py } from "../bridge/py.ts";
 import { inner } from "../bridge/ref.ts";
+import { lookAfter } from "../bridge/refused.ts";
 import type { TensorLike } from "../bridge/types/values.ts";
 
 /** What a tensor option takes: numbers (float32), an array, or a reference to a tensor. */
@@ -113,8 +114,9 @@ export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, opti
 export const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 export const camelCase = (name: string): string => name.replaceAll(/_[a-z]/g, (letter) => letter[1]!.toUpperCase());
 
-/** A value in an error message: short, and on one line. */
+/** A value in an error message: short, and on one line. What is described there is refused, and a promise in it is looked after. */
 export function described(value: unknown): string {
+  lookAfter(value);
   // Node shows its own bookkeeping in one.
   if (isPromise(value)) return "a Promise";
   return (

@@ -2,7 +2,8 @@
 import { TorchwireError } from "../bridge/errors.ts";
 import type { NDArray } from "../bridge/ndarray.ts";
 import { py } from "../bridge/py.ts";
-import { deep } from "../bridge/site.ts";
+import { isRefusedPromise, lookAfter } from "../bridge/refused.ts";
+import { deep, traced } from "../bridge/site.ts";
 import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 import { workerOf, type Worker } from "../bridge/worker.ts";
 import type { Control, State } from "./callback/access.ts";
@@ -20,7 +21,7 @@ import type { Step, TrainEvent } from "./events.ts";
 import type { Format } from "./formats/index.ts";
 import { Hyper } from "./hyper.ts";
 import { described } from "./keywords.ts";
-import { Loop } from "./loop.ts";
+import { failureBefore, Loop } from "./loop.ts";
 import { toLoss, type Loss } from "./losses/spec.ts";
 import { given } from "./losses/weight.ts";
 import { toOptimizer, type OptimizerOption } from "./optim/spec.ts";
@@ -98,6 +99,9 @@ export class Learner<M = any> {
   #callbacks: readonly Callback[] = [];
   #plan: Plan;
   #saidNoValidation = false;
+  /** What became of what was queued when it was made, and of its optimizer, which predictions do without. */
+  readonly #made: (() => Promise<void> | undefined)[] = [];
+  #optimizerMade: () => Promise<void> | undefined = () => undefined;
 
   /**
    * @throws MISUSE where the callbacks do not go together, or `model` is no reference.
@@ -105,11 +109,13 @@ export class Learner<M = any> {
   constructor(model: M, loss: Loss, options: LearnerOptions = {}) {
     const { data = {}, input, target, optimizer, callbacks = [], defaultCallbacks = true, window = 3 } = options;
     const worker = workerOf(modulesOf(model)[0]);
-    if (worker === undefined)
+    if (worker === undefined) {
+      lookAfter(model);
       throw new TorchwireError(
         "MISUSE",
         "new Learner(model, …): model is not a reference to a module, nor a record of some",
       );
+    }
     for (const [name, one] of isReference(model) ? [] : Object.entries(model as object))
       if (workerOf(one) !== worker)
         throw new TorchwireError(
@@ -126,13 +132,13 @@ export class Learner<M = any> {
     this.#optimizerLike = optimizer;
     this.#requestedWindow = window;
     this.loss = loss;
-    this.lossFn = toLoss(worker, loss);
+    this.lossFn = this.#apart(() => toLoss(worker, loss));
     this.#loop = new Loop(this, new TrainingPhase(), this.#stream);
     this.#callbacks = withDefaults(callbacks, defaultCallbacks);
     this.#plan = this.#planned();
     // The model is where it will be before others look at it.
     for (const { init } of this.#callbacks.toSorted((a, b) => Number(isBackend(b)) - Number(isBackend(a))))
-      init?.(this);
+      this.#init(init);
     this.#makeOptimizer();
   }
 
@@ -143,7 +149,7 @@ export class Learner<M = any> {
   /** Another model gets a fresh optimizer. */
   set model(model: M) {
     this.#model = model;
-    this.getCallback(PyTorchBackend)?.init?.(this);
+    this.#init(this.getCallback(PyTorchBackend)?.init);
     this.#makeOptimizer();
   }
 
@@ -245,6 +251,7 @@ export class Learner<M = any> {
       refuseEmpty(validationData as PyObject, await lengthOf(validationData as PyObject));
     else if (epochs > 0 && validationData !== undefined) refuseEmpty(validationData, (validationData as Data).length);
 
+    await this.#ready("fit", true);
     const loop = this.#loop;
     const before = loop.steps;
     let done = 0;
@@ -275,12 +282,12 @@ export class Learner<M = any> {
         `epoch: there is no ${phase.data} data: give the learner data: { ${phase.data}: … }`,
       );
     const again = iterableAgain(data, phase.data);
-    await this.#within((run) => this.#epoch(run, phase, again));
+    await this.#within(phase, (run) => this.#epoch(run, phase, again));
   }
 
   /** The frame of an epoch, for phases of one's own: "epochBegin", `body`, "epochEnd". CancelEpoch inside ends the body. */
   async runEpoch(phase: Phase, body: () => Promise<void>): Promise<void> {
-    await this.#within((run) => this.#loop.epoch(phase, undefined, () => run.runEpoch(phase, body)));
+    await this.#within(phase, (run) => this.#loop.epoch(phase, undefined, () => run.runEpoch(phase, body)));
   }
 
   /** The frame of a step, for phases of one's own: "stepBegin", `body`, "stepEnd". It is sent when it ends, and counted when it is acknowledged. */
@@ -288,7 +295,7 @@ export class Learner<M = any> {
     const { run, moment } = this.#loop;
     if (run !== undefined) return run.runStep(phase, batch, body);
     let step!: Step;
-    await this.#within(async (alone) => {
+    await this.#within(phase, async (alone) => {
       moment.phase = phase;
       step = await alone.runStep(phase, batch, body);
       await alone.drain();
@@ -333,6 +340,13 @@ export class Learner<M = any> {
   ): Promise<Prediction[]>;
   predict<T extends Outputs = NDArray>(samples: Samples, options?: PredictOptions): Promise<T>;
   predict(samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[] | Outputs> {
+    const pending = this.#ready("predict", false);
+    return pending === undefined
+      ? this.#predict(samples, options)
+      : pending.then(() => this.#predict(samples, options));
+  }
+
+  #predict(samples: Samples, options: ClassifyOptions): Promise<Prediction[] | Outputs> {
     const device = this.getCallback(PyTorchBackend)?.device;
     const own = { ...(this.input && { input: this.input }), ...(device !== undefined && { device }), ...options };
     const model = this.#model as PyObject;
@@ -374,7 +388,43 @@ export class Learner<M = any> {
     return this.#plan.waiting.length > 0 ? 1 : this.#requestedWindow;
   }
 
+  /** What is queued where nothing can be awaited fails by itself: who uses it is told, and nobody else. */
+  #apart<T>(make: () => T): T {
+    const [value, outcome] = this.worker.apart(() => deep(make));
+    this.#made.push(outcome);
+    return value;
+  }
+
+  #init(init: Callback["init"]): void {
+    const result: unknown = this.#apart(() => init?.(this));
+    if (isRefusedPromise(result))
+      throw new TorchwireError(
+        "MISUSE",
+        "the init of a callback gave a Promise: it is not to be async, as nothing waits for it",
+      );
+  }
+
+  /** Rejects with what failed of that with which the learner was made; for training also of its optimizer. Nothing to wait for is undefined. */
+  #ready(what: string, forTraining: boolean): Promise<void> | undefined {
+    const outcomes = [...this.#made, ...(forTraining ? [this.#optimizerMade] : [])].flatMap(
+      (outcome) => outcome() ?? [],
+    );
+    if (outcomes.length === 0) {
+      this.#made.length = 0;
+      return undefined;
+    }
+    return traced(what, async () => {
+      // Each is looked at, so that none is left to itself; the first is told.
+      for (const outcome of await Promise.allSettled(outcomes))
+        if (outcome.status === "rejected") throw await failureBefore(this, outcome.reason);
+    });
+  }
+
   #makeOptimizer(): void {
+    [, this.#optimizerMade] = this.worker.apart(() => this.#optimizerOf());
+  }
+
+  #optimizerOf(): void {
     const { worker } = this;
     const model = this.#model as AnyRef;
     const like = this.#optimizerLike ?? adam();
@@ -396,7 +446,7 @@ export class Learner<M = any> {
     this.#callbacks = callbacks;
     try {
       this.#plan = this.#planned();
-      for (const { init } of added) init?.(this);
+      for (const { init } of added) this.#init(init);
     } catch (error) {
       [this.#callbacks, this.#plan] = before;
       throw error;
@@ -410,7 +460,9 @@ export class Learner<M = any> {
     });
   }
 
-  #within(body: (run: Run) => Promise<void>): Promise<void> {
+  async #within(phase: Phase, body: (run: Run) => Promise<void>): Promise<void> {
+    // (Where a loop is under way it was waited for, or this one is refused.)
+    if (this.#loop.run === undefined) await this.#ready("epoch", phase.data === "training");
     return this.#loop.within(this.#plan, this.#window, body);
   }
 

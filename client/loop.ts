@@ -162,8 +162,8 @@ const failedWith = (error: unknown): Ending => ({
 });
 
 /** What was made before the fit and has no value failed there: that error, rather than that a step could not use it. */
-async function failureBefore({ modules, optimizer }: Learner, error: unknown): Promise<unknown> {
-  const root = rootOf((error as { cause?: unknown } | undefined)?.cause);
+export async function failureBefore({ modules, optimizer }: Learner, error: unknown): Promise<unknown> {
+  const root = rootOf(error instanceof PythonError ? error : (error as { cause?: unknown } | undefined)?.cause);
   if (!(root instanceof PythonError)) return error;
   try {
     for (const made of [...modules, ...(isReference(optimizer) ? [optimizer] : Object.values(optimizer))])

@@ -6,14 +6,18 @@ import {
   crossEntropy,
   CustomCallback,
   DataLoader,
+  format,
   freeze,
   Learner,
+  kw,
   metric,
+  Metric,
   Metrics,
   mse,
   py,
   PyTorchBackend,
   Recorder,
+  Scheduler,
   sgd,
   StepError,
   ValidationPhase,
@@ -27,7 +31,7 @@ import {
   type Worker,
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { caught, untyped } from "./observed.ts";
+import { caught, nextLine, untyped } from "./observed.ts";
 import { testWorker } from "./worker.ts";
 
 let worker: Worker;
@@ -709,5 +713,152 @@ describe("a worker that dies in the middle", () => {
     });
     await closed.close();
     expect(await caught(() => learner.fit(1))).toMatchObject({ code: "CLOSED" });
+  });
+});
+
+describe("what fails meets who caused it", () => {
+  const uncaught: unknown[] = [];
+  const note = (error: unknown): void => void uncaught.push(error);
+  beforeAll(() => void process.on("uncaughtException", note).on("unhandledRejection", note));
+  afterAll(() => void process.off("uncaughtException", note).off("unhandledRejection", note));
+  const turns = async (): Promise<void> => {
+    for (let i = 0; i < 3; i++) await new Promise((resolve) => setImmediate(resolve));
+  };
+
+  test("a model without parameters predicts; its optimizer's failure is the fit's, with the line of the learner, and no stranger's", async () => {
+    const line = nextLine();
+    const learner = new Learner(torch.nn.ReLU(), mse(), { data: { training: pairs(1), validation: pairs(1) } });
+    // The next operation of the program has nothing to do with it.
+    expect(await torch.ones(3).sum().item()).toBe(3);
+    const negative: NDArray = { dtype: "float32", shape: [2, 1], data: Float32Array.of(-1, 2) };
+    expect(await learner.predict(negative)).toEqual({ dtype: "float32", shape: [2, 1], data: Float32Array.of(0, 2) });
+    expect(await learner.validate()).toEqual({ loss: 0 });
+    for (let i = 0; i < 2; i++) {
+      const error = await caught(() => learner.fit(1));
+      expect(error).toMatchObject({ pyType: "ValueError", pyMessage: "optimizer got an empty parameter list" });
+      expect(error.message).toContain(`Adam(...) at ${line}`);
+    }
+    expect(await torch.ones(3).sum().item()).toBe(3);
+    expect(uncaught).toEqual([]);
+  });
+
+  test("one whose parameters are all frozen predicts, and what it cannot do is the fit's", async () => {
+    const model = linear();
+    model.requires_grad_(false);
+    const learner = learnerWith([], {}, model);
+    expect((await learner.predict(ones(2, 1))).shape).toEqual([2, 1]);
+    expect((await caught(() => learner.fit(1))).message).toMatch(/all parameters frozen/);
+    expect(await torch.ones(3).sum().item()).toBe(3);
+  });
+
+  test("what a callback queues when the learner gets it, at once or later", async () => {
+    const bad = callback({ name: "Bad", init: (learner) => void (learner.model as AnyRef).no_such_method() });
+    const learner = learnerWith([bad]);
+    expect(await torch.ones(3).sum().item()).toBe(3);
+    for (const use of [
+      () => learner.fit(1),
+      () => learner.predict(ones(1, 1)),
+      () => learner.epoch(new ValidationPhase()),
+    ])
+      expect((await caught(use)).message).toMatch(/no attribute 'no_such_method'.*learner-misuse\.test\.ts:\d+/);
+    const later = learnerWith();
+    later.addCallback(bad);
+    expect(await torch.ones(3).sum().item()).toBe(3);
+    expect((await caught(() => later.fit(1))).message).toContain("no attribute 'no_such_method'");
+    expect(await torch.ones(3).sum().item()).toBe(3);
+    expect(uncaught).toEqual([]);
+  });
+
+  test("a loss that cannot be made", async () => {
+    const loss = crossEntropy({ weight: torch.no_such_weights });
+    const learner = new Learner(linear(1, 2), loss, { data: { training: [{ xs: ones(2, 1), ys: labels(0, 1) }] } });
+    const error = await caught(() => learner.fit(1));
+    expect(error.message).toContain("no_such_weights");
+    await torch
+      .ones(1)
+      .sum()
+      .item()
+      .catch(() => undefined);
+    expect(await torch.ones(3).sum().item()).toBe(3);
+  });
+
+  const late = async (): Promise<any> => {
+    await Promise.resolve();
+    throw new Error("nobody waits for this");
+  };
+  const thenable = (): any => ({
+    then: (_: unknown, failed: (reason: unknown) => void) => failed(new Error("nor this")),
+  });
+  const fits = (options: LearnerOptions, loss: Loss = mse()) =>
+    new Learner(linear(), loss, {
+      data: { training: pairs(1), validation: pairs(1) },
+      defaultCallbacks: false,
+      ...options,
+    }).fit(1);
+  const observed = (one: Callback, ...more: Callback[]): LearnerOptions => ({
+    callbacks: [new Recorder(), one, ...more],
+  });
+  const measuring = (parts: object): LearnerOptions =>
+    observed(new Metrics(metric("mine", { update: () => ({ n: 1 }), compute: () => 1, ...parts })));
+
+  const refusals: Record<string, (give: () => any) => unknown> = {
+    "a loss": (give) => fits({}, unchecked(give)),
+    "an optimizer": (give) => fits({ optimizer: give }),
+    "the parameters of a group": (give) => fits({ optimizer: sgd({ lr: 1, groups: { a: { params: give } } }) }),
+    "a schedule": (give) => fits(observed(new Scheduler({ lr: give }))),
+    "a format": (give) => fits({ input: format({ name: "mine", toTorch: give, fromTorch: give }) }),
+    "an init": (give) => fits(observed(callback({ name: "Mine", init: give }))),
+    "a measure": (give) =>
+      fits(observed(callback({ name: "Mine", measure: give, observe: { stepEnd: () => undefined } }))),
+    "a part of a measure": (give) =>
+      fits(observed(callback({ name: "Mine", measure: () => ({ a: give() }), observe: { stepEnd: () => undefined } }))),
+    "a metric's update": (give) => fits(measuring({ update: give })),
+    "a part of a metric's update": (give) => fits(measuring({ update: () => ({ n: give() }) })),
+    "a metric's compute": (give) => fits(measuring({ compute: give })),
+    "a metric's merge": (give) =>
+      new Learner(linear(), mse(), {
+        data: { training: pairs(2) },
+        defaultCallbacks: false,
+        ...measuring({ merge: give }),
+      }).fit(1),
+    "a metric's function": (give) => fits(observed(new Metrics(new Metric(give, { name: "mine" })))),
+    "what resolves a conflict": (give) => {
+      const one = (name: string): Callback =>
+        callback({
+          name,
+          access: { step: { xs: "write" } },
+          resolveConflict: give,
+          on: { stepBegin: () => undefined },
+        });
+      return fits(observed(one("One"), one("Other")));
+    },
+    "an argument": (give) => torch.ones(give()),
+    "an argument within": (give) => torch.ones([1, { a: give() }]),
+    keywords: (give) => torch.ones(1, kw(give())),
+    "a keyword": (give) => torch.ones(1, kw({ dtype: give() })),
+    "a tensor": (give) => worker.tensor(give()),
+    targets: (give) => {
+      const training = {
+        *[Symbol.iterator]() {
+          yield { xs: ones(1, 1), ys: give() };
+        },
+      };
+      return fits({ data: { training } });
+    },
+    "a model": (give) => new Learner(give(), mse()),
+  };
+
+  test.for(
+    Object.entries(refusals).flatMap(([what, run]) =>
+      [
+        ["a promise", late],
+        ["a thenable", thenable],
+      ].map(([kind, give]) => [what, kind, run, give] as const),
+    ),
+  )("%s that is %s is refused, and looked after", async ([, , run, give]) => {
+    expect(await caught(() => run(give as () => any))).toHaveProperty("code");
+    await turns();
+    expect(uncaught.splice(0)).toEqual([]);
+    expect(await torch.ones(3).sum().item()).toBe(3);
   });
 });

@@ -1,6 +1,8 @@
 /** The order of callbacks, from what they read and write. */
 import { TorchwireError } from "../../bridge/errors.ts";
+import { lookAfter } from "../../bridge/refused.ts";
 import { isStepEvent, type EventName } from "../events.ts";
+import { described } from "../keywords.ts";
 import type { Access, Mode } from "./access.ts";
 import type { Callback, CallbackClass, Resolution } from "./callback.ts";
 
@@ -118,10 +120,12 @@ function resolutionOf(one: Callback, other: Callback): Resolution | undefined {
     [one.name, mine],
     [other.name, theirs],
   ] as const)
-    if (said !== undefined && !(said in opposite))
+    if (said !== undefined && !Object.hasOwn(opposite, said)) {
+      lookAfter([mine, theirs]);
       throw misuse(
-        `callback ${name}: resolveConflict gave ${said as string}; it is to give ${Object.keys(opposite).join(", ")} or undefined`,
+        `callback ${name}: resolveConflict gave ${typeof (said as unknown) === "string" ? said : described(said)}; it is to give ${Object.keys(opposite).join(", ")} or undefined`,
       );
+    }
   const turned = theirs && opposite[theirs];
   if (mine === "never" || turned === "never") return "never";
   if (mine !== undefined && turned !== undefined && mine !== turned)

@@ -3,6 +3,7 @@ import { TorchwireError } from "../../bridge/errors.ts";
 import { isNDArray } from "../../bridge/ndarray.ts";
 import { py } from "../../bridge/py.ts";
 import { inner } from "../../bridge/ref.ts";
+import { isRefusedPromise, lookAfter } from "../../bridge/refused.ts";
 import { numbersIn } from "../logging/numbers.ts";
 import type { Measured } from "./callback.ts";
 
@@ -10,15 +11,17 @@ import type { Measured } from "./callback.ts";
 export function ask(measured: Measured): () => Promise<{ [name: string]: unknown }> {
   if (typeof measured !== "object" || measured === null)
     throw new TorchwireError("MISUSE", "measure must return a record of references or numbers");
-  if (typeof (measured as { then?: unknown }).then === "function")
+  if (isRefusedPromise(measured))
     throw new TorchwireError(
       "MISUSE",
       "measure must not be async: return references, and their values come to observe.stepEnd",
     );
   const asked = Object.entries(measured).map(([name, value]) => {
     if (typeof value === "number") return [name, value] as const;
-    if (inner(value) === undefined)
+    if (inner(value) === undefined) {
+      lookAfter(measured);
       throw new TorchwireError("MISUSE", `measure: ${name} is neither a reference nor a number`);
+    }
     return [name, py.js(value)] as const;
   });
   // Not before: what is awaited in a step is sent for at once.

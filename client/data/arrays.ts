@@ -1,6 +1,7 @@
 /** Arrays as other libraries and plain JavaScript have them, made into ours. Known by their shape: none of those libraries is needed. */
 import { TorchwireError } from "../../bridge/errors.ts";
-import { classOf, isPromise } from "../../bridge/kinds.ts";
+import { classOf } from "../../bridge/kinds.ts";
+import { isRefusedPromise } from "../../bridge/refused.ts";
 import {
   asStored,
   checkNDArray,
@@ -117,7 +118,7 @@ export function refuseArray(x: unknown, name: string): never {
   let found: string = typeof x;
   if (x === null) found = "null";
   else if (Array.isArray(x)) found = "list of things that are no numbers";
-  else if (isPromise(x)) found = "Promise, which has to be awaited first";
+  else if (isRefusedPromise(x)) found = "Promise, which has to be awaited first";
   else if (typeof x === "object") found = classOf(x);
   throw new TorchwireError(
     "BAD_DATA",

@@ -3,6 +3,7 @@ import { TorchwireError } from "../../bridge/errors.ts";
 import { isNDArray } from "../../bridge/ndarray.ts";
 import { py } from "../../bridge/py.ts";
 import { inner } from "../../bridge/ref.ts";
+import { isRefusedPromise, lookAfter } from "../../bridge/refused.ts";
 import type { Batch, BatchLike, Inputs, Values } from "./types.ts";
 
 export const isReference = (value: unknown): boolean => inner(value) !== undefined;
@@ -12,9 +13,11 @@ export function toBatch(item: BatchLike): Batch {
   if (isReference(item)) return { xs: py.at(item, 0), ys: py.at(item, 1) };
   if (Array.isArray(item)) {
     if (item.length === 2) return { xs: item[0] as Inputs, ys: item[1] as Inputs };
+    lookAfter(item);
     throw bad(`an array of ${item.length}`);
   }
   if (typeof item === "object" && item !== null && "xs" in item && "ys" in item) return item;
+  lookAfter(item);
   throw bad(isNDArray(item) ? "an array without targets" : item === null ? "null" : typeof item);
 }
 
@@ -40,6 +43,8 @@ export function samplesIn({ xs, ys }: Batch): number | undefined {
 export function namesOf(side: Inputs, name: string): [string, Values][] {
   if (Array.isArray(side)) return side.map((value, i) => [`${name}[${i}]`, value as Values]);
   if (isNDArray(side) || isReference(side)) return [[name, side as Values]];
+  if (isRefusedPromise(side))
+    throw new TorchwireError("BAD_DATA", `${name} is a Promise: await it where the data gives the batch`);
   return Object.entries(side).map(([key, value]) => [`${name}.${key}`, value as Values]);
 }
 

@@ -2,6 +2,7 @@
 import { TorchwireError } from "../../bridge/errors.ts";
 import type { NDArray } from "../../bridge/ndarray.ts";
 import { inner } from "../../bridge/ref.ts";
+import { isRefusedPromise } from "../../bridge/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Measured } from "../callback/callback.ts";
 import type { Step } from "../events.ts";
@@ -142,7 +143,7 @@ export interface CountingMetric extends Metric {
 export function metric(name: string, parts: MetricParts): CountingMetric {
   const { update, compute, phase } = parts;
   checkMean(name, parts.mean);
-  const { isFor, start } = statefulMetric(name, { start: () => counting(parts), ...(phase && { phase }) });
+  const { isFor, start } = statefulMetric(name, { start: () => counting(name, parts), ...(phase && { phase }) });
   return { name, isFor, start, update, compute };
 }
 
@@ -160,19 +161,26 @@ export function statefulMetric(
   return { name, isFor: (one) => phase === undefined || one instanceof phase, start };
 }
 
-function counting({ update, compute, merge = merged, mean }: MetricParts): Tally {
+/** What `part` of a metric of sums gave: a step's value is known at once. */
+function atOnce<T>(metric: string, part: string, value: T): T {
+  if (isRefusedPromise(value))
+    throw new TorchwireError("MISUSE", `metric ${metric}: ${part} gave a Promise; it is not to be async`);
+  return value;
+}
+
+function counting(name: string, { update, compute, merge = merged, mean }: MetricParts): Tally {
   let total: unknown;
   const average = new Mean(mean);
   return {
     update,
     add(values, { size }) {
       const own = plain(values as { readonly [name: string]: unknown });
-      const value = compute(own);
-      if (mean === undefined) total = total === undefined ? own : merge(total, own);
+      const value = atOnce(name, "compute", compute(own));
+      if (mean === undefined) total = total === undefined ? own : atOnce(name, "merge", merge(total, own));
       else average.add(value, size);
       return value;
     },
-    compute: () => (mean === undefined ? compute(total) : average.value),
+    compute: () => (mean === undefined ? atOnce(name, "compute", compute(total)) : average.value),
   };
 }
 

@@ -347,6 +347,34 @@ export const mutants: readonly Mutant[] = [
   },
   // The session.
   {
+    title: "a batch out of turn is believed",
+    file: "bridge/session.ts",
+    from: "if (seq !== this.#answered + 1) malformed",
+    to: "if (false) malformed",
+    test: by("test/lies.test.ts", "a worker that lies the second before the first"),
+  },
+  {
+    title: "a value left out is not missed",
+    file: "bridge/answer.ts",
+    from: "if (isAnswered !== id < failed)",
+    to: "if (isAnswered && id >= failed)",
+    test: by("test/lies.test.ts", "a worker that lies no value"),
+  },
+  {
+    title: "a refused promise is left to itself",
+    file: "bridge/refused.ts",
+    from: "if (!(value instanceof Fetched)) Promise.resolve(value).catch(() => undefined);",
+    to: "",
+    test: by("test/learner-misuse.test.ts", "what fails meets who caused it a loss that is a promise"),
+  },
+  {
+    title: "warnings are shown each time",
+    file: "bridge/warnings.ts",
+    from: "line === undefined || line.shown.has(message)",
+    to: "line === undefined",
+    test: by("test/references.test.ts", "what Python warns of a deprecation is shown"),
+  },
+  {
     title: "scope not ended",
     file: "bridge/log.ts",
     from: "if (ranges.length > 0) this.#releaseRanges(ranges);",
