@@ -342,7 +342,86 @@ describe("2.9.11: SanityCheck", () => {
     });
 
     test.each<[string, () => Loss]>([
+      ["squeeze", () => (yhat, ys) => yhat.squeeze(1).sub(ys).abs().mean()],
+      ["squeeze of all", () => (yhat, ys) => yhat.squeeze().sub(ys).abs().mean()],
+      ["view", () => (yhat, ys) => yhat.view(-1).sub(ys).abs().mean()],
+      [
+        "index",
+        () => (yhat, ys) =>
+          py
+            .at(yhat, [py.slice(), 0] as never)
+            .sub(ys)
+            .abs()
+            .mean(),
+      ],
+      ["select", () => (yhat, ys) => yhat.select(1, 0).sub(ys).abs().mean()],
+      [
+        "mean",
+        () => (yhat, ys) =>
+          yhat
+            .mul(worker.tensor([1, 1, 1]))
+            .mean(1)
+            .sub(ys)
+            .abs()
+            .mean(),
+      ],
+    ])("an axis that one side alone has lost is seen: %s", async (_, loss) => {
+      const { failed } = await failure(withTargets(pairs(8, 0), loss()));
+      expect(failed[0]!.why).toContain(
+        "outputs of shape [8] and targets of shape [8, 1] make [8, 8] in sub: each sample meets those of all others. " +
+          "Give both one shape: the outputs [8, 1] (.unsqueeze(1)), or the targets [8] (.squeeze(1))",
+      );
+    });
+
+    test("a loss that takes no tensors that are watched is not looked into", async () => {
+      const plain = worker
+        .import("builtins")
+        .eval("lambda yhat, ys: (yhat - ys).abs().mean() if type(yhat) is type(ys) is torch.Tensor else 1 / 0", {
+          torch: untyped(worker, "torch"),
+        }) as AnyRef;
+      const own: Loss = (yhat, ys) => plain(yhat, ys);
+      const learner = tiny(worker, { ...withTargets(pairs(8, 0), own), callbacks: [new SanityCheck()] });
+      expect(await learner.fit(1)).toMatchObject({ status: "completed" });
+    });
+
+    test("and so are a loss of each sample with a weight of each, and outputs in a dataclass", async () => {
+      const { xs, ys } = pairs(8, 0);
+      const batch = { xs, ys: { values: ys, weights: { ...ys, shape: [8] } } } as const;
+      const { functional: F } = untyped(worker, "torch.nn");
+      const own: Loss = (yhat, { values, weights }: any) =>
+        F.mse_loss(yhat, values, kw({ reduction: "none" }))
+          .mul(weights)
+          .mean();
+      expect((await failure(withTargets(batch, own))).failed[0]!.why).toContain("make [8, 8] in mul");
+      const builtins = worker.import("builtins");
+      const names = builtins.dict();
+      builtins.exec(
+        `
+import dataclasses, torch
+
+@dataclasses.dataclass
+class Out:
+    value: torch.Tensor
+
+class Model(torch.nn.Linear):
+    def forward(self, x):
+        return Out(super().forward(x))
+`,
+        names,
+      );
+      const training = [flat()];
+      const ofValue: Loss = (yhat, targets) => yhat.value.sub(targets).abs().mean();
+      const learner = new Learner(py.at(names, "Model")(1, 1), ofValue, {
+        data: { training, validation: training },
+        callbacks: [new SanityCheck()],
+        defaultCallbacks: false,
+      });
+      expect(String(await caught(() => learner.fit(1)))).toContain("make [8, 8] in sub");
+    });
+
+    test.each<[string, () => Loss]>([
       ["axes that are added", () => (yhat, ys) => yhat.sub(ys.unsqueeze(1)).abs().mean()],
+      ["pairs of the same outputs", () => (yhat) => yhat.sub(yhat.squeeze(1)).abs().mean()],
       ["axes that are taken away", () => (yhat, ys) => yhat.squeeze(1).sub(ys).abs().mean()],
       ["pairs that are meant", () => (yhat, ys) => yhat.view(8, 1).sub(ys.view(1, 8)).abs().mean()],
       ["numbers", () => (yhat, ys) => yhat.sub(ys.mean()).mul(2).mean()],

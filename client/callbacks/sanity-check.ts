@@ -115,17 +115,16 @@ export class SanityCheck extends CallbackObject {
             if (state !== "begun") return undefined;
             const { model, lossFn, data, worker } = learner;
             const view: SanityView = { model: model as AnyRef, lossFn, data, phase, xs: step.xs, ys: step.ys };
+            const made = (check: Check): Check => ({ ...check, run: () => apart(learner, () => check.run(view)) });
             const all = [
               ...(defaults && phase instanceof TrainingPhase
-                ? [lossIsANumber(worker), samplesMeetTheirOwn(worker)]
+                ? [made(lossIsANumber(worker)), unlessItFails(made(samplesMeetTheirOwn(worker)))]
                 : []),
-              ...checks,
+              ...checks.map(made),
             ];
-            return judge(all.map((check) => ({ ...check, run: () => apart(learner, () => check.run(view)) }))).then(
-              () => {
-                state = "over";
-              },
-            );
+            return judge(all.map((check) => ({ ...check, run: () => check.run(view) }))).then(() => {
+              state = "over";
+            });
           },
         },
       }),
@@ -143,19 +142,25 @@ const lossIsANumber = (worker: Worker): Check => ({
   },
 });
 
+/** Why a loss cannot be computed is said by the check before; one that takes no tensors that are watched is not looked into. */
+const unlessItFails = (check: Check): Check => ({
+  ...check,
+  run: async (view) => {
+    try {
+      return await check.run(view);
+    } catch {
+      return true;
+    }
+  },
+});
+
 const samplesMeetTheirOwn = (worker: Worker): Check => ({
   name: "each sample's outputs meet its own targets",
   async run({ model, lossFn, xs, ys }) {
     const watch = worker.import("torchwire_worker.helpers.checks").Watch() as AnyRef;
-    try {
-      const watched = mapInputs(ys as Inputs, "targets", (value, path) => watch.watched(value, path));
-      const loss: unknown = lossFn(watch.watched(forward(model, xs as Inputs), "outputs") as AnyRef, watched);
-      if (!isReference(loss)) return true;
-      await py.settle(loss as AnyRef);
-    } catch {
-      // Why a loss cannot be computed is said by the check before; one that takes no tensors that are watched is not looked into.
-      return true;
-    }
+    const watched = mapInputs(ys as Inputs, "targets", (value, path) => watch.watched(value, path));
+    const loss: unknown = lossFn(watch.watched(forward(model, xs as Inputs), "outputs") as AnyRef, watched);
+    if (isReference(loss)) await py.settle(loss as AnyRef);
     return ((await py.js(watch.problem as AnyRef)) as string | null) ?? true;
   },
 });

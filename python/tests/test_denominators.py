@@ -51,7 +51,7 @@ CASES = [
 PARTS = [
     (F.gaussian_nll_loss, of_gaussian, [x, p], y),
     (F.gaussian_nll_loss, of_gaussian, [x, p[..., 0]], y),
-    (F.gaussian_nll_loss, of_gaussian, [x, p[:, :1]], y),
+    (F.gaussian_nll_loss, of_gaussian, [x, p[..., :1]], y),
     (F.margin_ranking_loss, of_pair, [x, wide], signs),
     (F.cosine_embedding_loss, of_pair, [scores, scores + 1], torch.tensor([1, -1, 1, -1])),
     (F.cosine_embedding_loss, of_pair, [scores[0], scores[1]], torch.tensor(1)),

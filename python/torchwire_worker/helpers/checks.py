@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from torch.utils._pytree import tree_map
+
+from .containers import with_tensors
 
 
 def loss_problem(loss: Any) -> str | None:
@@ -23,9 +24,9 @@ def loss_problem(loss: Any) -> str | None:
 class Watch:
     """Sees whether a loss broadcasts outputs against targets so that samples meet the targets of others: [N, 1] against [N] is [N, N].
 
-    It goes by where the axis of samples lies, counted from the last one as broadcasting does. What has lost that axis, or may have moved it (a
-    reduction, a view, an index), is followed no longer: who reshapes knows. So weights of classes, means over an axis, masks [N, 1] of [N, C] and pairs
-    that are meant, x[:, None] - y[None], are no problem.
+    It goes by where the axis of samples lies, counted from the last one as broadcasting does. A tensor whose other axes were taken away, by a squeeze, an
+    index, a view or a mean, is followed; one that may have lost that axis, or has it elsewhere, is not: who adds axes means it. So weights of classes, means
+    over the samples, masks [N, 1] of [N, C] and pairs, x[:, None] - y[None] or x - x.squeeze(1), are no problem.
     """
 
     def __init__(self) -> None:
@@ -33,21 +34,23 @@ class Watch:
 
     def watched(self, values: Any, name: str) -> Any:
         """The same values, of whose tensors it is seen what becomes."""
-        return tree_map(lambda value: self._followed(value, name) if _has_samples(value) else value, values)
+        return with_tensors(lambda value: self._followed(value, name) if _has_samples(value) else value, values)
 
     def _followed(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
         return _follow(tensor, _Samples(self, name, list(tensor.shape), -tensor.dim()))
 
-    def see(self, function: Any, one: Any, other: Any) -> None:
+    def see(self, name: str, one: Any, other: Any) -> None:
         a, b = one.samples, other.samples
         if self.problem is not None or a.axis == b.axis or one.shape[a.axis] != other.shape[b.axis]:
+            return
+        if a.name == b.name and (a.is_cut or b.is_cut):
             return
         made = torch.broadcast_shapes(one.shape, other.shape)
         if made.numel() <= max(one.numel(), other.numel()):
             return
         longer, shorter = (a, b) if len(a.shape) > len(b.shape) else (b, a)
         self.problem = (
-            f"{a.name} of shape {list(one.shape)} and {b.name} of shape {list(other.shape)} make {list(made)} in {function.__name__}: each sample meets "
+            f"{a.name} of shape {list(one.shape)} and {b.name} of shape {list(other.shape)} make {list(made)} in {name}: each sample meets "
             f"those of all others. Give both one shape"
         )
         if [longer.shape[0], *longer.shape[2:]] == shorter.shape:
@@ -57,11 +60,13 @@ class Watch:
 class _Samples:
     """Of a tensor: what it was, and where its axis of samples lies."""
 
-    def __init__(self, watch: Watch, name: str, shape: list[int], axis: int) -> None:
+    def __init__(self, watch: Watch, name: str, shape: list[int], axis: int, is_cut: bool = False) -> None:
         self.watch = watch
         self.name = name
         self.shape = shape
         self.axis = axis
+        self.is_cut = is_cut
+        """Whether axes were taken away."""
 
 
 class _Followed(torch.Tensor):
@@ -73,15 +78,20 @@ class _Followed(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = super().__torch_function__(func, types, args, kwargs or {})
         operands = [*_operands([*args, *(kwargs or {}).values()])]
-        is_elementwise = _is_elementwise(func)
-        if is_elementwise or func.__name__ in _LOSSES:
+        # A method of TorchScript has none.
+        name = getattr(func, "__name__", "")
+        is_elementwise = _is_elementwise(name)
+        if is_elementwise or name in _LOSSES:
             for i, one in enumerate(operands):
                 for other in operands[:i]:
-                    one.samples.watch.see(func, other, one)
-        if isinstance(result, _Followed) and (is_elementwise or func.__name__ in _KEEPING):
+                    one.samples.watch.see(name, other, one)
+        if isinstance(result, _Followed) and (is_elementwise or name in _KEEPING or name in _LOSSES):
             axes = {one.samples.axis for one in operands}
             if len(axes) == 1 and result.dim() >= -min(axes):
                 _follow(result, operands[0].samples)
+        elif isinstance(result, _Followed) and operands and operands[0] is args[0] and _is_cut(name, args, kwargs or {}, result):
+            samples = args[0].samples
+            _follow(result, _Samples(samples.watch, samples.name, list(result.shape), -result.dim(), is_cut=True))
         return result
 
 
@@ -102,8 +112,29 @@ def _operands(values: list[Any]) -> Iterator[_Followed]:
             yield value
 
 
-# Of torch.nn.functional: those that broadcast.
+def _is_cut(name: str, args: Any, kwargs: Any, result: torch.Tensor) -> bool:
+    """Whether an operation took axes away, and left that of the samples, the first."""
+    whole = args[0]
+    if whole.samples.axis != -whole.dim() or not 0 < result.dim() < whole.dim() or len(result) != len(whole):
+        return False
+    given = kwargs.get("dim", args[1] if len(args) > 1 else None)
+    if name == "__getitem__":
+        first = given[0] if isinstance(given, (tuple, list)) and given else given
+        return first is Ellipsis or (isinstance(first, slice) and first == slice(None))
+    if name == "squeeze" and given is None or name in _VIEWS:
+        return True
+    dims = [given] if isinstance(given, int) else given
+    return name in _ALONG and isinstance(dims, (list, tuple)) and all(isinstance(dim, int) and dim % whole.dim() != 0 for dim in dims)
+
+
+# With the first axis as long as before, elements in their order are of the same samples.
+_VIEWS = {"view", "reshape", "flatten", "ravel"}
+_ALONG = {"squeeze", "select", "sum", "mean", "nansum", "nanmean", "amax", "amin", "logsumexp", "argmax", "argmin", "prod"}
+# Of torch.nn.functional: those that broadcast, or give a loss for each element.
 _LOSSES = {
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "pairwise_distance",
     "l1_loss",
     "mse_loss",
     "smooth_l1_loss",
@@ -144,8 +175,8 @@ _NAMES = {
 }
 
 
-def _is_elementwise(function: Any) -> bool:
-    name = function.__name__.strip("_")
+def _is_elementwise(name: str) -> bool:
+    name = name.strip("_")
     # An operator in place, __isub__ or sub_, is that operator.
     names = [name, _NAMES.get(name, ""), *([name[1:]] if name.startswith("i") else [])]
     return any(_is_pointwise(one) for one in names if one)
