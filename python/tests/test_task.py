@@ -165,6 +165,25 @@ class TestClasses:
         expected = F.cross_entropy(scores, targets).item()
         assert ratio(surprise(scores, targets, how(CE))) == pytest.approx(expected, rel=1e-14)
 
+    def test_probabilities_are_never_ignored(self) -> None:
+        scores, targets = drawn(50, 3), drawn(50, 3, seed=1).softmax(1)
+        expected = sklearn.accuracy_score(targets.argmax(1).numpy(), scores.argmax(1).numpy())
+        for loss in (torch.nn.CrossEntropyLoss(ignore_index=0), partial(F.cross_entropy, ignore_index=0)):
+            assert ratio(hits(scores, targets, 1, how(loss))) == expected
+            lost = F.cross_entropy(scores.double(), targets.double()).item()
+            assert ratio(surprise(scores, targets, how(loss))) == pytest.approx(lost, rel=1e-6)
+
+    @pytest.mark.parametrize("targets", [drawn(20, 3), torch.randint(0, 100, (20, 3)), torch.rand(20, 3), torch.zeros(20, 3)])
+    def test_numbers_are_no_classes_for_a_loss_of_ones_own(self, targets: Tensor) -> None:
+        assert hits(drawn(20, 3), targets, 1, how())[2] > 0
+        assert hits(drawn(20, 3), targets.double().softmax(1), 1, how())[2] == 0
+
+    @pytest.mark.parametrize("loss", [torch.nn.HingeEmbeddingLoss(), "hinge_embedding_loss", "siamese_contrastive_loss"])
+    def test_distances_have_no_threshold(self, loss: Any) -> None:
+        with pytest.raises(ValueError, match="is a loss of numbers"):
+            hits(drawn(20, 1).abs(), drawn(20, 1, seed=1).sign(), 1, how(loss))
+        assert "no loss of classes" in classified(drawn(20, 1).abs(), drawn(20, 2), loss, None)["problem"]
+
     @pytest.mark.parametrize("loss", [torch.nn.CrossEntropyLoss(ignore_index=3), partial(F.cross_entropy, ignore_index=3), torch.nn.NLLLoss(ignore_index=3)])
     def test_what_the_loss_ignores_does_not_count(self, loss: Any) -> None:
         scores, targets = drawn(60, 5), torch.arange(60) % 5

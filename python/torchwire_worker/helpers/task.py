@@ -38,6 +38,8 @@ _LOSSES = {
         ["l1_loss", "mse_loss", "huber_loss", "smooth_l1_loss", "poisson_nll_loss", "gaussian_nll_loss", "msle", "poisson_loss"],
         _Loss("numbers"),
     ),
+    # Their outputs are distances, which have no threshold: targets say whether they are to be small or large.
+    **dict.fromkeys(["hinge_embedding_loss", "siamese_contrastive_loss"], _Loss("numbers")),
     # Its targets are lists of classes, which nothing here counts.
     "multilabel_margin_loss": _Loss("numbers"),
 }
@@ -51,6 +53,7 @@ _MODULES = {
     "BCELoss": "binary_cross_entropy",
     "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
     "SoftMarginLoss": "soft_margin_loss",
+    "HingeEmbeddingLoss": "hinge_embedding_loss",
     "L1Loss": "l1_loss",
     "MSELoss": "mse_loss",
     "HuberLoss": "huber_loss",
@@ -167,24 +170,18 @@ class Reading:
             probabilities = ys.movedim(axis, -1).reshape(-1, scores.shape[-1])
             target = (probabilities.byte() if ys.dtype is torch.bool else probabilities).argmax(1)
             if self.task is None or self.task == "numbers":
-                odd = self._no_distributions(probabilities).sum()
+                odd = _are_no_distributions(probabilities).sum()
         elif scores.shape[:-1] == ys.shape:
             target = ys.reshape(-1).long()
         else:
             raise ValueError(
                 f"outputs of shape {list(yhat.shape)}, with the classes along axis {axis}, ask for targets of shape {list(scores.shape[:-1])}, not {list(ys.shape)}"
             )
-        there = target.ne(self._ignore)
+        # Of probabilities a loss ignores none.
+        there = target.ne(self._ignore) if probabilities is None else torch.ones_like(target, dtype=torch.bool)
         return Classes(
             scores.reshape(-1, scores.shape[-1]), target.where(there, torch.zeros_like(target)), there, odd, probabilities, self.are_probabilities
         )
-
-    def _no_distributions(self, rows: Tensor) -> Tensor:
-        """[n], bool: targets along the axis of classes that say nothing of one class. Zeros and ones with more or less than one 1 are labels."""
-        total = rows.sum(1)
-        if self.task == "numbers":
-            return rows.ge(0).all(1).logical_and(total.sub(1).abs().lt(1e-2)).logical_not()
-        return rows.eq(0).logical_or(rows.eq(1)).all(1).logical_and(total.ne(1))
 
     def _labels(self, yhat: Tensor, ys: Tensor) -> Labels:
         if not _are_one_by_one(yhat, ys):
@@ -204,6 +201,11 @@ class Reading:
         answers = targets.eq(0).logical_or(targets.eq(1)) if self.task is None else targets.ge(0).logical_and(targets.le(1))
         odd = answers.logical_or((targets if targets.is_floating_point() else targets.long()).eq(-1)).logical_not().logical_and(there).sum()
         return Labels(scores, targets, there, odd, self._threshold, self.are_probabilities)
+
+
+def _are_no_distributions(rows: Tensor) -> Tensor:
+    """[n], bool: targets along the axis of classes that say nothing of one class: numbers, or labels with more or less than one yes."""
+    return rows.ge(0).all(1).logical_and(rows.sum(1).sub(1).abs().lt(1e-2)).logical_not()
 
 
 def _are_one_by_one(yhat: Tensor, ys: Tensor) -> bool:
