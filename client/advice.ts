@@ -12,7 +12,7 @@ export function adviceOn(cause: Error, place: Place): string | undefined {
 }
 
 const ADVICE: readonly (readonly [RegExp, string | ((cause: PythonError, place: Place) => string | undefined)])[] = [
-  [/^Target \S+ is out of bounds/, aboutLabels],
+  [/^[Tt]arget (\S+ is out of bounds|out of range)/, aboutLabels],
   [
     /grad can be implicitly created only for scalar outputs/,
     "The loss function must return one number: reduce it, e.g. with .mean().",
@@ -39,15 +39,19 @@ const ADVICE: readonly (readonly [RegExp, string | ((cause: PythonError, place: 
   ],
 ];
 
-function aboutLabels({ notes }: PythonError): string | undefined {
+function aboutLabels({ notes, pyMessage }: PythonError): string | undefined {
   const fact = /^targets are (-?\d+) to (-?\d+), and the (\d+) classes .*: outside is (.+)$/;
   const found = notes.map((note) => fact.exec(note)).find((one) => one !== null);
   if (!found) return undefined;
   const [least, most, classes] = found.slice(1, 4).map(Number) as [number, number, number];
+  if (classes === 1)
+    return "A model with one output tells yes from no, by bceWithLogits(), which takes targets of the outputs' shape; classes need an output each.";
   const [outside, ...others] = found[4]!.split(/, | and /);
   const isAlone = others.length === 0;
-  if (isAlone && (Number(outside) < 0 || (Number(outside) === 255 && classes < 255)))
+  const canIgnore = pyMessage.startsWith("Target");
+  if (canIgnore && isAlone && (Number(outside) < 0 || (Number(outside) === 255 && classes < 255)))
     return `Does ${outside} stand for no label? Then let it be ignored: crossEntropy({ ignoreIndex: ${outside} }).`;
+  if (least < 0 && !canIgnore) return "Labels are the indices of classes, from 0, and this loss ignores none.";
   if (least < 0)
     return "Labels are the indices of classes, from 0: one value below, which stands for no label, can be ignored (ignoreIndex); several cannot.";
   const fits = `the model's head is to have an output for each class, ${most + 1} or more: has it been replaced by one that fits?`;

@@ -14,6 +14,7 @@ import {
   Metric,
   Metrics,
   mse,
+  multiMargin,
   py,
   PyTorchBackend,
   Recorder,
@@ -522,6 +523,14 @@ describe("a step that fails has its place", () => {
       expect(await saidOf(int(1, -100, 0), crossEntropy({ ignoreIndex: 0 }))).toContain(
         "Does -100 stand for no label?",
       );
+    });
+
+    test("a loss that ignores nothing is told so, and a model of one output what that is", async () => {
+      expect(await saidOf(int(1, 3), multiMargin())).toContain("Do the labels begin at 1?");
+      expect(await saidOf(int(-1, 0), multiMargin())).toContain("from 0, and this loss ignores none.");
+      const data = { training: [{ xs: ones(2, 1), ys: int(0, 1) }] };
+      const said = await failed(new Learner(linear(1, 1), crossEntropy(), { data, defaultCallbacks: false }));
+      expect(said).toContain("A model with one output tells yes from no, by bceWithLogits()");
     });
 
     test("a loss of one's own, and one of the worker's, are told the same", async () => {

@@ -60,6 +60,22 @@ PARTS = [
 ]
 
 
+@pytest.mark.parametrize("options", [{"size_average": False}, {"reduce": True, "size_average": False}])
+def test_a_sum_by_its_old_name_is_a_sum(options):
+    with pytest.warns(UserWarning, match="size_average"):
+        total = F.cross_entropy(x, labels, **options)
+    value, weight, counted = weigher(partial(F.cross_entropy, **options)).counted(total, x, labels, False)
+    assert value == counted == total.item()
+    assert counted / weight == pytest.approx(F.cross_entropy(x, labels).item(), rel=1e-6)
+    assert weigher(partial(F.cross_entropy, reduce=False)).weight(x, labels) is None
+
+
+def test_of_a_compiled_loss_as_of_the_loss():
+    loss = nn.CrossEntropyLoss(ignore_index=2, weight=weight)
+    of_loss = weigher(loss).weight(x, labels.clamp(min=0))
+    assert weigher(torch.compile(loss, backend="eager")).weight(x, labels.clamp(min=0)) == of_loss is not None
+
+
 @pytest.mark.parametrize(("function", "yhat", "ys", "options"), CASES)
 def test_mean_times_weight_is_the_sum(function, yhat, ys, options):
     mean, total = function(yhat, ys, **options), function(yhat, ys, **options, reduction="sum")

@@ -178,7 +178,7 @@ class TestClasses:
         assert hits(drawn(20, 3), targets, 1, how())[2] > 0
         assert hits(drawn(20, 3), targets.double().softmax(1), 1, how())[2] == 0
 
-    @pytest.mark.parametrize("loss", [torch.nn.HingeEmbeddingLoss(), "hinge_embedding_loss", "siamese_contrastive_loss"])
+    @pytest.mark.parametrize("loss", [torch.nn.HingeEmbeddingLoss(), torch.compile(torch.nn.HingeEmbeddingLoss()), "hinge_embedding_loss", "siamese_contrastive_loss"])
     def test_distances_have_no_threshold(self, loss: Any) -> None:
         with pytest.raises(ValueError, match="is a loss of numbers"):
             hits(drawn(20, 1).abs(), drawn(20, 1, seed=1).sign(), 1, how(loss))

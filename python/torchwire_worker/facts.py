@@ -29,10 +29,10 @@ def _facts(error: BaseException) -> Iterator[str]:
     for argument in ("input", "target"):
         if isinstance(error, TypeError) and isinstance(given.get(argument), Mapping):
             yield f"{argument} is a {type(given[argument]).__name__} with the keys {_listed(map(repr, given[argument]))}"
-    if isinstance(error, IndexError) and name in ("cross_entropy", "nll_loss"):
+    if isinstance(error, (IndexError, RuntimeError)) and name in ("cross_entropy", "nll_loss", "multi_margin_loss"):
         input, target = given["input"], given["target"]
         classes = input.shape[0 if input.dim() == 1 else 1]
-        kept = target[target != given["ignore_index"]]
+        kept = target[target != given["ignore_index"]] if "ignore_index" in given else target
         outside = kept[(kept < 0) | (kept >= classes)].unique().tolist()
         if outside:
             yield f"targets are {kept.min()} to {kept.max()}, and the {classes} classes 0 to {classes - 1}: outside is {_listed(map(str, outside))}"

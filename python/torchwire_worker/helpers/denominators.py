@@ -68,11 +68,19 @@ class Weigher:
 def _weigher(loss: Any, options: dict[str, Any]) -> Weigher:
     if isinstance(loss, partial) and not loss.args:
         return _weigher(loss.func, {**loss.keywords, **options})
+    loss = losses.plain(loss)
+    if options.get("size_average") is not None or options.get("reduce") is not None:
+        options = {**options, "reduction": _legacy(options.get("size_average"), options.get("reduce"))}
     for kind, function in _modules():
         # A class of one's own that computes something else is not known.
         if isinstance(loss, kind) and getattr(type(loss), "forward", None) is kind.forward:
             return Weigher(_functions()[function], lambda: {name: getattr(loss, name) for name in _OPTIONS if hasattr(loss, name)})
     return Weigher(_functions().get(loss), lambda: options)
+
+
+def _legacy(size_average: bool | None, reduce: bool | None) -> str:
+    """The reduction, as PyTorch said it before `reduction` was there: either is true where it is not given."""
+    return "none" if reduce is False else "sum" if size_average is False else "mean"
 
 
 # Those that a denominator depends on, as modules have them.
@@ -103,19 +111,23 @@ def _together(*tensors: Any) -> int:
 
 
 def _weighted_elements(input: Any, target: Any, weight: Any = None, **_: Any) -> Any:
-    return _together(input, target) if weight is None else weight.double().sum()
+    from .precision import wide
+
+    return _together(input, target) if weight is None else wide(weight).sum()
 
 
 def _positions(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, **_: Any) -> Any:
     """Targets that are not ignored, or the weights of their classes."""
     import torch
 
+    from .precision import wide
+
     # PyTorch takes bytes too; of those a mask would be made.
     target = target.long()
     counts = target != ignore_index
     if weight is None:
         return torch.count_nonzero(counts)
-    of_each = weight.double()[target.masked_fill(~counts, 0)]
+    of_each = wide(weight)[target.masked_fill(~counts, 0)]
     return of_each.masked_fill(~counts, 0).sum()
 
 

@@ -41,6 +41,11 @@ def parts(function: str, what: str, value: Any, names: Names) -> dict[str, Any]:
     return given
 
 
+def plain(loss: Any) -> Any:
+    """The module that torch.compile made `loss` of; else `loss`."""
+    return getattr(loss, "_orig_mod", loss)
+
+
 # --- Flux's ---
 
 

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Optional
 import torch
 from torch import Tensor
 
+from .losses import plain
 from .precision import full
 
 
@@ -242,6 +243,7 @@ def _name(loss: Any) -> Optional[str]:
     """The name of the function that PyTorch, or the worker, has for it; None of a loss of one's own."""
     if loss is None or isinstance(loss, str):
         return loss
+    loss = plain(loss)
     if isinstance(loss, torch.nn.Module):
         return next((_MODULES[kind.__name__] for kind in type(loss).__mro__ if kind.__module__ == "torch.nn.modules.loss" and kind.__name__ in _MODULES), None)
     function = loss.func if isinstance(loss, functools.partial) else loss
@@ -250,5 +252,6 @@ def _name(loss: Any) -> Optional[str]:
 
 def _ignored(loss: Any) -> int:
     """PyTorch's default, where the loss does not say."""
+    loss = plain(loss)
     found = loss.keywords.get("ignore_index") if isinstance(loss, functools.partial) else getattr(loss, "ignore_index", None)
     return found if isinstance(found, int) else -100
