@@ -161,10 +161,10 @@ def _message(error: BaseException) -> str:
 
 
 def _suggestion(error: BaseException) -> str:
-    """As Python itself prints it, which does not make it part of the message, and with its bound on what it compares."""
+    """As Python itself prints it, which does not make it part of the message, and for names of a length that it compares."""
     if not isinstance(error, AttributeError) or not isinstance(error.name, str) or len(error.name) > 40:
         return ""
-    close = difflib.get_close_matches(error.name, dir(error.obj)[:750], n=1, cutoff=0.7)
+    close = difflib.get_close_matches(error.name, dir(error.obj), n=1, cutoff=0.7)
     return f". Did you mean: '{close[0]}'?" if close else ""
 
 
