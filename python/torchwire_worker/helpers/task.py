@@ -171,7 +171,7 @@ class Reading:
             probabilities = ys.movedim(axis, -1).reshape(-1, scores.shape[-1])
             target = (probabilities.byte() if ys.dtype is torch.bool else probabilities).argmax(1)
             if self.task is None or self.task == "numbers":
-                odd = _are_no_distributions(probabilities).sum()
+                odd = self._no_distributions(probabilities).sum()
         elif scores.shape[:-1] == ys.shape:
             target = ys.reshape(-1).long()
         else:
@@ -183,6 +183,13 @@ class Reading:
         return Classes(
             scores.reshape(-1, scores.shape[-1]), target.where(there, torch.zeros_like(target)), there, odd, probabilities, self.are_probabilities
         )
+
+    def _no_distributions(self, rows: Tensor) -> Tensor:
+        """[n], bool: targets along the axis of classes that say nothing of one class. Zeros and ones with more or less than one 1 are labels."""
+        total = rows.sum(1)
+        if self.task == "numbers":
+            return rows.ge(0).all(1).logical_and(total.sub(1).abs().lt(1e-2)).logical_not()
+        return rows.eq(0).logical_or(rows.eq(1)).all(1).logical_and(total.ne(1))
 
     def _labels(self, yhat: Tensor, ys: Tensor) -> Labels:
         if not _are_one_by_one(yhat, ys):
@@ -202,11 +209,6 @@ class Reading:
         answers = targets.eq(0).logical_or(targets.eq(1)) if self.task is None else targets.ge(0).logical_and(targets.le(1))
         odd = answers.logical_or((targets if targets.is_floating_point() else targets.long()).eq(-1)).logical_not().logical_and(there).sum()
         return Labels(scores, targets, there, odd, self._threshold, self.are_probabilities)
-
-
-def _are_no_distributions(rows: Tensor) -> Tensor:
-    """[n], bool: targets along the axis of classes that say nothing of one class: numbers, or labels with more or less than one yes."""
-    return rows.ge(0).all(1).logical_and(rows.sum(1).sub(1).abs().lt(1e-2)).logical_not()
 
 
 def _are_one_by_one(yhat: Tensor, ys: Tensor) -> bool:
