@@ -94,6 +94,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "Worker.tensor": ({ worker, xs }) => py.ndarray(worker.tensor(xs)),
   "Worker.scope": ({ worker }) => worker.scope(() => py.js(untyped(worker, "torch").ones(2).sum().item())),
   "Worker.lane": ({ worker }) => worker.lane(() => py.js(untyped(worker, "torch").ones(2).sum().item())),
+  "Worker.apart": ({ worker }) => worker.apart(() => void untyped(worker, "torch").ones(2).sum())[1](),
   "Worker.context": ({ worker, learner }) =>
     worker.context({ mode: "inference", eval: [learner.model], rng: "fork" }, () =>
       py.js(
