@@ -118,7 +118,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   let lost: Error | undefined;
   const ended = deferred<void>();
   const end = (error: Error): void => {
-    if (closing !== undefined && session.counts.inFlight > 0) lost ??= error;
+    if (closing !== undefined && session.unanswered > 0) lost ??= error;
     session.end(error);
     control.end(error);
     link.close();
@@ -127,7 +127,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   };
   over = (error) => {
     // One that went because it was told to is closed, whatever is heard of that first.
-    end(closing !== undefined && session.counts.inFlight === 0 ? closedError() : error);
+    end(closing !== undefined && session.unanswered === 0 ? closedError() : error);
     options.kill?.();
   };
   const gone = exited ?? ended.promise;

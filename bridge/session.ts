@@ -66,6 +66,12 @@ export class Session implements LogPort {
     return this.#answered;
   }
 
+  /** Batches that were sent and are not answered. (What comes after the worker was told to end is not sent.) */
+  get unanswered(): number {
+    const last = this.#close?.seq ?? Infinity;
+    return [...this.#inFlight.keys()].filter((seq) => seq < last).length;
+  }
+
   get counts(): Counts {
     return { ...this.#counts, inFlight: this.#inFlight.size };
   }
@@ -164,8 +170,8 @@ export class Session implements LogPort {
         return this.#resume(welcome.received);
       }
       case MessageType.closed:
-        if (this.#close === undefined || this.#inFlight.size > 0)
-          malformed(`a farewell with ${this.#inFlight.size} batches unanswered${this.#close ? "" : ", and unasked"}`);
+        if (this.#close === undefined || this.unanswered > 0)
+          malformed(`a farewell with ${this.unanswered} batches unanswered${this.#close ? "" : ", and unasked"}`);
         // It waits until it knows that every answer is here.
         this.#acknowledge(true);
         return this.#handlers.onClosed();
