@@ -71,7 +71,15 @@ describe("the operations are those of the loop that one writes by hand, on the w
     const net = model();
     const optimizer = torch.optim.SGD(net.parameters(), kw({ lr: 0.1, momentum: 0.9 }));
     const F = untyped(worker, "torch.nn.functional");
-    const refuseNaN = untyped(worker, "torchwire_worker.helpers.training").refuse_nan;
+    const refuse = untyped(worker, "torchwire_worker.helpers.training").refuse_nan;
+    const weigher = untyped(worker, "torchwire_worker.helpers.denominators").weigher_of(
+      "torch.nn.functional",
+      "cross_entropy",
+      null,
+      [],
+      {},
+    );
+    const refuseNaN = (loss: AnyRef, yhat: AnyRef, y: AnyRef): unknown => refuse(loss, [net], weigher, yhat, y);
     const clipGradients = untyped(worker, "torchwire_worker.helpers.optim").clip_gradients;
     const training = images(true);
     const validation = images(false);
@@ -88,10 +96,21 @@ describe("the operations are those of the loop that one writes by hand, on the w
     const ask = (loss: AnyRef, yhat: AnyRef, y: AnyRef): void => {
       if (countsRight) {
         const detached = untyped(worker, "torchwire_worker.helpers.metrics").detached(yhat);
-        values.push(py.js(untyped(worker, "torchwire_worker.helpers.metrics").hits(detached, y, 1, 1, -100)));
+        values.push(
+          py.js(
+            untyped(worker, "torchwire_worker.helpers.metrics").hits(detached, y, 1, [
+              "cross_entropy",
+              null,
+              null,
+              null,
+              null,
+            ]),
+          ),
+        );
       }
-      issued.push(py.js(loss.item()));
-      if (fault === "loss is read twice") issued.push(py.js(loss.item()));
+      const counted = (): PromiseLike<unknown> => py.js(weigher.counted(loss, yhat, y, false));
+      issued.push(counted());
+      if (fault === "loss is read twice") issued.push(counted());
     };
     const trainOn = async (group: readonly { xs: NDArray; ys: NDArray }[]): Promise<void> => {
       for (const [i, batch] of group.entries()) {
@@ -103,9 +122,9 @@ describe("the operations are those of the loop that one writes by hand, on the w
           if (i === 0 && fault !== "no zero_grad") optimizer.zero_grad();
           (group.length === 1 ? loss : loss.div(group.length)).backward();
           const last = i === group.length - 1;
-          if (fault === "another order") refuseNaN(loss);
+          if (fault === "another order") refuseNaN(loss, yhat, y);
           if (clip !== undefined && last) clipGradients(optimizer, py.float(clip), null);
-          if (fault !== "another order") refuseNaN(loss);
+          if (fault !== "another order") refuseNaN(loss, yhat, y);
           if (last) optimizer.step();
           ask(loss, yhat, y);
         });
