@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import difflib
 import os
 import sys
@@ -106,10 +107,9 @@ def class_name(kind: type) -> str:
 
 def _part(kind: type, name: str) -> str:
     """Python's own, whatever a metaclass makes of the name."""
-    try:
+    part: Any = None
+    with contextlib.suppress(BaseException):
         part = type.__dict__[name].__get__(kind)
-    except BaseException:
-        part = None
     return str.__str__(part) if issubclass(type(part), str) else "?"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from typing import Any, Union
@@ -206,9 +207,8 @@ def _describe(op: Op | None, value: Any, links: int) -> str:
 
 
 def _name(target: Any) -> str:
-    try:
+    name: Any = None
+    # (A __getattr__ may raise anything.)
+    with contextlib.suppress(BaseException):
         name = getattr(target, "__name__", None)
-    except BaseException:
-        # A __getattr__ may raise anything.
-        name = None
     return errors.text(name) if issubclass(type(name), str) else errors.class_name(type(target))
