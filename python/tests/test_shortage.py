@@ -79,7 +79,7 @@ class TestRevocation:
         (tmp_path / keys.CLIENTS / "me.key").write_text(f'metadata\ncurve\n    public-key = "{self.public}"\n')
         return tmp_path
 
-    @pytest.mark.parametrize("broken", ["builtins.open", "os.listdir"])
+    @pytest.mark.parametrize("broken", ["os.open", "os.listdir"])
     def test_is_none_where_the_list_cannot_be_read_just_now(self, folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
         server = keys.ServerKeys(str(folder), "", "")
         door = Door(name_of=server.name_of)
