@@ -86,7 +86,7 @@ describe("the worker's source", () => {
     expect(grep(others, /(?:tcp(?!:\/\/(?:127\.0\.0\.1\b|\["))|udp|ws|pgm):\/\/|0\.0\.0\.0/)).toEqual([]);
   });
 
-  test("stands on pyzmq, msgspec, torch, torchvision and Python, and on nothing of TypeScript's", () => {
+  test("stands on pyzmq, msgspec, safetensors, torch, torchvision and Python, and on nothing of TypeScript's", () => {
     const named = new Set(
       worker.flatMap(({ text }) =>
         [...text.matchAll(/^\s*(?:from|import)\s+(\w+)/gm)].map(([, name]) => name!).filter((name) => name !== ""),
@@ -94,13 +94,15 @@ describe("the worker's source", () => {
     );
     const standard = new Set(
       (
-        "__future__ argparse base64 builtins collections concurrent contextlib copy ctypes difflib enum errno fcntl functools gc hashlib hmac importlib io itertools json " +
-        "logging math operator os platform queue random re resource select selectors shutil signal socket struct subprocess sys threading time traceback typing " +
-        "types uuid warnings"
+        "__future__ argparse ast atexit base64 builtins codecs collections concurrent contextlib copy ctypes dataclasses difflib enum errno faulthandler fcntl functools gc hashlib hmac importlib io itertools json " +
+        "logging math operator os platform queue random re resource select selectors shutil signal socket stat struct subprocess sys termios threading time traceback typing " +
+        "types urllib uuid warnings weakref zlib"
       ).split(" "),
     );
     expect([...named].filter((name) => !standard.has(name)).toSorted()).toEqual(
-      ["msgspec", "numpy", "torch", "torchvision", "torchwire_worker", "zmq"].filter((name) => named.has(name)),
+      ["msgspec", "numpy", "safetensors", "torch", "torchvision", "torchwire_worker", "zmq"].filter((name) =>
+        named.has(name),
+      ),
     );
   });
 });
