@@ -47,14 +47,15 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   let closing: Promise<void> | undefined;
   let killing: Promise<void> | undefined;
   const finished = deferred<void>();
-  /** The link is cut after the worker was told to end: it has nothing more to say. */
+  /** The link is cut after the worker's farewell: it has nothing more to say. Before it, the link is made again, and the worker waits for that. */
   const cut = deferred<void>();
+  let isOver = false;
   const welcomed = deferred<WireWelcome>();
   const failed = deferred<never>();
   let over = failed.reject;
   const session: Session = new Session(
     { send: (parts, urgent) => link.send(parts, urgent) },
-    { onWelcome: (welcome) => welcomed.resolve(welcome), onClosed: () => finished.resolve() },
+    { onWelcome: (welcome) => welcomed.resolve(welcome), onClosed: () => ((isOver = true), finished.resolve()) },
   );
   session.limits = limits;
   const greeting = (epoch: number): Uint8Array[] => {
@@ -88,7 +89,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     onControl: (parts) => control.receive(parts),
     onChange: (change) => {
       // A worker that was told to end goes, as it should: its end may be seen before its last word is read.
-      if (closing !== undefined && change.state === "connecting") return cut.resolve();
+      if (closing !== undefined && change.state === "connecting") return isOver ? cut.resolve() : undefined;
       // What a program does itself is no news to it.
       const level = change.state === "connecting" || change.state === "refused" ? "warn" : "debug";
       logger[level](change, `link ${change.state}`);
