@@ -119,7 +119,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   let lost: Error | undefined;
   const ended = deferred<void>();
   const end = (error: Error): void => {
-    if (closing !== undefined && session.unanswered > 0) lost ??= error;
+    if (closing !== undefined && session.losesAnswers) lost ??= error;
     session.end(error);
     control.end(error);
     link.close();

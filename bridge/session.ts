@@ -72,6 +72,11 @@ export class Session implements LogPort {
     return [...this.#inFlight.keys()].filter((seq) => seq < last).length;
   }
 
+  /** Whether somebody waits for a value that will not come, also of what came after the worker was told to end. */
+  get losesAnswers(): boolean {
+    return this.unanswered > 0 || [...this.#inFlight.values()].some(({ batch }) => batch.fetches.size > 0);
+  }
+
   get counts(): Counts {
     return { ...this.#counts, inFlight: this.#inFlight.size };
   }
