@@ -251,12 +251,11 @@ export class Learner<M = any> {
       refuseEmpty(validationData as PyObject, await lengthOf(validationData as PyObject));
     else if (epochs > 0 && validationData !== undefined) refuseEmpty(validationData, (validationData as Data).length);
 
-    await this.#ready("fit", true);
     const loop = this.#loop;
     const before = loop.steps;
     let done = 0;
-    const { signal } = options;
-    const ending = await loop.fit(this.#plan, this.#window, { epochs, signal }, async (run) => {
+    const how = { epochs, signal: options.signal, ready: () => this.#ready("fit", true) };
+    const ending = await loop.fit(this.#plan, this.#window, how, async (run) => {
       loop.moment.phase = training;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
@@ -460,10 +459,9 @@ export class Learner<M = any> {
     });
   }
 
-  async #within(phase: Phase, body: (run: Run) => Promise<void>): Promise<void> {
-    // (Where a loop is under way it was waited for, or this one is refused.)
-    if (this.#loop.run === undefined) await this.#ready("epoch", phase.data === "training");
-    return this.#loop.within(this.#plan, this.#window, body);
+  #within(phase: Phase, body: (run: Run) => Promise<void>): Promise<void> {
+    const ready = (): Promise<void> | undefined => this.#ready("epoch", phase.data === "training");
+    return this.#loop.within(this.#plan, this.#window, ready, body);
   }
 
   #epoch(run: Run, phase: Phase, data: Data): Promise<void> {

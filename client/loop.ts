@@ -22,9 +22,13 @@ import { Run } from "./run.ts";
 /** How a fit ended that did not fail. */
 type Completed = Pick<Report, "status" | "reason" | "by">;
 
+/** What has to be there before a loop begins, or undefined; waited for when the worker is taken, so that who was called first has it. */
+type Ready = () => Promise<void> | undefined;
+
 interface Fit {
   readonly epochs: number;
   readonly signal: AbortSignal | undefined;
+  readonly ready: Ready;
 }
 
 export class Loop {
@@ -61,6 +65,7 @@ export class Loop {
       let stopListening: (() => void) | undefined;
       try {
         stopListening = interruption.listen(options.signal);
+        await options.ready();
         const run = this.#start(plan, window, interruption);
         this.moment.epochs = options.epochs;
         const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
@@ -93,17 +98,19 @@ export class Loop {
   }
 
   /** `body` in a loop of its own. Throws BUSY where one is under way. */
-  within(plan: Plan, window: number, body: (run: Run) => Promise<void>): Promise<void> {
+  within(plan: Plan, window: number, ready: Ready, body: (run: Run) => Promise<void>): Promise<void> {
     return traced("epoch", async () => {
       const { worker } = this.#learner;
       const release = claim(worker, "epoch");
-      const run = this.#start(plan, window, new Interruption());
+      let run: Run | undefined;
       try {
-        await worker.lane(() => body(run));
+        await ready();
+        const started = (run = this.#start(plan, window, new Interruption()));
+        await worker.lane(() => body(started));
       } catch (error) {
         await caughtUp(worker);
         // Of several errors the first is told.
-        if (run.isInEpoch) await Promise.allSettled([worker.lane(() => run.barrier("epochCancelled"))]);
+        if (run?.isInEpoch) await Promise.allSettled([worker.lane(() => run!.barrier("epochCancelled"))]);
         throw error;
       } finally {
         this.run = undefined;
