@@ -1,23 +1,13 @@
 import { fileURLToPath } from "node:url";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 
-/** They look at processes, memory or the clock, or take both cores themselves: nothing else runs meanwhile. */
-const alone = [
-  "apps",
-  "counts",
-  "doctor",
-  "lanes",
-  "learner-counts",
-  "life",
-  "limits",
-  "mnist",
-  "parity",
-  "remote",
-  "remote-keys",
-  "remote-links",
-  "ssh",
-  "strangers",
-].map((name) => `test/${name}.test.ts`);
+const files = (names: readonly string[]): string[] => names.map((name) => `test/${name}.test.ts`);
+
+/** They start processes, cut links and wait for what comes of that. Computing costs them little. */
+const machines = files(["apps", "doctor", "life", "remote", "remote-keys", "remote-links", "ssh", "strangers"]);
+
+/** They look at memory or the clock, or take both cores themselves: nothing else runs meanwhile. */
+const alone = files(["counts", "lanes", "learner-counts", "limits", "mnist", "parity"]);
 
 const config: ViteUserConfig = defineConfig({
   resolve: { alias: { torchwire: fileURLToPath(new URL("client/index.ts", import.meta.url)) } },
@@ -32,7 +22,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: "together",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/fixtures/**", "node_modules/**", ...alone],
+          exclude: ["test/fixtures/**", "node_modules/**", ...machines, ...alone],
           env: { OMP_NUM_THREADS: "1" },
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
@@ -40,7 +30,11 @@ const config: ViteUserConfig = defineConfig({
       },
       {
         extends: true,
-        test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 1 } },
+        test: { name: "machines", include: machines, maxWorkers: 2, sequence: { groupOrder: 1 } },
+      },
+      {
+        extends: true,
+        test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 2 } },
       },
     ],
   },

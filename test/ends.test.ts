@@ -87,7 +87,8 @@ describe("close() ends the worker as Python ends", () => {
     const told = /took longer than 0\.5 s and was cut off\. Still running: the thread 'uploader' \(/;
     expect(warning).toMatch(told);
     expect(said.filter(({ level, msg }) => level === 40 && told.test(msg))).toHaveLength(1);
-    expect(processesOf(worker.pid)).toEqual([]);
+    const left = (): number[] => processesOf(worker.pid);
+    expect(await poll(SECOND, left, ({ length }) => length === 0)).toEqual([]);
   });
 });
 

@@ -353,6 +353,16 @@ describeOnLinux("closing", () => {
     await expect(closing).rejects.toMatchObject({ code: "WORKER_GONE", signal: "SIGKILL" });
   });
 
+  test("is not made to fail by what is queued after it, where nobody waits for a value of that", async () => {
+    const worker = await testWorker();
+    const { ones } = worker.import("torch");
+    await ones(1);
+    const closing = worker.close();
+    ones(2).add_(1);
+    await closing;
+    expect(() => ones(3)).toThrow(expect.objectContaining({ code: "CLOSED" }));
+  });
+
   test("with children of its own left running ends those too", async () => {
     const worker = await testWorker();
     const { pid } = worker;
