@@ -69,6 +69,8 @@ async function pytest(): Promise<Tally> {
     "-m",
     "pytest",
     "-q",
+    "--numprocesses=auto",
+    "--dist=loadfile",
     // Says why a test was skipped.
     "-rs",
     "-p",
