@@ -3,6 +3,63 @@ import { defineConfig, type ViteUserConfig } from "vitest/config";
 
 const files = (names: readonly string[]): string[] => names.map((name) => `test/${name}.test.ts`);
 
+/** One process runs one of these after the other, so that what it imports and its worker (`warmWorker`) are made once. */
+const warm = [
+  "test/pure/!(connection).test.ts",
+  ...files([
+    "arrays",
+    "backend",
+    "batches",
+    "callbacks",
+    "checkpointer",
+    "contexts",
+    "dtypes",
+    "early-stopping",
+    "endings",
+    "fault-proxy",
+    "fine-tune",
+    "fluxtraining",
+    "formats",
+    "idx",
+    "image-pixels",
+    "images",
+    "learner",
+    "learner-events",
+    "learner-mechanism",
+    "learner-misuse",
+    "learner-neutral",
+    "learner-parity",
+    "lend",
+    "loader",
+    "logging",
+    "losses",
+    "losses-flux",
+    "losses-parity",
+    "lr-finder",
+    "metrics",
+    "metrics-epochs",
+    "native",
+    "optim",
+    "optim-chain",
+    "optim-closure",
+    "optim-parity",
+    "own-phases",
+    "predict",
+    "properties",
+    "proxy-table",
+    "references",
+    "safetensors",
+    "scheduler",
+    "schedules",
+    "small-callbacks",
+    "summary",
+    "targets",
+    "values",
+    "weights",
+    "worker-data",
+  ]),
+];
+
 /** They start processes, cut links and wait for what comes of that. Computing costs them little. */
 const machines = files(["apps", "doctor", "life", "remote", "remote-keys", "remote-links", "ssh", "strangers"]);
 
@@ -22,7 +79,7 @@ const config: ViteUserConfig = defineConfig({
         test: {
           name: "together",
           include: ["test/**/*.test.ts"],
-          exclude: ["test/fixtures/**", "node_modules/**", ...machines, ...alone],
+          exclude: ["test/fixtures/**", "node_modules/**", ...warm, ...machines, ...alone],
           env: { OMP_NUM_THREADS: "1" },
           maxWorkers: 2,
           sequence: { groupOrder: 0 },
@@ -30,11 +87,22 @@ const config: ViteUserConfig = defineConfig({
       },
       {
         extends: true,
-        test: { name: "machines", include: machines, maxWorkers: 2, sequence: { groupOrder: 1 } },
+        test: {
+          name: "warm",
+          include: warm,
+          env: { OMP_NUM_THREADS: "1" },
+          isolate: false,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
       },
       {
         extends: true,
-        test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 2 } },
+        test: { name: "machines", include: machines, maxWorkers: 2, sequence: { groupOrder: 2 } },
+      },
+      {
+        extends: true,
+        test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 3 } },
       },
     ],
   },

@@ -50,7 +50,7 @@ import { untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";
 import { coefficient, pairs, setCoefficient, tiny } from "./tiny.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 const THREADS = 1;
 
@@ -94,11 +94,10 @@ let images: { readonly xs: NDArray; readonly ys: NDArray };
 
 beforeAll(async () => {
   natives = await plainPython<typeof natives>("backend.py", { data: mnist });
-  worker = await testWorker({ threads: THREADS });
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   images = await rgbDigits(128);
 });
-afterAll(() => worker?.close());
 
 function part(start: number, end: number): { xs: NDArray; ys: NDArray } {
   const size = 28 * 28 * 3;

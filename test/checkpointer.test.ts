@@ -2,7 +2,7 @@
 import { access, chmod, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   AbstractTrainingPhase,
   callback,
@@ -37,15 +37,14 @@ import { plainPython } from "./plain-python.ts";
 import { coefficient, pairs, scored, setCoefficient, tiny, tinyData, type Tiny } from "./tiny.ts";
 import { weightsHash } from "./training.ts";
 import { Wiretap } from "./wiretap.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 const tap = new Wiretap();
 let worker: Worker;
 let folder: string;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
 });
-afterAll(() => worker?.close());
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "checkpoints-"));
   return () => rm(folder, { recursive: true, force: true });

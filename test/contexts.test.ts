@@ -1,20 +1,19 @@
 /** Ambient state of the worker: it holds for the operations made inside, and for no others. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { kw, py, type ContextOptions, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, operationsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let builtins: AnyRef;
 let torch: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   builtins = worker.import("builtins");
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker.close());
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 

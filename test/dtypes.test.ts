@@ -1,5 +1,5 @@
 /** Every element type, from JavaScript to PyTorch and back, bit by bit. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   bfloat16,
   float16,
@@ -14,16 +14,15 @@ import {
 import { itemSize, sizeOf, toBytes } from "../bridge/ndarray.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker.close());
 
 const halves = { float16, bfloat16 } as const;
 const everyBits = Uint16Array.from({ length: 2 ** 16 }, (_, i) => i);

@@ -1,5 +1,5 @@
 /** Early stopping in a fit: when, by whom, what is still done, and which weights are left. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import {
   AbstractTrainingPhase,
   callback,
@@ -17,13 +17,12 @@ import {
 } from "torchwire";
 import { caught, countsOf } from "./observed.ts";
 import { coefficient, scored, setCoefficient, tiny, tinyData } from "./tiny.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
 });
-afterAll(() => worker?.close());
 
 const unchecked = (value: unknown): never => value as never;
 

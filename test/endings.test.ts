@@ -27,18 +27,17 @@ import {
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 let folder: string;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   folder = await mkdtemp(join(tmpdir(), "endings-"));
 });
 afterAll(async () => {
-  await worker?.close();
   await rm(folder, { recursive: true });
 });
 

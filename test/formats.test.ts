@@ -1,5 +1,5 @@
 /** Formats: PyTorch's axes and bits of arrays as they lie in JavaScript, and the way back. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { kw, py, type NDArray, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { sizeOf } from "../bridge/ndarray.ts";
@@ -18,7 +18,7 @@ import {
   type FormatContext,
 } from "../client/formats/index.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 /** What no type checker has seen. */
 const unchecked = (options: unknown): never => options as never;
@@ -41,11 +41,10 @@ describe("in a worker", () => {
   let numpy: AnyRef;
 
   beforeAll(async () => {
-    worker = await testWorker();
+    worker = await warmWorker();
     torch = untyped(worker, "torch");
     numpy = untyped(worker, "numpy");
   });
-  afterAll(() => worker.close());
 
   const tensor = (array: NDArray): AnyRef => worker.tensor(array) as unknown as AnyRef;
   const how = (array: NDArray, channelsLast = false): FormatContext => ({ worker, ...array, channelsLast });

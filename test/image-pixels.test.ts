@@ -1,12 +1,12 @@
 /** What the pixels of an image are: by its format, and by torchvision's reading of it. */
 import { join } from "node:path";
 import sharp from "sharp";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { imageFolder } from "../client/data/images.ts";
 import { mnistJpegs } from "./jpegs.ts";
 import { dot, folder, picture, png16, pngOf, raw } from "./pictures.ts";
 import { mnist } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 import { py, readIdx, type Worker } from "torchwire";
 
 /** The pixels of one image file, as a folder with these options gives them. */
@@ -156,9 +156,8 @@ describe("pixels", () => {
 describe("torchvision's ImageFolder", () => {
   let worker: Worker;
   beforeAll(async () => {
-    worker = await testWorker();
+    worker = await warmWorker();
   });
-  afterAll(() => worker.close());
 
   test("finds the same classes and images in the same order, with the same labels and, of PNGs, bytes", async () => {
     const rgb = (seed: number): Promise<Uint8Array> => pngOf(9, 7, picture(9, 7, seed));

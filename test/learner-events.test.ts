@@ -1,5 +1,5 @@
 /** What did not come to its end, how a fit ended, and callbacks that are exchanged. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   callback,
@@ -26,15 +26,14 @@ import {
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker.close());
 
 const pair = (x: number): { xs: NDArray; ys: NDArray } => ({
   xs: { dtype: "float32", shape: [2, 1], data: Float32Array.of(x, -x) },

@@ -33,16 +33,15 @@ import {
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, nextLine, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { testWorker, warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker.close());
 
 /** What no type checker has seen. */
 const unchecked = (value: unknown): any => value;

@@ -59,7 +59,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { acts, looks, makes } from "./looks.ts";
 import { caught, untyped } from "./observed.ts";
 import { rgbDigits, weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 const BATCH = 16;
 const TRAINING = 90;
@@ -74,14 +74,13 @@ let images: { readonly xs: NDArray; readonly ys: NDArray };
 let folder: string;
 let unwatched: string;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   images = await rgbDigits(TRAINING + VALIDATION);
   folder = await mkdtemp(join(tmpdir(), "neutral-"));
   unwatched = await weightsAfter({});
 });
 afterAll(async () => {
-  await worker?.close();
   await rm(folder, { recursive: true });
 });
 

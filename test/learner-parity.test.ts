@@ -1,5 +1,5 @@
 /** A fit is the plain Python loop: every loss of every epoch, those of validation too, and the final weights, bit for bit. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   adamW,
   batches,
@@ -22,7 +22,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 const THREADS = 1;
 
@@ -136,11 +136,10 @@ let natives: Natives;
 let images: { readonly xs: NDArray; readonly ys: NDArray };
 beforeAll(async () => {
   natives = await runNative();
-  worker = await testWorker({ threads: THREADS });
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   images = await rgbDigits(plain.images + plain.validation);
 });
-afterAll(() => worker?.close());
 
 function optimizerOf({ optimizer, lr, head_lr }: Case): OptimizerSpec {
   const head = head_lr === null ? {} : { groups: { head: { params: (m: AnyRef) => py.at(m, -1), lr: head_lr } } };

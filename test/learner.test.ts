@@ -1,6 +1,6 @@
 /** The loop of a Learner: what happens in which order, what ends it and how, and what the report says of it. */
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   callback,
@@ -29,16 +29,15 @@ import {
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker.close());
 
 const float32 = (shape: readonly number[], ...data: readonly number[]): NDArray => ({
   dtype: "float32",

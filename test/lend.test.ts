@@ -1,5 +1,5 @@
 /** Memory that is sent without a copy: what arrives, when it is used again, and what is left of an array whose memory was. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { py, TorchwireError, type NDArray, type Worker } from "torchwire";
 import { FramePool } from "../bridge/frame-pool.ts";
 import { lend, reclaim } from "../bridge/lend.ts";
@@ -7,7 +7,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { batches } from "../client/data/batches.ts";
 import { DataLoader } from "../client/data/loader.ts";
 import { caught, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { testWorker, warmWorker } from "./worker.ts";
 
 const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
@@ -119,7 +119,7 @@ describe("with a worker", () => {
   let slow: AnyRef;
 
   beforeAll(async () => {
-    worker = await testWorker();
+    worker = await warmWorker();
     torch = untyped(worker, "torch");
     builtins = worker.import("builtins");
     // What it sums it has had in its hands for a while.
@@ -127,7 +127,6 @@ describe("with a worker", () => {
       "lambda x, y: (__import__('time').sleep(0.01), x.double().sum().item() + y.sum().item())[1]",
     );
   });
-  afterAll(() => worker.close());
 
   /** Row i is `width` numbers i, with target 1,000,000 i. */
   const rows = (n: number, width = 2000): { xs: NDArray; ys: NDArray } => ({

@@ -49,7 +49,7 @@ import {
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { rgbDigits, weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
@@ -57,14 +57,13 @@ const root = mkdtempSync(join(tmpdir(), "logging-"));
 let count = 0;
 let folder = "";
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
 beforeEach(() => {
   folder = join(root, String(count++));
 });
 afterAll(async () => {
-  await worker?.close();
   rmSync(root, { recursive: true });
 });
 

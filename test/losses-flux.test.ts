@@ -1,5 +1,5 @@
 /** Flux's losses against their closed forms, written out in JavaScript, and against PyTorch where it has the same. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   bce,
   binaryCrossEntropy,
@@ -32,7 +32,7 @@ import {
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 type Matrix = readonly (readonly number[])[];
 const EPS = 2 ** -23;
@@ -222,9 +222,8 @@ const whole: readonly (readonly [string, LossSpec, (yhat: Matrix, y: Matrix) => 
 
 let worker: Worker;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
 });
-afterAll(() => worker?.close());
 
 const tensor = (matrix: Matrix): AnyRef => worker.tensor(matrix) as unknown as AnyRef;
 async function numbers(ref: AnyRef): Promise<number[]> {

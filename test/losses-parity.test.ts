@@ -1,6 +1,6 @@
 /** Every loss and its gradients are those of plain PyTorch, bit for bit. */
 import { createHash } from "node:crypto";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import * as torchwire from "torchwire";
 import {
   bce,
@@ -45,7 +45,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { toTargets } from "../client/losses/spec.ts";
 import { untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 /** As JSON and as an array. */
 interface Plain {
@@ -314,9 +314,8 @@ beforeAll(async () => {
   const found = await plainPython<Result[]>("losses.py", { cases: all });
   for (const [i, title] of Object.keys(cases).entries()) natives.set(title, found[i]!);
   for (const [i, title] of Object.keys(uneven).entries()) epochs.set(title, found[Object.keys(cases).length + i]!);
-  worker = await testWorker();
+  worker = await warmWorker();
 });
-afterAll(() => worker?.close());
 
 const bytesOf = ({ data }: NDArray): Buffer => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 

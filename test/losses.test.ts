@@ -1,5 +1,5 @@
 /** Losses in a worker: the operation that each becomes, and what is made of a loss of one's own. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   bceWithLogits,
   crossEntropy,
@@ -16,7 +16,7 @@ import {
 import type { AnyRef } from "../bridge/types/core.ts";
 import { toLoss, toTargets } from "../client/losses/spec.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 describe("in a worker", () => {
   let worker: Worker;
@@ -25,12 +25,11 @@ describe("in a worker", () => {
   let logits: AnyRef;
 
   beforeAll(async () => {
-    worker = await testWorker();
+    worker = await warmWorker();
     torch = untyped(worker, "torch");
     F = torch.nn.functional;
     logits = await torch.randn(6, 3);
   });
-  afterAll(() => worker.close());
 
   const labels: NDArray = { dtype: "uint8", shape: [6], data: Uint8Array.of(0, 1, 2, 1, 1, 0) };
   const soft = (): AnyRef => torch.softmax(torch.arange(18, kw({ dtype: torch.float32 })).view(6, 3), 1);

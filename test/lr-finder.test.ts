@@ -1,5 +1,5 @@
 /** The learning-rate finder leaves no trace: a fit after it is the fit without it, bit for bit. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   adamW,
@@ -25,19 +25,18 @@ import {
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { float32Bits, rgbDigits } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 let images: { readonly xs: NDArray; readonly ys: NDArray };
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   images = await rgbDigits(72);
   const builtins = untyped(worker, "builtins");
   builtins.exec(DIGEST, untyped(worker, "__main__").__dict__);
 });
-afterAll(() => worker?.close());
 
 /** Everything in the worker that a fit depends on, or changes. */
 const DIGEST = `

@@ -1,5 +1,5 @@
 /** What becomes of metrics over an epoch: means, the objects in the worker, and an epoch that a fit ends in. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   AbstractValidationPhase,
@@ -49,15 +49,14 @@ import {
   type Worker,
 } from "torchwire";
 import { caught, countsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker?.close());
 
 const unchecked = (value: unknown): any => value;
 

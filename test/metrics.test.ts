@@ -25,7 +25,7 @@ import { findPython } from "../bridge/environment/find.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { testPackages } from "./python-packages.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 type Nested = number | readonly Nested[];
 
@@ -254,11 +254,10 @@ const cases = new Map<string, Case>([
 let worker: Worker;
 let folder: string;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   folder = await mkdtemp(join(tmpdir(), "metrics-"));
 });
 afterAll(async () => {
-  await worker?.close();
   await rm(folder, { recursive: true });
 });
 

@@ -1,5 +1,5 @@
 /** Flux's optimisers and its chains against their closed forms, written out in JavaScript, in loops by hand. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   adaDelta,
   adafactor,
@@ -27,7 +27,7 @@ import {
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 const unchecked = (value: unknown): never => value as never;
 const { abs, hypot, max, min, sqrt, sign } = Math;
@@ -168,10 +168,9 @@ function closedForm(rule: () => Rule): number[][] {
 let worker: Worker;
 let torch: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker?.close());
 
 interface Made {
   readonly parameters: AnyRef;

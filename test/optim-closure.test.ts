@@ -1,5 +1,5 @@
 /** L-BFGS in a learner, and an optimiser that the worker's torch lacks. Its bits are tested in optim-parity.test.ts. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   adam,
   AbstractTrainingPhase,
@@ -20,15 +20,14 @@ import {
 } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { testWorker, warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker?.close());
 
 /** y = 3 a - 2 b + 1, which least squares finds. */
 const points = {

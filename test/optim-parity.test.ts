@@ -1,5 +1,5 @@
 /** Twenty steps of every optimiser are those of plain PyTorch, bit for bit: the loss of each and the weights in the end. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import * as torchwire from "torchwire";
 import {
   adaDelta,
@@ -47,7 +47,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";
 import { float32Bits, weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 type Model = "mlp" | "dropout" | "matrices" | "sparse";
 type Parts = readonly (readonly [string, readonly number[]])[];
@@ -301,10 +301,9 @@ beforeAll(async () => {
   ]);
   const found = await plainPython<(Result | null)[]>("optimizers.py", { cases: wanted.map(({ one }) => one) });
   for (const [i, { key }] of wanted.entries()) natives.set(key, found[i]!);
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker?.close());
 
 function modelOf(kind: Model): AnyRef {
   const { nn } = torch;

@@ -1,10 +1,10 @@
 /** Optimisers in a worker: what PyTorch gets of their options, and the groups of parameters that they make. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { adam, adamW, kw, py, sgd, type OptimizerOption, type OptimizerSpec, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { toOptimizer } from "../client/optim/spec.ts";
 import { caught, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 /** What no type checker has seen. */
 const unchecked = (options: unknown): never => options as never;
@@ -15,11 +15,10 @@ describe("in a worker", () => {
   let builtins: AnyRef;
 
   beforeAll(async () => {
-    worker = await testWorker();
+    worker = await warmWorker();
     torch = untyped(worker, "torch");
     builtins = untyped(worker, "builtins");
   });
-  afterAll(() => worker.close());
 
   /** body (weight, bias), norm (weight, bias), head (weight, bias). */
   const network = (): AnyRef => {

@@ -1,5 +1,5 @@
 /** Phases of one's own: what metrics see of their steps. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   accuracy,
@@ -16,7 +16,7 @@ import {
   type Step,
   type Worker,
 } from "torchwire";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 declare module "torchwire" {
   interface StepKeys {
@@ -26,9 +26,8 @@ declare module "torchwire" {
 
 let worker: Worker;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
 });
-afterAll(() => worker.close());
 
 /** No outputs are kept: a loss, and a part of it. */
 class WithoutOutputs extends AbstractTrainingPhase {

@@ -1,21 +1,20 @@
 /** What holds for every value: of each property, hundreds at random, through a real worker. A failure prints the smallest value and the seed. */
 import * as fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { py, type DType, type NDArray, type Worker } from "torchwire";
 import { dtypes, fromBytes, isNDArray, itemSize, sizeOf, toBytes } from "../bridge/ndarray.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { inverse } from "../client/formats/axes.ts";
 import { batch, format, image, imagenet, same, sequence, video, type Format } from "../client/formats/index.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let identity: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   identity = await worker.import("torchwire_worker.helpers").identity;
 });
-afterAll(() => worker.close());
 
 /** An array of these types and shapes, every bit of it at random; those of bool are 0 or 1. */
 const arrays = (types: readonly DType[], shapes: fc.Arbitrary<number[]>): fc.Arbitrary<NDArray> =>

@@ -5,20 +5,19 @@
 import { deepStrictEqual } from "node:assert";
 import { format, inspect } from "node:util";
 import { pino } from "pino";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { py, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, operationsOf } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let builtins: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   builtins = worker.import("builtins");
 });
-afterAll(() => worker.close());
 
 /** Two kinds of reference behave alike: one that is still on its way, and one that has been settled. */
 const kinds = ["pending", "settled"] as const;

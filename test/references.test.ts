@@ -2,7 +2,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kw, lend, py, PythonError, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, nextLine, operationsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { testWorker, warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
@@ -10,12 +10,11 @@ let builtins: AnyRef;
 let types: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   builtins = worker.import("builtins");
   types = worker.import("types");
 });
-afterAll(() => worker.close());
 
 /** What a line of Python gives. */
 const evaluate = (code: string): AnyRef => builtins.eval(code);

@@ -1,5 +1,5 @@
 /** Scheduler, learner.hyper and ReduceOnPlateau: what the real optimizer has at each step. */
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   adamW,
@@ -34,7 +34,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";
 import { mnist } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 const { constant, exp, interpolator, poly } = schedules;
 
@@ -44,10 +44,9 @@ const unchecked = (value: unknown): never => value as never;
 let worker: Worker;
 let torch: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker?.close());
 
 /** 2.9's test learner: y = 3x, of a model coeff · x, in 16 batches of 8. */
 const BATCHES = 16;

@@ -1,6 +1,6 @@
 /** Schedules on real optimizers: the values are PyTorch's, and a fit with them is the plain Python loop, bit for bit. */
 import { isDeepStrictEqual } from "node:util";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import {
   adamW,
   callback,
@@ -27,7 +27,7 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 const THREADS = 1;
 const { constant, cosineAnnealingWarmRestarts, linearLR, oneCycleLR, oneCycleMomentum, warmUp } = schedules;
@@ -242,11 +242,10 @@ let natives: Natives;
 let images: { readonly xs: NDArray; readonly ys: NDArray };
 beforeAll(async () => {
   natives = await runNative();
-  worker = await testWorker({ threads: THREADS });
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   images = await rgbDigits(plain.images);
 });
-afterAll(() => worker?.close());
 
 /** Largest difference, relative to the value. Cosines and powers of JavaScript and of C differ in the last bit, now and then. */
 function difference(found: readonly number[], expected: readonly number[]): number {

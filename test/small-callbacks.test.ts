@@ -1,5 +1,5 @@
 /** SanityCheck, Traces, throttle, GarbageCollect, and the points of the acceptance list that are about them. */
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { beforeAll, describe, expect, test, vi } from "vitest";
 import {
   AbstractTrainingPhase,
   AbstractValidationPhase,
@@ -36,13 +36,12 @@ import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { pairs, tiny, tinyData, type Tiny } from "./tiny.ts";
 import { weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
 });
-afterAll(() => worker?.close());
 
 const unchecked = (value: unknown): never => value as never;
 

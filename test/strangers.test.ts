@@ -187,7 +187,7 @@ for (const transport of ["ipc", "tcp"] as const)
       expect(await Promise.all(answers)).toEqual(Array.from({ length: 30 }, (_, i) => 10 * i));
       // The last answer is here a moment before the worker waits again.
       const state = async (): Promise<string> => (await worker.liveness()).state;
-      expect(await poll(SECOND, state, (found) => found === "idle")).toBe("idle");
+      expect(await poll(1000, state, (found) => found === "idle")).toBe("idle");
       expect(processesOf(worker.pid)).toContain(worker.pid);
     });
   });

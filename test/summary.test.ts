@@ -1,22 +1,21 @@
 /** What a model is made of. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { kw, py, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { freeze } from "../client/freeze.ts";
 import { summary } from "../client/summary.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { weightsHash } from "./training.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 let nn: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   nn = torch.nn;
 });
-afterAll(() => worker.close());
 
 // First, while there is little garbage of which the collection could hide what is left.
 test("nothing is left in the worker", async () => {

@@ -1,5 +1,5 @@
 /** Targets that are masks, and records: boxes with their labels. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   Augment,
@@ -20,15 +20,14 @@ import {
   type Worker,
 } from "torchwire";
 import { untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-afterAll(() => worker?.close());
 
 const bytes = (shape: readonly number[], at: (i: number) => number): NDArray => ({
   dtype: "uint8",

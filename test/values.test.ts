@@ -1,9 +1,9 @@
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { beforeAll, describe, expect, test } from "vitest";
 import { runInNewContext } from "node:vm";
 import { kw, lend, py, toNDArray, type NDArray, type TypedArray, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let builtins: AnyRef;
@@ -12,13 +12,12 @@ let numpy: AnyRef;
 let identity: AnyRef;
 
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   builtins = worker.import("builtins");
   torch = untyped(worker, "torch");
   numpy = worker.import("numpy");
   identity = await worker.import("torchwire_worker.helpers").identity;
 });
-afterAll(() => worker.close());
 
 /** What Python says of `value`, and what it is when it comes back. */
 async function roundTrip(value: unknown): Promise<{ python: string; back: unknown }> {

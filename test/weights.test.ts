@@ -13,7 +13,7 @@ import { loadWeights } from "../client/weights/load.ts";
 import { saveWeights } from "../client/weights/save.ts";
 import { openSafetensors } from "../client/weights/safetensors.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { testWorker, warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
@@ -22,7 +22,7 @@ let safetensors: AnyRef;
 let folder: string;
 let path: string;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   nn = torch.nn;
   safetensors = untyped(worker, "safetensors.torch");
@@ -38,7 +38,6 @@ beforeEach(() => {
   path = join(folder, `${expect.getState().currentTestName!.replace(/\W+/g, "-").slice(-60)}.safetensors`);
 });
 afterAll(async () => {
-  await worker.close();
   await rm(folder, { recursive: true });
 });
 

@@ -1,20 +1,19 @@
 /** Data that lies in the worker, driven by the loop here. */
-import { afterAll, beforeAll, expect, test } from "vitest";
+import { beforeAll, expect, test } from "vitest";
 import { accuracy, crossEntropy, fromWorker, kw, Learner, Metrics, py, Recorder, sgd, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { permutation } from "../client/data/shuffle.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
-import { testWorker } from "./worker.ts";
+import { warmWorker } from "./worker.ts";
 
 let worker: Worker;
 let torch: AnyRef;
 let data: AnyRef;
 beforeAll(async () => {
-  worker = await testWorker();
+  worker = await warmWorker();
   torch = untyped(worker, "torch");
   data = untyped(worker, "torch.utils.data");
 });
-afterAll(() => worker.close());
 
 function learnerOf(training: object, validation: object): Learner {
   const model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4));

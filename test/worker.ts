@@ -4,3 +4,28 @@ import { spawnWorker, type SpawnOptions, type Worker } from "torchwire";
 export function testWorker(options: SpawnOptions = {}): Promise<Worker> {
   return spawnWorker({ device: "cpu", seed: 0, deterministic: true, threads: 1, ...options });
 }
+
+const WARM = Symbol.for("torchwire.test.warm");
+const shared = globalThis as { [WARM]?: Promise<Worker> };
+
+/**
+ * The worker that the test files of one process share, one after the other: starting one costs more than most files do. Each gets it as from
+ * `testWorker()`: with the same seed, default dtype and modes. It ends with the process. A file that closes its worker, or changes what is not
+ * named here, takes one of its own.
+ */
+export async function warmWorker(): Promise<Worker> {
+  const worker = await (shared[WARM] ??= testWorker());
+  const builtins = worker.import("builtins");
+  await builtins.exec(RESET, builtins.dict());
+  return worker;
+}
+
+const RESET = `
+import random
+import numpy, torch
+random.seed(0)
+numpy.random.seed(0)
+torch.manual_seed(0)
+torch.set_default_dtype(torch.float32)
+torch.use_deterministic_algorithms(True)
+`;
