@@ -52,8 +52,6 @@ import { coefficient, pairs, setCoefficient, tiny } from "./tiny.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
 import { warmWorker } from "./worker.ts";
 
-const THREADS = 1;
-
 interface Result {
   readonly losses: readonly string[];
   readonly validation: readonly string[];

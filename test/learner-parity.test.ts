@@ -24,8 +24,6 @@ import { plainPython } from "./plain-python.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
 import { warmWorker } from "./worker.ts";
 
-const THREADS = 1;
-
 /** What test/native/learner.py takes; its docstring says what each is. */
 interface Case {
   readonly seed: number;

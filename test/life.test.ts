@@ -355,12 +355,12 @@ describeOnLinux("closing", () => {
 
   test("is not made to fail by what is queued after it, where nobody waits for a value of that", async () => {
     const worker = await testWorker();
-    const { ones } = worker.import("torch");
-    await ones(1);
+    const torch = worker.import("torch");
+    await torch.ones(1);
     const closing = worker.close();
-    ones(2).add_(1);
+    torch.ones(2).add_(1);
     await closing;
-    expect(() => ones(3)).toThrow(expect.objectContaining({ code: "CLOSED" }));
+    expect(() => torch.ones(3)).toThrow(expect.objectContaining({ code: "CLOSED" }));
   });
 
   test("with children of its own left running ends those too", async () => {

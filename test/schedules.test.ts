@@ -29,7 +29,6 @@ import { plainPython } from "./plain-python.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "./training.ts";
 import { warmWorker } from "./worker.ts";
 
-const THREADS = 1;
 const { constant, cosineAnnealingWarmRestarts, linearLR, oneCycleLR, oneCycleMomentum, warmUp } = schedules;
 
 /** What test/native/schedules.py takes; its docstring says what each is. */
