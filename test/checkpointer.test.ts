@@ -2,7 +2,7 @@
 import { access, chmod, mkdtemp, readdir, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from "vitest";
 import {
   AbstractTrainingPhase,
   callback,
@@ -37,14 +37,15 @@ import { plainPython } from "./plain-python.ts";
 import { coefficient, pairs, scored, setCoefficient, tiny, tinyData, type Tiny } from "./tiny.ts";
 import { weightsHash } from "./training.ts";
 import { Wiretap } from "./wiretap.ts";
-import { warmWorker } from "./worker.ts";
+import { testWorker } from "./worker.ts";
 
 const tap = new Wiretap();
 let worker: Worker;
 let folder: string;
 beforeAll(async () => {
-  worker = await warmWorker();
+  worker = await testWorker();
 });
+afterAll(() => worker?.close());
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), "checkpoints-"));
   return () => rm(folder, { recursive: true, force: true });

@@ -1,5 +1,5 @@
 /** One mechanism: what a fit sends is what the loop sends that one would write by hand. */
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   accuracy,
   crossEntropy,
@@ -18,15 +18,16 @@ import {
 import type { AnyRef } from "../bridge/types/core.ts";
 import { countsOf, untyped } from "./observed.ts";
 import { Wiretap, type Sent } from "./wiretap.ts";
-import { warmWorker } from "./worker.ts";
+import { testWorker } from "./worker.ts";
 
 const tap = new Wiretap();
 let worker: Worker;
 let torch: AnyRef;
 beforeAll(async () => {
-  worker = await warmWorker();
+  worker = await testWorker();
   torch = untyped(worker, "torch");
 });
+afterAll(() => worker?.close());
 
 describe("the operations are those of the loop that one writes by hand, on the wire, batch for batch", () => {
   const W = 3;
