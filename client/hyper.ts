@@ -2,8 +2,13 @@
 import { TorchwireError } from "../bridge/errors.ts";
 import { py } from "../bridge/py.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
+import type { Worker } from "../bridge/worker.ts";
 import { described, snakeCase } from "./keywords.ts";
-import type { Learner } from "./learner.ts";
+
+interface Owner {
+  readonly worker: Worker;
+  readonly optimizer: any;
+}
 
 /** A number arrives as a float, a bigint as an int: `hyper.set("maxIter", 20n)`. */
 export type HyperValue = number | boolean | bigint;
@@ -31,9 +36,9 @@ export interface HyperValues {
  * name; what is in none is "default". Those of an optimizer of one's own that have no name go by their number, "0".
  */
 export class Hyper {
-  readonly #learner: Learner;
+  readonly #learner: Owner;
 
-  constructor(learner: Learner) {
+  constructor(learner: Owner) {
     this.#learner = learner;
   }
 

@@ -27,6 +27,7 @@ export { py } from "../bridge/py.ts";
 export { PythonError, type PythonFrame } from "../bridge/python-error.ts";
 
 export { Learner, type FitOptions, type LearnerData, type LearnerOptions } from "./learner.ts";
+export type { Backend, Trainer } from "./trainer.ts";
 export { type Ending, type Report } from "./report.ts";
 export {
   AbstractTrainingPhase,
@@ -135,7 +136,6 @@ export {
   relative,
   Scheduler,
   type GroupSchedules,
-  type HyperparamHistory,
   type Schedulable,
   type Scheduled,
   type SchedulerOptions,
@@ -189,7 +189,7 @@ export type { Batch, BatchLike, Data, Dataset, Inputs, Sample, Values } from "./
 export * as stopping from "./stopping/index.ts";
 export type { StoppingCriterion, StoppingCriterionSpec } from "./stopping/index.ts";
 export { EarlyStopping, type BestEpoch, type EarlyStoppingOptions } from "./callbacks/early-stopping.ts";
-export { Checkpointer, type Checkpoint, type CheckpointerOptions } from "./callbacks/checkpointer.ts";
+export { Checkpointer, type CheckpointerOptions } from "./callbacks/checkpointer.ts";
 export {
   SanityCheck,
   SanityCheckError,

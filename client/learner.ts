@@ -39,15 +39,12 @@ import {
 import { LearnerParts } from "./parts.ts";
 import { Plan } from "./plan.ts";
 import type { Report } from "./report.ts";
+import type { Backend, LearnerData, Trainer } from "./trainer.ts";
+export type { LearnerData } from "./trainer.ts";
 import { summary, type ModelSummary, type SummaryOptions } from "./summary.ts";
 import { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
 import { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
 import type { Run, StepBody } from "./run.ts";
-
-export interface LearnerData {
-  readonly training?: Data | PyObject;
-  readonly validation?: Data | PyObject;
-}
 
 export interface LearnerOptions {
   readonly data?: LearnerData;
@@ -75,7 +72,7 @@ export interface FitOptions {
 }
 
 /** `M` is a reference to a model, or a record of several, for phases of one's own. */
-export class Learner<M = any> {
+export class Learner<M = any> implements Trainer {
   readonly worker: Worker;
   /** What the learner was given as its loss. */
   readonly loss: Loss;
@@ -223,7 +220,7 @@ export class Learner<M = any> {
 
   /** Events with the callbacks at each, in their order, and how many steps are in flight and why. */
   explain(): string {
-    return this.#plan.explain(this.#window);
+    return this.#plan.explain(this.window);
   }
 
   /**
@@ -255,7 +252,7 @@ export class Learner<M = any> {
     const before = loop.steps;
     let done = 0;
     const how = { epochs, signal: options.signal, ready: () => this.#ready("fit", true) };
-    const ending = await loop.fit(this.#plan, this.#window, how, async (run) => {
+    const ending = await loop.fit(this.#plan, this.window, how, async (run) => {
       loop.moment.phase = training;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
@@ -383,7 +380,11 @@ export class Learner<M = any> {
     return this.getCallback(PyTorchBackend)!;
   }
 
-  get #window(): number {
+  get backend(): Backend {
+    return this.#backend;
+  }
+
+  get window(): number {
     return this.#plan.waiting.length > 0 ? 1 : this.#requestedWindow;
   }
 
@@ -461,7 +462,7 @@ export class Learner<M = any> {
 
   #within(phase: Phase, body: (run: Run) => Promise<void>): Promise<void> {
     const ready = (): Promise<void> | undefined => this.#ready("epoch", phase.data === "training");
-    return this.#loop.within(this.#plan, this.#window, ready, body);
+    return this.#loop.within(this.#plan, this.window, ready, body);
   }
 
   #epoch(run: Run, phase: Phase, data: Data): Promise<void> {

@@ -12,7 +12,7 @@ import { rootOf } from "./failures.ts";
 import type { Data } from "./data/types.ts";
 import type { EventStream } from "./events-stream.ts";
 import { Interruption } from "./interruption.ts";
-import type { Learner } from "./learner.ts";
+import type { Trainer } from "./trainer.ts";
 import type { Moment } from "./parts.ts";
 import type { Phase } from "./phases.ts";
 import type { Plan } from "./plan.ts";
@@ -36,11 +36,11 @@ export class Loop {
   /** Of the training phases, acknowledged. */
   steps = 0;
   run: Run | undefined;
-  readonly #learner: Learner;
+  readonly #learner: Trainer;
   readonly #stream: EventStream;
   readonly #epochs = new Map<string, number>();
 
-  constructor(learner: Learner, phase: Phase, stream: EventStream) {
+  constructor(learner: Trainer, phase: Phase, stream: EventStream) {
     this.#learner = learner;
     this.#stream = stream;
     this.moment = {
@@ -169,7 +169,7 @@ const failedWith = (error: unknown): Ending => ({
 });
 
 /** What was made before the fit and has no value failed there: that error, rather than that a step could not use it. */
-export async function failureBefore({ modules, optimizer }: Learner, error: unknown): Promise<unknown> {
+export async function failureBefore({ modules, optimizer }: Trainer, error: unknown): Promise<unknown> {
   const root = rootOf(error instanceof PythonError ? error : (error as { cause?: unknown } | undefined)?.cause);
   if (!(root instanceof PythonError)) return error;
   try {

@@ -2,7 +2,7 @@
 import type { Control, State } from "./callback/access.ts";
 import type { Step } from "./events.ts";
 import type { Hyper } from "./hyper.ts";
-import type { Learner, LearnerData } from "./learner.ts";
+import type { Trainer, LearnerData } from "./trainer.ts";
 import type { Phase } from "./phases.ts";
 import type { Ending } from "./report.ts";
 
@@ -26,10 +26,10 @@ export interface Moment {
 /** Getters, because most of it is another thing at each event. */
 export class LearnerParts {
   readonly control: Control;
-  readonly #learner: Learner;
+  readonly #learner: Trainer;
   readonly #moment: Moment;
 
-  constructor(learner: Learner, moment: Moment, control: Control) {
+  constructor(learner: Trainer, moment: Moment, control: Control) {
     this.#learner = learner;
     this.#moment = moment;
     this.control = Object.freeze(control);
@@ -53,7 +53,7 @@ export class LearnerParts {
     return this.#learner.hyper;
   }
 
-  get lossFn(): Learner["lossFn"] {
+  get lossFn(): Trainer["lossFn"] {
     return this.#learner.lossFn;
   }
   set lossFn(lossFn) {

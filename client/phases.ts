@@ -5,7 +5,7 @@ import { kw } from "../bridge/kw.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import type { BatchLike, Inputs } from "./data/types.ts";
 import type { Step, StepGroup } from "./events.ts";
-import type { Learner } from "./learner.ts";
+import type { Trainer } from "./trainer.ts";
 import { closureFor } from "./optim/closure.ts";
 
 export abstract class Phase {
@@ -15,12 +15,12 @@ export abstract class Phase {
   abstract readonly data: "training" | "validation";
 
   /** Ambient state of the worker in its steps. */
-  context(_learner: Learner): ContextOptions | undefined {
+  context(_learner: Trainer): ContextOptions | undefined {
     return undefined;
   }
 
   /** Runs one batch, by `learner.runStep`. */
-  abstract step(learner: Learner, batch: BatchLike): Promise<Step>;
+  abstract step(learner: Trainer, batch: BatchLike): Promise<Step>;
 }
 
 export abstract class AbstractTrainingPhase extends Phase {
@@ -31,7 +31,7 @@ export abstract class AbstractValidationPhase extends Phase {
   readonly data = "validation";
 
   /** Nothing that happens here changes a bit of the training. */
-  override context({ modules }: Learner): ContextOptions {
+  override context({ modules }: Trainer): ContextOptions {
     return { mode: "no_grad", eval: modules, rng: "fork" };
   }
 }
@@ -40,7 +40,7 @@ export class TrainingPhase extends AbstractTrainingPhase {
   readonly name = "training";
 
   // oxfmt-ignore
-  step(learner: Learner, batch: BatchLike): Promise<Step> {
+  step(learner: Trainer, batch: BatchLike): Promise<Step> {
     return learner.runStep(this, batch, async (step, handle) => {
       step.yhat = forward(learner.model, step.xs);     await handle("lossBegin");
       step.loss = learner.lossFn(step.yhat, step.ys);  await handle("backwardBegin");
@@ -55,7 +55,7 @@ export class ValidationPhase extends AbstractValidationPhase {
   readonly name = "validation";
 
   // oxfmt-ignore
-  step(learner: Learner, batch: BatchLike): Promise<Step> {
+  step(learner: Trainer, batch: BatchLike): Promise<Step> {
     return learner.runStep(this, batch, async (step, handle) => {
       step.yhat = forward(learner.model, step.xs);     await handle("lossBegin");
       step.loss = learner.lossFn(step.yhat, step.ys);

@@ -4,7 +4,6 @@
  */
 import { TorchwireError } from "../bridge/errors.ts";
 import { PythonError } from "../bridge/python-error.ts";
-import { PyTorchBackend } from "./callbacks/pytorch-backend.ts";
 import { CancelEpoch, CancelFitting, CancelStep, isCancel, kindOf } from "./cancel.ts";
 import { isReference, samplesIn, toBatch } from "./data/batch.ts";
 import { groupsOf } from "./data/groups.ts";
@@ -13,7 +12,7 @@ import type { BatchLike, Data } from "./data/types.ts";
 import type { EventName, Step, StepGroup } from "./events.ts";
 import { CallbackError, stepFailure, type Place } from "./failures.ts";
 import type { Interruption } from "./interruption.ts";
-import type { Learner } from "./learner.ts";
+import type { Trainer } from "./trainer.ts";
 import type { Moment } from "./parts.ts";
 import { Pending } from "./pending.ts";
 import type { Phase } from "./phases.ts";
@@ -24,7 +23,7 @@ export type StepBody = (step: Step, handle: Handle) => Promise<unknown>;
 
 /** What a run works with. */
 export interface Workings {
-  readonly learner: Learner;
+  readonly learner: Trainer;
   readonly plan: Plan;
   readonly moment: Moment;
   /** Told of each step that the worker has done, before the observers are. */
@@ -77,7 +76,7 @@ export class Run {
 
   /** A whole pass of `phase` over `data`. */
   async epoch(phase: Phase, data: Data, body: (batch: BatchLike) => Promise<unknown>): Promise<void> {
-    const accumulate = this.#workings.learner.getCallback(PyTorchBackend)?.accumulate ?? 1;
+    const accumulate = this.#workings.learner.backend.accumulate;
     await this.runEpoch(phase, async () => {
       let isEmpty = true;
       for await (const group of groupsOf(data, phase.data === "training" ? accumulate : 1, this.#interruption)) {

@@ -9,6 +9,7 @@ import {
   fitOneCycle,
   freeze,
   Learner,
+  type Trainer,
   Metrics,
   oneCycle,
   py,
@@ -75,7 +76,7 @@ function learnerOf(options: Partial<LearnerOptions> = {}, model: AnyRef = networ
 
 /** Of each step, in which parameters get gradients, and which have changed since the fit began. */
 function trained(into: { required: unknown[]; moved: unknown[] }): Callback {
-  let learner!: Learner;
+  let learner!: Trainer;
   let before: AnyRef | undefined;
   const names = (): AnyRef =>
     untyped(worker, "builtins").eval("lambda m: [n for n, p in m.named_parameters() if p.requires_grad]");

@@ -8,6 +8,7 @@ import {
   DataLoader,
   hyperparameter,
   Learner,
+  type Trainer,
   Metrics,
   oneCycle,
   py,
@@ -70,7 +71,7 @@ function learnerOf({ batches, ...options }: LearnerOptions & { readonly batches?
 
 /** The rates that the optimizer really has when it steps: asked for in line, at the end of each step. */
 function rates(into: unknown[], name = "lr"): Callback {
-  let learner!: Learner;
+  let learner!: Trainer;
   return callback({
     name: "Rates",
     phase: AbstractTrainingPhase,

@@ -6,19 +6,14 @@ import type { Hyper } from "../hyper.ts";
 import type { WeighedLoss } from "../metrics/metric.ts";
 import type { Phase } from "../phases.ts";
 import type { Ending } from "../report.ts";
-import type { IncludedState } from "./state.ts";
+import type { CallbackState, State, StateKey } from "./state.ts";
+export type { CallbackState, State, StateKey };
 
 /**
  * "read" also allows to await the values behind references, at the price of a round trip; "write" allows everything; "use" is to
  * hand references to further operations and never await them.
  */
 export type Mode = "read" | "use" | "write";
-
-/** State of one's own callbacks, by augmentation: `declare module "torchwire" { interface CallbackState { best: number } }`. */
-export interface CallbackState {}
-
-export type State = IncludedState & CallbackState;
-export type StateKey = keyof IncludedState | keyof CallbackState;
 
 /** `access` of a callback: nothing by default. */
 export interface Access {

@@ -1,7 +1,7 @@
 /** Callbacks: one literal says what they may touch, when they run, and what they do. */
 import { TorchwireError } from "../../bridge/errors.ts";
 import { betweenSteps, type EventName, type ObservedEvent } from "../events.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import type { Phase } from "../phases.ts";
 import { PARTS, type Access, type Mode, type ObserverView, type View } from "./access.ts";
 
@@ -21,7 +21,7 @@ export interface CallbackSpec<A extends Access> {
    */
   readonly resolveConflict?: (other: Callback) => Resolution | undefined;
   /** Called when the learner gets the callback, with the learner itself. */
-  readonly init?: (learner: Learner) => void;
+  readonly init?: (learner: Trainer) => void;
   /**
    * Around each epoch: `epoch()` runs it, from before the first handler of "epochBegin" until after the last one of "epochEnd", and rejects where it
    * fails or is cancelled. For what has to hold for all other callbacks, in whatever order they are.
@@ -53,7 +53,7 @@ export interface Callback {
   readonly phase: (abstract new (...args: any[]) => Phase) | undefined;
   readonly runAfter: readonly (string | CallbackClass)[];
   readonly resolveConflict: ((other: Callback) => Resolution | undefined) | undefined;
-  readonly init: ((learner: Learner) => void) | undefined;
+  readonly init: ((learner: Trainer) => void) | undefined;
   readonly around: CallbackSpec<Access>["around"];
   readonly on: { readonly [event: string]: AnyHandler };
   readonly measure: ((view: any) => Measured) | undefined;

@@ -1,7 +1,5 @@
 /** What the included callbacks leave for others to read, in `learner.state`. */
-import type { Checkpoint } from "../callbacks/checkpointer.ts";
 import type { NDArray } from "../../bridge/ndarray.ts";
-import type { HyperparamHistory } from "../callbacks/scheduler.ts";
 
 /** Of one phase, as Recorder counts it: only what the worker has acknowledged. */
 export interface PhaseHistory {
@@ -38,6 +36,30 @@ export interface MetricTable {
   readonly partial?: true;
 }
 
+/** One file. */
+export interface Checkpoint {
+  /** Absolute, on the machine of `on`. */
+  readonly path: string;
+  readonly on: "client" | "worker";
+  /** Training epochs that were completed by then. */
+  readonly epoch: number;
+  /** Training steps by then, over all epochs. */
+  readonly steps: number;
+  /** By what it is ranked. */
+  readonly monitor: string;
+  /** Its value, measured on these very weights; undefined where it was measured on others, or not at all. */
+  readonly value: number | undefined;
+  /** Where the learner has averaged weights: whether these are the averages, "EMA" or "SWA", or the model's own, "model". As in the file's metadata. */
+  readonly weights?: string;
+  /** When the weights were those: milliseconds since 1970. */
+  readonly time: number;
+}
+
+/** The values that were in use, by the name of the hyperparameter: `lr`, `betas.0`; where groups differ, `lr/head`. `at` counts training steps, from 1. */
+export interface HyperparamHistory {
+  [name: string]: MetricValue[];
+}
+
 export interface IncludedState {
   /** By the name of the phase. Written by Recorder. */
   history: { [phase: string]: PhaseHistory };
@@ -54,3 +76,9 @@ export interface IncludedState {
   /** Of each step that was traced. Written by Traces. */
   traces: MetricHistory;
 }
+
+/** State of one's own callbacks, by augmentation: `declare module "torchwire" { interface CallbackState { best: number } }`. */
+export interface CallbackState {}
+
+export type State = IncludedState & CallbackState;
+export type StateKey = keyof IncludedState | keyof CallbackState;

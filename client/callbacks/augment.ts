@@ -6,7 +6,7 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { isReference } from "../data/batch.ts";
 import { described } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
 
 export interface AugmentOptions {
@@ -84,7 +84,7 @@ class Mix extends CallbackObject {
         access: { step: { xs: "write", ys: "write" } },
         phase: AbstractTrainingPhase,
         runAfter: ["PyTorchBackend", "Augment"],
-        init: ({ worker }: Learner) => {
+        init: ({ worker }: Trainer) => {
           const v2 = worker.import("torchvision.transforms.v2");
           mix = py.keep(v2[name](kw({ num_classes: classes, alpha: py.float(alpha) })));
         },

@@ -6,9 +6,8 @@ import { callback, CallbackObject } from "../callback/callback.ts";
 import { aside } from "../data/aside.ts";
 import { isReference, toBatch } from "../data/batch.ts";
 import type { Data, Inputs } from "../data/types.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { AbstractTrainingPhase, forward, type Phase } from "../phases.ts";
-import { PyTorchBackend } from "./pytorch-backend.ts";
 
 interface Averaging {
   readonly name: string;
@@ -36,7 +35,7 @@ interface Averaging {
 export abstract class AveragedWeights extends CallbackObject {
   readonly validate: boolean;
   readonly #averaging: Averaging;
-  #learner: Learner | undefined;
+  #learner: Trainer | undefined;
   /** The average, and of which model it is. */
   #current: { readonly model: unknown; readonly average: AnyRef } | undefined;
   #isShown = false;
@@ -100,7 +99,7 @@ export abstract class AveragedWeights extends CallbackObject {
         "MISUSE",
         `${this.name}: updateBatchNorm needs data: a DataLoader, or an array of batches`,
       );
-    const backend = this.#known.getCallback(PyTorchBackend)!;
+    const backend = this.#known.backend;
     await worker.context({ rng: "fork" }, async () => {
       const recomputing = worker.scope(() => py.keep(this.#helpers.Recomputing(this.model)));
       let whole = false;
@@ -118,7 +117,7 @@ export abstract class AveragedWeights extends CallbackObject {
     });
   }
 
-  get #known(): Learner {
+  get #known(): Trainer {
     if (this.#learner === undefined) throw new TorchwireError("MISUSE", `this ${this.name} belongs to no learner yet`);
     return this.#learner;
   }
@@ -140,7 +139,7 @@ export abstract class AveragedWeights extends CallbackObject {
     return this.#current!.average;
   }
 
-  #init(learner: Learner): void {
+  #init(learner: Trainer): void {
     if (!isReference(learner.model))
       throw new TorchwireError(
         "MISUSE",

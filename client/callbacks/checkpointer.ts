@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import { TorchwireError } from "../../bridge/errors.ts";
 import type { DeepReadonly, State } from "../callback/access.ts";
+import type { Checkpoint } from "../callback/state.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { keywordsOf, oneOf, type Kinds } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
 import { AveragedWeights } from "./averaged-weights.ts";
 import { bestFirst, checkpointName, keptOf, splitMonitor } from "../stopping/checkpoints.ts";
@@ -24,25 +25,6 @@ export interface CheckpointerOptions {
   readonly every?: number;
   /** Whose disk the folder is on. In the worker, which may be on another machine, the weights do not travel. Default "client". */
   readonly on?: "client" | "worker";
-}
-
-/** One file. */
-export interface Checkpoint {
-  /** Absolute, on the machine of `on`. */
-  readonly path: string;
-  readonly on: "client" | "worker";
-  /** Training epochs that were completed by then. */
-  readonly epoch: number;
-  /** Training steps by then, over all epochs. */
-  readonly steps: number;
-  /** By what it is ranked. */
-  readonly monitor: string;
-  /** Its value, measured on these very weights; undefined where it was measured on others, or not at all. */
-  readonly value: number | undefined;
-  /** Where the learner has averaged weights: whether these are the averages, "EMA" or "SWA", or the model's own, "model". As in the file's metadata. */
-  readonly weights?: string;
-  /** When the weights were those: milliseconds since 1970. */
-  readonly time: number;
 }
 
 const KINDS: Kinds<CheckpointerOptions> = {
@@ -67,7 +49,7 @@ type Seen = DeepReadonly<Pick<State, "history" | "metricsEpoch">>;
 export class Checkpointer extends CallbackObject {
   readonly folder: string;
   readonly #mode: Direction;
-  readonly #shared: { learner?: Learner };
+  readonly #shared: { learner?: Trainer };
 
   constructor(folder: string, options: CheckpointerOptions = {}) {
     keywordsOf("Checkpointer", KINDS, options);
@@ -78,7 +60,7 @@ export class Checkpointer extends CallbackObject {
     const mode = directionOf("Checkpointer", metric, options.mode);
     const place = places[on];
 
-    const shared: { learner?: Learner } = {};
+    const shared: { learner?: Trainer } = {};
     let where: string | undefined;
     let saving: Promise<void> | undefined;
     let training: string | undefined;
@@ -204,7 +186,7 @@ export class Checkpointer extends CallbackObject {
     return checkpoint;
   }
 
-  get #known(): Learner {
+  get #known(): Trainer {
     const { learner } = this.#shared;
     if (learner === undefined) throw new TorchwireError("MISUSE", "this Checkpointer belongs to no learner yet");
     return learner;
@@ -212,7 +194,7 @@ export class Checkpointer extends CallbackObject {
 }
 
 /** Which weights the model has now; nothing where there are no others. */
-function weightsIn({ callbacks }: Learner): { readonly weights?: string } {
+function weightsIn({ callbacks }: Trainer): { readonly weights?: string } {
   const averaged = callbacks.filter((one) => one instanceof AveragedWeights);
   return averaged.length === 0 ? {} : { weights: averaged.find(({ isShown }) => isShown)?.name ?? "model" };
 }

@@ -1,7 +1,7 @@
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { flag, keywordsOf, oneOf, type Kinds } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { AbstractTrainingPhase, AbstractValidationPhase } from "../phases.ts";
 import { patience } from "../stopping/criteria.ts";
 import { checkCriterion, type StoppingCriterion } from "../stopping/criterion.ts";
@@ -67,7 +67,7 @@ export class EarlyStopping extends CallbackObject {
     let training: string | undefined;
     let trained = 0;
     let tested = 0;
-    let learner!: Learner;
+    let learner!: Trainer;
     let kept: AnyRef | undefined;
     let keptOf: unknown;
     const forget = (): void => {

@@ -2,7 +2,7 @@ import { TorchwireError } from "../../bridge/errors.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import type { State } from "../callback/access.ts";
 import { described } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { backendsFor, type Backends, type RunHyperparameters } from "../logging/backend.ts";
 import { Unlogged } from "../logging/unlogged.ts";
 
@@ -25,7 +25,7 @@ export class LogHyperParams extends CallbackObject {
           `LogHyperParams: ${name} is ${described(value)}; it is to be a number, a string or a boolean`,
         );
     const unlogged = new Unlogged();
-    let learner: Learner | undefined;
+    let learner: Trainer | undefined;
     const log = (): void => {
       const { hyperparams } = learner!.state as Partial<State>;
       for (const [at, values] of unlogged.take("", hyperparams))

@@ -6,7 +6,7 @@ import { isReference } from "../data/batch.ts";
 import type { StepState } from "../events.ts";
 import { ofBatch, type Format } from "../formats/index.ts";
 import { described } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { backendsFor, type Backends } from "../logging/backend.ts";
 import { every } from "../logging/every.ts";
 import { Loggables, type Loggable } from "../logging/loggables.ts";
@@ -46,7 +46,7 @@ export class LogVisualization extends CallbackObject {
       );
     const all = backendsFor("LogVisualization", backends, show === undefined ? "image" : undefined);
     const isDue = every("LogVisualization", freq);
-    let learner: Learner | undefined;
+    let learner: Trainer | undefined;
     const undone = (reference: unknown): object | number =>
       format === undefined || typeof reference === "number"
         ? (reference as object | number)

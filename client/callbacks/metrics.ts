@@ -9,7 +9,7 @@ import { callback, CallbackObject, type Measured } from "../callback/callback.ts
 import type { MetricHistory } from "../callback/state.ts";
 import type { Step } from "../events.ts";
 import { described } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { MeanLoss } from "../metrics/loss.ts";
 import type { DoneStep, Metric, MetricResult, Tally } from "../metrics/metric.ts";
 import { series } from "../metrics/series.ts";
@@ -31,7 +31,7 @@ export class Metrics extends CallbackObject {
     let steps = all.map(() => 0);
     /** Of the epoch that has begun and not ended: how many of its phase had ended before. */
     let before: number | undefined;
-    let learner: Learner;
+    let learner: Trainer;
 
     const finish = async (phase: string, state: MetricState, place: Place, isFailed: boolean): Promise<void> => {
       const had = all.flatMap(({ name }, i) => (steps[i]! > 0 ? [{ name, tally: tallies[i]! }] : []));

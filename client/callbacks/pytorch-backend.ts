@@ -10,7 +10,7 @@ import { isReference, mapInputs } from "../data/batch.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
 import { described, flag, keywordsOf, oneOf, type Kinds } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { toTargets } from "../losses/spec.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
 
@@ -58,7 +58,7 @@ export interface CompileOptions {
 export class PyTorchBackend extends CallbackObject {
   readonly accumulate: number;
   readonly #options: PyTorchBackendOptions;
-  #learner: Learner | undefined;
+  #learner: Trainer | undefined;
   #clip: AnyRef | undefined;
   #scaler: AnyRef | undefined;
   readonly #compile: Record<string, unknown> | undefined;
@@ -131,13 +131,13 @@ export class PyTorchBackend extends CallbackObject {
     });
   }
 
-  get #known(): Learner {
+  get #known(): Trainer {
     if (this.#learner === undefined)
       throw new TorchwireError("MISUSE", "this PyTorchBackend belongs to no learner yet");
     return this.#learner;
   }
 
-  #init(learner: Learner): void {
+  #init(learner: Trainer): void {
     if (this.#learner !== undefined && this.#learner !== learner)
       throw new TorchwireError("MISUSE", "a PyTorchBackend belongs to one learner: make another one");
     this.#learner = learner;

@@ -1,10 +1,11 @@
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { AbstractValidationPhase, ValidationAlone } from "../phases.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
 import { aPhase, atLeast0, text, wholeFrom, type PhaseClass } from "../stopping/options.ts";
-import { apartFrom, type HyperparamHistory } from "./scheduler.ts";
+import { apartFrom } from "./scheduler.ts";
+import type { HyperparamHistory } from "../callback/state.ts";
 
 export interface ReduceOnPlateauOptions {
   /** A metric by its name. Default "loss". */
@@ -86,7 +87,7 @@ export class ReduceOnPlateau extends CallbackObject {
     let best = worst;
     let bad = 0;
     let cooling = 0;
-    let learner!: Learner;
+    let learner!: Trainer;
 
     const record = (into: HyperparamHistory, at: number, rates: { readonly [name: string]: number }): void => {
       for (const [key, value] of Object.entries(rates)) (into[key] ??= []).push({ at, value });

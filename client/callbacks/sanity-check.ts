@@ -9,13 +9,13 @@ import { isReference, mapInputs, toBatch } from "../data/batch.ts";
 import type { Inputs } from "../data/types.ts";
 import { rootOf } from "../failures.ts";
 import { described, flag, keywordsOf, type Kind, type Kinds } from "../keywords.ts";
-import type { Learner, LearnerData } from "../learner.ts";
+import type { Trainer, LearnerData } from "../trainer.ts";
 import { AbstractTrainingPhase, forward, TrainingPhase, type Phase } from "../phases.ts";
 
 /** What a check may look at. */
 export interface SanityView {
   readonly model: AnyRef;
-  readonly lossFn: Learner["lossFn"];
+  readonly lossFn: Trainer["lossFn"];
   /** The first batch, as the model takes it. */
   readonly xs: any;
   readonly ys: any;
@@ -95,7 +95,7 @@ export class SanityCheck extends CallbackObject {
   constructor(options: SanityCheckOptions = {}) {
     keywordsOf("SanityCheck", KINDS, options);
     const { checks = [], defaults = checks.length === 0 } = options;
-    let learner!: Learner;
+    let learner!: Trainer;
     let state: "new" | "begun" | "over" = "new";
     super(
       callback({
@@ -166,7 +166,7 @@ const samplesMeetTheirOwn = (worker: Worker): Check => ({
 });
 
 /** In a lane of its own, so that what fails does not end the fit's, and where nothing can change. */
-const apart = <T>({ worker, modules }: Learner, run: () => T | PromiseLike<T>): Promise<T> =>
+const apart = <T>({ worker, modules }: Trainer, run: () => T | PromiseLike<T>): Promise<T> =>
   worker.lane(() =>
     worker.context({ mode: "no_grad", eval: modules, rng: "fork" }, () => worker.scope(async () => await run())),
   );

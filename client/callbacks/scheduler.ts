@@ -5,15 +5,10 @@ import { callback, CallbackObject, type Callback, type Resolution } from "../cal
 import type { MetricValue } from "../callback/state.ts";
 import { Hyperparameter, type HyperChange, type HyperTarget } from "../hyper.ts";
 import { described } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
 import { checkOptions, type RunLength, type Schedule } from "../schedules/schedule.ts";
-import { PyTorchBackend } from "./pytorch-backend.ts";
 
-/** The values that were in use, by the name of the hyperparameter: `lr`, `betas.0`; where groups differ, `lr/head`. `at` counts training steps, from 1. */
-export interface HyperparamHistory {
-  [name: string]: MetricValue[];
-}
 
 /** A schedule of multiples. */
 export class Relative {
@@ -93,7 +88,7 @@ export class Scheduler extends CallbackObject {
     if (entries.length + own.length === 0)
       throw new TorchwireError("MISUSE", "Scheduler: there is nothing to schedule: new Scheduler({ lr: oneCycle(…) })");
 
-    let learner!: Learner;
+    let learner!: Trainer;
     let write!: (changes: readonly HyperChange[]) => AnyRef;
     // Steps of the optimizer that are over: as issued, and as the worker has acknowledged.
     let issued = 0;
@@ -126,7 +121,7 @@ export class Scheduler extends CallbackObject {
           stepBegin: ({ batches, epochs }) => {
             isSet = learner.step!.group.isFirst;
             if (!isSet) return;
-            const accumulate = learner.getCallback(PyTorchBackend)?.accumulate ?? 1;
+            const accumulate = learner.backend.accumulate;
             const stepsPerEpoch = batches === undefined ? undefined : Math.ceil(batches / accumulate);
             const steps =
               across || epochs === undefined || stepsPerEpoch === undefined ? undefined : epochs * stepsPerEpoch;

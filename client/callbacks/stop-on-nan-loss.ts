@@ -1,7 +1,7 @@
 import { py } from "../../bridge/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import { weightArguments } from "../losses/weight.ts";
 import { AbstractTrainingPhase } from "../phases.ts";
 
@@ -15,7 +15,7 @@ import { AbstractTrainingPhase } from "../phases.ts";
 export class StopOnNaNLoss extends CallbackObject {
   constructor({ late = false }: { readonly late?: boolean } = {}) {
     let refuse: AnyRef | undefined;
-    let learner!: Learner;
+    let learner!: Trainer;
     super(
       late
         ? callback({

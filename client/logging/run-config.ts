@@ -9,7 +9,7 @@ import { closePipesAtExit } from "../../bridge/process/lines.ts";
 import { isReference } from "../data/batch.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import type { RunHyperparameters } from "./backend.ts";
 import { plain } from "./json.ts";
 import { writeWhole } from "./whole-file.ts";
@@ -27,7 +27,7 @@ export class RunConfig {
   }
 
   /** Notes what this side knows, the first time. */
-  async begin(learner: Learner): Promise<void> {
+  async begin(learner: Trainer): Promise<void> {
     if (this.#facts !== undefined) return;
     this.#facts = factsOf(learner, this.#hyperparameters);
     this.#facts = { ...this.#facts, git: await gitCommit() };
@@ -48,7 +48,7 @@ export class RunConfig {
 }
 
 /** What this side knows. */
-function factsOf(learner: Learner, hyperparameters: RunHyperparameters): object {
+function factsOf(learner: Trainer, hyperparameters: RunHyperparameters): object {
   const { worker, loss, data, callbacks } = learner;
   return {
     started: new Date().toISOString(),
@@ -60,7 +60,7 @@ function factsOf(learner: Learner, hyperparameters: RunHyperparameters): object 
     loss: typeof loss === "object" && !isReference(loss) ? { ...loss } : described(loss),
     data: Object.fromEntries(Object.entries(data).map(([name, one]) => [name, sizesOf(one)])),
     callbacks: callbacks.map(({ name }) => name),
-    window: Number(/steps in flight: (\d+)/.exec(learner.explain())?.[1]),
+    window: learner.window,
   };
 }
 

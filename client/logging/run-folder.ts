@@ -7,7 +7,7 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import type { State } from "../callback/access.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { described } from "../keywords.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import type { RunHyperparameters } from "./backend.ts";
 import { whole } from "./every.ts";
 import { madeFolder } from "./folder.ts";
@@ -41,7 +41,7 @@ export class RunFolder extends CallbackObject {
     const path = newFolder(madeFolder("new RunFolder", folder), name);
     const log = new RunLog(path, freq);
     const config = new RunConfig(path, hyperparameters);
-    let learner: Learner | undefined;
+    let learner: Trainer | undefined;
     // Of the model and the optimizer, which are in the worker: asked for with the first step.
     let describe: AnyRef | undefined;
     const checkpoints = (): void => log.checkpoints((learner!.state as Partial<State>).checkpoints);

@@ -4,7 +4,7 @@ import { inner } from "../../bridge/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Inputs } from "../data/types.ts";
 import type { Step } from "../events.ts";
-import type { Learner } from "../learner.ts";
+import type { Trainer } from "../trainer.ts";
 import type { Loss, LossSpec } from "../losses/spec.ts";
 import { takesClosure } from "./spec.ts";
 
@@ -12,7 +12,7 @@ import { takesClosure } from "./spec.ts";
  * The closure for `optimizer.step(closure)`, where the learner's optimizer takes one. Called first, it gives the loss that the step has, whose
  * gradients are there; after that it evaluates model and loss anew, in the worker: so the loss must be one that the worker has.
  */
-export function closureFor(learner: Learner, { xs, ys, loss, group }: Step): AnyRef | undefined {
+export function closureFor(learner: Trainer, { xs, ys, loss, group }: Step): AnyRef | undefined {
   if (!takesClosure(learner.optimizer as object)) return undefined;
   if (group.size > 1)
     throw new TorchwireError(
@@ -32,15 +32,15 @@ function argumentsOf(xs: Inputs): [unknown, unknown] {
   return typeof xs === "function" ? [[xs], {}] : [[], xs];
 }
 
-const known = new WeakMap<Learner, AnyRef>();
+const known = new WeakMap<Trainer, AnyRef>();
 
-function lossInWorker(learner: Learner): AnyRef {
+function lossInWorker(learner: Trainer): AnyRef {
   let found = known.get(learner);
   if (found === undefined) known.set(learner, (found = made(learner.loss, learner)));
   return found;
 }
 
-function made(loss: Loss, { worker }: Learner): AnyRef {
+function made(loss: Loss, { worker }: Trainer): AnyRef {
   if (inner(loss) !== undefined) return loss as unknown as AnyRef;
   const { createInWorker } = loss as Partial<LossSpec>;
   if (createInWorker === undefined)
