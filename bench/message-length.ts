@@ -1,6 +1,6 @@
 /** How long torchwire's messages are: asked of the code that makes them, over a link that leads nowhere. */
 import type { AnyRef } from "torchwire";
-import { Session, type Outlet } from "../bridge/session.ts";
+import { Session, type Outlet } from "../bridge/session/session.ts";
 
 /** Bytes of the message in which a method without arguments is called and its value is fetched. */
 export async function requestLength(method: string): Promise<number> {

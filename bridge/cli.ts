@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command `torchwire`. */
 
-import { messageOf } from "./kinds.ts";
+import { messageOf } from "./values/kinds.ts";
 import "./platform.ts";
 import { parseArgs } from "node:util";
 import { clean } from "./environment/clean.ts";
@@ -98,7 +98,7 @@ async function runSetup(args: string[]): Promise<number> {
   }
   const torchBackend = values["torch-backend"];
   if (values.ssh !== undefined) {
-    const { setupOverSsh } = await import("./environment/setup-ssh.ts");
+    const { setupOverSsh } = await import("./ssh/setup.ts");
     const [first = "", ...more] = values.ssh.trim().split(/\s+/);
     const target = more.length === 0 ? first : [first, ...more];
     const { executable, created } = await setupOverSsh(target, { python: values.python, torchBackend });

@@ -1,5 +1,5 @@
 import { type Logger, pino } from "pino";
-import { TorchwireError } from "./errors.ts";
+import { TorchwireError } from "./errors/errors.ts";
 import { variable } from "./variables.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;

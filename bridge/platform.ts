@@ -3,7 +3,7 @@
  * explanation, such as zeromq's binary.
  */
 
-import { EnvironmentError } from "./errors.ts";
+import { EnvironmentError } from "./errors/errors.ts";
 
 /** Those of the global variables that tell where we are. */
 export interface Globals {

@@ -1,6 +1,6 @@
-import type { ContextOptions } from "./context.ts";
-import { TorchwireError } from "./errors.ts";
-import { isPlainObject, viewKind } from "./kinds.ts";
+import type { ContextOptions } from "./log/context.ts";
+import { TorchwireError } from "./errors/errors.ts";
+import { isPlainObject, viewKind } from "./values/kinds.ts";
 import {
   asStored,
   checkNDArray,
@@ -14,12 +14,12 @@ import {
   type DType,
   type NDArray,
   type TypedArray,
-} from "./ndarray.ts";
-import { Control, type Liveness, type Pong } from "./process/control.ts";
-import { checkMemory } from "./lend.ts";
+} from "./values/ndarray.ts";
+import { Control, type Liveness, type Pong } from "./session/control.ts";
+import { checkMemory } from "./log/lend.ts";
 import type { LinkChange, LinkState } from "./link/link.ts";
-import { inner } from "./ref.ts";
-import type { Session, Counts } from "./session.ts";
+import { inner } from "./reference/ref.ts";
+import type { Session, Counts } from "./session/session.ts";
 import type { Ref } from "./types/core.ts";
 import type { KnownModule, PythonModule } from "./types/modules.ts";
 import type { Tensor } from "./types/tensor.ts";

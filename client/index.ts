@@ -1,15 +1,15 @@
 // First: where nothing of this can work, it says so before anything else is loaded.
 import "../bridge/platform.ts";
 
-export { spawnWorker, type SpawnOptions } from "../bridge/connect.ts";
-export type { SshTarget } from "../bridge/process/far.ts";
-export { connectWorker, type ConnectOptions } from "../bridge/remote.ts";
+export { spawnWorker, type SpawnOptions } from "../bridge/start/spawn.ts";
+export type { SshTarget } from "../bridge/ssh/far.ts";
+export { connectWorker, type ConnectOptions } from "../bridge/start/connect.ts";
 export type { LinkChange, LinkState } from "../bridge/link/link.ts";
 export { ensurePython, type EnsureOptions } from "../bridge/environment/ensure.ts";
 export { Worker, type WorkerStats, type TensorOptions, type NestedNumbers } from "../bridge/worker.ts";
-export type { ContextOptions } from "../bridge/context.ts";
-export { EnvironmentError, TorchwireError, type ErrorCode } from "../bridge/errors.ts";
-export { kw } from "../bridge/kw.ts";
+export type { ContextOptions } from "../bridge/log/context.ts";
+export { EnvironmentError, TorchwireError, type ErrorCode } from "../bridge/errors/errors.ts";
+export { kw } from "../bridge/reference/kw.ts";
 export type * from "../bridge/types/core.ts";
 export type { Module, Network } from "../bridge/types/module.ts";
 export type { Linear } from "../bridge/types/nn.ts";
@@ -17,18 +17,18 @@ export type { Optimizer } from "../bridge/types/optim.ts";
 export type { Parameter, Tensor } from "../bridge/types/tensor.ts";
 export type { ResNet } from "../bridge/types/torchvision.ts";
 export type * from "../bridge/types/modules.ts";
-export { bfloat16, float16, type HalfFloat } from "../bridge/half.ts";
-export { fromBytes, type DType, type NDArray, type TypedArray } from "../bridge/ndarray.ts";
+export { bfloat16, float16, type HalfFloat } from "../bridge/values/half.ts";
+export { fromBytes, type DType, type NDArray, type TypedArray } from "../bridge/values/ndarray.ts";
 export type { Limits } from "../bridge/wire/limits.ts";
-export type { Liveness, LivenessState } from "../bridge/process/control.ts";
-export { WorkerExitedError } from "../bridge/process/spawn.ts";
-export { lend } from "../bridge/lend.ts";
-export { py } from "../bridge/py.ts";
-export { PythonError, type PythonFrame } from "../bridge/python-error.ts";
+export type { Liveness, LivenessState } from "../bridge/session/control.ts";
+export { WorkerExitedError } from "../bridge/start/process.ts";
+export { lend } from "../bridge/log/lend.ts";
+export { py } from "../bridge/reference/py.ts";
+export { PythonError, type PythonFrame } from "../bridge/errors/python-error.ts";
 
 export { Learner, type FitOptions, type LearnerData, type LearnerOptions } from "./learner.ts";
-export type { Backend, Trainer } from "./trainer.ts";
-export { type Ending, type Report } from "./report.ts";
+export type { Backend, Trainer } from "./training/trainer.ts";
+export { type Ending, type Report } from "./training/report.ts";
 export {
   AbstractTrainingPhase,
   AbstractValidationPhase,
@@ -36,12 +36,12 @@ export {
   Phase,
   TrainingPhase,
   ValidationPhase,
-} from "./phases.ts";
-export { CancelEpoch, CancelFitting, CancelStep } from "./cancel.ts";
-export { CallbackError, StepError } from "./failures.ts";
-export type * from "./events.ts";
+} from "./training/phases.ts";
+export { CancelEpoch, CancelFitting, CancelStep } from "./training/cancel.ts";
+export { CallbackError, StepError } from "./loop/failures.ts";
+export type * from "./training/events.ts";
 export type * from "./callback/access.ts";
-export type * from "./callback/state.ts";
+export type * from "./training/state.ts";
 export { callback, type Callback, type CallbackSpec, type Measured } from "./callback/callback.ts";
 export { Augment, CutMix, MixUp, type AugmentOptions, type MixOptions } from "./callbacks/augment.ts";
 export { AveragedWeights, EMA, SWA, type EmaOptions, type SwaOptions } from "./callbacks/averaged-weights.ts";
@@ -121,7 +121,7 @@ export {
   type Prediction,
   type PredictOptions,
   type Samples,
-} from "./predict.ts";
+} from "./model/predict.ts";
 export {
   Hyper,
   hyperparameter,
@@ -130,7 +130,7 @@ export {
   type HyperTarget,
   type HyperValue,
   type HyperValues,
-} from "./hyper.ts";
+} from "./optim/hyper.ts";
 export {
   Relative,
   relative,
@@ -144,12 +144,18 @@ export {
 export { ReduceOnPlateau, type ReduceOnPlateauOptions } from "./callbacks/reduce-on-plateau.ts";
 export * as schedules from "./schedules/index.ts";
 export { oneCycle, plot, type Duration, type RunLength, type Schedule } from "./schedules/index.ts";
-export { lrFind, type LrFindOptions, type LrFound, type LrSuggestion } from "./lr-finder.ts";
-export { fineTune, fitOneCycle, type FineTuneOptions, type FitOneCycleOptions, type Rates } from "./fine-tune.ts";
+export { lrFind, type LrFindOptions, type LrFound, type LrSuggestion } from "./recipes/lr-finder.ts";
+export {
+  fineTune,
+  fitOneCycle,
+  type FineTuneOptions,
+  type FitOneCycleOptions,
+  type Rates,
+} from "./recipes/fine-tune.ts";
 export { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
 export { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
-export { summary, type LayerSummary, type ModelSummary, type SummaryOptions } from "./summary.ts";
-export { freeze, unfreeze } from "./freeze.ts";
+export { summary, type LayerSummary, type ModelSummary, type SummaryOptions } from "./model/summary.ts";
+export { freeze, unfreeze } from "./model/freeze.ts";
 export {
   toNDArray,
   type AnyArray,

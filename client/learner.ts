@@ -1,9 +1,9 @@
 /** The learner: a model, what it learns from, and a loop that others can join. */
-import { TorchwireError } from "../bridge/errors.ts";
-import type { NDArray } from "../bridge/ndarray.ts";
-import { py } from "../bridge/py.ts";
-import { isRefusedPromise, lookAfter } from "../bridge/refused.ts";
-import { deep, traced } from "../bridge/site.ts";
+import { TorchwireError } from "../bridge/errors/errors.ts";
+import type { NDArray } from "../bridge/values/ndarray.ts";
+import { py } from "../bridge/reference/py.ts";
+import { isRefusedPromise, lookAfter } from "../bridge/reference/refused.ts";
+import { deep, traced } from "../bridge/errors/site.ts";
 import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 import { workerOf, type Worker } from "../bridge/worker.ts";
 import type { Control, State } from "./callback/access.ts";
@@ -16,17 +16,17 @@ import { isReference } from "./data/batch.ts";
 import { DataLoader } from "./data/loader.ts";
 import { overReference } from "./data/remote.ts";
 import type { BatchLike, Data } from "./data/types.ts";
-import { EventStream } from "./events-stream.ts";
-import type { Step, TrainEvent } from "./events.ts";
+import { EventStream } from "./loop/events-stream.ts";
+import type { Step, TrainEvent } from "./training/events.ts";
 import type { Format } from "./formats/index.ts";
-import { Hyper } from "./hyper.ts";
-import { described } from "./keywords.ts";
-import { failureBefore, Loop } from "./loop.ts";
+import { Hyper } from "./optim/hyper.ts";
+import { described } from "./options/keywords.ts";
+import { failureBefore, Loop } from "./loop/loop.ts";
 import { toLoss, type Loss } from "./losses/spec.ts";
 import { given } from "./losses/weight.ts";
 import { toOptimizer, type OptimizerOption } from "./optim/spec.ts";
 import { adam } from "./optim/table.ts";
-import { TrainingPhase, ValidationAlone, ValidationPhase, type Phase } from "./phases.ts";
+import { TrainingPhase, ValidationAlone, ValidationPhase, type Phase } from "./training/phases.ts";
 import {
   classify,
   outputs,
@@ -35,16 +35,16 @@ import {
   type Prediction,
   type PredictOptions,
   type Samples,
-} from "./predict.ts";
-import { LearnerParts } from "./parts.ts";
-import { Plan } from "./plan.ts";
-import type { Report } from "./report.ts";
-import type { Backend, LearnerData, Trainer } from "./trainer.ts";
-export type { LearnerData } from "./trainer.ts";
-import { summary, type ModelSummary, type SummaryOptions } from "./summary.ts";
+} from "./model/predict.ts";
+import { LearnerParts } from "./callback/parts.ts";
+import { Plan } from "./loop/plan.ts";
+import type { Report } from "./training/report.ts";
+import type { Backend, LearnerData, Trainer } from "./training/trainer.ts";
+export type { LearnerData } from "./training/trainer.ts";
+import { summary, type ModelSummary, type SummaryOptions } from "./model/summary.ts";
 import { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
 import { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
-import type { Run, StepBody } from "./run.ts";
+import type { Run, StepBody } from "./loop/run.ts";
 
 export interface LearnerOptions {
   readonly data?: LearnerData;

@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { describe, expect, test } from "vitest";
-import { type NDArray, toBytes } from "../bridge/ndarray.ts";
+import { type NDArray, toBytes } from "../bridge/values/ndarray.ts";
 import { batches, numBatches } from "../client/data/batches.ts";
 import { permutation } from "../client/data/shuffle.ts";
 

@@ -21,7 +21,7 @@ import { CallbackObject } from "../client/callback/callback.ts";
 import { inOrder } from "../client/callback/graph.ts";
 import { protect } from "../client/callback/protect.ts";
 import { withDefaults } from "../client/callbacks/defaults.ts";
-import { Plan } from "../client/plan.ts";
+import { Plan } from "../client/loop/plan.ts";
 
 /** What no type checker has seen. */
 const unchecked = (value: unknown): any => value;

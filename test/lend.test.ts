@@ -1,8 +1,8 @@
 /** Memory that is sent without a copy: what arrives, when it is used again, and what is left of an array whose memory was. */
 import { beforeAll, describe, expect, test } from "vitest";
 import { py, TorchwireError, type NDArray, type Worker } from "torchwire";
-import { FramePool } from "../bridge/frame-pool.ts";
-import { lend, reclaim } from "../bridge/lend.ts";
+import { FramePool } from "../bridge/log/frame-pool.ts";
+import { lend, reclaim } from "../bridge/log/lend.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { batches } from "../client/data/batches.ts";
 import { DataLoader } from "../client/data/loader.ts";

@@ -2,7 +2,7 @@
 import * as fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { py, type DType, type NDArray, type Worker } from "torchwire";
-import { dtypes, fromBytes, isNDArray, itemSize, sizeOf, toBytes } from "../bridge/ndarray.ts";
+import { dtypes, fromBytes, isNDArray, itemSize, sizeOf, toBytes } from "../bridge/values/ndarray.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { inverse } from "../client/formats/axes.ts";
 import { batch, format, image, imagenet, same, sequence, video, type Format } from "../client/formats/index.ts";

@@ -180,7 +180,7 @@ describe("the tests", () => {
 
   // In halves, so that this file has none itself.
   test.each([
-    ["vi", '.mock("../bridge/connect.ts");'],
+    ["vi", '.mock("../bridge/start/spawn.ts");'],
     ["const worker = { device: 'cpu' } as unknown as Wor", "ker;"],
     ["const session = new", " Session(link, () => undefined);"],
     ["const log = new", " Log(port);"],

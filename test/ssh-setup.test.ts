@@ -7,7 +7,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { findPython } from "../bridge/environment/find.ts";
 import { findManaged, site } from "../bridge/environment/managed.ts";
 import { setup } from "../bridge/environment/setup.ts";
-import { setupOverSsh } from "../bridge/environment/setup-ssh.ts";
+import { setupOverSsh } from "../bridge/ssh/setup.ts";
 import { World } from "./fixtures/environment/world.ts";
 import { isRunning, poll } from "./fixtures/life/world.ts";
 import { farFolders, noSshd, SshHost } from "./fixtures/ssh/world.ts";

@@ -22,11 +22,11 @@ import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest
 import { crossEntropy, Learner, py, sgd, spawnWorker, TorchwireError, type SpawnOptions, type Worker } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
 import { packageRoot } from "../bridge/environment/package.ts";
-import { makeSocketDirectory, removeDirectory } from "../bridge/process/directory.ts";
-import { WorkerExitedError } from "../bridge/process/spawn.ts";
-import { openFar } from "../bridge/process/far.ts";
-import { startOverSsh } from "../bridge/process/ssh.ts";
-import { sshError } from "../bridge/process/ssh-errors.ts";
+import { makeSocketDirectory, removeDirectory } from "../bridge/start/directory.ts";
+import { WorkerExitedError } from "../bridge/start/process.ts";
+import { openFar } from "../bridge/ssh/far.ts";
+import { startOverSsh } from "../bridge/ssh/ssh.ts";
+import { sshError } from "../bridge/ssh/errors.ts";
 import { isRunning, poll, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { everyProcess, farFolders, freePort, noSshd, processesWith, SshHost } from "./fixtures/ssh/world.ts";
 import { where } from "./only.ts";

@@ -2,8 +2,8 @@
 import { beforeAll, expect, test } from "vitest";
 import { kw, py, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { freeze } from "../client/freeze.ts";
-import { summary } from "../client/summary.ts";
+import { freeze } from "../client/model/freeze.ts";
+import { summary } from "../client/model/summary.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { weightsHash } from "./training.ts";
 import { warmWorker } from "./worker.ts";

@@ -8,7 +8,7 @@ import { pino, type Logger } from "pino";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { TorchwireError, type SpawnOptions } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
-import { makeSocketDirectory, removeDirectory } from "../bridge/process/directory.ts";
+import { makeSocketDirectory, removeDirectory } from "../bridge/start/directory.ts";
 import { runClient, type ClientOptions } from "./fixtures/life/script.ts";
 import { poll, portsOf, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { describeOnLinux } from "./only.ts";

@@ -3,7 +3,7 @@ import { execFile } from "node:child_process";
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { isKw, type KwArguments } from "../bridge/kw.ts";
+import { isKw, type KwArguments } from "../bridge/reference/kw.ts";
 import { kw } from "torchwire";
 import { beforeAll, describe, expect, test } from "vitest";
 

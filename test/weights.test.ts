@@ -8,7 +8,7 @@ import { execa } from "execa";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { kw, py, type Worker } from "torchwire";
 import type { AnyRef } from "../bridge/types/core.ts";
-import { freeze, unfreeze } from "../client/freeze.ts";
+import { freeze, unfreeze } from "../client/model/freeze.ts";
 import { loadWeights } from "../client/weights/load.ts";
 import { saveWeights } from "../client/weights/save.ts";
 import { openSafetensors } from "../client/weights/safetensors.ts";

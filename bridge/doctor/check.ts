@@ -1,4 +1,4 @@
-import { messageOf } from "../kinds.ts";
+import { messageOf } from "../values/kinds.ts";
 /** What the doctor finds. */
 
 export interface Finding {

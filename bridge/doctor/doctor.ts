@@ -4,9 +4,9 @@ import { lookForPython, type Place, type Python } from "../environment/find.ts";
 import { packageVersion } from "../environment/package.ts";
 import { compareToSupported, newestPython, oldestPython, probe } from "../environment/probe.ts";
 import { duration, type Output, progressOn } from "../environment/progress.ts";
-import { EnvironmentError } from "../errors.ts";
-import { messageOf } from "../kinds.ts";
-import { printable } from "../shown.ts";
+import { EnvironmentError } from "../errors/errors.ts";
+import { messageOf } from "../values/kinds.ts";
+import { printable } from "../errors/shown.ts";
 import { type Check, failed, type Finding, firstLineOf, ok, skipped, warning } from "./check.ts";
 import * as machine from "./machine.ts";
 import { checkDevice, checkPackage, checkTorchvision, inspect, type Inspected, type Installer } from "./packages.ts";
@@ -146,7 +146,7 @@ function installerFor({ executable, source }: Python, { pip }: Inspected): Insta
 
 async function roundTrip(python: string, env: NodeJS.ProcessEnv): Promise<Finding> {
   try {
-    const { spawnWorker } = await import("../connect.ts");
+    const { spawnWorker } = await import("../start/spawn.ts");
     const start = performance.now();
     const worker = await spawnWorker({ python, env: env as Record<string, string> });
     const started = duration(performance.now() - start);

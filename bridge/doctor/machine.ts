@@ -6,7 +6,7 @@ import { dirname, join } from "node:path";
 import { cacheDirectory } from "../environment/places.ts";
 import { expectedSize, freeSpace, gigabytes } from "../environment/space.ts";
 import { codeOf } from "../environment/untyped.ts";
-import { makeSocketDirectory, removeDirectory } from "../process/directory.ts";
+import { makeSocketDirectory, removeDirectory } from "../start/directory.ts";
 import { failed, type Finding, firstLineOf, ok, skipped, warning } from "./check.ts";
 
 /** Node itself was judged when torchwire was loaded (platform.ts): here it is one that serves. */

@@ -1,7 +1,7 @@
 /** Checks the chain to a worker elsewhere: the profile, both ports, the keys, a round trip. */
 
 import { setTimeout as delay } from "node:timers/promises";
-import { EnvironmentError, TorchwireError } from "../errors.ts";
+import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
 import { fingerprint } from "../keys/key.ts";
 import { hasProfile, isWorkerAddress, readProfile, type Profile } from "../keys/profile.ts";
 import { readGreeting, type Failure } from "../link/greeting.ts";
@@ -91,7 +91,7 @@ function mends(failure: Failure, address: string): string | undefined {
 
 async function roundTrip(address: string, profile: Profile | undefined): Promise<Finding> {
   try {
-    const { connectWorker } = await import("../remote.ts");
+    const { connectWorker } = await import("../start/connect.ts");
     const named = profile === undefined ? {} : { profile: profile.name };
     const worker = await connectWorker(address, { ...named, timeout: 10_000 });
     try {

@@ -1,7 +1,7 @@
 /** The interpreter that a managed environment is made from. */
 
 import { join, resolve } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { isFolder, isProgram, venvPython, which } from "./places.ts";
 import { compareToSupported, newestPython, oldestPython, probe, type Probed } from "./probe.ts";
 

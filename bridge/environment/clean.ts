@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { join, sep } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { locked } from "./locked.ts";
 import { allManaged, findManaged, leftovers, type ManagedOptions, markerOf, site } from "./managed.ts";
 import { isFolder } from "./places.ts";

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { programAt } from "./base.ts";
 import { environmentFault, findManaged, type ManagedOptions, site } from "./managed.ts";
 import { isProgram, venvPython } from "./places.ts";

@@ -2,7 +2,7 @@
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { withoutEnsurepip } from "./base.ts";
 import { run, type RunOptions } from "./child.ts";
 import { venvPython, which } from "./places.ts";

@@ -1,6 +1,6 @@
 /** Work that cleans up when the process is told to end. */
 
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 
 /**
  * Runs `work` with a signal that SIGINT, SIGTERM and SIGHUP abort. When its cleaning up is done, the process ends by that

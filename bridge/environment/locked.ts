@@ -2,7 +2,7 @@
 
 import { accessSync, constants, existsSync, mkdirSync, rmdirSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { interruptible } from "./interrupt.ts";
 import { acquire } from "./lock.ts";
 import { checkOwners } from "./managed.ts";

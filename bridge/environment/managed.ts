@@ -19,7 +19,7 @@ import {
   writeFileSync,
 } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { othersCanWrite, type Fault, type OwnersOptions } from "./owners.ts";
 import { lockedRequirements } from "./package.ts";
 import { cacheDirectory, venvPython } from "./places.ts";

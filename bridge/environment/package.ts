@@ -2,7 +2,7 @@
 
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { parseRecord } from "./untyped.ts";
 
 /** The folder of the package, found from this file upwards: it is another depth from source than from `dist`. */

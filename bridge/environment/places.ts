@@ -3,7 +3,7 @@
 import { accessSync, constants, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { delimiter, isAbsolute, join } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 
 /**
  * torchwire's folder in the user's cache: `TORCHWIRE_CACHE`, else `torchwire` in `XDG_CACHE_HOME` or `~/.cache`, in

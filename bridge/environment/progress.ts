@@ -1,6 +1,6 @@
 /** What the set-up tells the user: lines that stay, and one line that says where it stands. */
 
-import { oneLine, printable } from "../shown.ts";
+import { oneLine, printable } from "../errors/shown.ts";
 
 export interface Progress {
   /** A line that stays. */

@@ -1,7 +1,7 @@
 /** Makes the managed environment, once. */
 
 import { utimesSync } from "node:fs";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 import { findBase, programAt } from "./base.ts";
 import { build } from "./build.ts";
 import { NoBackend } from "./install.ts";

@@ -3,7 +3,7 @@
 import { existsSync, lstatSync, statfsSync } from "node:fs";
 import { lstat, readdir } from "node:fs/promises";
 import { join } from "node:path";
-import { EnvironmentError } from "../errors.ts";
+import { EnvironmentError } from "../errors/errors.ts";
 
 export interface SizeOptions {
   /** Default: uv, which needs the least. */

@@ -2,7 +2,7 @@
 
 import { hostname, userInfo } from "node:os";
 import { curveKeyPair } from "zeromq";
-import { TorchwireError } from "../errors.ts";
+import { TorchwireError } from "../errors/errors.ts";
 import { bytesOfKey, fingerprint } from "./key.ts";
 import { isWorkerAddress, profilePath, writeProfile } from "./profile.ts";
 

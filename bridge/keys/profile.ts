@@ -17,7 +17,7 @@ import { dirname, join } from "node:path";
 import { lookAtOwners, octal, openReal, othersCanWrite, type Fault } from "../environment/owners.ts";
 import { configDirectory } from "../environment/places.ts";
 import { codeOf, isRecord, parseRecord } from "../environment/untyped.ts";
-import { EnvironmentError, TorchwireError } from "../errors.ts";
+import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
 import { bytesOfKey, fingerprint, isPair } from "./key.ts";
 
 export interface Profile {

@@ -1,5 +1,5 @@
 /** The link to a worker: its two sockets, connected together, and again together when one of them is lost. */
-import { asError, TorchwireError } from "../errors.ts";
+import { asError, TorchwireError } from "../errors/errors.ts";
 import { Connection, type CurveKeys, type FaultKind } from "./connection.ts";
 
 /** Where a worker listens. */

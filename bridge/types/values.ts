@@ -1,5 +1,5 @@
 /** torch's small value types, and what parameters of those kinds accept. */
-import type { NDArray, TypedArray } from "../ndarray.ts";
+import type { NDArray, TypedArray } from "../values/ndarray.ts";
 import type {
   Int,
   Is,

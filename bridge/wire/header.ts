@@ -5,7 +5,7 @@
  *     2 u8  major         5 u8 flags      12 u32 parentCall    24 u32 meta bytes    32 u64 bytes of all frames
  *     3 u8  minor         6 u16 frames
  */
-import { TorchwireError } from "../errors.ts";
+import { TorchwireError } from "../errors/errors.ts";
 
 export const HEADER_BYTES = 40;
 export const MAGIC = 0x5754;

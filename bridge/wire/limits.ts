@@ -1,4 +1,4 @@
-import { TorchwireError } from "../errors.ts";
+import { TorchwireError } from "../errors/errors.ts";
 
 /**
  * What one side may ask of the other, checked before anything is sent, allocated or run. Both tell theirs when they meet (HELLO, WELCOME), and each

@@ -2,8 +2,8 @@
  * The form of each message that a worker sends. Nothing of a message is believed before it has been held to its form, as the worker does with
  * what a client sends. What a form does not name is passed over.
  */
-import { TorchwireError } from "../errors.ts";
-import { isPlainObject } from "../kinds.ts";
+import { TorchwireError } from "../errors/errors.ts";
+import { isPlainObject } from "../values/kinds.ts";
 
 type Check<T> = (value: unknown, path: string) => T;
 type Form<T> = { readonly [K in keyof T]-?: Check<T[K]> };

@@ -1,12 +1,12 @@
 /** What a callback may touch: declared once, checked by the compiler and again at run time. */
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Data } from "../data/types.ts";
-import type { BetweenSteps, EventName, KeysAt, StepKey, StepState } from "../events.ts";
-import type { Hyper } from "../hyper.ts";
-import type { WeighedLoss } from "../metrics/metric.ts";
-import type { Phase } from "../phases.ts";
-import type { Ending } from "../report.ts";
-import type { CallbackState, State, StateKey } from "./state.ts";
+import type { BetweenSteps, EventName, KeysAt, StepKey, StepState } from "../training/events.ts";
+import type { Hyper } from "../optim/hyper.ts";
+import type { WeighedLoss } from "../losses/weight.ts";
+import type { Phase } from "../training/phases.ts";
+import type { Ending } from "../training/report.ts";
+import type { CallbackState, State, StateKey } from "../training/state.ts";
 export type { CallbackState, State, StateKey };
 
 /**

@@ -1,8 +1,8 @@
 /** Callbacks: one literal says what they may touch, when they run, and what they do. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { betweenSteps, type EventName, type ObservedEvent } from "../events.ts";
-import type { Trainer } from "../trainer.ts";
-import type { Phase } from "../phases.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { betweenSteps, type EventName, type ObservedEvent } from "../training/events.ts";
+import type { Trainer } from "../training/trainer.ts";
+import type { Phase } from "../training/phases.ts";
 import { PARTS, type Access, type Mode, type ObserverView, type View } from "./access.ts";
 
 export interface CallbackSpec<A extends Access> {

@@ -1,8 +1,8 @@
 /** The order of callbacks, from what they read and write. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { lookAfter } from "../../bridge/refused.ts";
-import { isStepEvent, type EventName } from "../events.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { lookAfter } from "../../bridge/reference/refused.ts";
+import { isStepEvent, type EventName } from "../training/events.ts";
+import { described } from "../options/keywords.ts";
 import type { Access, Mode } from "./access.ts";
 import type { Callback, CallbackClass, Resolution } from "./callback.ts";
 

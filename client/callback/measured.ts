@@ -1,10 +1,10 @@
 /** What `measure` returns, as plain values. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isNDArray } from "../../bridge/ndarray.ts";
-import { py } from "../../bridge/py.ts";
-import { inner } from "../../bridge/ref.ts";
-import { isRefusedPromise, lookAfter } from "../../bridge/refused.ts";
-import { numbersIn } from "../logging/numbers.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { inner } from "../../bridge/reference/ref.ts";
+import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
+import { numbersIn } from "../data/plain-numbers.ts";
 import type { Measured } from "./callback.ts";
 
 /** Asks for every value at once; the function returned waits for them. A tensor without axes is a number. */

@@ -1,5 +1,5 @@
 /** Access at run time: the same rules that the types have, for programs that went round them. */
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { PARTS, type Access, type Mode } from "./access.ts";
 import { isContainer, readOnly } from "./read-only.ts";
 

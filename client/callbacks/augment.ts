@@ -1,13 +1,13 @@
 /** Random changes of training batches, on the device where the model is. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { kw } from "../../bridge/kw.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { kw } from "../../bridge/reference/kw.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { isReference } from "../data/batch.ts";
-import { described } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
-import { AbstractTrainingPhase } from "../phases.ts";
+import { described } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { AbstractTrainingPhase } from "../training/phases.ts";
 
 export interface AugmentOptions {
   /** "masks": `ys` are masks [N, H, W], and go with their images wherever pixels are moved. Default: they stay as they are. */

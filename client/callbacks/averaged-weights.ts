@@ -1,13 +1,13 @@
 /** Averages of the weights that are trained: exponential (EMA), or of the last epochs (SWA). */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { aside } from "../data/aside.ts";
 import { isReference, toBatch } from "../data/batch.ts";
 import type { Data, Inputs } from "../data/types.ts";
-import type { Trainer } from "../trainer.ts";
-import { AbstractTrainingPhase, forward, type Phase } from "../phases.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { AbstractTrainingPhase, forward, type Phase } from "../training/phases.ts";
 
 interface Averaging {
   readonly name: string;

@@ -1,11 +1,11 @@
 import { join } from "node:path";
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { DeepReadonly, State } from "../callback/access.ts";
-import type { Checkpoint } from "../callback/state.ts";
+import type { Checkpoint } from "../training/state.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { keywordsOf, oneOf, type Kinds } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
-import { AbstractTrainingPhase } from "../phases.ts";
+import { keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { AbstractTrainingPhase } from "../training/phases.ts";
 import { AveragedWeights } from "./averaged-weights.ts";
 import { bestFirst, checkpointName, keptOf, splitMonitor } from "../stopping/checkpoints.ts";
 import { misuse } from "../stopping/criterion.ts";

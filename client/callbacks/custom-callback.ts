@@ -1,8 +1,8 @@
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { Access, View } from "../callback/access.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import type { EventName } from "../events.ts";
-import type { Phase } from "../phases.ts";
+import type { EventName } from "../training/events.ts";
+import type { Phase } from "../training/phases.ts";
 
 export interface CustomCallbackOptions<A extends Access> {
   /** Default: one that no other has. */

@@ -1,8 +1,8 @@
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { flag, keywordsOf, oneOf, type Kinds } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
-import { AbstractTrainingPhase, AbstractValidationPhase } from "../phases.ts";
+import { flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { AbstractTrainingPhase, AbstractValidationPhase } from "../training/phases.ts";
 import { patience } from "../stopping/criteria.ts";
 import { checkCriterion, type StoppingCriterion } from "../stopping/criterion.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";

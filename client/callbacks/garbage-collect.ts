@@ -1,4 +1,4 @@
-import { py } from "../../bridge/py.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { count, checkValue } from "../stopping/criteria.ts";

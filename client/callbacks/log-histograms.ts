@@ -1,11 +1,11 @@
-import { py } from "../../bridge/py.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { backendsFor, type Backends } from "../logging/backend.ts";
 import { edgesOf } from "../logging/bins.ts";
 import { every, whole } from "../logging/every.ts";
 import type { LoggedHistogram } from "../logging/loggables.ts";
-import { AbstractTrainingPhase } from "../phases.ts";
+import { AbstractTrainingPhase } from "../training/phases.ts";
 
 export interface LogHistogramsOptions {
   /** Every how many training steps, the first of them included. Default 100. */

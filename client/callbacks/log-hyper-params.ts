@@ -1,8 +1,8 @@
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import type { State } from "../callback/access.ts";
-import { described } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
+import { described } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { backendsFor, type Backends, type RunHyperparameters } from "../logging/backend.ts";
 import { Unlogged } from "../logging/unlogged.ts";
 

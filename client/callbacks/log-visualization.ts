@@ -1,16 +1,16 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isNDArray } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
 import { isReference } from "../data/batch.ts";
-import type { StepState } from "../events.ts";
+import type { StepState } from "../training/events.ts";
 import { ofBatch, type Format } from "../formats/index.ts";
-import { described } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
+import { described } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { backendsFor, type Backends } from "../logging/backend.ts";
 import { every } from "../logging/every.ts";
 import { Loggables, type Loggable } from "../logging/loggables.ts";
-import { AbstractTrainingPhase } from "../phases.ts";
+import { AbstractTrainingPhase } from "../training/phases.ts";
 
 type Shown = Loggable | number | { readonly [name: string]: Loggable | number };
 

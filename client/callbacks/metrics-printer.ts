@@ -1,5 +1,5 @@
-import type { MetricValue } from "../callback/state.ts";
-import { oneLine } from "../../bridge/shown.ts";
+import type { MetricValue } from "../training/state.ts";
+import { oneLine } from "../../bridge/errors/shown.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import type { Output } from "./progress-printer.ts";
 

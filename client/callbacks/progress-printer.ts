@@ -1,4 +1,4 @@
-import { oneLine } from "../../bridge/shown.ts";
+import { oneLine } from "../../bridge/errors/shown.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 
 /** What is printed to: process.stderr, or the like. */

@@ -1,18 +1,18 @@
 /** Between a learner and PyTorch: where the model is, what batches become, and how gradients are made and used. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isNDArray } from "../../bridge/ndarray.ts";
-import { kw } from "../../bridge/kw.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
+import { kw } from "../../bridge/reference/kw.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { toTorch } from "../convert.ts";
+import { toTorch } from "../formats/convert.ts";
 import { isReference, mapInputs } from "../data/batch.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
-import { described, flag, keywordsOf, oneOf, type Kinds } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
+import { described, flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { toTargets } from "../losses/spec.ts";
-import { AbstractTrainingPhase } from "../phases.ts";
+import { AbstractTrainingPhase } from "../training/phases.ts";
 
 export interface PyTorchBackendOptions {
   /** Where model and batches go. Default: the worker's device. */

@@ -1,5 +1,5 @@
 import { callback, CallbackObject } from "../callback/callback.ts";
-import type { PhaseHistory } from "../callback/state.ts";
+import type { PhaseHistory } from "../training/state.ts";
 
 /** Counts epochs, steps and samples of each phase, in `learner.state.history`. Only what the worker has acknowledged. */
 export class Recorder extends CallbackObject {

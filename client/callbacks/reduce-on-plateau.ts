@@ -1,11 +1,11 @@
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
-import { AbstractValidationPhase, ValidationAlone } from "../phases.ts";
+import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { AbstractValidationPhase, ValidationAlone } from "../training/phases.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
 import { aPhase, atLeast0, text, wholeFrom, type PhaseClass } from "../stopping/options.ts";
 import { apartFrom } from "./scheduler.ts";
-import type { HyperparamHistory } from "../callback/state.ts";
+import type { HyperparamHistory } from "../training/state.ts";
 
 export interface ReduceOnPlateauOptions {
   /** A metric by its name. Default "loss". */

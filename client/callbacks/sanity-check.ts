@@ -1,16 +1,16 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { messageOf } from "../../bridge/kinds.ts";
-import { py } from "../../bridge/py.ts";
-import { printable } from "../../bridge/shown.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { messageOf } from "../../bridge/values/kinds.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { printable } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
 import { isReference, mapInputs, toBatch } from "../data/batch.ts";
 import type { Inputs } from "../data/types.ts";
-import { rootOf } from "../failures.ts";
-import { described, flag, keywordsOf, type Kind, type Kinds } from "../keywords.ts";
-import type { Trainer, LearnerData } from "../trainer.ts";
-import { AbstractTrainingPhase, forward, TrainingPhase, type Phase } from "../phases.ts";
+import { rootOf } from "../loop/failures.ts";
+import { described, flag, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
+import type { Trainer, LearnerData } from "../training/trainer.ts";
+import { AbstractTrainingPhase, forward, TrainingPhase, type Phase } from "../training/phases.ts";
 
 /** What a check may look at. */
 export interface SanityView {

@@ -1,14 +1,12 @@
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { HyperAccess, State } from "../callback/access.ts";
 import { callback, CallbackObject, type Callback, type Resolution } from "../callback/callback.ts";
-import type { MetricValue } from "../callback/state.ts";
-import { Hyperparameter, type HyperChange, type HyperTarget } from "../hyper.ts";
-import { described } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
-import { AbstractTrainingPhase } from "../phases.ts";
+import { Hyperparameter, type HyperChange, type HyperTarget } from "../optim/hyper.ts";
+import { described } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { AbstractTrainingPhase } from "../training/phases.ts";
 import { checkOptions, type RunLength, type Schedule } from "../schedules/schedule.ts";
-
 
 /** A schedule of multiples. */
 export class Relative {

@@ -1,9 +1,9 @@
-import { py } from "../../bridge/py.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import type { Trainer } from "../trainer.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { weightArguments } from "../losses/weight.ts";
-import { AbstractTrainingPhase } from "../phases.ts";
+import { AbstractTrainingPhase } from "../training/phases.ts";
 
 /**
  * Stops the fit when the loss of a training step is NaN. A batch of which no target counts, as where all are ignored, has no loss, and gives PyTorch

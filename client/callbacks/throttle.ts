@@ -1,7 +1,7 @@
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { Callback } from "../callback/callback.ts";
-import type { EventName } from "../events.ts";
-import { described, keywordsOf, type Kinds } from "../keywords.ts";
+import type { EventName } from "../training/events.ts";
+import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
 import { atLeast0, wholeFrom } from "../stopping/options.ts";
 
 /** Exactly one of these. */

@@ -1,8 +1,8 @@
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { View } from "../callback/access.ts";
 import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
-import type { MetricHistory } from "../callback/state.ts";
-import { described, keywordsOf, type Kinds } from "../keywords.ts";
+import type { MetricHistory } from "../training/state.ts";
+import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
 import { aPhase, type PhaseClass } from "../stopping/options.ts";
 
 /** What a trace may look at: references, which it hands on and does not await. */

@@ -1,5 +1,5 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { messageOf } from "../../bridge/kinds.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { messageOf } from "../../bridge/values/kinds.ts";
 import type { BatchMemory, Lease } from "./memory.ts";
 import { type NumberTypes, stack } from "./stack.ts";
 import type { Batch, Dataset } from "./types.ts";

@@ -1,7 +1,7 @@
 /** Arrays as other libraries and plain JavaScript have them, made into ours. Known by their shape: none of those libraries is needed. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { classOf } from "../../bridge/kinds.ts";
-import { isRefusedPromise } from "../../bridge/refused.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { classOf } from "../../bridge/values/kinds.ts";
+import { isRefusedPromise } from "../../bridge/reference/refused.ts";
 import {
   asStored,
   checkNDArray,
@@ -13,7 +13,7 @@ import {
   type NDArray,
   type TypedArray,
   withoutDType,
-} from "../../bridge/ndarray.ts";
+} from "../../bridge/values/ndarray.ts";
 import { fromNumbers, isNumbers, type Numbers } from "./numbers.ts";
 
 /** A tensor of onnxruntime or transformers.js. With `location` other than "cpu", its data is read by `getData()`. */

@@ -1,4 +1,4 @@
-import { py } from "../../bridge/py.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { isReference } from "./batch.ts";

@@ -1,9 +1,9 @@
 /** A batch as data gives it, and as a step takes it. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isNDArray } from "../../bridge/ndarray.ts";
-import { py } from "../../bridge/py.ts";
-import { inner } from "../../bridge/ref.ts";
-import { isRefusedPromise, lookAfter } from "../../bridge/refused.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { inner } from "../../bridge/reference/ref.ts";
+import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
 import type { Batch, BatchLike, Inputs, Values } from "./types.ts";
 
 export const isReference = (value: unknown): boolean => inner(value) !== undefined;

@@ -1,5 +1,5 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
 import { type Cut, gather, type Rows, rowsOf } from "./rows.ts";
 import { permutation } from "./shuffle.ts";
 

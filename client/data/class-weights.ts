@@ -1,5 +1,5 @@
 /** Weights for classes of which there are few. */
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 
 type Labels = ArrayLike<number | bigint>;
 

@@ -1,5 +1,5 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
 import { type AnyArray, isAnyArray, isPending, refuseArray, shapeOf, toNDArray } from "./arrays.ts";
 import { isLabels } from "./numbers.ts";
 import { type Cut, gather, rowsOf } from "./rows.ts";

@@ -1,9 +1,9 @@
 /** Image files into arrays, by sharp: an optional peer, loaded when the first image is asked for. */
 import { fileURLToPath } from "node:url";
 import type sharpModule from "sharp";
-import { EnvironmentError, TorchwireError } from "../../bridge/errors.ts";
-import { isUint8Array, isURL, messageOf } from "../../bridge/kinds.ts";
-import { fromBytes, type NDArray, sizeOf } from "../../bridge/ndarray.ts";
+import { EnvironmentError, TorchwireError } from "../../bridge/errors/errors.ts";
+import { isUint8Array, isURL, messageOf } from "../../bridge/values/kinds.ts";
+import { fromBytes, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
 import { openRegularFile } from "../../bridge/regular-file.ts";
 import { shownPath } from "./image-files.ts";
 import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";

@@ -1,6 +1,6 @@
 /** A data set that lies in the worker, cut into batches from here. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { numBatches } from "./batches.ts";

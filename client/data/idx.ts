@@ -4,11 +4,11 @@ import { endianness } from "node:os";
 import { pipeline, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { createGunzip } from "node:zlib";
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isURL } from "../../bridge/kinds.ts";
-import { type DType, fromBytes, itemSize, type NDArray } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isURL } from "../../bridge/values/kinds.ts";
+import { type DType, fromBytes, itemSize, type NDArray } from "../../bridge/values/ndarray.ts";
 import { cannotRead, openRegularFile } from "../../bridge/regular-file.ts";
-import { traced } from "../../bridge/site.ts";
+import { traced } from "../../bridge/errors/site.ts";
 
 /** IDX's codes for element types. */
 const elementTypes: ReadonlyMap<number, DType> = new Map([

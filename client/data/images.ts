@@ -1,7 +1,7 @@
 import { fileURLToPath } from "node:url";
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isURL } from "../../bridge/kinds.ts";
-import type { NDArray } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isURL } from "../../bridge/values/kinds.ts";
+import type { NDArray } from "../../bridge/values/ndarray.ts";
 import {
   checkImageOptions,
   decode,
@@ -16,7 +16,7 @@ import {
 import { splitIndices, type SplitOptions } from "./dataset.ts";
 import { type ClassFiles, classFiles, extensions, shownPath } from "./image-files.ts";
 import type { Dataset } from "./types.ts";
-import { traced } from "../../bridge/site.ts";
+import { traced } from "../../bridge/errors/site.ts";
 
 export interface ImageFolderOptions extends ImageOptions {
   /** Accepts a class without an image. Default false: such a folder is mostly a mistake. */

@@ -1,6 +1,6 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import type { NDArray } from "../../bridge/ndarray.ts";
-import { addCaller, captureSite, type CallSite } from "../../bridge/site.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { NDArray } from "../../bridge/values/ndarray.ts";
+import { addCaller, captureSite, type CallSite } from "../../bridge/errors/site.ts";
 import { Ahead, type Made, type Source } from "./ahead.ts";
 import { numBatches } from "./batches.ts";
 import { ArrayDataset, type ArrayRows, asDataset, Subset } from "./dataset.ts";

@@ -1,6 +1,6 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isGone, viewKind } from "../../bridge/kinds.ts";
-import { bfloat16, float16 } from "../../bridge/half.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isGone, viewKind } from "../../bridge/values/kinds.ts";
+import { bfloat16, float16 } from "../../bridge/values/half.ts";
 import {
   type DType,
   dtypeOf,
@@ -11,7 +11,7 @@ import {
   sizeOf,
   type TypedArray,
   withoutDType,
-} from "../../bridge/ndarray.ts";
+} from "../../bridge/values/ndarray.ts";
 
 /** Numbers, booleans or bigints, nested as an array's dimensions are; a typed array can stand for the innermost list. */
 export type Numbers = number | boolean | bigint | readonly (Numbers | TypedArray | Uint8ClampedArray)[];

@@ -1,5 +1,5 @@
 /** Data that lies in the worker, such as a torch.utils.data.DataLoader: iterated from here. */
-import { py } from "../../bridge/py.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import type { BatchLike, Data } from "./types.ts";

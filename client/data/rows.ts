@@ -1,5 +1,5 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { checkNDArray, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { checkNDArray, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/values/ndarray.ts";
 
 /** Inputs and targets: row i of `xs` goes with row i of `ys`. */
 export interface Rows {

@@ -1,4 +1,4 @@
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 
 /**
  * The order of a shuffled epoch: a permutation of 0 … n-1 that depends on `n`, `seed` and `epoch` alone, the same on every platform and in

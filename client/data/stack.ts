@@ -1,6 +1,6 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { classOf, isPlainObject, viewKind } from "../../bridge/kinds.ts";
-import { checkNDArray, type DType, isNDArray, type NDArray, toBytes } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { classOf, isPlainObject, viewKind } from "../../bridge/values/kinds.ts";
+import { checkNDArray, type DType, isNDArray, type NDArray, toBytes } from "../../bridge/values/ndarray.ts";
 import { toNDArray } from "./arrays.ts";
 import type { Lease } from "./memory.ts";
 import { memberOf, type Tree } from "./tree.ts";

@@ -1,5 +1,5 @@
 /** What data is, to a learner. */
-import type { NDArray } from "../../bridge/ndarray.ts";
+import type { NDArray } from "../../bridge/values/ndarray.ts";
 import type { PyObject } from "../../bridge/types/core.ts";
 
 /** An array that is to be sent, or a reference to what is in the worker already. */

@@ -1,5 +1,5 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isFloating, type NDArray } from "../../bridge/ndarray.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isFloating, type NDArray } from "../../bridge/values/ndarray.ts";
 import { shapeText } from "./axes.ts";
 import { same, type Format } from "./format.ts";
 import { image } from "./pixels.ts";

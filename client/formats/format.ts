@@ -2,7 +2,7 @@
  * How arrays lie in JavaScript, and how PyTorch wants them. A batch is sent as it lies in memory; a format is what is done
  * to it in the worker, as operations on references. Each has its inverse: `fromTorch(toTorch(a))` is `a`.
  */
-import type { DType } from "../../bridge/ndarray.ts";
+import type { DType } from "../../bridge/values/ndarray.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 

@@ -1,7 +1,7 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { inner } from "../../bridge/ref.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
-import { described } from "../keywords.ts";
+import { described } from "../options/keywords.ts";
 import { checkAxes, inverse, permuted, shapeText } from "./axes.ts";
 import type { Format, FormatContext } from "./format.ts";
 

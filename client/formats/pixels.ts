@@ -1,8 +1,8 @@
 /** Images and videos, which JavaScript has with their channels last. */
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { described } from "../keywords.ts";
+import { described } from "../options/keywords.ts";
 import { checkAxes, inverse, permuted, shapeText } from "./axes.ts";
 import type { Format, FormatContext } from "./format.ts";
 

@@ -1,4 +1,4 @@
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { shapeText } from "./axes.ts";
 import type { Format, FormatContext } from "./format.ts";

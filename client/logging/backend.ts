@@ -1,7 +1,7 @@
 /** Where logs go. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
-import type { Ending } from "../report.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
+import type { Ending } from "../training/report.ts";
 import type { Loggable } from "./loggables.ts";
 
 /** What belongs together: one group, one index, one moment. */

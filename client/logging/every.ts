@@ -1,5 +1,5 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 
 /** Asked again and again, it says true the first time and every `freq`-th time from there. `who` is named in the error for a `freq` that is none. */
 export function every(who: string, freq: number): () => boolean {

@@ -1,8 +1,8 @@
 /** The folder that a backend writes to, and the files that it puts there beside its records. */
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 import type { Loggable } from "./loggables.ts";
 import { writeWhole } from "./whole-file.ts";
 

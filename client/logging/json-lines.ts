@@ -4,7 +4,7 @@ import { fileOf, madeFolder } from "./folder.ts";
 import { jsonLine } from "./json.ts";
 import type { Loggable } from "./loggables.ts";
 import { RecordFile } from "./record-file.ts";
-import type { Ending } from "../report.ts";
+import type { Ending } from "../training/report.ts";
 
 /**
  * `log.jsonl` in `folder`: a line of JSON for each record, `{ time, group, at, values }`. A number is a number, or "NaN", "Infinity" and "-Infinity", which

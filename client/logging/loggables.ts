@@ -1,11 +1,11 @@
 /** What can be logged: numbers, and what is looked at. Each is whole when it is made, so that a mistake shows where it is. */
 import { basename } from "node:path";
-import { TorchwireError } from "../../bridge/errors.ts";
-import { viewKind } from "../../bridge/kinds.ts";
-import { isNDArray, type NDArray } from "../../bridge/ndarray.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { viewKind } from "../../bridge/values/kinds.ts";
+import { isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
+import { described } from "../options/keywords.ts";
 import { histogramOf, type Bins } from "./bins.ts";
-import { numbersIn } from "./numbers.ts";
+import { numbersIn } from "../data/plain-numbers.ts";
 import { pixelsOf, type ImageAxes } from "./pixels.ts";
 import { png } from "./png.ts";
 import { wav } from "./wav.ts";

@@ -1,8 +1,8 @@
 /** From arrays to pixels: bytes, channels last, one picture. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isFloating, isNDArray, type NDArray } from "../../bridge/ndarray.ts";
-import { described } from "../keywords.ts";
-import { numbersIn } from "./numbers.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isFloating, isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
+import { described } from "../options/keywords.ts";
+import { numbersIn } from "../data/plain-numbers.ts";
 
 export type ImageAxes = "HWC" | "CHW";
 

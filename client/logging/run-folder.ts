@@ -1,13 +1,13 @@
 /** A folder for each run: what it was made of, how it went, and how it ended. */
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { State } from "../callback/access.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { described } from "../keywords.ts";
-import type { Trainer } from "../trainer.ts";
+import { described } from "../options/keywords.ts";
+import type { Trainer } from "../training/trainer.ts";
 import type { RunHyperparameters } from "./backend.ts";
 import { whole } from "./every.ts";
 import { madeFolder } from "./folder.ts";

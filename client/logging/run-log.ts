@@ -1,8 +1,8 @@
 /** metrics.jsonl and checkpoints.jsonl in the folder of a run. */
 import { join } from "node:path";
 import type { DeepReadonly, State } from "../callback/access.ts";
-import type { Checkpoint } from "../callback/state.ts";
-import type { Ending } from "../report.ts";
+import type { Checkpoint } from "../training/state.ts";
+import type { Ending } from "../training/report.ts";
 import { jsonLine } from "./json.ts";
 import { RecordFile } from "./record-file.ts";
 import { Unlogged } from "./unlogged.ts";

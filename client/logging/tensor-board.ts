@@ -1,7 +1,7 @@
 import { hostname } from "node:os";
 import { join } from "node:path";
-import { TorchwireError } from "../../bridge/errors.ts";
-import type { Ending } from "../report.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { Ending } from "../training/report.ts";
 import { valuesOf, type RunHyperparameters, type LoggerBackend, type LogRecord } from "./backend.ts";
 import { madeFolder } from "./folder.ts";
 import type { Loggable } from "./loggables.ts";

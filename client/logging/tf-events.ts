@@ -1,5 +1,5 @@
 /** TensorBoard's events, as bytes. The numbers are those of the fields in tensorboard/compat/proto/{event,summary,tensor}.proto and hparams/plugin_data.proto. */
-import type { Ending } from "../report.ts";
+import type { Ending } from "../training/report.ts";
 import type { RunHyperparameters } from "./backend.ts";
 import type { Loggable, LoggedAudio, LoggedHistogram, LoggedImage } from "./loggables.ts";
 import { bytes, double, float, integer, packed, string, type Field } from "./protobuf.ts";

@@ -1,6 +1,6 @@
 import { renameSync, rmSync } from "node:fs";
-import { messageOf } from "../../bridge/kinds.ts";
-import { TorchwireError } from "../../bridge/errors.ts";
+import { messageOf } from "../../bridge/values/kinds.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 
 /**
  * A file that is there as a whole or not at all: `write` makes it under another name, which it has until it is done. Where that fails, as on a full disk, what

@@ -1,9 +1,9 @@
 /** A row of the table of losses: a function of PyTorch's, or one of ours in the worker, and its options. */
-import { kw } from "../../bridge/kw.ts";
-import { py } from "../../bridge/py.ts";
+import { kw } from "../../bridge/reference/kw.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { camelCase, isTensorData, keywordsOf, oneOf, type Kind, type Kinds } from "../keywords.ts";
+import { camelCase, isTensorData, keywordsOf, oneOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { LossSpec, TargetKind } from "./spec.ts";
 import { weighed, weigherBy } from "./weight.ts";
 

@@ -1,11 +1,11 @@
 /**
  * Flux's losses by Flux's names. All are called with (ŷ, y), as PyTorch's; Flux's `agg` is `reduction`; its `dims`, the axis of classes, is `dim`.
  */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, Float, Int, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
-import { described, float, int } from "../keywords.ts";
+import { described, float, int } from "../options/keywords.ts";
 import { define as defineOf, reduction, type LossFactory, type LossRow, type Reduction } from "./define.ts";
 import { bceWithLogits, crossEntropy, huber, l1 } from "./table.ts";
 import type { BceWithLogitsOptions, CrossEntropyOptions, HuberOptions, L1Options } from "./table.ts";

@@ -1,11 +1,11 @@
 /** Losses as values, and what a learner makes of a loss, whichever kind it is. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isPromise } from "../../bridge/kinds.ts";
-import { isFloating, type DType } from "../../bridge/ndarray.ts";
-import { inner } from "../../bridge/ref.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isPromise } from "../../bridge/values/kinds.ts";
+import { isFloating, type DType } from "../../bridge/values/ndarray.ts";
+import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, Is, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { described } from "../keywords.ts";
+import { described } from "../options/keywords.ts";
 import { weighed, weigherBy } from "./weight.ts";
 
 /** What a loss asks of its targets: indices of classes, which are int64, or values, which are floats. */

@@ -1,6 +1,6 @@
 // Written by test/tables/make.py from torch 2.14: change it there.
 import type { Float, Int, PyObject } from "../../bridge/types/core.ts";
-import { flag, float, int, oneOf, reference, tensor, type TensorOption } from "../keywords.ts";
+import { flag, float, int, oneOf, reference, tensor, type TensorOption } from "../options/keywords.ts";
 import { define, reduction, type LossFactory, type Reduction } from "./define.ts";
 
 export interface L1Options {

@@ -1,12 +1,11 @@
 /** What the loss of a step weighs in the mean over an epoch. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isNDArray } from "../../bridge/ndarray.ts";
-import { py } from "../../bridge/py.ts";
-import { inner } from "../../bridge/ref.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import type { Step } from "../events.ts";
-import { described } from "../keywords.ts";
+import { described } from "../options/keywords.ts";
 
 /** Where the worker knows what a loss was divided by, `weigher` tells it from the outputs and targets; else the program says it. */
 export type LossWeight =
@@ -20,10 +19,22 @@ export interface CountedLoss {
   readonly total: number | undefined;
 }
 
+/** Of a loss that is a mean, `weight` is what it was divided by, where that is known, else the samples of the batch; `total` is the product. */
+export interface WeighedLoss {
+  readonly total: number;
+  readonly weight: number;
+}
+
+/** A step, as far as its loss goes. */
+interface WithLoss {
+  readonly loss: AnyRef;
+  readonly lossWeight?: PyObject | number | undefined;
+}
+
 /** By the reference that a loss gave. */
 const ofLoss = new WeakMap<object, LossWeight>();
 /** Of each step: of the losses that the learner's function gave; null where they were several. */
-const ofStep = new WeakMap<Step, LossWeight | null>();
+const ofStep = new WeakMap<WithLoss, LossWeight | null>();
 
 /** Notes what `loss`, made of these outputs and targets, weighs; returns it. */
 export function weighed<T extends object>(loss: T, weight: LossWeight): T {
@@ -37,7 +48,7 @@ export function weigherBy(worker: Worker, make: (denominators: AnyRef) => AnyRef
 }
 
 /** Notes that the learner's function gave `loss` in this step, which may go on from it. */
-export function given<T extends object>(step: Step | undefined, loss: T): T {
+export function given<T extends object>(step: WithLoss | undefined, loss: T): T {
   const weight = ofLoss.get(loss);
   if (step === undefined || weight === undefined) return loss;
   const before = ofStep.get(step);
@@ -46,14 +57,14 @@ export function given<T extends object>(step: Step | undefined, loss: T): T {
 }
 
 /** Undefined where the loss of a step counts by its samples. */
-export function weightOf(step: Step): LossWeight | undefined {
+export function weightOf(step: WithLoss): LossWeight | undefined {
   const { lossWeight } = step;
   if (lossWeight !== undefined) return { said: () => lossWeight };
   return ofLoss.get(step.loss) ?? ofStep.get(step) ?? undefined;
 }
 
 /** For a helper that asks for the weight where it needs it: a weigher with outputs and targets, or what was said; nothing where it is not known. */
-export function weightArguments(step: Step): readonly unknown[] {
+export function weightArguments(step: WithLoss): readonly unknown[] {
   const weight = weightOf(step);
   if (weight === undefined) return [];
   return "said" in weight ? [checked(weight.said())] : [weight.weigher, weight.yhat, weight.ys];
@@ -63,7 +74,7 @@ export function weightArguments(step: Step): readonly unknown[] {
  * Asks for a step's loss with what it weighs: in its batch, as one operation where the worker knows it. The function returned waits for them; not
  * before, as what is awaited in a step is sent for at once.
  */
-export function counted(step: Step): () => Promise<CountedLoss> {
+export function counted(step: WithLoss): () => Promise<CountedLoss> {
   const { loss } = step;
   const weight = weightOf(step);
   if (weight === undefined) {

@@ -10,7 +10,7 @@ import {
   type ClassOptions,
   type CommonOptions,
 } from "./options.ts";
-import type { Kinds } from "../keywords.ts";
+import type { Kinds } from "../options/keywords.ts";
 import { gathering } from "./gathered.ts";
 import type { Metric } from "./metric.ts";
 

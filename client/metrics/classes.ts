@@ -1,6 +1,6 @@
 /** Metrics of classes, and of yes and no, that are counted: how many were right, and how surprised the model was. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described, type Kinds } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described, type Kinds } from "../options/keywords.ts";
 import { metric, type CountingMetric } from "./metric.ts";
 import {
   check,

@@ -1,4 +1,4 @@
-import type { Kinds } from "../keywords.ts";
+import type { Kinds } from "../options/keywords.ts";
 import { gathering } from "./gathered.ts";
 import type { Metric } from "./metric.ts";
 import {

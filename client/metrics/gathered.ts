@@ -1,6 +1,6 @@
 /** Metrics of what cannot be summed up: an object in the worker gathers it over an epoch, and its value is fetched at the end. */
-import { isNDArray } from "../../bridge/ndarray.ts";
-import { py } from "../../bridge/py.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Measured } from "../callback/callback.ts";
 import type { Loss } from "../losses/spec.ts";

@@ -14,10 +14,10 @@ export {
   type MetricParts,
   type MetricResult,
   type Tally,
-  type WeighedLoss,
 } from "./metric.ts";
 export type { ClassOptions, CommonOptions, SumOptions, Task, ThresholdOptions } from "./options.ts";
 export { meanAbsoluteError, meanSquaredError, r2, rootMeanSquaredError } from "./regression.ts";
 export { f1, precision, recall, type FoundOptions } from "./retrieval.ts";
 export type { SumArray } from "./sums.ts";
 export { torchmetric, type TorchmetricOptions } from "./torchmetric.ts";
+export type { WeighedLoss } from "../losses/weight.ts";

@@ -1,5 +1,5 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 import { checkMean, Mean, Metric, statefulMetric, type MeanBy, type Tally } from "./metric.ts";
 
 /** What a phase makes of nothing but its loss. */

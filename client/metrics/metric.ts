@@ -1,14 +1,15 @@
 /** Metrics: what to count in the worker, batch by batch, and what number to make of it. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import type { NDArray } from "../../bridge/ndarray.ts";
-import { inner } from "../../bridge/ref.ts";
-import { isRefusedPromise } from "../../bridge/refused.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { NDArray } from "../../bridge/values/ndarray.ts";
+import { inner } from "../../bridge/reference/ref.ts";
+import { isRefusedPromise } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Measured } from "../callback/callback.ts";
-import type { Step } from "../events.ts";
-import { described } from "../keywords.ts";
+import type { WeighedLoss } from "../losses/weight.ts";
+import type { Step } from "../training/events.ts";
+import { described } from "../options/keywords.ts";
 import type { Loss } from "../losses/spec.ts";
-import type { Phase } from "../phases.ts";
+import type { Phase } from "../training/phases.ts";
 import { merged, plain } from "./sums.ts";
 
 /**
@@ -25,12 +26,6 @@ export interface DoneStep {
   readonly weighed: WeighedLoss | undefined;
   /** Samples. */
   readonly size: number;
-}
-
-/** Of a loss that is a mean, `weight` is what it was divided by, where that is known, else the samples of the batch; `total` is the product. */
-export interface WeighedLoss {
-  readonly total: number;
-  readonly weight: number;
 }
 
 /** A metric in one epoch. */

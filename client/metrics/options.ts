@@ -1,12 +1,12 @@
 /** Options that metrics share, and what each may be. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py } from "../../bridge/py.ts";
-import { inner } from "../../bridge/ref.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
-import { keywordsOf, type Kind, type Kinds } from "../keywords.ts";
+import { keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { Loss, LossSpec } from "../losses/spec.ts";
-import type { Phase } from "../phases.ts";
+import type { Phase } from "../training/phases.ts";
 import type { MeanBy } from "./metric.ts";
 
 export interface CommonOptions {

@@ -1,5 +1,5 @@
 /** Precision, recall and F1: of counts of what was found rightly, what was found, and what was there. */
-import type { Kinds } from "../keywords.ts";
+import type { Kinds } from "../options/keywords.ts";
 import type { TopKOptions } from "./classes.ts";
 import { metric, type CountingMetric } from "./metric.ts";
 import { check, choice, classKinds, common, helper, number, reading, sumKinds, whole } from "./options.ts";

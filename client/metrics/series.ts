@@ -1,6 +1,6 @@
 /** A history of every step: an array of { at, value } to whoever reads it, and 16 bytes for each in memory. */
 import { inspect } from "node:util";
-import type { MetricValue } from "../callback/state.ts";
+import type { MetricValue } from "../training/state.ts";
 
 const PAIRS = 512;
 

@@ -1,7 +1,7 @@
 /** What the steps of an epoch add up to. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isNDArray, type NDArray } from "../../bridge/ndarray.ts";
-import { numbersIn } from "../logging/numbers.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
+import { numbersIn } from "../data/plain-numbers.ts";
 
 /** A tensor with axes, as `compute` and `merge` are given it. */
 export interface SumArray extends NDArray {

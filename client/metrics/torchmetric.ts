@@ -1,6 +1,6 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { inner } from "../../bridge/ref.ts";
-import { described, type Kinds } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { inner } from "../../bridge/reference/ref.ts";
+import { described, type Kinds } from "../options/keywords.ts";
 import { gathering } from "./gathered.ts";
 import type { Metric } from "./metric.ts";
 import { check, commonKinds, helper, yesOrNo, type CommonOptions } from "./options.ts";

@@ -1,10 +1,10 @@
 /**
  * Flux's optimisers by Flux's names, arguments and defaults, as PyTorch's. Those that PyTorch has none for (OAdam, AdaBelief, Lion) are not here.
  */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { isPlainObject } from "../../bridge/kinds.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isPlainObject } from "../../bridge/values/kinds.ts";
 import type { Float } from "../../bridge/types/core.ts";
-import { described } from "../keywords.ts";
+import { described } from "../options/keywords.ts";
 import type { Grouped, OptimizerFactory } from "./define.ts";
 import type { OptimizerSpec } from "./spec.ts";
 import {

@@ -1,7 +1,7 @@
 /** Optimisers put together as Flux does it: what each part makes of a gradient goes on to the next. */
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { described, float } from "../keywords.ts";
+import { described, float } from "../options/keywords.ts";
 import type { OptimizerSpec } from "./spec.ts";
 
 /** A step on the way of a gradient: `clipNorm(1)`. */

@@ -1,11 +1,11 @@
 /** A row of the table of optimisers: a class of torch.optim, its options, and groups of parameters with options of their own. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { kw } from "../../bridge/kw.ts";
-import { py } from "../../bridge/py.ts";
-import { inner } from "../../bridge/ref.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { kw } from "../../bridge/reference/kw.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { described, keywordsOf, type Kind, type Kinds } from "../keywords.ts";
+import { described, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { OptimizerSpec } from "./spec.ts";
 
 /** Which parameters a group has, and the options that are its own; the others are those of the optimiser. */

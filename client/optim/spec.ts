@@ -1,10 +1,10 @@
 /** Optimisers as values, and what becomes of one in a worker. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { inner } from "../../bridge/ref.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, is, PyObject } from "../../bridge/types/core.ts";
 import type { OptimizerLike } from "../../bridge/types/optim.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { described } from "../keywords.ts";
+import { described } from "../options/keywords.ts";
 
 /** An optimiser that is to be made: `adamW({ lr: 1e-3 })`. */
 export interface OptimizerSpec {

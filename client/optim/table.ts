@@ -1,7 +1,7 @@
 // Written by test/tables/make.py from torch 2.14: change it there.
 import type { Float, Int } from "../../bridge/types/core.ts";
 import type { TensorLike } from "../../bridge/types/values.ts";
-import { flag, float, floats, int, oneOf } from "../keywords.ts";
+import { flag, float, floats, int, oneOf } from "../options/keywords.ts";
 import { define, type OptimizerFactory } from "./define.ts";
 
 export interface AdadeltaOptions {

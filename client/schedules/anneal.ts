@@ -1,6 +1,6 @@
 /** fastai's ways from one value to another, and its one cycle. Steps count from 1. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 import { checkNumbers, checkOptions, durationOf, type Duration, type Schedule } from "./schedule.ts";
 
 /** How far it is, 0 to 1, at a place from 0 to 1: of a shape of one's own. */

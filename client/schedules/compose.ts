@@ -1,6 +1,6 @@
 /** Schedules made of schedules. Inside of a part, "run" is the length of that part. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 import { checkNumbers, durationOf, toSchedule, type Duration, type RunLength, type Schedule } from "./schedule.ts";
 
 /** A schedule, or a constant number, and how long it lasts; the last one may leave that out: the rest of the run. */

@@ -1,6 +1,6 @@
 /** ParameterSchedulers.jl's schedules that decay. Steps count from 1. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 import { checkNumbers, durationOf, type Duration, type Schedule } from "./schedule.ts";
 
 /** Always `value`. */

@@ -1,5 +1,5 @@
 /** Curves for a terminal. */
-import { TorchwireError } from "../../bridge/errors.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { checkNumbers, type Schedule } from "./schedule.ts";
 
 export interface PlotOptions {

@@ -2,8 +2,8 @@
  * The schedules of torch.optim.lr_scheduler, by their closed forms. `start` is what the parameter group was made with in PyTorch: with `relative(…)`
  * around and a start of 1 that is what each group was made with. PyTorch's counter is `t - 1`.
  */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 import { checkNumbers, checkOptions, durationOf, type Duration, type Schedule } from "./schedule.ts";
 
 /** StepLR: times `gamma`, 0.1 by default, after each `stepSize` steps. */

@@ -1,6 +1,6 @@
 /** What a schedule is: a value for each step, and nothing that it remembers. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 
 /** How long the run is in which a schedule is asked: what "run" and "ep" mean. Undefined where the data does not say how many batches it has. */
 export interface RunLength {

@@ -1,5 +1,5 @@
 /** The criteria of EarlyStopping.jl, most of them from Prechelt, "Early Stopping - But When?" (1998). */
-import { keywordsOf, type Kind, type Kinds } from "../keywords.ts";
+import { keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
 import { criterion, misuse, type StoppingCriterion } from "./criterion.ts";
 
 /** Never stops: EarlyStopping.jl's `Never`. */

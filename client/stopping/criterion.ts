@@ -1,6 +1,6 @@
 /** When to stop, as a value: what is remembered of the losses so far is given to it and comes back from it. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { described } from "../keywords.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described } from "../options/keywords.ts";
 
 /**
  * `S` is what it remembers, undefined before the first loss. Nothing of it is kept in the criterion, which may therefore be used in several places.

@@ -1,6 +1,6 @@
 /** What options of callbacks may be, beside what PyTorch's may. */
-import type { Kind } from "../keywords.ts";
-import { Phase } from "../phases.ts";
+import type { Kind } from "../options/keywords.ts";
+import { Phase } from "../training/phases.ts";
 
 export type PhaseClass = abstract new (...args: any[]) => Phase;
 

@@ -2,9 +2,9 @@
  * The header of a safetensors file: 8 bytes with its length, then JSON, then the tensors' bytes.
  * https://huggingface.co/docs/safetensors/index#format
  */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { sizeOf } from "../../bridge/ndarray.ts";
-import { oneLine, quoted, shownValue } from "../../bridge/shown.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { sizeOf } from "../../bridge/values/ndarray.ts";
+import { oneLine, quoted, shownValue } from "../../bridge/errors/shown.ts";
 
 /** The format's names of element types, those that fill whole bytes and that PyTorch has, and their sizes in bytes. */
 const itemSizes = {

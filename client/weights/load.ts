@@ -1,13 +1,13 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { oneLine, quoted } from "../../bridge/shown.ts";
-import { described } from "../keywords.ts";
+import { oneLine, quoted } from "../../bridge/errors/shown.ts";
+import { described } from "../options/keywords.ts";
 import { byteLengthOf } from "./header.ts";
 import { workerOfModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
 import { openSafetensors, openToRead, readRanges } from "./safetensors.ts";
-import { traced } from "../../bridge/site.ts";
+import { traced } from "../../bridge/errors/site.ts";
 
 export interface LoadWeightsOptions {
   /** True (the default): the file must have each of the module's tensors and no others. False: what fits is loaded. */

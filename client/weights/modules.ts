@@ -1,7 +1,7 @@
 /** What saving and loading have in common: which modules, and how their bytes travel. */
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py, type AnyReference } from "../../bridge/py.ts";
-import { oneLine } from "../../bridge/shown.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py, type AnyReference } from "../../bridge/reference/py.ts";
+import { oneLine } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
 

@@ -1,11 +1,11 @@
-import { TorchwireError } from "../../bridge/errors.ts";
-import { py } from "../../bridge/py.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "./header.ts";
 import { workerOfModules, make, type Modules, nameList, onTheWay, pieceBytes } from "./modules.ts";
 import { writeSafetensors } from "./safetensors.ts";
-import { traced } from "../../bridge/site.ts";
+import { traced } from "../../bridge/errors/site.ts";
 
 export interface SaveWeightsOptions {
   /** Strings that are written into the file's header. `format: "pt"`, which other libraries ask for, is there by default. */

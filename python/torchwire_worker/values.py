@@ -1,4 +1,4 @@
-"""Values on the wire: plain ones stand for themselves, everything else is a list that begins with a tag (see bridge/value.ts)."""
+"""Values on the wire: plain ones stand for themselves, everything else is a list that begins with a tag (see bridge/values/value.ts)."""
 
 from __future__ import annotations
 

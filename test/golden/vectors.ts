@@ -1,7 +1,7 @@
 /** Reads wire-v1.json: its vectors, and its notation for values that JSON cannot hold. */
 import { readFileSync } from "node:fs";
 import { py } from "torchwire";
-import { fromBytes, type DType } from "../../bridge/ndarray.ts";
+import { fromBytes, type DType } from "../../bridge/values/ndarray.ts";
 import type { Limits } from "../../bridge/wire/limits.ts";
 import type { Header } from "../../bridge/wire/header.ts";
 

@@ -2,7 +2,7 @@
 import { describe, expect, test } from "vitest";
 import type { NDArray, Worker } from "torchwire";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { sizeOf } from "../../bridge/ndarray.ts";
+import { sizeOf } from "../../bridge/values/ndarray.ts";
 import {
   batch,
   defaultFormat,

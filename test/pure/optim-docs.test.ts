@@ -58,7 +58,7 @@ function inPython(spec: OptimizerSpec): string {
   return `${spec.name}(${given.join(", ")})`;
 }
 
-/** As bridge/value.ts has it. */
+/** As bridge/values/value.ts has it. */
 function pythonOf(token: unknown): string {
   if (typeof token === "boolean") return token ? "True" : "False";
   if (!Array.isArray(token)) return String(token);

@@ -1,6 +1,6 @@
 /** What a piece of code asks of a worker, operation by operation, with no worker there. */
-import { Log } from "../../bridge/log.ts";
-import type { Batch, Operation } from "../../bridge/batch.ts";
+import { Log } from "../../bridge/log/log.ts";
+import type { Batch, Operation } from "../../bridge/log/batch.ts";
 import type { Worker } from "torchwire";
 
 /** The operations that `run` queues. The same code gives the same ones each time, with the same ids. */

@@ -3,8 +3,8 @@ import { inspect } from "node:util";
 import { expect, test } from "vitest";
 import { TorchwireError } from "torchwire";
 import { progressOn } from "../../bridge/environment/progress.ts";
-import { PythonError } from "../../bridge/python-error.ts";
-import { oneLine, printable, quoted, shownValue } from "../../bridge/shown.ts";
+import { PythonError } from "../../bridge/errors/python-error.ts";
+import { oneLine, printable, quoted, shownValue } from "../../bridge/errors/shown.ts";
 
 const hostile = "a\x1b[31mb\x07\x9bc\x7f\u202ed\u2028e\ud800f😀\tg\r\nh\ri";
 const lines = "a\\x1b[31mb\\x07\\x9bc\\x7f\\u202ed\\u2028e\\ud800f😀\tg\nh\\ri";

@@ -1,9 +1,9 @@
 /** The wire as TypeScript speaks it, held against golden/wire-v1.json. Python's half is python/tests/test_wire.py. */
 import { describe, expect, test } from "vitest";
 import { kw, py, type AnyRef } from "torchwire";
-import { Session, type Outlet } from "../../bridge/session.ts";
-import { decodeValue, Encoder } from "../../bridge/value.ts";
-import { FramePool } from "../../bridge/frame-pool.ts";
+import { Session, type Outlet } from "../../bridge/session/session.ts";
+import { decodeValue, Encoder } from "../../bridge/values/value.ts";
+import { FramePool } from "../../bridge/log/frame-pool.ts";
 import { HEADER_BYTES, MessageType, readHeader, URGENT, writeHeader } from "../../bridge/wire/header.ts";
 import { defaultLimits, type Limits } from "../../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage } from "../../bridge/wire/meta.ts";

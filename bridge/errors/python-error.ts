@@ -1,0 +1,104 @@
+import { adviceOn } from "./advice.ts";
+import { TorchwireError } from "./errors.ts";
+import { printable } from "./shown.ts";
+import { shortSite } from "./site.ts";
+import type { PythonException, PythonFrame } from "../wire/schema.ts";
+
+export type { PythonFrame } from "../wire/schema.ts";
+
+/**
+ * A Python operation raised (`code` "PYTHON"; "LIMIT" where its value is past a limit of the wire), or was not run because an earlier one in its lane had raised ("NOT_RUN",
+ * with that error as `cause`). Both carry the exception's own fields.
+ */
+export class PythonError extends TorchwireError {
+  override name = "PythonError";
+  /** `path/train.ts:31:9`, where the operation was written. */
+  readonly site: string | undefined;
+  /** What was asked for, as Python would write it: `Linear(...)`. */
+  readonly operation: string;
+  readonly #exception: PythonException;
+  readonly #errors: readonly PythonError[] | undefined;
+
+  constructor(exception: PythonException, operation: string, site: string | undefined, notRun?: PythonError) {
+    super(
+      notRun ? "NOT_RUN" : exception.type === "torchwire.LimitError" ? "LIMIT" : "PYTHON",
+      messageOf(exception, operation, site, notRun !== undefined),
+      causeOf(exception, operation, notRun),
+    );
+    this.#exception = exception;
+    this.operation = operation;
+    this.site = site;
+    this.#errors = notRun?.errors ?? exception.errors?.map((each) => new PythonError(each, operation, undefined));
+    this.stack = printable(
+      `${this.name}: ${this.message}${site === undefined ? "" : `\n    at ${operation} (${site})`}${traceback(exception)}`,
+    );
+  }
+
+  /** The exception's class, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */
+  get pyType(): string {
+    return this.#exception.type;
+  }
+
+  /** Its class and all base classes, in Python's method resolution order. */
+  get mro(): readonly string[] {
+    return this.#exception.mro;
+  }
+
+  get pyMessage(): string {
+    return this.#exception.message;
+  }
+
+  /** Python's traceback, from the outermost call to where it was raised, without the worker's own frames. */
+  get frames(): readonly PythonFrame[] {
+    return this.#exception.frames;
+  }
+
+  get notes(): readonly string[] {
+    return this.#exception.notes;
+  }
+
+  /** The exceptions in an ExceptionGroup, each with fields of its own, as many as Python prints; undefined of every other exception. */
+  get errors(): readonly PythonError[] | undefined {
+    return this.#errors;
+  }
+
+  /** True where Python's `isinstance` would be: `error.isPython("OSError")`. Built-in names are bare. */
+  isPython(type: string): boolean {
+    return this.mro.includes(type);
+  }
+
+  /** The error for an operation that this one kept from running. */
+  notRun(): PythonError {
+    return new PythonError(this.#exception, this.operation, this.site, this);
+  }
+}
+
+function causeOf(exception: PythonException, operation: string, notRun: PythonError | undefined): { cause?: unknown } {
+  const cause = notRun ?? (exception.cause ? new PythonError(exception.cause, operation, undefined) : undefined);
+  return cause === undefined ? {} : { cause };
+}
+
+function messageOf(exception: PythonException, operation: string, site: string | undefined, notRun: boolean): string {
+  const at = site === undefined ? "" : ` at ${shortSite(site)}`;
+  const what = `${exception.type}: ${exception.message}`;
+  const advice = adviceOn(exception);
+  const text = notRun ? `not run, because ${operation} failed${at}: ${what}` : `${what} (in ${operation}${at})`;
+  return [text, ...exception.notes, ...members(exception, "  "), ...(advice === undefined ? [] : [advice])].join("\n");
+}
+
+/** A line for each exception in a group, in those the lines of theirs. */
+function members({ errors = [] }: PythonException, indent: string): string[] {
+  return errors.flatMap((each, i) => [
+    `${indent}${i + 1}. ${each.type}: ${each.message.replaceAll("\n", `\n${indent}   `)}`,
+    ...each.notes.map((note) => `${indent}   ${note}`),
+    ...members(each, `${indent}   `),
+  ]);
+}
+
+function traceback({ frames }: PythonException): string {
+  if (frames.length === 0) return "";
+  const lines = frames.map(
+    ({ file, line, name, source }) => `    File "${file}", line ${line}, in ${name}\n        ${source}`,
+  );
+  return `\n    --- Python, most recent call last ---\n${lines.join("\n")}`;
+}

@@ -1,0 +1,203 @@
+/** A reference to a Python object: the proxy that users hold, and what every JavaScript construct does to it. */
+import { inspect } from "node:util";
+import { TorchwireError } from "../errors/errors.ts";
+import { captureSite, isPrinter, type CallSite } from "../errors/site.ts";
+import type { Generation } from "../log/lane.ts";
+import type { Scope } from "../log/scope.ts";
+
+/** What a proxy asks of the log it belongs to. */
+export interface RefOwner {
+  get(target: Reference, name: string): object;
+  set(target: Reference, name: string, value: unknown): void;
+  delete(target: Reference, name: string): void;
+  call(target: Reference, args: readonly unknown[]): object;
+  item(target: Reference, key: number): object;
+  setItem(target: Reference, key: number, value: unknown): void;
+  settle(target: Reference, site: CallSite | undefined): Promise<unknown>;
+  /** Where a value is being awaited; undefined where that is known without a look. */
+  awaitedAt(): CallSite | undefined;
+  iterate(target: Reference): AsyncGenerator<unknown, void>;
+  release(target: Reference): void;
+}
+
+const INNER = Symbol("torchwire.reference");
+
+export class Reference implements ProxyHandler<object> {
+  readonly proxy: object;
+  readonly owner: RefOwner;
+  /** Its place in the log, which is its name in the worker; 0 where it never had one, because its lane had failed. */
+  readonly id: number;
+  /** The generation of the lane in which it was made. */
+  readonly generation: Generation;
+  scope: Scope | undefined;
+  /** Set once the worker has said what it is: then it is no longer thenable. */
+  settledAs: string | undefined;
+  /** A number, string, boolean, bigint or null that Python has for it; immutable, so asked for once. */
+  scalar: { readonly value: unknown } | undefined;
+  /** Why it cannot be used any more. */
+  gone: string | undefined;
+
+  constructor(owner: RefOwner, id: number, generation: Generation, scope: Scope | undefined) {
+    this.owner = owner;
+    this.id = id;
+    this.generation = generation;
+    this.scope = scope;
+    this.proxy = new Proxy(TARGET, this);
+  }
+
+  get tag(): string {
+    return `[PyRef #${this.id}${this.settledAs === undefined ? "" : ` ${this.settledAs}`}]`;
+  }
+
+  get(_target: object, key: string | symbol): unknown {
+    if (typeof key === "symbol") return this.#symbol(key);
+    if (key === "then" || key === "catch" || key === "finally") return this.#promiseMethod(key);
+    if (RESERVED.has(key)) return this.#reserved(key);
+    if (INTEGER.test(key)) return this.owner.item(this, Number(key));
+    // A matcher's message names what looks like a function; it must not queue an operation, which could fail.
+    if ((key === "name" || key === "length") && isPrinter(captureSite())) return undefined;
+    return isPythonName(key) ? this.owner.get(this, key) : undefined;
+  }
+
+  set(_target: object, key: string | symbol, value: unknown): boolean {
+    if (typeof key === "symbol") return misuse(`a symbol cannot be set on a Python object`);
+    if (INTEGER.test(key)) this.owner.setItem(this, Number(key), value);
+    else if (RESERVED.has(key) || !isPythonName(key))
+      misuse(`"${key}" is not a Python attribute here; use py.set(ref, "${key}", value)`);
+    else this.owner.set(this, key, value);
+    return true;
+  }
+
+  deleteProperty(_target: object, key: string | symbol): boolean {
+    if (typeof key === "string" && INTEGER.test(key)) return misuse(`an item is deleted by py.delAt(ref, ${key})`);
+    if (typeof key === "symbol" || RESERVED.has(key) || !isPythonName(key))
+      return misuse(`${String(key)} is not a Python attribute here; use py.del(ref, name)`);
+    this.owner.delete(this, key);
+    return true;
+  }
+
+  apply(_target: object, _this: unknown, args: readonly unknown[]): object {
+    return this.owner.call(this, args);
+  }
+
+  construct(_target: object, args: readonly unknown[]): object {
+    return this.owner.call(this, args);
+  }
+
+  has(_target: object, key: string | symbol): boolean {
+    if (key === INNER) return true;
+    if (key === "then") return this.settledAs === undefined;
+    if (typeof key === "symbol") return false;
+    return misuse(`"${key}" in a reference cannot be answered at once; use await py.has(ref, "${key}")`);
+  }
+
+  ownKeys(): [] {
+    return [];
+  }
+
+  getOwnPropertyDescriptor(): undefined {
+    return undefined;
+  }
+
+  defineProperty(): boolean {
+    return misuse("a property cannot be defined on a reference; assign it: ref.name = value");
+  }
+
+  setPrototypeOf(): boolean {
+    return misuse("a reference has no prototype to set");
+  }
+
+  preventExtensions(): boolean {
+    return misuse("a reference cannot be frozen or sealed; freeze what holds it: Object.freeze({ ref })");
+  }
+
+  #symbol(key: symbol): unknown {
+    switch (key) {
+      case INNER:
+        return this;
+      case Symbol.toPrimitive:
+        return (hint: string): string =>
+          hint === "string"
+            ? this.tag
+            : misuse(`${this.tag} is not a number here: await it first, e.g. (await x.item()) + 1`);
+      case Symbol.iterator:
+        return (): never =>
+          misuse("a reference cannot be iterated at once; use for await (const x of ref), or py.unpack(ref, n)");
+      case Symbol.asyncIterator:
+        return () => this.owner.iterate(this);
+      case Symbol.hasInstance:
+        return (): never => misuse("instanceof knows JavaScript's classes; use await py.isInstance(ref, cls)");
+      case Symbol.dispose:
+        return () => this.owner.release(this);
+      case Symbol.asyncDispose:
+        return () => Promise.resolve(this.owner.release(this));
+      case Symbol.toStringTag:
+        return "PyRef";
+      default:
+        return undefined;
+    }
+  }
+
+  /** `await` reads `then` here, in the user's stack, and calls it later from an empty one: so the call site is taken now. */
+  #promiseMethod(key: "then" | "catch" | "finally"): unknown {
+    if (this.settledAs !== undefined) return undefined;
+    const site = this.owner.awaitedAt();
+    const settle = (): Promise<unknown> => this.owner.settle(this, site);
+    if (key === "then") return (ok?: Fulfilled, failed?: Rejected) => settle().then(ok, failed);
+    if (key === "catch") return (failed?: Rejected) => settle().catch(failed);
+    return (done?: () => void) => settle().finally(done);
+  }
+
+  #reserved(key: string): unknown {
+    if (key === "toString" || key === "toJSON") return () => this.tag;
+    if (key === "valueOf") return () => this.proxy;
+    if (key === "constructor") return Object;
+    return undefined;
+  }
+}
+
+type Fulfilled = (value: unknown) => unknown;
+type Rejected = (reason: unknown) => unknown;
+
+/** The handler behind a proxy of ours, or undefined for anything else. */
+export function inner(value: unknown): Reference | undefined {
+  return typeof value === "function" && INNER in value
+    ? (value as unknown as Record<symbol, Reference>)[INNER]
+    : undefined;
+}
+
+/** One target for all proxies: a function, so that they can be called and constructed, with no own names to be in the way. */
+// Bound, because a bound function has no `prototype` that a proxy would have to tell the truth about.
+// oxlint-disable-next-line no-extra-bind
+const TARGET: object = function target() {}.bind(null);
+Reflect.deleteProperty(TARGET, "length");
+Reflect.deleteProperty(TARGET, "name");
+Object.defineProperty(TARGET, inspect.custom, {
+  configurable: true,
+  // console.log looks through the proxy at its target, but calls this with the proxy as `this` (except with showProxy).
+  value(this: unknown): string {
+    return inner(this)?.tag ?? "[PyRef]";
+  },
+});
+
+/** Names that JavaScript, and the tools that print and compare values, read from whatever they are given: never Python's. */
+const RESERVED = new Set(
+  (
+    "then catch finally toJSON toString valueOf constructor prototype " +
+    "asymmetricMatch nodeType hasAttribute _isMockFunction tagName outerHTML"
+  ).split(" "),
+);
+
+const INTEGER = /^(?:0|-?[1-9]\d{0,15})$/;
+const PYTHON_NAME = /^[\p{ID_Start}_][\p{ID_Continue}]*$/u;
+const pythonNames = new Map<string, boolean>();
+
+export function isPythonName(key: string): boolean {
+  let known = pythonNames.get(key);
+  if (known === undefined) pythonNames.set(key, (known = PYTHON_NAME.test(key)));
+  return known;
+}
+
+function misuse(message: string): never {
+  throw new TorchwireError("MISUSE", message);
+}

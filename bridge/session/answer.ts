@@ -1,0 +1,85 @@
+/** What becomes of a batch when the worker has answered it. */
+import type { Batch, PendingFetch } from "../log/batch.ts";
+import { TorchwireError } from "../errors/errors.ts";
+import type { Generation } from "../log/lane.ts";
+import { PythonError } from "../errors/python-error.ts";
+import { formatSite } from "../errors/site.ts";
+import { decodeValue, Tag } from "../values/value.ts";
+import type { Limits } from "../wire/limits.ts";
+import { malformed, type WireFailure, type WireReply } from "../wire/schema.ts";
+
+/**
+ * Reads an answer to `batch`, and gives what settles its promises. Throws PROTOCOL, and has settled nothing, where the answer does not fit the
+ * batch: a value too many or too few, a failure that is none of its operations.
+ */
+export function readAnswer(
+  batch: Batch,
+  { values, failure }: WireReply,
+  frames: readonly Uint8Array[],
+  limits: Limits,
+): () => void {
+  const { generation, fetches, first, sites } = batch;
+  const end = first + sites.sites.length;
+  // (Past its last operation: it failed in leaving a context.)
+  if (failure !== null && !(first <= failure.id && failure.id <= failure.last && failure.last <= end))
+    malformed(`a failure of #${failure.id} to #${failure.last}, in a batch of #${first} to #${end - 1}`);
+  const failed = Math.min(failure?.id ?? Infinity, generation.failure?.id ?? Infinity);
+  const settlements: (() => void)[] = [];
+  let answered = 0;
+  for (const [id, fetch] of fetches) {
+    const isAnswered = values.has(id);
+    if (isAnswered !== id < failed)
+      malformed(`#${fetch.target.id} was ${isAnswered ? "answered, and had not been run" : "left unanswered"}`);
+    if (!isAnswered) {
+      settlements.push(() => notAnswered(generation, id, fetch));
+      continue;
+    }
+    answered++;
+    settlements.push(settlement(fetch, values.get(id), frames, limits));
+  }
+  if (answered < values.size) malformed("a value that was not asked for");
+  return () => {
+    if (failure !== null) generation.failure ??= failureOf(failure, batch);
+    for (const settle of settlements) settle();
+  };
+}
+
+function failureOf(failed: WireFailure, batch: Batch): { error: PythonError; id: number; last: number } {
+  const site = formatSite(batch.sites.sites[failed.id - batch.first]);
+  return { error: new PythonError(failed, failed.operation, site), id: failed.id, last: failed.last };
+}
+
+/** It was not run: by its own fault, or by that of what it would have been the value of. */
+export function notAnswered(generation: Generation, id: number, { promise, target }: PendingFetch): void {
+  const { id: first, last } = generation.failure!;
+  const isItsOwn = id >= first && id <= last;
+  promise.reject(generation.errorFor(isItsOwn ? id : target.id), () => generation.hasBeenThrown());
+}
+
+function settlement(
+  { promise, target, mode }: PendingFetch,
+  token: unknown,
+  frames: readonly Uint8Array[],
+  limits: Limits,
+): () => void {
+  if (mode === 0 && Array.isArray(token) && token[0] === Tag.reference) {
+    const type: unknown = token[1];
+    if (typeof type !== "string" || token.length !== 2) return malformed("a settled reference without its type");
+    return () => {
+      target.settledAs = type;
+      promise.resolve(target.proxy);
+    };
+  }
+  let value: unknown;
+  try {
+    value = decodeValue(token, frames, limits);
+  } catch (error) {
+    if (error instanceof TorchwireError && error.code === "PROTOCOL") throw error;
+    // One that this side cannot hold, or may not: the others are as good as before.
+    return () => promise.reject(error);
+  }
+  return () => {
+    if (mode === 0) target.scalar = { value };
+    promise.resolve(value);
+  };
+}

@@ -1,0 +1,249 @@
+/** One conversation with a worker: batches out, replies in, and what is in flight between them. */
+import { readAnswer } from "./answer.ts";
+import type { Batch } from "../log/batch.ts";
+import { BusyError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
+import { Log, type Departures, type LogPort } from "../log/log.ts";
+import type { Generation } from "../log/lane.ts";
+import { Warnings } from "../log/warnings.ts";
+import { MessageType, URGENT } from "../wire/header.ts";
+import { decodeMessage, encodeMessage, type Incoming } from "../wire/meta.ts";
+import { defaultLimits, type Limits } from "../wire/limits.ts";
+import { malformed, readFatal, readReplies, readWelcome, type WireReply, type WireWelcome } from "../wire/schema.ts";
+
+/** A loop that awaits credit (an async scope, a lane) is held back past these; one that never awaits is told so past its limits. */
+const CREDIT = { operations: 10_000, bytes: 64 * 2 ** 20 };
+
+/** How a session's messages leave: a link, or what stands for one. */
+export interface Outlet {
+  /** What is not urgent may wait for what else is sent in this turn of the event loop. */
+  send(parts: readonly Uint8Array[], urgent?: boolean): void;
+}
+
+export interface SessionHandlers {
+  /** The worker has answered our greeting, the first one or a later one. */
+  onWelcome(welcome: WireWelcome): void;
+  /** It has run everything, and ends. */
+  onClosed(): void;
+}
+
+/** The bytes of a reply from which on the worker is told at once that it is here, so that it need not keep it. */
+const LARGE = 2 ** 20;
+
+/** What this side has counted. `roundTrips` are the batches that went out because somebody awaited a value in them. */
+export interface Counts {
+  readonly batches: number;
+  readonly operations: number;
+  readonly roundTrips: number;
+  /** Batches that are not answered yet. */
+  readonly inFlight: number;
+}
+
+export class Session implements LogPort {
+  readonly log: Log = new Log(this);
+  readonly warnings: Warnings = new Warnings();
+  ended: Error | undefined;
+  limits: Limits = defaultLimits;
+  readonly #outlet: Outlet;
+  readonly #inFlight = new Map<number, { readonly batch: Batch; readonly parts: readonly Uint8Array[] }>();
+  readonly #flying = { operations: 0, bytes: 0 };
+  readonly #waiting = new Set<() => boolean>();
+  readonly #counts = { batches: 0, operations: 0, roundTrips: 0 };
+  readonly #handlers: SessionHandlers;
+  #seq = 0;
+  /** The last batch that was answered: they are answered in order. */
+  #answered = 0;
+  /** The worker has said what of ours it has, and what comes next can go. */
+  #ready = true;
+  #close: { readonly seq: number; readonly parts: readonly Uint8Array[] } | undefined;
+
+  constructor(outlet: Outlet, handlers: SessionHandlers) {
+    this.#outlet = outlet;
+    this.#handlers = handlers;
+  }
+
+  /** The last batch whose reply is here. */
+  get answeredSeq(): number {
+    return this.#answered;
+  }
+
+  /** Batches that were sent and are not answered. (What comes after the worker was told to end is not sent.) */
+  get unanswered(): number {
+    const last = this.#close?.seq ?? Infinity;
+    return [...this.#inFlight.keys()].filter((seq) => seq < last).length;
+  }
+
+  /** Whether somebody waits for a value that will not come, also of what came after the worker was told to end. */
+  get losesAnswers(): boolean {
+    return this.unanswered > 0 || [...this.#inFlight.values()].some(({ batch }) => batch.fetches.size > 0);
+  }
+
+  get counts(): Counts {
+    return { ...this.#counts, inFlight: this.#inFlight.size };
+  }
+
+  send(batch: Batch, departures: Departures): void {
+    const seq = this.#seq + 1;
+    const { generation, first, operations, frames } = batch;
+    // What is empty or 0 is left out: a short message is copied by ZeroMQ, a longer one needs telling when it is sent.
+    const meta: Record<string, unknown> = { first, operations };
+    if (generation.lane.id !== 0) meta["lane"] = generation.lane.id;
+    if (generation.number !== 0) meta["generation"] = generation.number;
+    if (batch.contexts.length > 0) meta["contexts"] = batch.contexts.map((layer) => layer.wire);
+    if (departures.finalised.length > 0) meta["finalised"] = departures.finalised;
+    if (departures.contexts.length > 0) meta["ended_contexts"] = departures.contexts;
+    const flags = batch.urgent ? URGENT : 0;
+    const parts = encodeMessage(
+      { type: MessageType.batch, flags, seq, ack: this.#answered, meta, frames },
+      this.limits,
+    );
+    // From here on nothing throws: one that cannot be encoded has not been counted, and leaves no gap.
+    this.#seq = seq;
+    this.#counts.batches++;
+    this.#counts.operations += operations.length;
+    if (batch.urgent) this.#counts.roundTrips++;
+    this.#flying.operations += operations.length;
+    this.#flying.bytes += batch.bytes;
+    // A worker that has something to do, and something after that, need not be woken for this at once.
+    const urgent = batch.urgent || this.#inFlight.size < 2;
+    this.#inFlight.set(seq, { batch, parts });
+    if (this.#ready && this.#close === undefined) this.#outlet.send(parts, urgent);
+  }
+
+  admit(asks: boolean): void {
+    const { operations, bytes } = this.#flying;
+    // Who has been told to await something must be able to.
+    const times = asks ? 1.1 : 1;
+    const { inFlightOps, inFlightBytes } = this.limits;
+    if (operations < times * inFlightOps && bytes < times * inFlightBytes) return;
+    // Nobody is too far ahead by one batch, however large its arrays.
+    const [oldest] = this.#inFlight.values();
+    if (operations < times * inFlightOps && bytes - (oldest?.batch.bytes ?? 0) < times * inFlightBytes) return;
+    throw new TorchwireError(
+      "TOO_FAR_AHEAD",
+      `${operations} operations and ${Math.round(bytes / 2 ** 20)} MiB are waiting for the worker: await something in this loop, e.g. await worker.scope(async () => { … }). The limits are ${inFlightOps} and ${Math.round(inFlightBytes / 2 ** 20)} (limits: { inFlightOps, inFlightBytes })`,
+    );
+  }
+
+  /** Waits until the worker has caught up; nothing to wait for is undefined. */
+  credit(): Promise<void> | undefined {
+    const { operations, bytes } = this.#flying;
+    if (operations < CREDIT.operations && bytes < CREDIT.bytes) return undefined;
+    return this.#until(() => this.#flying.operations < CREDIT.operations / 2 && this.#flying.bytes < CREDIT.bytes / 2);
+  }
+
+  /** Waits until every batch of `generation` is answered. */
+  answered(generation: Generation): Promise<void> {
+    return this.#until(() => generation.inFlight === 0);
+  }
+
+  /** The link is cut: what is said from now on waits until the worker has told what it has. */
+  suspend(): void {
+    this.#ready = false;
+  }
+
+  /** The link is there again, and the worker has everything up to `received`: what it lacks is sent again, in order. */
+  #resume(received: number): void {
+    const last = this.#close?.seq ?? Infinity;
+    for (const [seq, { parts }] of this.#inFlight) if (seq > received && seq < last) this.#outlet.send(parts);
+    if (this.#close !== undefined && last > received) this.#outlet.send(this.#close.parts);
+    this.#ready = true;
+  }
+
+  /** Everything so far runs, then the worker ends. What comes later is not sent. */
+  sendClose(): void {
+    this.log.flush();
+    const seq = ++this.#seq;
+    const parts = encodeMessage({ type: MessageType.close, seq, ack: this.#answered, meta: {} }, this.limits);
+    this.#close = { seq, parts };
+    if (this.#ready) this.#outlet.send(parts);
+  }
+
+  receive(parts: Uint8Array[]): void {
+    const message = decodeMessage(parts, this.limits);
+    switch (message.header.type) {
+      case MessageType.reply:
+        for (const reply of readReplies(message.meta)) this.#answer(reply, message.frames);
+        for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
+        if (message.header.totalBytes >= LARGE) this.#acknowledge();
+        return;
+      case MessageType.welcome: {
+        const welcome = readWelcome(message.meta);
+        if (this.#ready) malformed("a welcome that nobody has asked for");
+        if (welcome.received > this.#seq)
+          malformed(`it has received ${welcome.received} messages, of ${this.#seq} that were sent`);
+        this.#handlers.onWelcome(welcome);
+        return this.#resume(welcome.received);
+      }
+      case MessageType.closed:
+        if (this.#close === undefined || this.unanswered > 0)
+          malformed(`a farewell with ${this.unanswered} batches unanswered${this.#close ? "" : ", and unasked"}`);
+        // It waits until it knows that every answer is here.
+        this.#acknowledge(true);
+        return this.#handlers.onClosed();
+      case MessageType.fatal:
+        throw fatal(message);
+      default:
+        throw new TorchwireError("PROTOCOL", `the worker sent a message of type ${message.header.type} here`);
+    }
+  }
+
+  /** Every promise that waits for the worker rejects with `error`, and so does all that comes later. */
+  end(error: Error): void {
+    if (this.ended !== undefined) return;
+    this.ended = error;
+    for (const { batch } of this.#inFlight.values())
+      for (const { promise } of batch.fetches.values()) promise.reject(error);
+    this.#inFlight.clear();
+    this.log.abandon(error);
+    for (const check of this.#waiting) check();
+    this.#waiting.clear();
+    this.warnings.end();
+  }
+
+  #acknowledge(urgent = false): void {
+    this.#outlet.send(encodeMessage({ type: MessageType.ack, ack: this.#answered, meta: {} }, this.limits), urgent);
+  }
+
+  #until(done: () => boolean): Promise<void> {
+    if (this.ended !== undefined) return Promise.reject(this.ended);
+    if (done()) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiting.add(() => {
+        if (this.ended !== undefined) reject(this.ended);
+        else if (done()) resolve();
+        else return false;
+        return true;
+      });
+    });
+  }
+
+  #answer(reply: WireReply, frames: readonly Uint8Array[]): void {
+    const { seq } = reply;
+    // After a cut it may be told again.
+    if (seq <= this.#answered) return;
+    const batch = this.#inFlight.get(seq)?.batch;
+    if (batch === undefined)
+      throw new TorchwireError("PROTOCOL", `the worker answered batch ${seq}, which is not in flight`);
+    if (seq !== this.#answered + 1) malformed(`batch ${seq} was answered before batch ${this.#answered + 1}`);
+    // Where this throws the batch is still in flight, and what it has asked for rejects with the session.
+    const settle = readAnswer(batch, reply, frames, this.limits);
+    this.#inFlight.delete(seq);
+    this.#answered = seq;
+    batch.generation.inFlight--;
+    this.log.answered(batch);
+    this.#flying.operations -= batch.operations.length;
+    this.#flying.bytes -= batch.bytes;
+    settle();
+    if (reply.warnings !== undefined) this.warnings.tell(batch, reply.warnings);
+  }
+}
+
+const REFUSALS: readonly string[] = ["BUSY", "NO_DEVICE", "WORKER_GONE", "REFUSED", "PROTOCOL"] satisfies ErrorCode[];
+
+/** The error that a worker's refusal is: a code of ours, or PROTOCOL where it has not understood a message. */
+export function fatal({ meta }: Incoming): TorchwireError {
+  const { code, message, holder } = readFatal(meta);
+  if (code === "BUSY") return new BusyError(message, holder);
+  if (code !== undefined && REFUSALS.includes(code)) return new TorchwireError(code as ErrorCode, message);
+  return new TorchwireError("PROTOCOL", `the worker refused a message: ${message}`);
+}

@@ -1,0 +1,196 @@
+/** The worker's process: started, listened to, waited for. */
+import { existsSync } from "node:fs";
+import { basename, join, resolve } from "node:path";
+import { execa } from "execa";
+import type { Logger } from "pino";
+import { packageRoot } from "../environment/package.ts";
+import { parseRecord } from "../environment/untyped.ts";
+import { pythonVariables } from "../environment/variables.ts";
+import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
+import type { Endpoints } from "../link/link.ts";
+import type { Limits } from "../wire/limits.ts";
+import { closePipesAtExit, forEachLine, LastLines } from "./lines.ts";
+import { longestSilence, Silence } from "../session/silence.ts";
+
+/** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
+export interface WorkerConfig {
+  readonly token: string;
+  /** Where its sockets are to be; null: ports of 127.0.0.1. */
+  readonly directory: string | null;
+  readonly device: string;
+  readonly seed: number | null;
+  readonly deterministic: boolean | "warn";
+  readonly threads: number | null;
+  readonly malloc: boolean;
+  /** Default: the worker's own, which are the same. */
+  readonly limits?: Limits;
+}
+
+export interface WorkerProcess {
+  readonly pid: number;
+  readonly endpoints: Endpoints;
+  readonly exited: Promise<WorkerExit>;
+  kill(signal: NodeJS.Signals): void;
+}
+
+export interface WorkerExit {
+  readonly code: number | undefined;
+  readonly signal: string | undefined;
+  /** The last lines it wrote to stdout and stderr. */
+  readonly lastLines: readonly string[];
+  /** What has ended, where that is not the worker's own process: "the ssh to gpu-box". */
+  readonly carrier?: string;
+}
+
+/** The worker process ended. `signal` or `exitCode` says how, `lastLines` what it last wrote. */
+export class WorkerExitedError extends TorchwireError {
+  override name = "WorkerExitedError";
+  readonly exitCode: number | undefined;
+  readonly signal: string | undefined;
+  readonly lastLines: readonly string[];
+
+  constructor({ code, signal, lastLines, carrier }: WorkerExit) {
+    const how = signal === undefined ? `with code ${code}` : `by ${signal}`;
+    const guess = signal === "SIGKILL" ? " (the system's out-of-memory killer does this)" : "";
+    const said = lastLines.length === 0 ? "" : ` It last wrote:\n${lastLines.map((line) => `    ${line}`).join("\n")}`;
+    const what =
+      carrier === undefined
+        ? `the worker was ended ${how}${guess}.`
+        : `${carrier} was ended ${how}, and the worker with it.`;
+    super("WORKER_GONE", `${what}${said}`);
+    this.exitCode = code;
+    this.signal = signal;
+    this.lastLines = lastLines;
+  }
+}
+
+const KEPT_LINES = 50;
+
+/** `started`, before anything is loaded, says that reports get through; then comes one of the others, the last. */
+type Report =
+  | { started: number }
+  | { ready: Endpoints }
+  | { error: { code: ErrorCode; message: string; command?: string } };
+
+/** Resolves when the worker listens. Rejects with what it said was missing, or with how it ended. */
+export async function startProcess(
+  python: string,
+  config: WorkerConfig,
+  options: {
+    /** The folder of the worker's Python files. Default: the package's own. */
+    workerDir?: string | undefined;
+    cwd: string | undefined;
+    env: Readonly<Record<string, string>> | undefined;
+    logger: Logger;
+    /** Milliseconds. Default: half a minute. */
+    longestSilence?: number;
+  },
+): Promise<WorkerProcess> {
+  const main = join(workerFolder(options.workerDir), "__main__.py");
+  const child = execa(python, [main], {
+    // Its own process group: a Ctrl-C in the terminal is the program's to handle, not the worker's.
+    detached: true,
+    windowsHide: true,
+    cleanup: false,
+    buffer: false,
+    reject: false,
+    stdio: ["pipe", "pipe", "pipe", "pipe"],
+    ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
+    env: { ...pythonVariables(python), PYTHONUNBUFFERED: "1", ...options.env },
+  });
+  void closePipesAtExit(child);
+  const last = new LastLines(KEPT_LINES);
+  let giveUp!: (error: Error) => void;
+  const killAll = (): void => {
+    try {
+      // A launcher, and what it has started.
+      process.kill(process.platform === "win32" ? child.pid! : -child.pid!, "SIGKILL");
+    } catch {
+      // It has ended.
+    }
+  };
+  const silence = new Silence(options.longestSilence ?? longestSilence, () => {
+    killAll();
+    giveUp(
+      new EnvironmentError(
+        `${python} was started, and nothing is heard of a worker. ${mustPassOn}${quoted(last.lines)}`,
+      ),
+    );
+  });
+  for (const [stream, name] of [
+    [child.stdout, "stdout"],
+    [child.stderr, "stderr"],
+  ] as const) {
+    forEachLine(stream, (line) => {
+      last.keep(line);
+      silence.heard();
+      options.logger.info({ stream: name }, line);
+    });
+  }
+  const exited = child.then(({ exitCode, signal }) => ({ code: exitCode, signal, lastLines: last.lines }));
+  const reported = new Promise<Exclude<Report, { started: number }> | undefined>((resolve, reject) => {
+    giveUp = reject;
+    const stream = child.stdio[3];
+    forEachLine(stream, (line) => {
+      silence.end();
+      const report = parseRecord(line) as Report | undefined;
+      if (report === undefined || !("started" in report)) resolve(report);
+    });
+    stream.once("close", () => {
+      silence.end();
+      resolve(undefined);
+    });
+  });
+  // It may die before it has read this.
+  child.stdin.on("error", () => undefined);
+  child.stdin.write(`${JSON.stringify(config)}\n`);
+
+  const report = await reported;
+  if (report !== undefined && "ready" in report) {
+    return { pid: child.pid!, endpoints: report.ready, exited, kill: (signal) => void child.kill(signal) };
+  }
+  // The worker has ended, or is about to; its launcher may not.
+  const launcher = report === undefined ? undefined : setTimeout(killAll, 1000);
+  const exit = await exited;
+  clearTimeout(launcher);
+  if (report === undefined) {
+    if (child.pid === undefined) {
+      const { message = "" } = (await child) as { message?: string };
+      // (Of a script it may be the program of its first line.)
+      const why = /\b(E[A-Z]+)\b/.exec(message)?.[1];
+      throw new EnvironmentError(`${python} cannot be started${why === undefined ? "" : ` (${why})`}`, {
+        command: "npx torchwire setup",
+      });
+    }
+    // Its only way to say what is wrong where it cannot report.
+    const said = last.lines.find((line) => line.startsWith(notPassed));
+    if (said !== undefined) throw new EnvironmentError(`${python} ${said.slice(notPassed.length)} ${mustPassOn}`);
+    throw new WorkerExitedError(exit);
+  }
+  const { code, message, command } = report.error;
+  if (message.startsWith(notPassed))
+    throw new EnvironmentError(`${python} ${message.slice(notPassed.length)} ${mustPassOn}`);
+  if (code === "ENVIRONMENT") throw new EnvironmentError(message, command === undefined ? {} : { command });
+  throw new TorchwireError(code, message);
+}
+
+/** How the worker begins where what has started it stands in the way. */
+const notPassed = "torchwire-worker: its launcher ";
+
+const mustPassOn =
+  "A launcher is to hand its standard input and descriptor 3 on to the Python that it starts, and to be there as long as that is: conda run needs " +
+  "--no-capture-output, sudo needs --close-from=4. A container has a worker of its own, which serves: docs/container.md.";
+
+const quoted = (lines: readonly string[]): string =>
+  lines.length === 0 ? "" : ` What it said:\n${lines.map((line) => `    ${line}`).join("\n")}`;
+
+export function workerFolder(given: string | undefined): string {
+  if (given === undefined) return join(packageRoot(), "python", "torchwire_worker");
+  const folder = resolve(given);
+  // Its name is that of the Python package.
+  if (basename(folder) === "torchwire_worker" && existsSync(join(folder, "__main__.py"))) return folder;
+  throw new EnvironmentError(
+    `workerDir is ${folder}, which is not the folder torchwire_worker with the worker's Python files: copy ` +
+      "node_modules/torchwire/python/torchwire_worker to where the program is deployed, and give the path of that copy.",
+  );
+}

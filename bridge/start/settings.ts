@@ -1,0 +1,54 @@
+/** What holds for a worker's whole process: the same options where it is spawned and where it serves elsewhere. */
+import { TorchwireError } from "../errors/errors.ts";
+import { limitsOf, type Limits } from "../wire/limits.ts";
+
+export interface WorkerSettings {
+  /** "cuda" fails where there is none; "auto" (the default) takes it where there is one, and the CPU elsewhere; a worker that serves elsewhere may have been given another default. */
+  readonly device?: "auto" | "cpu" | "cuda" | `cuda:${number}`;
+  /** Seeds Python's, NumPy's and PyTorch's generators. Default: unseeded. */
+  readonly seed?: number;
+  /**
+   * Only deterministic algorithms (`torch.use_deterministic_algorithms`): an operation that has none is an error. With "warn" it runs all the same, and
+   * `worker.stats()` names it, as `worker.nondeterministic`. Default false.
+   */
+  readonly deterministic?: boolean | "warn";
+  /** Threads of PyTorch's operations (`torch.set_num_threads`). Default: as PyTorch chooses. */
+  readonly threads?: number;
+  /** Keep large activations mapped between steps (glibc's malloc only; see docs/performance.md). Default true. */
+  readonly malloc?: boolean;
+  /** What one message, one value and what is in flight may be, here and in the worker; see docs/wire.md. */
+  readonly limits?: Partial<Limits>;
+}
+
+/** As they are told to the worker. */
+export interface Settings {
+  readonly device: string;
+  readonly seed: number | null;
+  readonly deterministic: boolean | "warn";
+  readonly threads: number | null;
+  readonly malloc: boolean;
+}
+
+/** More of them end the process. */
+const MOST_THREADS = 1024;
+
+export const defaultSettings = { device: "auto", deterministic: false, malloc: true } as const;
+
+/** @throws MISUSE, in the name of the function `of`. */
+export function settingsOf(of: string, options: WorkerSettings): Settings {
+  const { device, seed, deterministic, threads, malloc } = { ...defaultSettings, ...given(options) };
+  const refuse = (what: string): never => {
+    throw new TorchwireError("MISUSE", `${of}: ${what}`);
+  };
+  if (!/^(auto|cpu|cuda(:\d+)?)$/.test(device)) refuse(`device is "${device}"; it may be auto, cpu, cuda or cuda:N`);
+  if (seed !== undefined && !Number.isSafeInteger(seed)) refuse(`seed is ${seed}, not a whole number`);
+  if (typeof deterministic !== "boolean" && deterministic !== "warn")
+    refuse(`deterministic must be true, false or "warn", not ${JSON.stringify(deterministic)}`);
+  if (threads !== undefined && !(Number.isSafeInteger(threads) && threads > 0 && threads <= MOST_THREADS))
+    refuse(`threads is ${threads}, not a whole number from 1 to ${MOST_THREADS}`);
+  limitsOf(options.limits ?? {});
+  return { device, seed: seed ?? null, deterministic, threads: threads ?? null, malloc };
+}
+
+const given = <T extends object>(options: T): T =>
+  Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as T;

@@ -1,0 +1,203 @@
+import { TorchwireError } from "../errors/errors.ts";
+import { viewKind } from "./kinds.ts";
+import { checkMemory } from "../log/lend.ts";
+
+/** Element types, by NumPy's and PyTorch's names. */
+export type DType =
+  | "bool"
+  | "uint8"
+  | "int8"
+  | "int16"
+  | "int32"
+  | "int64"
+  | "float16"
+  | "bfloat16"
+  | "float32"
+  | "float64"
+  | "complex64";
+
+export type TypedArray =
+  | Uint8Array
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | BigInt64Array
+  | Uint16Array
+  | Float32Array
+  | Float64Array;
+
+const arrays = {
+  bool: Uint8Array,
+  uint8: Uint8Array,
+  int8: Int8Array,
+  int16: Int16Array,
+  int32: Int32Array,
+  int64: BigInt64Array,
+  float16: Uint16Array,
+  bfloat16: Uint16Array,
+  float32: Float32Array,
+  float64: Float64Array,
+  complex64: Float32Array,
+} as const satisfies Record<DType, unknown>;
+
+/** An n-dimensional array in row-major (C) order: `data` has as many elements as `shape` says, twice as many of complex64. */
+export interface NDArray {
+  readonly dtype: DType;
+  readonly shape: readonly number[];
+  /**
+   * The typed array that is called as the dtype is; int64 is a BigInt64Array. bool is a Uint8Array of 0 and 1. The half floats are a Uint16Array of
+   * their bits, on every Node (`float16.from` and `float16.toFloat32` convert). complex64 is a Float32Array of real and imaginary parts in turn.
+   */
+  readonly data: TypedArray;
+}
+
+export const dtypes: readonly DType[] = Object.keys(arrays) as DType[];
+
+export function isDType(name: unknown): name is DType {
+  return typeof name === "string" && Object.hasOwn(arrays, name);
+}
+
+/** As `torch.dtype.is_floating_point` says. */
+export const isFloating = (dtype: DType): boolean => dtype.includes("float");
+
+/** Bytes of one element. */
+export const itemSize = (dtype: DType): number => arrays[dtype].BYTES_PER_ELEMENT * (dtype === "complex64" ? 2 : 1);
+
+/** The number of elements of `shape`; 1 for a zero-dimensional array. */
+export const sizeOf = (shape: readonly number[]): number =>
+  // (What is past all numbers, times zero, would be none.)
+  shape.includes(0) ? 0 : shape.reduce((size, n) => size * n, 1);
+
+/** Of these a typed array says nothing by itself: `bool` looks like uint8, `complex64` like float32, bits of half floats like numbers. */
+const UNTOLD: readonly DType[] = ["bool", "float16", "bfloat16", "complex64"];
+
+/** The dtype that a typed array has by itself, or undefined for one that torch has no counterpart of here. */
+export function dtypeOf(data: ArrayBufferView): DType | undefined {
+  const kind = viewKind(data);
+  if (kind === "Uint8ClampedArray") return "uint8";
+  if (isFloat16Array(data)) return "float16";
+  return dtypes.find((dtype) => !UNTOLD.includes(dtype) && arrays[dtype].name === kind);
+}
+
+/** Why `data` has no dtype by itself, and what to do about it. */
+export function withoutDType(data: ArrayBufferView): string {
+  const name = viewKind(data);
+  if (name === "Uint16Array")
+    return `a ${name} may hold numbers or the bits of half floats: say { dtype: "float16", shape, data } (or "bfloat16"), or give Int32Array.from(x)`;
+  if (name === "Uint32Array" || name === "BigUint64Array")
+    return `a ${name} has no dtype here: give BigInt64Array.from(x${name === "Uint32Array" ? ", BigInt" : ""}), which is int64`;
+  return `a ${name} has no dtype here: give a typed array (known: ${dtypes.join(", ")})`;
+}
+
+/** Newer runtimes have it, and their types differ: it goes in as its bits, and never comes out. */
+function isFloat16Array(data: ArrayBufferView): boolean {
+  const kind = viewKind(data);
+  // (What stands in for it elsewhere is a Uint16Array that says so.)
+  return (
+    kind === "Float16Array" || (kind === "Uint16Array" && Reflect.get(data, Symbol.toStringTag) === "Float16Array")
+  );
+}
+
+/** The same memory in the typed array that its dtype has. */
+export function asStored(data: ArrayBufferView): TypedArray {
+  if (viewKind(data) === "Uint8ClampedArray") return toBytes(data);
+  if (isFloat16Array(data)) return new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength / 2);
+  return data as TypedArray;
+}
+
+/** Whether `data` is what `dtype` is held in. */
+export const holds = (dtype: DType, data: ArrayBufferView): boolean =>
+  viewKind(data) === arrays[dtype].name || (dtype === "float16" && isFloat16Array(data));
+
+/** The dtypes that hold every number of another. */
+const WIDER: Partial<Record<DType, readonly DType[]>> = {
+  uint8: ["int16", "int32", "int64", "float32", "float64"],
+  int8: ["int16", "int32", "int64", "float32", "float64"],
+  int16: ["int32", "int64", "float32", "float64"],
+  int32: ["int64", "float64"],
+  float32: ["float64"],
+};
+
+/** The same numbers as `dtype`, or undefined where that might change them. */
+export function widened({ dtype, shape, data }: NDArray, to: DType): NDArray | undefined {
+  if (WIDER[dtype]?.includes(to) !== true) return undefined;
+  if (to === "int64") return { dtype: to, shape, data: BigInt64Array.from(data as Int32Array, BigInt) };
+  const wide = new arrays[to](data.length) as Float64Array;
+  wide.set(data as Int32Array);
+  return { dtype: to, shape, data: wide };
+}
+
+/**
+ * Views `bytes`, little-endian and row after row, as an array of `dtype`; they are copied only where they do not lie at a multiple of their size,
+ * as a part of a file may. Throws BAD_DATA where they are not as many as `shape` says.
+ */
+export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): NDArray {
+  const size = arrays[dtype].BYTES_PER_ELEMENT;
+  const expected = sizeOf(shape) * itemSize(dtype);
+  if (bytes.length !== expected)
+    throw new TorchwireError(
+      "BAD_DATA",
+      `fromBytes: ${dtype} [${shape.join(", ")}] takes ${expected} bytes, there are ${bytes.length}`,
+    );
+  const aligned = bytes.byteOffset % size === 0 ? bytes : Uint8Array.from(bytes);
+  return {
+    dtype,
+    shape,
+    data: new arrays[dtype](aligned.buffer as ArrayBuffer, aligned.byteOffset, bytes.length / size),
+  };
+}
+
+/** An array of what lies in `pieces`, one after the other. They may be more bytes than a Uint8Array can have. */
+export function joined(dtype: DType, shape: readonly number[], pieces: readonly Uint8Array[]): NDArray {
+  const data = new arrays[dtype]((sizeOf(shape) * itemSize(dtype)) / arrays[dtype].BYTES_PER_ELEMENT);
+  let at = 0;
+  for (const piece of pieces) {
+    new Uint8Array(data.buffer, at, piece.length).set(piece);
+    at += piece.length;
+  }
+  return { dtype, shape, data };
+}
+
+export function toBytes(data: ArrayBufferView): Uint8Array {
+  return new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
+}
+
+/** The bytes of `data` in pieces of at most `most`; one, without bytes, of an empty one. */
+export function piecesOf(data: ArrayBufferView, most: number): Uint8Array[] {
+  if (data.byteLength <= most) return [toBytes(data)];
+  return Array.from({ length: Math.ceil(data.byteLength / most) }, (_, i) => {
+    const length = Math.min(most, data.byteLength - i * most);
+    return new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset + i * most, length);
+  });
+}
+
+export function isNDArray(value: unknown): value is NDArray {
+  if (typeof value !== "object" || value === null) return false;
+  const { dtype, shape, data } = value as Partial<NDArray>;
+  return isDType(dtype) && Array.isArray(shape) && ArrayBuffer.isView(data);
+}
+
+/** Throws NOT_SENDABLE unless `array` says the truth about itself, MISUSE where its memory was taken back. `what` names it in the error. */
+export function checkNDArray(array: NDArray, what: string): void {
+  const { dtype, shape, data } = array;
+  const say = (text: string): never => {
+    throw new TorchwireError("NOT_SENDABLE", `${what}: ${text}`);
+  };
+  if (!isDType(dtype)) say(`dtype is ${JSON.stringify(dtype)}; known are ${dtypes.join(", ")}`);
+  if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0)) say(`shape is [${shape.join(", ")}], not whole numbers`);
+  if (!holds(dtype, data)) say(`dtype ${dtype} is held in a ${arrays[dtype].name}, not in a ${viewKind(data)}`);
+  checkMemory(data, what);
+  const elements = sizeOf(shape);
+  const pairs = dtype === "complex64";
+  if (data.length !== (pairs ? 2 * elements : elements))
+    say(
+      `shape [${shape.join(", ")}] has ${elements} elements, data has ${data.length}${pairs ? ", of which each takes two" : ""}`,
+    );
+}
+
+/** Throws NOT_SENDABLE where a byte of a bool array is neither 0 nor 1. */
+export function checkBooleans(bytes: Uint8Array, what: string): void {
+  for (let i = 0; i < bytes.length; i++)
+    if (bytes[i]! > 1)
+      throw new TorchwireError("NOT_SENDABLE", `${what}: a bool is 0 or 1, and element ${i} is ${bytes[i]!}`);
+}

@@ -1,0 +1,282 @@
+/**
+ * Values on the wire. null, booleans, strings, bytes, and numbers stand for themselves; everything else is an array that
+ * begins with one of these tags, so that nothing needs msgpack extensions.
+ */
+import { TorchwireError } from "../errors/errors.ts";
+import { classOf, isMap, isPlainObject, isPromise, isUint8Array } from "./kinds.ts";
+import type { FramePool } from "../log/frame-pool.ts";
+import { isKw } from "../reference/kw.ts";
+import { checkMemory } from "../log/lend.ts";
+import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "../reference/literals.ts";
+import {
+  checkBooleans,
+  checkNDArray,
+  dtypeOf,
+  fromBytes,
+  isDType,
+  isNDArray,
+  itemSize,
+  joined,
+  piecesOf,
+  sizeOf,
+  withoutDType,
+  type DType,
+  type NDArray,
+} from "./ndarray.ts";
+import { inner, type Reference } from "../reference/ref.ts";
+import { lookAfter } from "../reference/refused.ts";
+import { defaultLimits, exceeded, type Limits } from "../wire/limits.ts";
+import { isCount, malformed } from "../wire/schema.ts";
+
+export const Tag = {
+  /** [0, id] to Python; [0, id, type name] from it. */
+  reference: 0,
+  /** [1, ...items] */
+  list: 1,
+  /** [2, ...items] */
+  tuple: 2,
+  /** [3, key, value, key, value, …] */
+  dict: 3,
+  /** [4, index of the frame, dtype, shape]; with a fifth, the number of frames from there on that it takes, where it takes several. */
+  tensor: 4,
+  /** [5, hexadecimal]: an integer past 64 bits. */
+  bigint: 5,
+  /** [6, 8 bytes little-endian]: a float that a msgpack number would not carry as one (1.0, -0.0). */
+  float: 6,
+  /** [7, start, stop, step] */
+  slice: 7,
+} as const;
+
+const INT64 = { lowest: -(2n ** 63n), highest: 2n ** 64n - 1n };
+
+/** Turns the arguments of one operation into wire values. Its frames belong to the operation's batch. */
+export class Encoder {
+  readonly #frames: Uint8Array[];
+  readonly #pool: FramePool;
+  readonly #limits: Limits;
+  readonly #nameOf: (reference: Reference) => number;
+  /** A rough count of the bytes that were encoded: in the frames… */
+  frameBytes = 0;
+  /** …and in the meta. */
+  metaBytes = 0;
+
+  constructor(frames: Uint8Array[], pool: FramePool, limits: Limits, nameOf: (reference: Reference) => number) {
+    this.#frames = frames;
+    this.#pool = pool;
+    this.#limits = limits;
+    this.#nameOf = nameOf;
+  }
+
+  /** `path` names the value in errors: `args[1].transform`. */
+  encode(value: unknown, path: string, depth = 0): unknown {
+    this.metaBytes += 9;
+    switch (typeof value) {
+      case "boolean":
+        return value;
+      case "string":
+        this.metaBytes += value.length < 1024 ? value.length : this.#sized(Buffer.byteLength(value), path);
+        return checkText(value, path);
+      case "undefined":
+        return null;
+      case "number":
+        return encodeNumber(value);
+      case "bigint":
+        return value >= INT64.lowest && value <= INT64.highest ? value : [Tag.bigint, this.#hex(value, path)];
+      case "function": {
+        const reference = inner(value);
+        if (reference === undefined)
+          return refuse(
+            value,
+            path,
+            "a JavaScript function cannot be called from Python; define it there (worker.import a module of yours)",
+          );
+        return [Tag.reference, this.#nameOf(reference)];
+      }
+      case "object":
+        return value === null ? null : this.#object(value, path, depth + 1);
+      default:
+        return refuse(value, path, `a ${typeof value} has no counterpart in Python`);
+    }
+  }
+
+  #object(value: object, path: string, depth: number): unknown {
+    if (depth > this.#limits.depth)
+      throw exceeded(`${path} is nested ${depth} deep (or contains itself)`, "depth", this.#limits);
+    if (Array.isArray(value)) return [Tag.list, ...this.#items(value, path, depth)];
+    if (ArrayBuffer.isView(value)) return this.#typedArray(value, path);
+    if (isNDArray(value)) return this.#tensor(value, path);
+    if (value instanceof PyFloatLiteral) return encodeFloat(value.value);
+    if (value instanceof PyTupleLiteral) return [Tag.tuple, ...this.#items(value.items, path, depth)];
+    if (value instanceof PyBytesLiteral) {
+      checkMemory(value.bytes, path);
+      this.metaBytes += this.#sized(value.bytes.length, path);
+      // A copy, as of arrays: it is packed later.
+      return new Uint8Array(value.bytes);
+    }
+    if (value instanceof PySliceLiteral)
+      return [Tag.slice, ...[value.start, value.stop, value.step].map((part) => this.encode(part, path, depth))];
+    if (isMap(value)) return this.#dict([...Map.prototype.entries.call(value)], path, depth);
+    if (isKw(value)) return refuse(value, path, "kw({...}) must be the last argument of a call");
+    if (isPlainObject(value)) return this.#dict(Object.entries(value), path, depth);
+    if (isPromise(value)) return refuse(value, path, "a Promise has no value yet; await it first");
+    return refuse(value, path, `a ${classOf(value)} has no counterpart in Python; send its parts as plain values`);
+  }
+
+  /** By their places: an array's own `map` makes an array of its class, which may want other arguments. */
+  *#items(list: readonly unknown[], path: string, depth: number): Generator {
+    for (let i = 0; i < list.length; i++) yield this.encode(list[i], `${path}[${i}]`, depth);
+  }
+
+  #dict(entries: [unknown, unknown][], path: string, depth: number): unknown[] {
+    const token: unknown[] = [Tag.dict];
+    for (const [key, value] of entries) {
+      token.push(this.encode(key, `a key of ${path}`, depth), this.encode(value, memberPath(path, key), depth));
+    }
+    return token;
+  }
+
+  #typedArray(data: ArrayBufferView, path: string): unknown {
+    checkMemory(data, path);
+    const dtype = dtypeOf(data);
+    if (dtype === undefined) return refuse(data, path, withoutDType(data));
+    return this.#send(dtype, [data.byteLength / itemSize(dtype)], data, path);
+  }
+
+  #tensor(array: NDArray, path: string): unknown {
+    checkNDArray(array, path);
+    return this.#send(array.dtype, [...array.shape], array.data, path);
+  }
+
+  #send(dtype: DType, shape: number[], data: ArrayBufferView, path: string): unknown {
+    const { dims, frameBytes } = this.#limits;
+    if (shape.length > dims) throw exceeded(`${path} has ${shape.length} dimensions`, "dims", this.#limits);
+    this.frameBytes += data.byteLength;
+    const first = this.#frames.length;
+    for (const piece of piecesOf(data, frameBytes)) {
+      // A copy, unless it is lent: the socket reads it later, and the caller may have changed his array by then.
+      const frame = this.#pool.frameOf(piece);
+      this.#frames.push(frame);
+      if (dtype === "bool") checkBooleans(frame, path);
+    }
+    const frames = this.#frames.length - first;
+    return frames === 1 ? [Tag.tensor, first, dtype, shape] : [Tag.tensor, first, dtype, shape, frames];
+  }
+
+  #hex(value: bigint, path: string): string {
+    const hex = toHex(value);
+    this.metaBytes += this.#sized(hex.length, path);
+    return hex;
+  }
+
+  #sized(bytes: number, path: string): number {
+    if (bytes > this.#limits.textBytes) throw exceeded(`${path} has ${bytes} bytes`, "textBytes", this.#limits);
+    return bytes;
+  }
+}
+
+/** Throws where `text` holds half of a surrogate pair, which no UTF-8 can carry. `what` names it in the error. */
+export function checkText(text: string, what: string): string {
+  if (/\p{Surrogate}/u.test(text))
+    throw new TorchwireError("NOT_SENDABLE", `${what}: half of a surrogate pair is no text: ${JSON.stringify(text)}`);
+  return text;
+}
+
+function encodeNumber(value: number): unknown {
+  if (Number.isSafeInteger(value)) {
+    if (Object.is(value, -0)) return encodeFloat(value);
+    // msgpackr writes integers past 32 bits as floats, unless they are bigints.
+    return value >= -(2 ** 31) && value < 2 ** 32 ? value : BigInt(value);
+  }
+  return Number.isInteger(value) ? encodeFloat(value) : value;
+}
+
+function encodeFloat(value: number): unknown {
+  const bytes = new Uint8Array(8);
+  new DataView(bytes.buffer).setFloat64(0, value, true);
+  return [Tag.float, bytes];
+}
+
+function toHex(value: bigint): string {
+  return value < 0n ? `-${(-value).toString(16)}` : value.toString(16);
+}
+
+function memberPath(path: string, key: unknown): string {
+  return typeof key === "string" && /^[\p{ID_Start}_$][\p{ID_Continue}$]*$/u.test(key)
+    ? `${path}.${key}`
+    : `${path}[${describe(key)}]`;
+}
+
+const describe = (value: unknown): string => (typeof value === "string" ? JSON.stringify(value) : String(value));
+
+function refuse(value: unknown, path: string, why: string): never {
+  lookAfter(value);
+  throw new TorchwireError("NOT_SENDABLE", `${path}: ${why}`);
+}
+
+/** Turns a value that the worker sent back into a JavaScript one. */
+export function decodeValue(
+  token: unknown,
+  frames: readonly Uint8Array[],
+  limits: Limits = defaultLimits,
+  depth = 0,
+): unknown {
+  // Bytes of its own: msgpackr's are a Buffer over the whole message.
+  if (isUint8Array(token)) return new Uint8Array(token);
+  if (!Array.isArray(token))
+    return typeof token === "object" && token !== null ? malformed("a value that is a map, or an extension") : token;
+  const [tag, ...rest] = token as [unknown, ...unknown[]];
+  const items = (): unknown[] => {
+    if (depth >= limits.depth) throw exceeded(`a value that came is nested ${depth + 1} deep`, "depth", limits);
+    return rest.map((item) => decodeValue(item, frames, limits, depth + 1));
+  };
+  switch (tag) {
+    case Tag.list:
+    case Tag.tuple:
+      return items();
+    case Tag.dict:
+      return rest.length % 2 === 0 ? decodeDict(items()) : malformed("a dict with half of a pair");
+    case Tag.tensor:
+      return decodeTensor(rest, frames);
+    case Tag.bigint: {
+      const [hex] = rest;
+      if (typeof hex !== "string" || !/^-?[\da-f]+$/.test(hex)) return malformed("an integer that is none");
+      return hex.startsWith("-") ? -BigInt(`0x${hex.slice(1)}`) : BigInt(`0x${hex}`);
+    }
+    default:
+      throw new TorchwireError("PROTOCOL", `the worker sent a value of unknown kind ${String(tag)}`);
+  }
+}
+
+/** An object where every key is a string, as JSON has it; a Map for the rest of Python's keys. */
+function decodeDict(flat: readonly unknown[]): unknown {
+  const entries: [unknown, unknown][] = [];
+  for (let i = 0; i < flat.length; i += 2) entries.push([flat[i], flat[i + 1]]);
+  return entries.every(([key]) => typeof key === "string")
+    ? Object.fromEntries(entries as [string, unknown][])
+    : new Map(entries);
+}
+
+function decodeTensor([index, dtype, shape, count = 1]: readonly unknown[], frames: readonly Uint8Array[]): NDArray {
+  const pieces = frames.slice(index as number, (index as number) + (count as number));
+  const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
+  if (
+    !isCount(index) ||
+    !isCount(count) ||
+    count === 0 ||
+    pieces.length !== count ||
+    !isDType(dtype) ||
+    !Array.isArray(shape) ||
+    !shape.every(isCount) ||
+    bytes !== sizeOf(shape) * itemSize(dtype)
+  )
+    throw new TorchwireError("PROTOCOL", "the worker sent a tensor whose description does not fit its bytes");
+  try {
+    return count === 1 ? fromBytes(dtype, shape, pieces[0]!) : joined(dtype, shape, pieces);
+  } catch (cause) {
+    throw new TorchwireError(
+      "LIMIT",
+      `an array of ${dtype} [${shape.join(", ")}] is more than one of this runtime can hold, or than there is memory for; fetch it in parts`,
+      { cause },
+    );
+  }
+}

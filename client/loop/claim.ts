@@ -1,0 +1,18 @@
+/** One loop at a time in a worker: two would train with each other's random numbers. */
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { Worker } from "../../bridge/worker.ts";
+
+const holders = new WeakMap<Worker, { readonly what: string; readonly since: Date }>();
+
+/** Returns what gives the worker free. Throws BUSY where another loop has it. */
+export function claim(worker: Worker, what: string): () => void {
+  const holder = holders.get(worker);
+  if (holder !== undefined)
+    throw new TorchwireError(
+      "BUSY",
+      `this worker is busy with ${holder.what === "epoch" ? "an epoch" : "a fit"}, since ${holder.since.toISOString()}: await it first, or spawn another worker`,
+    );
+  const mine = { what, since: new Date() };
+  holders.set(worker, mine);
+  return () => holders.delete(worker);
+}

@@ -1,0 +1,67 @@
+/** Errors of a loop, with the place in it. */
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { messageOf } from "../../bridge/values/kinds.ts";
+import { PythonError } from "../../bridge/errors/python-error.ts";
+import { adviceOn } from "./advice.ts";
+import { placeOf, type Place } from "./place.ts";
+import { CancelFitting } from "../training/cancel.ts";
+
+/** A handler of a callback threw. `cause` is what it threw. */
+export class CallbackError extends TorchwireError implements Place {
+  override name = "CallbackError";
+  readonly callback: string;
+  readonly event: string;
+  readonly phase: string;
+  readonly epoch: number;
+  readonly step: number | undefined;
+
+  constructor(callback: string, event: string, place: Place, cause: unknown) {
+    const reason = messageOf(cause);
+    super(
+      cause instanceof TorchwireError ? cause.code : "CALLBACK",
+      `callback ${callback} failed at ${event} (${placeOf(place)}): ${reason}`,
+      { cause },
+    );
+    ({ phase: this.phase, epoch: this.epoch, step: this.step } = place);
+    this.callback = callback;
+    this.event = event;
+  }
+}
+
+/** A step failed. `cause` is why; where PyTorch raised, a PythonError. */
+export class StepError extends TorchwireError implements Place {
+  override name = "StepError";
+  readonly phase: string;
+  readonly epoch: number;
+  readonly step: number | undefined;
+
+  constructor(place: Place, cause: Error) {
+    const advice = adviceOn(cause, place);
+    super(
+      cause instanceof TorchwireError ? cause.code : "STEP",
+      `${placeOf(place)}: ${cause.message}${advice === undefined ? "" : `\n${advice}`}`,
+      { cause },
+    );
+    ({ phase: this.phase, epoch: this.epoch, step: this.step } = place);
+  }
+}
+
+/** What failed, where `error` only says that something was not run because of it. */
+export const rootOf = (error: unknown): unknown =>
+  error instanceof TorchwireError && error.code === "NOT_RUN" ? (error.cause ?? error) : error;
+
+/** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
+export function stepFailure(failure: unknown, place: Place): unknown {
+  // Mostly it is a later operation that is waited for: the loss's value.
+  const error = rootOf(failure);
+  if (error instanceof PythonError) {
+    const stop = error.mro.includes(LOSS_IS_NAN)
+      ? `loss is NaN in ${place.phase} epoch ${place.epoch}, step ${String(place.step)}`
+      : undefined;
+    return stop === undefined ? new StepError(place, error) : new CancelFitting(stop, "StopOnNaNLoss");
+  }
+  return error instanceof TorchwireError ? new StepError(place, error) : error;
+}
+
+/** Raised by the helper that StopOnNaNLoss puts before the update. */
+const LOSS_IS_NAN = "torchwire_worker.helpers.training.LossIsNaN";

@@ -1,0 +1,120 @@
+/** What ends a fit from outside: an AbortSignal, or Ctrl-C. */
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isError, isPromise } from "../../bridge/values/kinds.ts";
+import type { BatchLike, Data } from "../data/types.ts";
+
+/** How long a handler that is under way, or a data set, may still take. */
+const GRACE_MS = 2000;
+/** At fitEnd there may be something large to be saved. */
+const LAST_GRACE_MS = 15_000;
+
+/** One Ctrl-C may come several times: npm, tsx and their like hand it on to programs that the terminal has told already. */
+const SAME_MS = 500;
+
+const ours = new WeakSet<(...args: never[]) => unknown>();
+
+class Interrupted extends Error {
+  override name = "Interrupted";
+}
+
+export class Interruption {
+  #reason: string | undefined;
+  /** For each that is waited for: starts its grace. */
+  readonly #waiting = new Set<() => void>();
+
+  get reason(): string | undefined {
+    return this.#reason;
+  }
+
+  is(error: unknown): error is Error {
+    return error instanceof Interrupted;
+  }
+
+  /** The loop ends at its next step. */
+  interrupt(reason: string): void {
+    if (this.#reason !== undefined) return;
+    this.#reason = reason;
+    for (const startGrace of this.#waiting) startGrace();
+  }
+
+  check(): void {
+    if (this.#reason !== undefined) throw new Interrupted(this.#reason);
+  }
+
+  /** `promise`, but no longer than the grace after an interruption, or after the call where that was before. */
+  async waitFor<T>(promise: PromiseLike<T>, who: string, isLast = false): Promise<T> {
+    const grace = isLast ? LAST_GRACE_MS : GRACE_MS;
+    let timer: NodeJS.Timeout | undefined;
+    let startGrace!: () => void;
+    const tooLong = new Promise<never>((_, reject) => {
+      const hangs = (): void =>
+        reject(new Interrupted(`${this.#reason!}; ${who} had not returned after ${grace / 1000} s`));
+      startGrace = () => (timer = setTimeout(hangs, grace));
+    });
+    if (this.#reason === undefined) this.#waiting.add(startGrace);
+    else startGrace();
+    try {
+      return await Promise.race([promise, tooLong]);
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(startGrace);
+    }
+  }
+
+  /** Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns what ends the listening. */
+  listen(signal: AbortSignal | undefined): () => void {
+    if (signal !== undefined && !isSignal(signal))
+      throw new TorchwireError(
+        "MISUSE",
+        "fit: signal is no AbortSignal: give that of an AbortController, controller.signal",
+      );
+    const abort = (): void => this.interrupt(reasonOf(signal!));
+    if (signal?.aborted) abort();
+    signal?.addEventListener("abort", abort, { once: true });
+    let leaving: NodeJS.Timeout | undefined;
+    const leave = (): void => void process.removeListener("SIGINT", onInterrupt);
+    const onInterrupt = (): void => {
+      this.interrupt("Ctrl-C");
+      // The second one is Node's own again: it ends the program.
+      leaving ??= setTimeout(leave, SAME_MS).unref();
+    };
+    ours.add(onInterrupt);
+    const nobodyElse = process.listeners("SIGINT").every((listener) => ours.has(listener));
+    if (process.stdin.isTTY && process.stderr.isTTY && nobodyElse) process.on("SIGINT", onInterrupt);
+    return () => {
+      signal?.removeEventListener("abort", abort);
+      if (leaving === undefined) leave();
+    };
+  }
+
+  /** Iterates `data`; ends the waiting for it when interrupted. */
+  async *guard(data: Data): AsyncGenerator<BatchLike> {
+    const iterator =
+      Symbol.asyncIterator in data ? data[Symbol.asyncIterator]() : (data as Iterable<BatchLike>)[Symbol.iterator]();
+    let over = false;
+    try {
+      for (;;) {
+        this.check();
+        const next = iterator.next();
+        const result = isPromise(next) ? await this.waitFor(next, "the data") : next;
+        if (result.done) {
+          over = true;
+          return;
+        }
+        yield result.value;
+      }
+    } finally {
+      // Not waited for: where it hangs, so would this.
+      if (!over) (async () => iterator.return?.())().catch(() => undefined);
+    }
+  }
+}
+
+/** By what it can do: a page that a test runner simulates has a class of its own for it. */
+const isSignal = (signal: unknown): boolean =>
+  typeof signal === "object" && signal !== null && "aborted" in signal && "addEventListener" in signal;
+
+function reasonOf({ reason }: AbortSignal): string {
+  if (typeof reason === "string") return reason;
+  return isError(reason) && reason.name !== "AbortError" ? reason.message : "aborted by its signal";
+}

@@ -1,0 +1,79 @@
+/** A step on its way to the worker and back. */
+import { py } from "../../bridge/reference/py.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { ask } from "../callback/measured.ts";
+import type { Step } from "../training/events.ts";
+import { CallbackError, stepFailure } from "./failures.ts";
+import type { Place } from "./place.ts";
+import { counted, type CountedLoss } from "../losses/weight.ts";
+import type { WeighedLoss } from "../losses/weight.ts";
+import type { Participant } from "./plan.ts";
+
+interface Values {
+  [name: string]: unknown;
+}
+
+/** What has come back. */
+export interface Arrived {
+  readonly index: number;
+  readonly size: number;
+  /** Undefined where the step has none, and where its batch weighs nothing. */
+  readonly loss: number | undefined;
+  /** What it adds to the mean over an epoch. */
+  readonly weighed: WeighedLoss | undefined;
+  /** What each participant measured. */
+  readonly measured: ReadonlyMap<Participant, Values>;
+}
+
+export class Pending {
+  readonly #place: Place;
+  readonly #index: number;
+  readonly #size: number | Promise<unknown>;
+  readonly #loss: (() => Promise<CountedLoss>) | undefined;
+  /** Of a step without a loss: that it has been run. */
+  readonly #done: Promise<unknown> | undefined;
+  readonly #measured = new Map<Participant, () => Promise<Values>>();
+
+  /** Asks for what observers want to see of `step`; it travels with it, and nothing is waited for. */
+  constructor(step: Step, place: Place, worker: Worker, measuring: readonly Participant[]) {
+    const { loss, index, size } = step as Partial<Step> & Step;
+    for (const one of measuring)
+      try {
+        this.#measured.set(one, ask(one.measure!(one.view)));
+      } catch (error) {
+        throw new CallbackError(one.callback.name, "measure", place, error);
+      }
+    this.#place = place;
+    this.#index = index;
+    this.#size = size ?? py.js(worker.import("builtins").len(firstOf(step.ys) as AnyRef));
+    this.#loss = loss === undefined ? undefined : counted(step);
+    this.#done = loss === undefined ? py.js(worker.import("builtins").bool()) : undefined;
+  }
+
+  /** Waits for the worker's answer. Rejects with what failed, and the place of it. */
+  async arrival(): Promise<Arrived> {
+    try {
+      const counts = await this.#loss?.();
+      await this.#done;
+      const size = (await this.#size) as number;
+      const measured = new Map<Participant, Values>();
+      for (const [one, values] of this.#measured) measured.set(one, await values());
+      return { index: this.#index, size, ...lossOf(counts, size), measured };
+    } catch (error) {
+      throw stepFailure(error, this.#place);
+    }
+  }
+}
+
+/** A batch without a target that counts has no loss: what PyTorch gives then is 0 / 0. */
+function lossOf(counts: CountedLoss | undefined, size: number): Pick<Arrived, "loss" | "weighed"> {
+  if (counts === undefined) return { loss: undefined, weighed: undefined };
+  const { loss, weight = size, total = loss * size } = counts;
+  return weight === 0 ? { loss: undefined, weighed: { total: 0, weight } } : { loss, weighed: { total, weight } };
+}
+
+function firstOf(ys: unknown): unknown {
+  if (Array.isArray(ys)) return ys[0];
+  return typeof ys === "object" && ys !== null ? Object.values(ys)[0] : ys;
+}

@@ -1,0 +1,270 @@
+/** Inference: batched, changing nothing, and safe while a training goes on. */
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import {
+  isNDArray,
+  itemSize,
+  joined as joinedPieces,
+  sizeOf,
+  toBytes,
+  type NDArray,
+} from "../../bridge/values/ndarray.ts";
+import { py } from "../../bridge/reference/py.ts";
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import { workerOf } from "../../bridge/worker.ts";
+import { toTorch } from "../formats/convert.ts";
+import { aside } from "../data/aside.ts";
+import { isReference, mapInputs, toBatch } from "../data/batch.ts";
+import type { Data, Inputs } from "../data/types.ts";
+import { rootOf } from "../loop/failures.ts";
+import type { Format } from "../formats/index.ts";
+import { described } from "../options/keywords.ts";
+import type { Loss } from "../losses/spec.ts";
+import { named, type Task } from "../metrics/options.ts";
+import { forward } from "../training/phases.ts";
+import { traced } from "../../bridge/errors/site.ts";
+
+export interface PredictOptions {
+  /** Samples in a batch, where `data` is one array. Default 64. */
+  readonly batchSize?: number;
+  /** How the inputs lie in memory, as in a learner. */
+  readonly input?: Format;
+  /** Default: the worker's device. */
+  readonly device?: string;
+}
+
+export interface ClassifyOptions extends PredictOptions {
+  /** Names of the classes, by index; of a yes or no those of no and yes. Default: the indices themselves. */
+  readonly classes?: readonly string[];
+  /** How many of the likeliest classes `top` has. Default 1. */
+  readonly topK?: number;
+  /** With which the model was trained: it tells logits from probabilities, and classes from labels. A learner's own is there by itself. */
+  readonly loss?: Loss;
+  /** "classes": one of them for each sample. "labels": each output is a yes or a no by itself. Default: as the loss or the shape says. */
+  readonly task?: Task;
+}
+
+/** One class that a sample may be of. */
+export interface Candidate {
+  readonly label: string;
+  readonly index: number;
+  /** 0 to 1. Of classes: all together 1. Of labels: each by itself. */
+  readonly probability: number;
+  /** The model's output itself; of a single logit z, 0 for no and z for yes. */
+  readonly score: number;
+}
+
+/** What one sample is: the likeliest class, and the `topK` likeliest, that one first. */
+export interface Prediction extends Candidate {
+  readonly top: readonly Candidate[];
+  /** Of all classes, by index. In double precision where the model computes in it. */
+  readonly scores: Float32Array | Float64Array;
+  readonly probabilities: Float32Array | Float64Array;
+}
+
+/** What a model gives: an array, or several in the containers that it puts them in. */
+export type Outputs =
+  | NDArray
+  | string
+  | number
+  | boolean
+  | null
+  | readonly Outputs[]
+  | { readonly [name: string]: Outputs };
+
+/** Samples: an array whose first axis counts them, several inputs of that kind, or data whose targets, if it has any, are not looked at. */
+export type Samples = Inputs | Data;
+
+const AHEAD = 3;
+
+/**
+ * The outputs of `model`, one array over all samples, in the dtype that they have; half floats come as float32. Of a model with several outputs they come
+ * in records (of a dict, or a dataclass) or arrays (of a list, or a tuple) of such arrays, which the type argument names: `outputs<{ out: NDArray }>(…)`.
+ * Runs in eval mode, without gradients, with a fork of the random numbers.
+ */
+export function outputs<T extends Outputs = NDArray>(
+  model: PyObject,
+  samples: Samples,
+  options: PredictOptions = {},
+): Promise<T> {
+  return traced("predict", async () => {
+    const chunks: Outputs[] = [];
+    const ask = (out: AnyRef, { outputs }: AnyRef): Promise<Outputs> => py.js(outputs(out)) as Promise<Outputs>;
+    for await (const chunk of run(model as AnyRef, samples, options, ask)) chunks.push(chunk);
+    return joined(chunks) as T;
+  });
+}
+
+/**
+ * The classes that `model` finds for each sample, from outputs of shape [samples, classes]; or from outputs [samples] or [samples, 1], which are a yes
+ * or a no, and have two classes. They are logits, unless the loss says that they are probabilities.
+ *
+ * Throws MISUSE where the outputs have another shape, or classes another number of names; and for a loss of numbers, such as `mse`.
+ */
+export function classify(model: PyObject, samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[]> {
+  return traced("predict", async () => {
+    const { classes, topK = 1, loss, task } = options;
+    if (!Number.isSafeInteger(topK) || topK < 1)
+      throw new TorchwireError("MISUSE", `predict: topK must be a whole number from 1, not ${String(topK)}`);
+    if (task !== undefined && task !== "classes" && task !== "labels")
+      throw new TorchwireError("MISUSE", `predict: task is ${described(task)}; it is to be "classes" or "labels"`);
+    const predictions: Prediction[] = [];
+    const ask = (out: AnyRef, { classified }: AnyRef, inputs: unknown): Promise<Classified> =>
+      py.js(classified(out, inputs, named(loss), task ?? null)) as unknown as Promise<Classified>;
+    for await (const found of run(model as AnyRef, samples, options, ask)) {
+      const columns = "problem" in found ? found.columns : found.scores.shape[1]!;
+      if (classes !== undefined && columns !== undefined && classes.length !== columns)
+        throw new TorchwireError(
+          "MISUSE",
+          "is_one" in found && found.is_one
+            ? `predict: the model has one output, a yes or a no: classes are the names of no and of yes, and not ${classes.length}`
+            : `predict: the model has ${columns} outputs, and classes has ${classes.length} names`,
+        );
+      if ("problem" in found || columns === undefined)
+        throw new TorchwireError("MISUSE", `predict: ${(found as Problem).problem}`);
+      for (let row = 0; row < found.scores.shape[0]!; row++) {
+        const cut = ({ data }: NDArray): Float32Array | Float64Array =>
+          (data as Float32Array).slice(row * columns, (row + 1) * columns);
+        predictions.push(predictionOf(cut(found.scores), cut(found.probabilities), classes, Math.min(topK, columns)));
+      }
+    }
+    return predictions;
+  });
+}
+
+/** As python/torchwire_worker/helpers/predictions.py has it. */
+type Classified = { readonly scores: NDArray; readonly probabilities: NDArray; readonly is_one: boolean } | Problem;
+
+interface Problem {
+  readonly problem: string;
+  readonly columns?: number;
+}
+
+function predictionOf(
+  scores: Float32Array | Float64Array,
+  probabilities: Float32Array | Float64Array,
+  classes: readonly string[] | undefined,
+  topK: number,
+): Prediction {
+  const order = Array.from(scores.keys()).toSorted((a, b) => scores[b]! - scores[a]! || a - b);
+  const top = order.slice(0, topK).map((index): Candidate => {
+    return {
+      label: classes?.[index] ?? String(index),
+      index,
+      probability: probabilities[index]!,
+      score: scores[index]!,
+    };
+  });
+  return { ...top[0]!, top, scores, probabilities };
+}
+
+/** `ask` of the outputs of each batch, the worker's helpers and the inputs, in order; some batches are under way at any time. */
+async function* run<T>(
+  model: AnyRef,
+  samples: Samples,
+  { batchSize = 64, input, device }: PredictOptions,
+  ask: (out: AnyRef, helpers: AnyRef, inputs: unknown) => Promise<T>,
+): AsyncGenerator<T> {
+  const worker = workerOf(model);
+  if (worker === undefined) throw new TorchwireError("MISUSE", "predict: the model is not a reference");
+  if (!Number.isSafeInteger(batchSize) || batchSize < 1)
+    throw new TorchwireError("MISUSE", `predict: batchSize must be a whole number from 1, not ${String(batchSize)}`);
+  if (!isReference(samples) && (typeof samples !== "object" || samples === null))
+    throw new TorchwireError(
+      "MISUSE",
+      `predict: the samples are ${described(samples)}; give an array { dtype, shape, data }, a reference to a tensor, or data`,
+    );
+  const how = { worker, device: device ?? worker.device, format: input };
+  const send = (xs: Inputs): Promise<T> =>
+    // A lane of its own: what fails here stops nothing else, and is not stopped by what failed before.
+    worker.lane(() =>
+      worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
+        worker.scope(() => {
+          const inputs = mapInputs(xs, "xs", (value, path) => toTorch(value, path, how)) as Inputs;
+          return ask(forward(model, inputs), worker.import("torchwire_worker.helpers.predictions"), inputs);
+        }),
+      ),
+    );
+  const waiting: Promise<T>[] = [];
+  for await (const xs of inputsOf(samples, batchSize)) {
+    const sent = send(xs);
+    sent.catch(() => undefined);
+    waiting.push(sent);
+    if (waiting.length >= AHEAD) yield await done(waiting.shift()!);
+  }
+  for (const one of waiting) yield await done(one);
+}
+
+/** What failed, rather than that the outputs were not made because of it. */
+const done = <T>(one: Promise<T>): Promise<T> =>
+  one.catch((error: unknown) => {
+    throw rootOf(error);
+  });
+
+async function* inputsOf(samples: Samples, batchSize: number): AsyncGenerator<Inputs> {
+  if (isNDArray(samples)) yield* pieces(samples, batchSize);
+  else if (isReference(samples) || isSeveralInputs(samples)) yield samples as Inputs;
+  else if (Symbol.asyncIterator in samples || Symbol.iterator in samples)
+    for await (const batch of aside(samples as Data) as AsyncIterable<never>)
+      yield isNDArray(batch) ? batch : toBatch(batch).xs;
+  else yield samples;
+}
+
+/** `[a, b]` of arrays is one batch with two inputs; an array of batches is data. */
+const isSeveralInputs = (samples: Samples): boolean =>
+  Array.isArray(samples) && (isNDArray(samples[0]) || isReference(samples[0]));
+
+function* pieces(array: NDArray, size: number): Generator<NDArray> {
+  const [rows = 0, ...rest] = array.shape;
+  if (array.shape.length === 0) throw new TorchwireError("BAD_DATA", "predict: a single number has no axis of samples");
+  // A complex number takes two elements of its array.
+  const row = (sizeOf(rest) * itemSize(array.dtype)) / array.data.BYTES_PER_ELEMENT;
+  for (let start = 0; start < rows; start += size) {
+    const end = Math.min(rows, start + size);
+    yield { dtype: array.dtype, shape: [end - start, ...rest], data: array.data.subarray(start * row, end * row) };
+  }
+}
+
+/** The outputs of several batches as those of one: arrays are joined along their first axis, within whatever containers they are in. */
+function joined(chunks: readonly Outputs[]): Outputs {
+  const [first] = chunks;
+  if (first === undefined) return { dtype: "float32", shape: [0], data: new Float32Array(0) };
+  if (chunks.every(isNDArray)) return joinedArrays(chunks);
+  if (chunks.length === 1) return first;
+  if (chunks.every((one) => Array.isArray(one) && one.length === (first as Outputs[]).length))
+    return (first as Outputs[]).map((_, i) => joined(chunks.map((one) => (one as Outputs[])[i]!)));
+  if (chunks.every((one) => isRecord(one) && Object.keys(one as object).join() === Object.keys(first as object).join()))
+    return Object.fromEntries(
+      Object.keys(first as object).map((key) => [
+        key,
+        joined(chunks.map((one) => (one as Record<string, Outputs>)[key]!)),
+      ]),
+    );
+  if (chunks.every((one) => one === first)) return first;
+  throw new TorchwireError(
+    "MISUSE",
+    "predict: the model gives outputs of one form for some samples and of another for others, which make no array: predict them one batch at a time",
+  );
+}
+
+const isRecord = (value: unknown): boolean =>
+  typeof value === "object" && value !== null && !Array.isArray(value) && !isNDArray(value) && !(value instanceof Map);
+
+function joinedArrays(chunks: readonly NDArray[]): NDArray {
+  const [{ dtype, shape }] = chunks as [NDArray];
+  const rows = chunks.reduce((sum, one) => sum + (one.shape[0] ?? 0), 0);
+  const rest = shape.slice(1);
+  const told = (one: NDArray): string => `${one.dtype} [${one.shape.slice(1).join(", ")}]`;
+  for (const one of chunks)
+    if (one.shape.length === 0 || told(one) !== told(chunks[0]!))
+      throw new TorchwireError(
+        "MISUSE",
+        one.shape.length === 0
+          ? "predict: the model gives a single number; its outputs must have an axis of samples"
+          : `predict: the model gives outputs of ${told(chunks[0]!)} for some samples and of ${told(one)} for others, which make no array: predict them one batch at a time`,
+      );
+  return joinedPieces(
+    dtype,
+    [rows, ...rest],
+    chunks.map(({ data }) => toBytes(data)),
+  );
+}

@@ -1,0 +1,125 @@
+/** Options in camelCase, by tables, as the keywords of a Python function in snake_case. */
+import { inspect } from "node:util";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isPromise } from "../../bridge/values/kinds.ts";
+import { PyFloatLiteral } from "../../bridge/reference/literals.ts";
+import { isNDArray, type NDArray, type TypedArray } from "../../bridge/values/ndarray.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { inner } from "../../bridge/reference/ref.ts";
+import { lookAfter } from "../../bridge/reference/refused.ts";
+import type { TensorLike } from "../../bridge/types/values.ts";
+
+/** What a tensor option takes: numbers (float32), an array, or a reference to a tensor. */
+export type TensorOption = readonly number[] | TypedArray | NDArray | TensorLike;
+
+/** What an option may be, and how it is sent. */
+export interface Kind {
+  /** Completes "it is to be …". */
+  readonly is: string;
+  /** What is sent, or undefined for what the option cannot be. */
+  readonly send: (value: unknown) => unknown;
+}
+
+/** A table: the kind of each option of `O`. */
+export type Kinds<O> = { readonly [K in keyof O]-?: Kind };
+
+const isReference = (value: unknown): boolean => inner(value) !== undefined || value instanceof PyFloatLiteral;
+
+/** A float in Python also where the number is integral, so that `lr: 1` is what `lr=1.0` is. */
+export const float: Kind = {
+  is: "a number",
+  send: (value) => (typeof value === "number" ? py.float(value) : isReference(value) ? value : undefined),
+};
+
+export const int: Kind = {
+  is: "a whole number",
+  send: (value) =>
+    Number.isInteger(value) || typeof value === "bigint" || inner(value) !== undefined ? value : undefined,
+};
+
+export const flag: Kind = {
+  is: "true or false",
+  send: (value) => (typeof value === "boolean" || inner(value) !== undefined ? value : undefined),
+};
+
+const AMOUNTS = ["no", "one", "two", "three"];
+
+/** A tuple of `length` floats; with `null` as the second argument, the first may be null. */
+export function floats(length: number, none?: null): Kind {
+  return {
+    is: `an array of ${AMOUNTS[length]} numbers${none === null ? ", the first of which may be null" : ""}`,
+    send(value) {
+      if (inner(value) !== undefined) return value;
+      if (!Array.isArray(value) || value.length !== length) return undefined;
+      const items = value.map((item, i) => (item === null && i === 0 && none === null ? null : float.send(item)));
+      return items.includes(undefined) ? undefined : py.tuple(...items);
+    },
+  };
+}
+
+/** Whatever is in the worker. */
+export const reference: Kind = {
+  is: "a reference",
+  send: (value) => (inner(value) === undefined ? undefined : value),
+};
+
+export function oneOf(...names: readonly string[]): Kind {
+  return {
+    is: names.map((name) => JSON.stringify(name)).join(" or "),
+    send: (value) => (names.includes(value as string) || inner(value) !== undefined ? value : undefined),
+  };
+}
+
+/** Sent as it is: whoever has a worker makes a tensor of it. */
+export const tensor: Kind = {
+  is: "an array of numbers or a reference to a tensor",
+  send: (value) => (inner(value) !== undefined || isTensorData(value) ? value : undefined),
+};
+
+/** Whether an option of the kind `tensor` is data of this side, and no reference yet. */
+export function isTensorData(value: unknown): value is number[] | TypedArray | NDArray {
+  return isNDArray(value) || ArrayBuffer.isView(value) || (Array.isArray(value) && value.every(isNumber));
+}
+
+const isNumber = (value: unknown): boolean => typeof value === "number";
+
+/**
+ * The keywords that `options` stand for: only those that were given, under Python's names (`weightDecay` is
+ * `weight_decay`). `what` names the function in errors. An option whose value is undefined was not given.
+ *
+ * Throws MISUSE for an unknown option, naming the known ones, and for a value of a wrong kind.
+ */
+export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, options: O): Record<string, unknown> {
+  if (typeof options !== "object" || options === null || Array.isArray(options))
+    throw new TorchwireError(
+      "MISUSE",
+      `${what} takes an object of options, not ${described(options)}` +
+        // What a loop calls with outputs is what was to be called before.
+        (inner(options) === undefined ? "" : `; give the learner ${what}(), not ${what}`),
+    );
+  const keywords: Record<string, unknown> = {};
+  for (const [name, value] of Object.entries(options)) {
+    if (!Object.hasOwn(kinds, name))
+      throw new TorchwireError("MISUSE", `${what} has no option "${name}"; it has ${Object.keys(kinds).join(", ")}`);
+    if (value === undefined) continue;
+    const kind = kinds[name as keyof O];
+    const sent = kind.send(value);
+    if (sent === undefined)
+      throw new TorchwireError("MISUSE", `${what}: ${name} is ${described(value)}; it is to be ${kind.is}`);
+    keywords[snakeCase(name)] = sent;
+  }
+  return keywords;
+}
+
+export const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+export const camelCase = (name: string): string => name.replaceAll(/_[a-z]/g, (letter) => letter[1]!.toUpperCase());
+
+/** A value in an error message: short, and on one line. What is described there is refused, and a promise in it is looked after. */
+export function described(value: unknown): string {
+  lookAfter(value);
+  // Node shows its own bookkeeping in one.
+  if (isPromise(value)) return "a Promise";
+  return (
+    inner(value)?.tag ?? inspect(value, { depth: 0, breakLength: Infinity, maxArrayLength: 4, maxStringLength: 60 })
+  );
+}

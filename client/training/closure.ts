@@ -1,0 +1,53 @@
+/** The step of an optimiser that evaluates the loss again within it, as L-BFGS does. */
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { inner } from "../../bridge/reference/ref.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Inputs } from "../data/types.ts";
+import type { Step } from "./events.ts";
+import type { Trainer } from "./trainer.ts";
+import type { Loss, LossSpec } from "../losses/spec.ts";
+import { takesClosure } from "../optim/spec.ts";
+
+/**
+ * The closure for `optimizer.step(closure)`, where the learner's optimizer takes one. Called first, it gives the loss that the step has, whose
+ * gradients are there; after that it evaluates model and loss anew, in the worker: so the loss must be one that the worker has.
+ */
+export function closureFor(learner: Trainer, { xs, ys, loss, group }: Step): AnyRef | undefined {
+  if (!takesClosure(learner.optimizer as object)) return undefined;
+  if (group.size > 1)
+    throw new TorchwireError(
+      "MISUSE",
+      "an optimizer that takes a closure evaluates one batch, and accumulate makes groups of them: give it larger batches",
+    );
+  const { worker, model, optimizer } = learner;
+  const [args, named] = argumentsOf(xs as Inputs);
+  return worker
+    .import("torchwire_worker.helpers.training")
+    .closure(optimizer, model, lossInWorker(learner), args, named, ys, loss) as AnyRef;
+}
+
+/** What `forward` calls the model with. */
+function argumentsOf(xs: Inputs): [unknown, unknown] {
+  if (Array.isArray(xs)) return [xs, {}];
+  return typeof xs === "function" ? [[xs], {}] : [[], xs];
+}
+
+const known = new WeakMap<Trainer, AnyRef>();
+
+function lossInWorker(learner: Trainer): AnyRef {
+  let found = known.get(learner);
+  if (found === undefined) known.set(learner, (found = made(learner.loss, learner)));
+  return found;
+}
+
+function made(loss: Loss, { worker }: Trainer): AnyRef {
+  if (inner(loss) !== undefined) return loss as unknown as AnyRef;
+  const { createInWorker } = loss as Partial<LossSpec>;
+  if (createInWorker === undefined)
+    throw new TorchwireError(
+      "MISUSE",
+      "an optimizer that takes a closure evaluates the loss within the worker, where a function of TypeScript is not: give the learner " +
+        "mse() or its like, or a module in the worker",
+    );
+  return createInWorker.call(loss, worker, worker.device);
+}

@@ -1,0 +1,110 @@
+/** What happens in a loop, and what a step holds when it happens. */
+import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+
+/** The keys of a step, beside those that a phase of one's own adds: `interface StepKeys { fake: AnyRef }`. */
+export interface StepKeys {}
+
+/** What a step of the included phases holds. Before "stepBegin" has converted them, `xs` and `ys` are as the data gave them. */
+export interface IncludedStepKeys {
+  xs: any;
+  ys: any;
+  yhat: AnyRef;
+  loss: AnyRef;
+}
+
+export type StepState = IncludedStepKeys & StepKeys;
+export type StepKey = keyof IncludedStepKeys | keyof StepKeys;
+
+/** Events of one's own phases, with the keys that their step has by then: `interface Events { fakeEnd: "xs" | "fake" }`. */
+export interface Events {}
+
+/**
+ * FluxTraining's seven events, those of a fit, and those of what did not come to its end; with the keys that a step has by then. Keys of one's own
+ * are there at all of them.
+ */
+export interface IncludedEvents {
+  fitBegin: never;
+  epochBegin: never;
+  stepBegin: "xs" | "ys";
+  lossBegin: "xs" | "ys" | "yhat";
+  backwardBegin: "xs" | "ys" | "yhat" | "loss";
+  backwardEnd: "xs" | "ys" | "yhat" | "loss";
+  stepEnd: "xs" | "ys" | "yhat" | "loss";
+  /** The step was cancelled: no "stepEnd" follows, and it does not count. What it has beyond its batch depends on when that was. */
+  stepCancelled: "xs" | "ys";
+  /** The epoch did not come to its end: it was cancelled, or it failed, or the fit ended in the middle of it. "epochEnd" follows where it alone was cancelled. */
+  epochCancelled: never;
+  /** The fit was interrupted from outside. "fitEnd" follows. */
+  interrupted: never;
+  epochEnd: never;
+  fitEnd: never;
+}
+
+type AllEvents = IncludedEvents & Events;
+export type EventName = keyof IncludedEvents | keyof Events;
+
+/** What can be observed: when the worker has answered. */
+export type ObservedEvent = "stepEnd" | BetweenSteps;
+
+/** Nothing is in flight then. */
+export const betweenSteps = ["fitBegin", "epochBegin", "epochCancelled", "epochEnd", "interrupted", "fitEnd"] as const;
+export type BetweenSteps = (typeof betweenSteps)[number];
+export type StepEvent = Exclude<EventName, BetweenSteps>;
+
+/** The keys a step has at the event `E`. */
+export type KeysAt<E extends EventName> = E extends StepEvent ? AllEvents[E] | keyof StepKeys : never;
+
+export const isStepEvent = (event: EventName): event is StepEvent =>
+  !(betweenSteps as readonly string[]).includes(event);
+
+/** One batch on its way through a phase. A phase stores in it what it makes, and handlers find it there. */
+export interface Step extends StepState {
+  /** Its number in the epoch, from 0. */
+  readonly index: number;
+  /** Samples, by the first axis of `ys`; undefined where that is known in the worker only. */
+  readonly size: number | undefined;
+  /** Its place among the batches whose gradients are added up before the optimizer steps (see PyTorchBackend's `accumulate`). */
+  readonly group: StepGroup;
+  /**
+   * What the loss of this step weighs in the mean over an epoch, where a phase of one's own says it. Default: what `learner.lossFn` divided by, where
+   * the step's loss comes from one call of it and that is known; else its samples. With 0 the step has no loss.
+   */
+  lossWeight?: PyObject | number;
+}
+
+export interface StepGroup {
+  /** No step of the group has been issued yet; one that was cancelled does not count. */
+  readonly isFirst: boolean;
+  /** Its batch is the last of the group. */
+  readonly isLast: boolean;
+  /** Batches in the group. */
+  readonly size: number;
+}
+
+/** What a learner gives to those who watch from outside: plain JSON. */
+export type TrainEvent =
+  | { readonly type: "fitBegin"; readonly epochs: number; readonly time: number }
+  | {
+      readonly type: "epochBegin";
+      readonly phase: string;
+      readonly epoch: number;
+      readonly batches: number | null;
+      readonly time: number;
+    }
+  | {
+      readonly type: "stepEnd";
+      readonly phase: string;
+      readonly epoch: number;
+      readonly index: number;
+      readonly size: number;
+      readonly loss: number | null;
+      readonly time: number;
+    }
+  | {
+      readonly type: "epochEnd";
+      readonly phase: string;
+      readonly epoch: number;
+      readonly metrics: { readonly [name: string]: number | null };
+      readonly time: number;
+    }
+  | { readonly type: "fitEnd"; readonly status: string; readonly reason: string | null; readonly time: number };

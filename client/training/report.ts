@@ -1,0 +1,23 @@
+import type { PhaseHistory, MetricHistory } from "./state.ts";
+
+/** How the loop of a fit ended. */
+export interface Ending {
+  /** "stopped": a callback, or a step, cancelled it. "interrupted": from outside, by a signal or Ctrl-C. "failed": the fit rejects. */
+  readonly status: "completed" | "stopped" | "interrupted" | "failed";
+  /** Why it was stopped or interrupted, or what failed. */
+  readonly reason: string | undefined;
+  /** The callback that stopped it. */
+  readonly by: string | undefined;
+}
+
+/** What a fit resolves to. */
+export interface Report extends Ending {
+  readonly status: "completed" | "stopped" | "interrupted";
+  /** Training epochs of this fit that were completed. */
+  readonly epochs: number;
+  /** Training steps of this fit that the worker has acknowledged. */
+  readonly steps: number;
+  /** Metrics by phase and name, over all fits of this learner. Empty without Metrics among the callbacks. */
+  readonly history: MetricHistory;
+  readonly phases: { readonly [phase: string]: PhaseHistory };
+}
