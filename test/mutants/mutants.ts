@@ -190,8 +190,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "eval mode skipped in prediction",
     file: "client/model/predict.ts",
-    from: 'worker.context({ mode: "inference", eval: [model], rng: "fork" }',
-    to: 'worker.context({ mode: "inference", rng: "fork" }',
+    from: 'worker.context({ mode: "no_grad", eval: [model], rng: "fork" }',
+    to: 'worker.context({ mode: "no_grad", rng: "fork" }',
     test: by("test/predict.test.ts", "predict in eval mode and without gradients"),
   },
   {
@@ -281,8 +281,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "advice about labels by their bounds alone",
     file: "client/loop/advice.ts",
-    from: "if (isAlone && (Number(outside) < 0 ||",
-    to: "if (!isAlone && (Number(outside) < 0 ||",
+    from: "if (canIgnore && isAlone && (Number(outside) < 0 ||",
+    to: "if (canIgnore && !isAlone && (Number(outside) < 0 ||",
     test: by("test/learner-misuse.test.ts", "advice goes by the facts labels of"),
   },
   {
