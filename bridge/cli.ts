@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The command `torchwire`. */
 
-import { messageOf } from "./values/kinds.ts";
+import { messageOf } from "./runtime/kinds.ts";
 import "./platform.ts";
 import { parseArgs } from "node:util";
 import { clean } from "./environment/clean.ts";

@@ -1,6 +1,6 @@
 import type { ContextOptions } from "./log/context.ts";
 import { TorchwireError } from "./errors/errors.ts";
-import { isPlainObject, viewKind } from "./values/kinds.ts";
+import { isPlainObject, viewKind } from "./runtime/kinds.ts";
 import {
   asStored,
   checkNDArray,
@@ -16,7 +16,7 @@ import {
   type TypedArray,
 } from "./values/ndarray.ts";
 import { Control, type Liveness, type Pong } from "./session/control.ts";
-import { checkMemory } from "./log/lend.ts";
+import { checkMemory } from "./values/lend.ts";
 import type { LinkChange, LinkState } from "./link/link.ts";
 import { inner } from "./reference/ref.ts";
 import type { Session, Counts } from "./session/session.ts";

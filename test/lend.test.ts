@@ -2,7 +2,7 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { py, TorchwireError, type NDArray, type Worker } from "torchwire";
 import { FramePool } from "../bridge/log/frame-pool.ts";
-import { lend, reclaim } from "../bridge/log/lend.ts";
+import { lend, reclaim } from "../bridge/values/lend.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { batches } from "../client/data/batches.ts";
 import { DataLoader } from "../client/data/loader.ts";

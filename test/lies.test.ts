@@ -8,7 +8,7 @@ import { pino } from "pino";
 import { Router } from "zeromq";
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "vitest";
 import type { TorchwireError, Worker } from "torchwire";
-import { attach } from "../bridge/session/attach.ts";
+import { attach } from "../bridge/start/attach.ts";
 import type { Owned } from "../bridge/start/keyed.ts";
 import { HEADER_BYTES, MessageType, writeHeader } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";

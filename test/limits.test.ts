@@ -5,7 +5,7 @@ import { Dealer } from "zeromq";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { py, spawnWorker, type NDArray, type Worker } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
-import { startProcess, type WorkerProcess } from "../bridge/start/process.ts";
+import { startProcess, type WorkerProcess } from "../bridge/process/start.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { decodeValue } from "../bridge/values/value.ts";
 import { HEADER_BYTES, MessageType, URGENT } from "../bridge/wire/header.ts";

@@ -12,7 +12,7 @@ import type { TorchwireError } from "torchwire";
 import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "../client/weights/header.ts";
 import { openSafetensors, writeSafetensors } from "../client/weights/safetensors.ts";
 import { readIdx } from "../client/data/idx.ts";
-import { readRegularFile } from "../bridge/regular-file.ts";
+import { readRegularFile } from "../bridge/runtime/regular-file.ts";
 import { caught } from "./observed.ts";
 
 interface Case {

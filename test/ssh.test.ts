@@ -23,7 +23,7 @@ import { crossEntropy, Learner, py, sgd, spawnWorker, TorchwireError, type Spawn
 import { findPython } from "../bridge/environment/find.ts";
 import { packageRoot } from "../bridge/environment/package.ts";
 import { makeSocketDirectory, removeDirectory } from "../bridge/start/directory.ts";
-import { WorkerExitedError } from "../bridge/start/process.ts";
+import { WorkerExitedError } from "../bridge/process/start.ts";
 import { openFar } from "../bridge/ssh/far.ts";
 import { startOverSsh } from "../bridge/ssh/ssh.ts";
 import { sshError } from "../bridge/ssh/errors.ts";

@@ -1,4 +1,4 @@
-import { messageOf } from "../values/kinds.ts";
+import { messageOf } from "../runtime/kinds.ts";
 /** What the doctor finds. */
 
 export interface Finding {

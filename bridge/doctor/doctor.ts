@@ -5,7 +5,7 @@ import { packageVersion } from "../environment/package.ts";
 import { compareToSupported, newestPython, oldestPython, probe } from "../environment/probe.ts";
 import { duration, type Output, progressOn } from "../environment/progress.ts";
 import { EnvironmentError } from "../errors/errors.ts";
-import { messageOf } from "../values/kinds.ts";
+import { messageOf } from "../runtime/kinds.ts";
 import { printable } from "../errors/shown.ts";
 import { type Check, failed, type Finding, firstLineOf, ok, skipped, warning } from "./check.ts";
 import * as machine from "./machine.ts";

@@ -2,7 +2,7 @@
 
 import { existsSync } from "node:fs";
 import { parseRecord } from "../environment/untyped.ts";
-import { closePipesAtExit } from "../start/lines.ts";
+import { closePipesAtExit } from "../process/lines.ts";
 import { failed, type Finding, ok, skipped, warning } from "./check.ts";
 
 /** What is known of one package. `error`: why it does not load. */

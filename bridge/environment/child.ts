@@ -1,7 +1,7 @@
 /** Child processes of the set-up: silent, in a process group of their own, gone with all their descendants. */
 
 import { EnvironmentError } from "../errors/errors.ts";
-import { closePipesAtExit } from "../start/lines.ts";
+import { closePipesAtExit } from "../process/lines.ts";
 import { codeOf } from "./untyped.ts";
 
 export interface RunOptions {

@@ -6,7 +6,7 @@ import { hostname } from "node:os";
 import { dirname } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { isRunning, processPlace, startOf } from "./processes.ts";
-import { readRegularFile } from "../regular-file.ts";
+import { readRegularFile } from "../runtime/regular-file.ts";
 import { codeOf, parseRecord } from "./untyped.ts";
 
 const heartbeat = 5_000;

@@ -24,7 +24,7 @@ import { othersCanWrite, type Fault, type OwnersOptions } from "./owners.ts";
 import { lockedRequirements } from "./package.ts";
 import { cacheDirectory, venvPython } from "./places.ts";
 import type { Probed } from "./probe.ts";
-import { readRegularFile } from "../regular-file.ts";
+import { readRegularFile } from "../runtime/regular-file.ts";
 import { parseRecord } from "./untyped.ts";
 
 export interface ManagedOptions {

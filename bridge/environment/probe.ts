@@ -1,6 +1,6 @@
 /** What an interpreter says about itself, asked in one short child process that imports nothing heavy. */
 
-import { closePipesAtExit } from "../start/lines.ts";
+import { closePipesAtExit } from "../process/lines.ts";
 import { parseRecord } from "./untyped.ts";
 import { questionVariables } from "./variables.ts";
 

@@ -1,5 +1,5 @@
 /** Reading what has no type: JSON that another process or an earlier run wrote, and thrown values. */
-import { isError } from "../values/kinds.ts";
+import { isError } from "../runtime/kinds.ts";
 
 /** The object that a text holds as JSON, undefined where it holds none. */
 export function parseRecord(text: string): Record<string, unknown> | undefined {

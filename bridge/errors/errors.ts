@@ -1,5 +1,5 @@
 /** Every error torchwire throws. `code` is stable; `message` says what, where and what to do next. */
-import { isError } from "../values/kinds.ts";
+import { isError } from "../runtime/kinds.ts";
 import { printable } from "./shown.ts";
 
 export type ErrorCode =

@@ -1,7 +1,7 @@
 import type { CallSite } from "../errors/site.ts";
 import type { BatchSites } from "../errors/sites.ts";
 import type { ContextLayer } from "./context.ts";
-import type { Fetched } from "./fetched.ts";
+import type { Fetched } from "../reference/fetched.ts";
 import type { Generation } from "./lane.ts";
 import type { Reference } from "../reference/ref.ts";
 

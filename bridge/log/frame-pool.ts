@@ -1,4 +1,4 @@
-import { arrive, depart, stay } from "./lend.ts";
+import { arrive, depart, stay } from "../values/lend.ts";
 
 /**
  * Buffers for what is on its way to the worker, used again once it has answered: to allocate them anew for every step costs

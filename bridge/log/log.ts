@@ -3,12 +3,12 @@
  * context make a batch. A position in the log is the name of what the operation there makes.
  */
 import { AsyncLocalStorage } from "node:async_hooks";
-import { notAnswered } from "../session/answer.ts";
+import { notAnswered } from "./answer.ts";
 import { FetchMode, Op, type Batch, type Operation } from "./batch.ts";
 import { contextLayer, type ContextLayer, type ContextOptions } from "./context.ts";
 import { asError, TorchwireError } from "../errors/errors.ts";
-import { isPromise } from "../values/kinds.ts";
-import { Fetched } from "./fetched.ts";
+import { isPromise } from "../runtime/kinds.ts";
+import { Fetched } from "../reference/fetched.ts";
 import { FramePool } from "./frame-pool.ts";
 import { isKw } from "../reference/kw.ts";
 import { Lane, type Generation } from "./lane.ts";

@@ -1,7 +1,7 @@
 /** Keyword arguments: a branded value, because a plain object is a dict. */
 import { inspect } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
-import { isPlainObject } from "../values/kinds.ts";
+import { isPlainObject } from "../runtime/kinds.ts";
 import { lookAfter } from "./refused.ts";
 import type { KwFunction } from "../types/core.ts";
 

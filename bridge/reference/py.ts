@@ -1,7 +1,7 @@
 /** What needs only a reference. */
 import { FetchMode } from "../log/batch.ts";
 import { TorchwireError } from "../errors/errors.ts";
-import { isUint8Array } from "../values/kinds.ts";
+import { isUint8Array } from "../runtime/kinds.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
 import type { Log, WELL_KNOWN } from "../log/log.ts";
 import type { NDArray } from "../values/ndarray.ts";

@@ -1,5 +1,5 @@
 /** Promises that are refused. Nobody awaits one, and its rejection would end the process: who refuses it looks after it. */
-import { Fetched } from "../log/fetched.ts";
+import { Fetched } from "./fetched.ts";
 import { inner } from "./ref.ts";
 
 /** Whether `value` is a promise, or is awaited as one; a reference, whose value would be fetched, is none. It is looked after: to be called by who refuses it. */

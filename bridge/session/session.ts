@@ -1,5 +1,5 @@
 /** One conversation with a worker: batches out, replies in, and what is in flight between them. */
-import { readAnswer } from "./answer.ts";
+import { readAnswer } from "../log/answer.ts";
 import type { Batch } from "../log/batch.ts";
 import { BusyError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
 import { Log, type Departures, type LogPort } from "../log/log.ts";

@@ -6,8 +6,8 @@ import { execa } from "execa";
 import { parseRecord } from "../environment/untyped.ts";
 import { which } from "../environment/places.ts";
 import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
-import { closePipesAtExit, forEachLine, LastLines } from "../start/lines.ts";
-import { longestSilence, Silence } from "../session/silence.ts";
+import { closePipesAtExit, forEachLine, LastLines } from "../process/lines.ts";
+import { longestSilence, Silence } from "../process/silence.ts";
 
 /** A name that ssh knows, `user@host`, `ssh://user@host:port`; or ssh's own arguments, which end in one of these. */
 export type SshTarget = string | readonly string[];

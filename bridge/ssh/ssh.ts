@@ -5,14 +5,14 @@ import { join } from "node:path";
 import type { Logger } from "pino";
 import { lockedRequirements } from "../environment/package.ts";
 import { openFar, type SshEnd, type SshTarget } from "./far.ts";
-import { LastLines } from "../start/lines.ts";
+import { LastLines } from "../process/lines.ts";
 import {
   workerFolder,
   WorkerExitedError,
   type WorkerConfig,
   type WorkerExit,
   type WorkerProcess,
-} from "../start/process.ts";
+} from "../process/start.ts";
 import { farError, nameOf, noTunnel, sshError, type FarFailure } from "./errors.ts";
 
 const KEPT_LINES = 50;

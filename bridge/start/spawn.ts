@@ -2,22 +2,22 @@
 import { randomBytes } from "node:crypto";
 import { endianness } from "node:os";
 import type { Logger } from "pino";
-import { attach } from "../session/attach.ts";
+import { attach } from "./attach.ts";
 import { findPython } from "../environment/find.ts";
 import { packageVersion } from "../environment/package.ts";
 import { TorchwireError } from "../errors/errors.ts";
 import { keyed, type Owned } from "./keyed.ts";
-import { defaultLogger } from "../logger.ts";
+import { defaultLogger } from "./logger.ts";
 import { removeDirectory } from "./directory.ts";
 import type { SshTarget } from "../ssh/far.ts";
 import { checkFolder } from "./folder.ts";
 import { startOverSsh } from "../ssh/ssh.ts";
-import { startProcess, WorkerExitedError, type WorkerProcess } from "./process.ts";
+import { startProcess, WorkerExitedError, type WorkerProcess } from "../process/start.ts";
 import { openTransport, type Transport } from "./transport.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
-import { defaultSettings, settingsOf, type WorkerSettings } from "./settings.ts";
+import { defaultSettings, settingsOf, type WorkerSettings } from "../wire/settings.ts";
 import { addToMessage, captureSite, formatSite, shortSite } from "../errors/site.ts";
-import { variable } from "../variables.ts";
+import { variable } from "../runtime/variables.ts";
 import type { Worker } from "../worker.ts";
 import { limitsOf } from "../wire/limits.ts";
 

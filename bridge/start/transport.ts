@@ -1,7 +1,7 @@
 /** How client and worker reach each other on one machine: sockets in a private directory, or ports of the loopback interface. */
 import type { Logger } from "pino";
 import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
-import { variable } from "../variables.ts";
+import { variable } from "../runtime/variables.ts";
 import { makeSocketDirectory } from "./directory.ts";
 
 export type Transport = "ipc" | "tcp";

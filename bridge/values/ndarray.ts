@@ -1,6 +1,6 @@
 import { TorchwireError } from "../errors/errors.ts";
-import { viewKind } from "./kinds.ts";
-import { checkMemory } from "../log/lend.ts";
+import { viewKind } from "../runtime/kinds.ts";
+import { checkMemory } from "./lend.ts";
 
 /** Element types, by NumPy's and PyTorch's names. */
 export type DType =

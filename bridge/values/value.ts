@@ -3,10 +3,10 @@
  * begins with one of these tags, so that nothing needs msgpack extensions.
  */
 import { TorchwireError } from "../errors/errors.ts";
-import { classOf, isMap, isPlainObject, isPromise, isUint8Array } from "./kinds.ts";
+import { classOf, isMap, isPlainObject, isPromise, isUint8Array } from "../runtime/kinds.ts";
 import type { FramePool } from "../log/frame-pool.ts";
 import { isKw } from "../reference/kw.ts";
-import { checkMemory } from "../log/lend.ts";
+import { checkMemory } from "./lend.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "../reference/literals.ts";
 import {
   checkBooleans,

@@ -1,7 +1,7 @@
 /** A message: header and meta (one msgpack map) in the first frame, each tensor's raw bytes as a frame of its own. */
 import { Packr } from "msgpackr";
 import { TorchwireError } from "../errors/errors.ts";
-import { classOf, isPlainObject, isUint8Array } from "../values/kinds.ts";
+import { classOf, isPlainObject, isUint8Array } from "../runtime/kinds.ts";
 import { HEADER_BYTES, readHeader, writeHeader, type Header, type MessageType } from "./header.ts";
 import { exceeded, type Limits } from "./limits.ts";
 

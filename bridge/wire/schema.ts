@@ -3,7 +3,7 @@
  * what a client sends. What a form does not name is passed over.
  */
 import { TorchwireError } from "../errors/errors.ts";
-import { isPlainObject } from "../values/kinds.ts";
+import { isPlainObject } from "../runtime/kinds.ts";
 
 type Check<T> = (value: unknown, path: string) => T;
 type Form<T> = { readonly [K in keyof T]-?: Check<T[K]> };

@@ -1,6 +1,6 @@
 /** Objects as seen by callbacks that may read them and no more: not to be changed at any depth. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isDate, isMap, isPlainObject, isSet } from "../../bridge/values/kinds.ts";
+import { isDate, isMap, isPlainObject, isSet } from "../../bridge/runtime/kinds.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 
 type Method = (this: unknown, ...args: unknown[]) => unknown;

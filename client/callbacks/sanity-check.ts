@@ -1,5 +1,5 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { messageOf } from "../../bridge/values/kinds.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { printable } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";

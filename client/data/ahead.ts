@@ -1,5 +1,5 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { messageOf } from "../../bridge/values/kinds.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
 import type { BatchMemory, Lease } from "./memory.ts";
 import { type NumberTypes, stack } from "./stack.ts";
 import type { Batch, Dataset } from "./types.ts";

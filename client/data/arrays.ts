@@ -1,6 +1,6 @@
 /** Arrays as other libraries and plain JavaScript have them, made into ours. Known by their shape: none of those libraries is needed. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { classOf } from "../../bridge/values/kinds.ts";
+import { classOf } from "../../bridge/runtime/kinds.ts";
 import { isRefusedPromise } from "../../bridge/reference/refused.ts";
 import {
   asStored,

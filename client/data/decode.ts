@@ -2,9 +2,9 @@
 import { fileURLToPath } from "node:url";
 import type sharpModule from "sharp";
 import { EnvironmentError, TorchwireError } from "../../bridge/errors/errors.ts";
-import { isUint8Array, isURL, messageOf } from "../../bridge/values/kinds.ts";
+import { isUint8Array, isURL, messageOf } from "../../bridge/runtime/kinds.ts";
 import { fromBytes, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
-import { openRegularFile } from "../../bridge/regular-file.ts";
+import { openRegularFile } from "../../bridge/runtime/regular-file.ts";
 import { shownPath } from "./image-files.ts";
 import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";
 

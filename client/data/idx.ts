@@ -5,9 +5,9 @@ import { pipeline, type Readable } from "node:stream";
 import { fileURLToPath } from "node:url";
 import { createGunzip } from "node:zlib";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isURL } from "../../bridge/values/kinds.ts";
+import { isURL } from "../../bridge/runtime/kinds.ts";
 import { type DType, fromBytes, itemSize, type NDArray } from "../../bridge/values/ndarray.ts";
-import { cannotRead, openRegularFile } from "../../bridge/regular-file.ts";
+import { cannotRead, openRegularFile } from "../../bridge/runtime/regular-file.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
 /** IDX's codes for element types. */

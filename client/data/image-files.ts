@@ -4,7 +4,7 @@ import { readdir, realpath, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { oneLine } from "../../bridge/errors/shown.ts";
-import { messageOf } from "../../bridge/values/kinds.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
 
 /** A path, or what holds one, in an error: it may be longer than other names, and hold as much that is not to be printed. */
 export const shownPath = (path: string): string => oneLine(path, 1000);

@@ -1,6 +1,6 @@
 import { fileURLToPath } from "node:url";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isURL } from "../../bridge/values/kinds.ts";
+import { isURL } from "../../bridge/runtime/kinds.ts";
 import type { NDArray } from "../../bridge/values/ndarray.ts";
 import {
   checkImageOptions,

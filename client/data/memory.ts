@@ -1,4 +1,4 @@
-import { lend, reclaim } from "../../bridge/log/lend.ts";
+import { lend, reclaim } from "../../bridge/values/lend.ts";
 import { type DType, fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
 
 /** What a loader has spent on its batches: blocks of memory that were made, and how often one was used again. */

@@ -1,5 +1,5 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isGone, viewKind } from "../../bridge/values/kinds.ts";
+import { isGone, viewKind } from "../../bridge/runtime/kinds.ts";
 import { bfloat16, float16 } from "../../bridge/values/half.ts";
 import {
   type DType,

@@ -1,5 +1,5 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { viewKind } from "../../bridge/values/kinds.ts";
+import { viewKind } from "../../bridge/runtime/kinds.ts";
 import { bfloat16, float16 } from "../../bridge/values/half.ts";
 import { sizeOf, type NDArray } from "../../bridge/values/ndarray.ts";
 

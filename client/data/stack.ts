@@ -1,5 +1,5 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { classOf, isPlainObject, viewKind } from "../../bridge/values/kinds.ts";
+import { classOf, isPlainObject, viewKind } from "../../bridge/runtime/kinds.ts";
 import { checkNDArray, type DType, isNDArray, type NDArray, toBytes } from "../../bridge/values/ndarray.ts";
 import { toNDArray } from "./arrays.ts";
 import type { Lease } from "./memory.ts";

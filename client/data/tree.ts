@@ -1,5 +1,5 @@
 /** Things by position or by name, nested: how the inputs and the targets of one step may be put together. */
-import { isPlainObject } from "../../bridge/values/kinds.ts";
+import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 
 export type Tree<T> = T | readonly Tree<T>[] | { readonly [name: string]: Tree<T> };
 

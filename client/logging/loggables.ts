@@ -1,7 +1,7 @@
 /** What can be logged: numbers, and what is looked at. Each is whole when it is made, so that a mistake shows where it is. */
 import { basename } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { viewKind } from "../../bridge/values/kinds.ts";
+import { viewKind } from "../../bridge/runtime/kinds.ts";
 import { isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
 import { described } from "../options/keywords.ts";
 import { histogramOf, type Bins } from "./bins.ts";

@@ -1,7 +1,7 @@
 /** A file that grows by whole records. */
 import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { messageOf } from "../../bridge/values/kinds.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
 
 /** The longest that what was written may stay in the memory of this machine alone. */
 const SYNC_MS = 1000;

@@ -5,7 +5,7 @@ import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { packageVersion } from "../../bridge/environment/package.ts";
-import { closePipesAtExit } from "../../bridge/start/lines.ts";
+import { closePipesAtExit } from "../../bridge/process/lines.ts";
 import { isReference } from "../data/batch.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../options/keywords.ts";

@@ -1,5 +1,5 @@
 import { renameSync, rmSync } from "node:fs";
-import { messageOf } from "../../bridge/values/kinds.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 
 /**

@@ -1,6 +1,6 @@
 /** Errors of a loop, with the place in it. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { messageOf } from "../../bridge/values/kinds.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { PythonError } from "../../bridge/errors/python-error.ts";
 import { adviceOn } from "./advice.ts";
 import { placeOf, type Place } from "./place.ts";

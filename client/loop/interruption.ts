@@ -1,6 +1,6 @@
 /** What ends a fit from outside: an AbortSignal, or Ctrl-C. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isError, isPromise } from "../../bridge/values/kinds.ts";
+import { isError, isPromise } from "../../bridge/runtime/kinds.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 
 /** How long a handler that is under way, or a data set, may still take. */

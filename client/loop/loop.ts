@@ -1,5 +1,5 @@
 /** The life of a loop: it takes the worker, runs epochs in a lane of its own, and gives the worker free again. */
-import { messageOf } from "../../bridge/values/kinds.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { PythonError } from "../../bridge/errors/python-error.ts";
 import { traced } from "../../bridge/errors/site.ts";

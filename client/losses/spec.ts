@@ -1,6 +1,6 @@
 /** Losses as values, and what a learner makes of a loss, whichever kind it is. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isPromise } from "../../bridge/values/kinds.ts";
+import { isPromise } from "../../bridge/runtime/kinds.ts";
 import { isFloating, type DType } from "../../bridge/values/ndarray.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, Is, PyObject } from "../../bridge/types/core.ts";

@@ -2,7 +2,7 @@
  * Flux's optimisers by Flux's names, arguments and defaults, as PyTorch's. Those that PyTorch has none for (OAdam, AdaBelief, Lion) are not here.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isPlainObject } from "../../bridge/values/kinds.ts";
+import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import type { Float } from "../../bridge/types/core.ts";
 import { described } from "../options/keywords.ts";
 import type { Grouped, OptimizerFactory } from "./define.ts";

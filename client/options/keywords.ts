@@ -1,7 +1,7 @@
 /** Options in camelCase, by tables, as the keywords of a Python function in snake_case. */
 import { inspect } from "node:util";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isPromise } from "../../bridge/values/kinds.ts";
+import { isPromise } from "../../bridge/runtime/kinds.ts";
 import { PyFloatLiteral } from "../../bridge/reference/literals.ts";
 import { isNDArray, type NDArray, type TypedArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";

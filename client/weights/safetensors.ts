@@ -3,7 +3,7 @@ import { randomUUID } from "node:crypto";
 import { open, type FileHandle, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { cannotRead, openRegularFile } from "../../bridge/regular-file.ts";
+import { cannotRead, openRegularFile } from "../../bridge/runtime/regular-file.ts";
 import {
   buildHeader,
   type Header,

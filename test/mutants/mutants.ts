@@ -153,7 +153,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "lent memory is used again before the worker has it",
-    file: "bridge/log/lend.ts",
+    file: "bridge/values/lend.ts",
     from: "if (loan === undefined || !loan.sent || loan.underway > 0) return undefined;",
     to: "if (loan === undefined) return undefined;",
     test: by("test/lend.test.ts", "with a worker what arrives is right over many steps of a slow worker"),
@@ -355,7 +355,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "a value left out is not missed",
-    file: "bridge/session/answer.ts",
+    file: "bridge/log/answer.ts",
     from: "if (isAnswered !== id < failed)",
     to: "if (isAnswered && id >= failed)",
     test: by("test/lies.test.ts", "a worker that lies no value"),
@@ -580,7 +580,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "remote: close() does not tell what was lost",
-    file: "bridge/session/attach.ts",
+    file: "bridge/start/attach.ts",
     from: "if (lost !== undefined) throw lost;",
     to: "",
     test: by("test/life.test.ts", "closing rejects where the worker is gone"),
@@ -643,7 +643,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "ends: the end of the pipes is waited for",
-    file: "bridge/start/process.ts",
+    file: "bridge/process/start.ts",
     from: "  void closePipesAtExit(child);\n",
     to: "",
     test: by("test/ends.test.ts", "a process that the worker leaves behind"),

@@ -1,6 +1,6 @@
 import { type Logger, pino } from "pino";
-import { TorchwireError } from "./errors/errors.ts";
-import { variable } from "./variables.ts";
+import { TorchwireError } from "../errors/errors.ts";
+import { variable } from "../runtime/variables.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
 const silent = Object.fromEntries(levels.map((level) => [level, () => undefined])) as unknown as Logger;

@@ -1,6 +1,6 @@
 /** What holds for a worker's whole process: the same options where it is spawned and where it serves elsewhere. */
 import { TorchwireError } from "../errors/errors.ts";
-import { limitsOf, type Limits } from "../wire/limits.ts";
+import { limitsOf, type Limits } from "./limits.ts";
 
 export interface WorkerSettings {
   /** "cuda" fails where there is none; "auto" (the default) takes it where there is one, and the CPU elsewhere; a worker that serves elsewhere may have been given another default. */

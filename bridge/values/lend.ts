@@ -1,7 +1,7 @@
 /** Memory that goes to a worker as it lies, without a copy, and comes back once the worker has it. */
 import { TorchwireError } from "../errors/errors.ts";
-import { isGone, isSharedArrayBuffer } from "../values/kinds.ts";
-import type { NDArray } from "../values/ndarray.ts";
+import { isGone, isSharedArrayBuffer } from "../runtime/kinds.ts";
+import type { NDArray } from "./ndarray.ts";
 
 interface Loan {
   /** Frames over this memory whose batches are not answered yet, in whatever worker. */

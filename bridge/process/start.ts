@@ -10,7 +10,7 @@ import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors/erro
 import type { Endpoints } from "../link/link.ts";
 import type { Limits } from "../wire/limits.ts";
 import { closePipesAtExit, forEachLine, LastLines } from "./lines.ts";
-import { longestSilence, Silence } from "../session/silence.ts";
+import { longestSilence, Silence } from "./silence.ts";
 
 /** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
 export interface WorkerConfig {

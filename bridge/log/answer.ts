@@ -1,7 +1,7 @@
 /** What becomes of a batch when the worker has answered it. */
-import type { Batch, PendingFetch } from "../log/batch.ts";
+import type { Batch, PendingFetch } from "./batch.ts";
 import { TorchwireError } from "../errors/errors.ts";
-import type { Generation } from "../log/lane.ts";
+import type { Generation } from "./lane.ts";
 import { PythonError } from "../errors/python-error.ts";
 import { formatSite } from "../errors/site.ts";
 import { decodeValue, Tag } from "../values/value.ts";
