@@ -3,7 +3,6 @@ import { TorchwireError } from "./errors/errors.ts";
 import { isPlainObject, viewKind } from "./runtime/kinds.ts";
 import {
   asStored,
-  checkNDArray,
   dtypeOf,
   dtypes,
   holds,
@@ -16,6 +15,7 @@ import {
   type TypedArray,
 } from "./values/ndarray.ts";
 import { Control, type Liveness, type Pong } from "./session/control.ts";
+import { checkNDArray } from "./values/check.ts";
 import { checkMemory } from "./values/lend.ts";
 import type { LinkChange, LinkState } from "./link/link.ts";
 import { inner } from "./reference/ref.ts";

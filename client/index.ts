@@ -21,7 +21,7 @@ export { bfloat16, float16, type HalfFloat } from "../bridge/values/half.ts";
 export { fromBytes, type DType, type NDArray, type TypedArray } from "../bridge/values/ndarray.ts";
 export type { Limits } from "../bridge/wire/limits.ts";
 export type { Liveness, LivenessState } from "../bridge/session/control.ts";
-export { WorkerExitedError } from "../bridge/process/start.ts";
+export { WorkerExitedError } from "../bridge/start/process.ts";
 export { lend } from "../bridge/values/lend.ts";
 export { py } from "../bridge/reference/py.ts";
 export { PythonError, type PythonFrame } from "../bridge/errors/python-error.ts";

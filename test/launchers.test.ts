@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { py, spawnWorker, type SpawnOptions } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
 import { EnvironmentError } from "../bridge/errors/errors.ts";
-import { startProcess } from "../bridge/process/start.ts";
+import { startProcess } from "../bridge/start/process.ts";
 import { isRunning, poll } from "./fixtures/life/world.ts";
 import { describeOnLinux } from "./only.ts";
 import { testWorker } from "./worker.ts";

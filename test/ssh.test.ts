@@ -23,9 +23,9 @@ import { crossEntropy, Learner, py, sgd, spawnWorker, TorchwireError, type Spawn
 import { findPython } from "../bridge/environment/find.ts";
 import { packageRoot } from "../bridge/environment/package.ts";
 import { makeSocketDirectory, removeDirectory } from "../bridge/start/directory.ts";
-import { WorkerExitedError } from "../bridge/process/start.ts";
+import { WorkerExitedError } from "../bridge/start/process.ts";
 import { openFar } from "../bridge/ssh/far.ts";
-import { startOverSsh } from "../bridge/ssh/ssh.ts";
+import { startOverSsh } from "../bridge/start/ssh.ts";
 import { sshError } from "../bridge/ssh/errors.ts";
 import { isRunning, poll, privateRuntime, processesOf, type Runtime } from "./fixtures/life/world.ts";
 import { everyProcess, farFolders, freePort, noSshd, processesWith, SshHost } from "./fixtures/ssh/world.ts";

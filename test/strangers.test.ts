@@ -8,7 +8,7 @@ import type { Worker } from "torchwire";
 import { findPython } from "../bridge/environment/find.ts";
 import { makeSocketDirectory, removeDirectory } from "../bridge/start/directory.ts";
 import type { Endpoints } from "../bridge/link/link.ts";
-import { startProcess, type WorkerProcess } from "../bridge/process/start.ts";
+import { startProcess, type WorkerProcess } from "../bridge/start/process.ts";
 import { MessageType, URGENT } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "../bridge/wire/meta.ts";

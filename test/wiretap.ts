@@ -1,9 +1,7 @@
 /** What goes to a worker, read off the socket: its batches as text, in which an id is named by what made it. */
 import { createHash } from "node:crypto";
 import { Dealer } from "zeromq";
-import { Op } from "../bridge/log/batch.ts";
-import { WELL_KNOWN } from "../bridge/log/log.ts";
-import { Tag } from "../bridge/values/value.ts";
+import { Op, Tag, WELL_KNOWN } from "../bridge/wire/codes.ts";
 import { MessageType, URGENT } from "../bridge/wire/header.ts";
 import { defaultLimits } from "../bridge/wire/limits.ts";
 import { decodeMessage } from "../bridge/wire/meta.ts";

@@ -1,5 +1,5 @@
 /** What to do about Python's errors that do not say it: by the exception's class and text, and by the facts that the worker noted with it. */
-import type { PythonException } from "../wire/schema.ts";
+import type { PythonException } from "./python-exception.ts";
 
 type Advice = (exception: PythonException) => string | undefined;
 

@@ -2,9 +2,9 @@ import { adviceOn } from "./advice.ts";
 import { TorchwireError } from "./errors.ts";
 import { printable } from "./shown.ts";
 import { shortSite } from "./site.ts";
-import type { PythonException, PythonFrame } from "../wire/schema.ts";
+import type { PythonException, PythonFrame } from "./python-exception.ts";
 
-export type { PythonFrame } from "../wire/schema.ts";
+export type { PythonFrame } from "./python-exception.ts";
 
 /**
  * A Python operation raised (`code` "PYTHON"; "LIMIT" where its value is past a limit of the wire), or was not run because an earlier one in its lane had raised ("NOT_RUN",

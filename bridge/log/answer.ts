@@ -4,7 +4,8 @@ import { TorchwireError } from "../errors/errors.ts";
 import type { Generation } from "./lane.ts";
 import { PythonError } from "../errors/python-error.ts";
 import { formatSite } from "../errors/site.ts";
-import { decodeValue, Tag } from "../values/value.ts";
+import { decodeValue } from "../values/decode.ts";
+import { FetchMode, Tag } from "../wire/codes.ts";
 import type { Limits } from "../wire/limits.ts";
 import { malformed, type WireFailure, type WireReply } from "../wire/schema.ts";
 
@@ -62,7 +63,7 @@ function settlement(
   frames: readonly Uint8Array[],
   limits: Limits,
 ): () => void {
-  if (mode === 0 && Array.isArray(token) && token[0] === Tag.reference) {
+  if (mode === FetchMode.settle && Array.isArray(token) && token[0] === Tag.reference) {
     const type: unknown = token[1];
     if (typeof type !== "string" || token.length !== 2) return malformed("a settled reference without its type");
     return () => {
@@ -79,7 +80,7 @@ function settlement(
     return () => promise.reject(error);
   }
   return () => {
-    if (mode === 0) target.scalar = { value };
+    if (mode === FetchMode.settle) target.scalar = { value };
     promise.resolve(value);
   };
 }

@@ -4,40 +4,7 @@ import type { ContextLayer } from "./context.ts";
 import type { Fetched } from "../reference/fetched.ts";
 import type { Generation } from "./lane.ts";
 import type { Reference } from "../reference/ref.ts";
-
-/** Operation codes, first in each operation's array. A position in the log, and so an id, goes to every link and every result. */
-export const Op = {
-  /** [0, module] */
-  import: 0,
-  /** [1, target, [name, …]]: a chain of attributes; each link has an id. */
-  get: 1,
-  /** [2, target, [name, …], args, kwargs]: a chain, then a call; each link has an id, and so has the result. */
-  call: 2,
-  /** [3, target, name, value] */
-  set: 3,
-  /** [4, target, name] */
-  del: 4,
-  /** [5, target, key] */
-  getItem: 5,
-  /** [6, target, key, value] */
-  setItem: 6,
-  /** [7, target, key] */
-  delItem: 7,
-  /** [8, target, FetchMode] */
-  fetch: 8,
-  /** [9, [first, last, first, last, …]]: ranges of ids; run whatever failed before. */
-  release: 9,
-} as const;
-
-export const FetchMode = {
-  /** A number, string, boolean, bigint or null; of anything else only what it is. */
-  settle: 0,
-  /** Containers converted, tensors as arrays. */
-  js: 1,
-  /** A tensor or NumPy array, as an array. */
-  ndarray: 2,
-} as const;
-export type FetchMode = (typeof FetchMode)[keyof typeof FetchMode];
+import type { FetchMode } from "../wire/codes.ts";
 
 export interface PendingFetch {
   readonly promise: Fetched<unknown>;

@@ -4,6 +4,7 @@
  */
 import { TorchwireError } from "../errors/errors.ts";
 import { PythonError } from "../errors/python-error.ts";
+import type { Origin } from "../reference/ref.ts";
 
 export interface Failure {
   /** Python's; or this side's, where a batch could not be sent. */
@@ -14,7 +15,7 @@ export interface Failure {
   readonly last: number;
 }
 
-export class Generation {
+export class Generation implements Origin {
   readonly lane: Lane;
   readonly number: number;
   failure: Failure | undefined;

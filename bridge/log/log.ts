@@ -4,7 +4,7 @@
  */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { notAnswered } from "./answer.ts";
-import { FetchMode, Op, type Batch, type Operation } from "./batch.ts";
+import type { Batch, Operation } from "./batch.ts";
 import { contextLayer, type ContextLayer, type ContextOptions } from "./context.ts";
 import { asError, TorchwireError } from "../errors/errors.ts";
 import { isPromise } from "../runtime/kinds.ts";
@@ -13,20 +13,17 @@ import { FramePool } from "./frame-pool.ts";
 import { isKw } from "../reference/kw.ts";
 import { Lane, type Generation } from "./lane.ts";
 import { PythonError } from "../errors/python-error.ts";
-import { inner, isPythonName, Reference, type RefOwner } from "../reference/ref.ts";
+import { inner, isPythonName, Reference, type Origin, type RefOwner } from "../reference/ref.ts";
 import { idsIn, Scope, toRanges } from "./scope.ts";
 import { callerSite, captureSite, formatSite, locate, metHere, shortSite, type CallSite } from "../errors/site.ts";
 import { SitePredictor } from "../errors/sites.ts";
-import { Encoder } from "../values/value.ts";
+import { Encoder } from "./encoder.ts";
+import { FetchMode, FIRST_ID, Op, WELL_KNOWN } from "../wire/codes.ts";
 import { defaultLimits, exceeded, type Limits } from "../wire/limits.ts";
 
 /** A batch is sent when it has grown past one of these, whatever else. */
 const MOST_OPERATIONS = 256;
 const MOST_BYTES = 4 * 2 ** 20;
-
-/** Objects that are there from the start. */
-export const WELL_KNOWN = { builtins: 1, operator: 2, helpers: 3 } as const;
-const FIRST_ID = 16;
 
 /** What goes out with the next batch, whatever lane it is of. */
 export interface Departures {
@@ -112,9 +109,9 @@ export class Log implements RefOwner {
   /** Calls `target.a.b(...)` as one operation. */
   callPath(target: Reference, path: readonly string[], args: readonly unknown[]): object {
     const result = this.#make((encoder) => [Op.call, this.#use(target), [...path], ...encodeCall(encoder, args)]);
-    const { id, generation } = inner(result)!;
+    const { id, origin } = inner(result)!;
     // Each link is an object over there too, and has nobody else to free it.
-    if (id !== 0) for (let i = path.length; i > 0; i--) this.#reference(id - i, generation);
+    if (id !== 0) for (let i = path.length; i > 0; i--) this.#reference(id - i, origin);
     return result;
   }
 
@@ -169,13 +166,13 @@ export class Log implements RefOwner {
       this.#flushSoon(batch);
     });
     const here = this.#here().lane.generation;
-    const refuse = (generation: Generation): Fetched<unknown> => {
+    const refuse = (origin: Origin): Fetched<unknown> => {
       // Another lane's failure is told here too, but only its own lane's await can forgive it.
-      const whenThrown = generation === here ? () => generation.hasBeenThrown() : undefined;
-      promise.reject(generation.errorFor(target.id), whenThrown);
+      const whenThrown = origin === here ? () => origin.hasBeenThrown() : undefined;
+      promise.reject(origin.errorFor(target.id), whenThrown);
       return promise;
     };
-    if (target.id === 0 || target.generation.lacks(target.id)) return refuse(target.generation);
+    if (target.id === 0 || target.origin.lacks(target.id)) return refuse(target.origin);
     try {
       batch = this.#open(true);
       if (batch === undefined) return refuse(here);
@@ -468,9 +465,9 @@ export class Log implements RefOwner {
     return this.#reference(id, batch.generation);
   }
 
-  #reference(id: number, generation: Generation): object {
+  #reference(id: number, origin: Origin): object {
     const { scope } = this.#here();
-    const reference = new Reference(this, id, generation, scope);
+    const reference = new Reference(this, id, origin, scope);
     if (scope !== undefined) scope.add(reference);
     else if (id !== 0) this.#registry.register(reference.proxy, id, reference);
     return reference.proxy;
@@ -527,8 +524,7 @@ export class Log implements RefOwner {
       );
     if (reference.gone !== undefined)
       throw new TorchwireError("NO_VALUE", `${reference.tag} cannot be used any more: ${reference.gone}`);
-    if (reference.generation.lacks(reference.id) || reference.id === 0)
-      throw reference.generation.errorFor(reference.id);
+    if (reference.origin.lacks(reference.id) || reference.id === 0) throw reference.origin.errorFor(reference.id);
     return reference.id;
   }
 

@@ -1,13 +1,12 @@
 /** What needs only a reference. */
-import { FetchMode } from "../log/batch.ts";
 import { TorchwireError } from "../errors/errors.ts";
 import { isUint8Array } from "../runtime/kinds.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
-import type { Log, WELL_KNOWN } from "../log/log.ts";
 import type { NDArray } from "../values/ndarray.ts";
-import { inner, type Reference } from "./ref.ts";
+import { inner, type Reference, type RefOwner } from "./ref.ts";
 import type { AnyRef, Is, TupleOf } from "../types/core.ts";
-import { checkText } from "../values/value.ts";
+import { checkText } from "../values/check.ts";
+import { FetchMode, type WELL_KNOWN } from "../wire/codes.ts";
 
 /** Python's operators, by their signs, as the functions of its `operator` module. */
 const OPERATORS = {
@@ -250,7 +249,7 @@ function known(ref: unknown): Reference {
 const describe = (value: unknown): string =>
   typeof value === "string" ? value : (JSON.stringify(value) ?? typeof value);
 
-const ownerOf = (reference: Reference): Log => reference.owner as Log;
+const ownerOf = (reference: Reference): RefOwner => reference.owner;
 
 function fetch(ref: AnyReference, mode: FetchMode): Promise<unknown> {
   const reference = known(ref);

@@ -2,22 +2,37 @@
 import { inspect } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
 import { captureSite, isPrinter, type CallSite } from "../errors/site.ts";
-import type { Generation } from "../log/lane.ts";
-import type { Scope } from "../log/scope.ts";
+import type { FetchMode, WELL_KNOWN } from "../wire/codes.ts";
 
-/** What a proxy asks of the log it belongs to. */
+/** The log that a reference belongs to. What a program does to the reference becomes an operation there. */
 export interface RefOwner {
   get(target: Reference, name: string): object;
   set(target: Reference, name: string, value: unknown): void;
   delete(target: Reference, name: string): void;
   call(target: Reference, args: readonly unknown[]): object;
-  item(target: Reference, key: number): object;
-  setItem(target: Reference, key: number, value: unknown): void;
-  settle(target: Reference, site: CallSite | undefined): Promise<unknown>;
+  /** Calls `target.a.b(…)` as one operation. */
+  callPath(target: Reference, path: readonly string[], args: readonly unknown[]): object;
+  item(target: Reference, key: unknown): object;
+  setItem(target: Reference, key: unknown, value: unknown): void;
+  deleteItem(target: Reference, key: unknown): void;
+  wellKnown(name: keyof typeof WELL_KNOWN): Reference;
+  settle(target: Reference, site?: CallSite): Promise<unknown>;
+  fetch(target: Reference, mode: FetchMode): Promise<unknown>;
   /** Where a value is being awaited; undefined where that is known without a look. */
   awaitedAt(): CallSite | undefined;
   iterate(target: Reference): AsyncGenerator<unknown, void>;
   release(target: Reference): void;
+  keep(target: Reference): void;
+}
+
+/** The stretch of a lane in which a reference was made: after a failure in it, some of its references have no value. */
+export interface Origin {
+  /** Whether `id`, which was made here, never got its value. */
+  lacks(id: number): boolean;
+  /** The error with which an await of `id` rejects. */
+  errorFor(id: number): TorchwireError;
+  /** Must be called when user code is about to get that error. */
+  hasBeenThrown(): void;
 }
 
 const INNER = Symbol("torchwire.reference");
@@ -27,9 +42,9 @@ export class Reference implements ProxyHandler<object> {
   readonly owner: RefOwner;
   /** Its place in the log, which is its name in the worker; 0 where it never had one, because its lane had failed. */
   readonly id: number;
-  /** The generation of the lane in which it was made. */
-  readonly generation: Generation;
-  scope: Scope | undefined;
+  readonly origin: Origin;
+  /** The scope whose end frees it. */
+  scope: object | undefined;
   /** Set once the worker has said what it is: then it is no longer thenable. */
   settledAs: string | undefined;
   /** A number, string, boolean, bigint or null that Python has for it; immutable, so asked for once. */
@@ -37,10 +52,10 @@ export class Reference implements ProxyHandler<object> {
   /** Why it cannot be used any more. */
   gone: string | undefined;
 
-  constructor(owner: RefOwner, id: number, generation: Generation, scope: Scope | undefined) {
+  constructor(owner: RefOwner, id: number, origin: Origin, scope: object | undefined) {
     this.owner = owner;
     this.id = id;
-    this.generation = generation;
+    this.origin = origin;
     this.scope = scope;
     this.proxy = new Proxy(TARGET, this);
   }

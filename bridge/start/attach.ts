@@ -8,7 +8,7 @@ import type { Owned } from "./keyed.ts";
 import type { CurveKeys, FaultKind } from "../link/connection.ts";
 import { Link, type Carrier, type Endpoints, type LinkChange } from "../link/link.ts";
 import { Control } from "../session/control.ts";
-import type { WorkerExitedError } from "../process/start.ts";
+import type { WorkerExitedError } from "./process.ts";
 import { Session } from "../session/session.ts";
 import type { Settings } from "../wire/settings.ts";
 import { Worker } from "../worker.ts";

@@ -1,6 +1,5 @@
 import { TorchwireError } from "../errors/errors.ts";
 import { viewKind } from "../runtime/kinds.ts";
-import { checkMemory } from "./lend.ts";
 
 /** Element types, by NumPy's and PyTorch's names. */
 export type DType =
@@ -105,9 +104,12 @@ export function asStored(data: ArrayBufferView): TypedArray {
   return data as TypedArray;
 }
 
+/** The typed array that holds `dtype`, by name. */
+export const holderOf = (dtype: DType): string => arrays[dtype].name;
+
 /** Whether `data` is what `dtype` is held in. */
 export const holds = (dtype: DType, data: ArrayBufferView): boolean =>
-  viewKind(data) === arrays[dtype].name || (dtype === "float16" && isFloat16Array(data));
+  viewKind(data) === holderOf(dtype) || (dtype === "float16" && isFloat16Array(data));
 
 /** The dtypes that hold every number of another. */
 const WIDER: Partial<Record<DType, readonly DType[]>> = {
@@ -175,29 +177,4 @@ export function isNDArray(value: unknown): value is NDArray {
   if (typeof value !== "object" || value === null) return false;
   const { dtype, shape, data } = value as Partial<NDArray>;
   return isDType(dtype) && Array.isArray(shape) && ArrayBuffer.isView(data);
-}
-
-/** Throws NOT_SENDABLE unless `array` says the truth about itself, MISUSE where its memory was taken back. `what` names it in the error. */
-export function checkNDArray(array: NDArray, what: string): void {
-  const { dtype, shape, data } = array;
-  const say = (text: string): never => {
-    throw new TorchwireError("NOT_SENDABLE", `${what}: ${text}`);
-  };
-  if (!isDType(dtype)) say(`dtype is ${JSON.stringify(dtype)}; known are ${dtypes.join(", ")}`);
-  if (!shape.every((n) => Number.isSafeInteger(n) && n >= 0)) say(`shape is [${shape.join(", ")}], not whole numbers`);
-  if (!holds(dtype, data)) say(`dtype ${dtype} is held in a ${arrays[dtype].name}, not in a ${viewKind(data)}`);
-  checkMemory(data, what);
-  const elements = sizeOf(shape);
-  const pairs = dtype === "complex64";
-  if (data.length !== (pairs ? 2 * elements : elements))
-    say(
-      `shape [${shape.join(", ")}] has ${elements} elements, data has ${data.length}${pairs ? ", of which each takes two" : ""}`,
-    );
-}
-
-/** Throws NOT_SENDABLE where a byte of a bool array is neither 0 nor 1. */
-export function checkBooleans(bytes: Uint8Array, what: string): void {
-  for (let i = 0; i < bytes.length; i++)
-    if (bytes[i]! > 1)
-      throw new TorchwireError("NOT_SENDABLE", `${what}: a bool is 0 or 1, and element ${i} is ${bytes[i]!}`);
 }

@@ -3,6 +3,7 @@
  * what a client sends. What a form does not name is passed over.
  */
 import { TorchwireError } from "../errors/errors.ts";
+import type { PythonException, PythonFrame } from "../errors/python-exception.ts";
 import { isPlainObject } from "../runtime/kinds.ts";
 
 type Check<T> = (value: unknown, path: string) => T;
@@ -68,28 +69,6 @@ function record<T extends object>(form: Form<T>): Check<T> {
 
 /** Causes, and members of groups, lie no deeper in each other; the worker tells fewer. */
 const DEEPEST = 32;
-
-export interface PythonFrame {
-  readonly file: string;
-  readonly line: number;
-  readonly name: string;
-  readonly source: string;
-}
-
-/** An exception as the worker tells it. */
-export interface PythonException {
-  /** The qualified name, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */
-  readonly type: string;
-  /** The names of its class and all base classes, in Python's method resolution order. */
-  readonly mro: readonly string[];
-  readonly message: string;
-  /** From the outermost call to where it was raised; the worker's own are left out. */
-  readonly frames: readonly PythonFrame[];
-  readonly notes: readonly string[];
-  readonly cause: PythonException | null;
-  /** The members of an ExceptionGroup, and of nothing else. */
-  readonly errors?: readonly PythonException[] | undefined;
-}
 
 function exceptionForm(depth: number): Form<PythonException> {
   const within: Check<PythonException> = (value, path) =>

@@ -2,9 +2,9 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { classOf } from "../../bridge/runtime/kinds.ts";
 import { isRefusedPromise } from "../../bridge/reference/refused.ts";
+import { checkNDArray } from "../../bridge/values/check.ts";
 import {
   asStored,
-  checkNDArray,
   type DType,
   dtypeOf,
   dtypes,

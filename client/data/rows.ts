@@ -1,5 +1,6 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { checkNDArray, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/values/ndarray.ts";
+import { checkNDArray } from "../../bridge/values/check.ts";
+import { itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/values/ndarray.ts";
 
 /** Inputs and targets: row i of `xs` goes with row i of `ys`. */
 export interface Rows {

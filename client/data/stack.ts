@@ -1,6 +1,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { classOf, isPlainObject, viewKind } from "../../bridge/runtime/kinds.ts";
-import { checkNDArray, type DType, isNDArray, type NDArray, toBytes } from "../../bridge/values/ndarray.ts";
+import { checkNDArray } from "../../bridge/values/check.ts";
+import { type DType, isNDArray, type NDArray, toBytes } from "../../bridge/values/ndarray.ts";
 import { toNDArray } from "./arrays.ts";
 import type { Lease } from "./memory.ts";
 import { memberOf, type Tree } from "./tree.ts";

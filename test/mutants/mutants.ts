@@ -643,7 +643,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "ends: the end of the pipes is waited for",
-    file: "bridge/process/start.ts",
+    file: "bridge/start/process.ts",
     from: "  void closePipesAtExit(child);\n",
     to: "",
     test: by("test/ends.test.ts", "a process that the worker leaves behind"),

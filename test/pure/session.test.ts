@@ -1,8 +1,8 @@
 /** The session, with an array instead of a link: what is said again after a cut, and what is heard once. */
 import { describe, expect, test } from "vitest";
-import { FetchMode } from "../../bridge/log/batch.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import { Session } from "../../bridge/session/session.ts";
+import { FetchMode } from "../../bridge/wire/codes.ts";
 import { MessageType } from "../../bridge/wire/header.ts";
 import { defaultLimits } from "../../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming, type Outgoing } from "../../bridge/wire/meta.ts";

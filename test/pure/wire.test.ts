@@ -2,7 +2,8 @@
 import { describe, expect, test } from "vitest";
 import { kw, py, type AnyRef } from "torchwire";
 import { Session, type Outlet } from "../../bridge/session/session.ts";
-import { decodeValue, Encoder } from "../../bridge/values/value.ts";
+import { Encoder } from "../../bridge/log/encoder.ts";
+import { decodeValue } from "../../bridge/values/decode.ts";
 import { FramePool } from "../../bridge/log/frame-pool.ts";
 import { HEADER_BYTES, MessageType, readHeader, URGENT, writeHeader } from "../../bridge/wire/header.ts";
 import { defaultLimits, type Limits } from "../../bridge/wire/limits.ts";

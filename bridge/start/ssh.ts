@@ -4,16 +4,10 @@ import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Logger } from "pino";
 import { lockedRequirements } from "../environment/package.ts";
-import { openFar, type SshEnd, type SshTarget } from "./far.ts";
+import { openFar, type SshEnd, type SshTarget } from "../ssh/far.ts";
 import { LastLines } from "../process/lines.ts";
-import {
-  workerFolder,
-  WorkerExitedError,
-  type WorkerConfig,
-  type WorkerExit,
-  type WorkerProcess,
-} from "../process/start.ts";
-import { farError, nameOf, noTunnel, sshError, type FarFailure } from "./errors.ts";
+import { workerFolder, WorkerExitedError, type WorkerConfig, type WorkerExit, type WorkerProcess } from "./process.ts";
+import { farError, nameOf, noTunnel, sshError, type FarFailure } from "../ssh/errors.ts";
 
 const KEPT_LINES = 50;
 

@@ -1,51 +1,16 @@
-/**
- * Values on the wire. null, booleans, strings, bytes, and numbers stand for themselves; everything else is an array that
- * begins with one of these tags, so that nothing needs msgpack extensions.
- */
+/** Values of JavaScript as the wire has them: the arguments of operations. */
 import { TorchwireError } from "../errors/errors.ts";
-import { classOf, isMap, isPlainObject, isPromise, isUint8Array } from "../runtime/kinds.ts";
-import type { FramePool } from "../log/frame-pool.ts";
 import { isKw } from "../reference/kw.ts";
-import { checkMemory } from "./lend.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "../reference/literals.ts";
-import {
-  checkBooleans,
-  checkNDArray,
-  dtypeOf,
-  fromBytes,
-  isDType,
-  isNDArray,
-  itemSize,
-  joined,
-  piecesOf,
-  sizeOf,
-  withoutDType,
-  type DType,
-  type NDArray,
-} from "./ndarray.ts";
 import { inner, type Reference } from "../reference/ref.ts";
 import { lookAfter } from "../reference/refused.ts";
-import { defaultLimits, exceeded, type Limits } from "../wire/limits.ts";
-import { isCount, malformed } from "../wire/schema.ts";
-
-export const Tag = {
-  /** [0, id] to Python; [0, id, type name] from it. */
-  reference: 0,
-  /** [1, ...items] */
-  list: 1,
-  /** [2, ...items] */
-  tuple: 2,
-  /** [3, key, value, key, value, …] */
-  dict: 3,
-  /** [4, index of the frame, dtype, shape]; with a fifth, the number of frames from there on that it takes, where it takes several. */
-  tensor: 4,
-  /** [5, hexadecimal]: an integer past 64 bits. */
-  bigint: 5,
-  /** [6, 8 bytes little-endian]: a float that a msgpack number would not carry as one (1.0, -0.0). */
-  float: 6,
-  /** [7, start, stop, step] */
-  slice: 7,
-} as const;
+import { classOf, isMap, isPlainObject, isPromise } from "../runtime/kinds.ts";
+import { checkBooleans, checkNDArray, checkText } from "../values/check.ts";
+import { checkMemory } from "../values/lend.ts";
+import { dtypeOf, isNDArray, itemSize, piecesOf, withoutDType, type DType, type NDArray } from "../values/ndarray.ts";
+import { Tag } from "../wire/codes.ts";
+import { exceeded, type Limits } from "../wire/limits.ts";
+import type { FramePool } from "./frame-pool.ts";
 
 const INT64 = { lowest: -(2n ** 63n), highest: 2n ** 64n - 1n };
 
@@ -174,13 +139,6 @@ export class Encoder {
   }
 }
 
-/** Throws where `text` holds half of a surrogate pair, which no UTF-8 can carry. `what` names it in the error. */
-export function checkText(text: string, what: string): string {
-  if (/\p{Surrogate}/u.test(text))
-    throw new TorchwireError("NOT_SENDABLE", `${what}: half of a surrogate pair is no text: ${JSON.stringify(text)}`);
-  return text;
-}
-
 function encodeNumber(value: number): unknown {
   if (Number.isSafeInteger(value)) {
     if (Object.is(value, -0)) return encodeFloat(value);
@@ -211,72 +169,4 @@ const describe = (value: unknown): string => (typeof value === "string" ? JSON.s
 function refuse(value: unknown, path: string, why: string): never {
   lookAfter(value);
   throw new TorchwireError("NOT_SENDABLE", `${path}: ${why}`);
-}
-
-/** Turns a value that the worker sent back into a JavaScript one. */
-export function decodeValue(
-  token: unknown,
-  frames: readonly Uint8Array[],
-  limits: Limits = defaultLimits,
-  depth = 0,
-): unknown {
-  // Bytes of its own: msgpackr's are a Buffer over the whole message.
-  if (isUint8Array(token)) return new Uint8Array(token);
-  if (!Array.isArray(token))
-    return typeof token === "object" && token !== null ? malformed("a value that is a map, or an extension") : token;
-  const [tag, ...rest] = token as [unknown, ...unknown[]];
-  const items = (): unknown[] => {
-    if (depth >= limits.depth) throw exceeded(`a value that came is nested ${depth + 1} deep`, "depth", limits);
-    return rest.map((item) => decodeValue(item, frames, limits, depth + 1));
-  };
-  switch (tag) {
-    case Tag.list:
-    case Tag.tuple:
-      return items();
-    case Tag.dict:
-      return rest.length % 2 === 0 ? decodeDict(items()) : malformed("a dict with half of a pair");
-    case Tag.tensor:
-      return decodeTensor(rest, frames);
-    case Tag.bigint: {
-      const [hex] = rest;
-      if (typeof hex !== "string" || !/^-?[\da-f]+$/.test(hex)) return malformed("an integer that is none");
-      return hex.startsWith("-") ? -BigInt(`0x${hex.slice(1)}`) : BigInt(`0x${hex}`);
-    }
-    default:
-      throw new TorchwireError("PROTOCOL", `the worker sent a value of unknown kind ${String(tag)}`);
-  }
-}
-
-/** An object where every key is a string, as JSON has it; a Map for the rest of Python's keys. */
-function decodeDict(flat: readonly unknown[]): unknown {
-  const entries: [unknown, unknown][] = [];
-  for (let i = 0; i < flat.length; i += 2) entries.push([flat[i], flat[i + 1]]);
-  return entries.every(([key]) => typeof key === "string")
-    ? Object.fromEntries(entries as [string, unknown][])
-    : new Map(entries);
-}
-
-function decodeTensor([index, dtype, shape, count = 1]: readonly unknown[], frames: readonly Uint8Array[]): NDArray {
-  const pieces = frames.slice(index as number, (index as number) + (count as number));
-  const bytes = pieces.reduce((sum, piece) => sum + piece.length, 0);
-  if (
-    !isCount(index) ||
-    !isCount(count) ||
-    count === 0 ||
-    pieces.length !== count ||
-    !isDType(dtype) ||
-    !Array.isArray(shape) ||
-    !shape.every(isCount) ||
-    bytes !== sizeOf(shape) * itemSize(dtype)
-  )
-    throw new TorchwireError("PROTOCOL", "the worker sent a tensor whose description does not fit its bytes");
-  try {
-    return count === 1 ? fromBytes(dtype, shape, pieces[0]!) : joined(dtype, shape, pieces);
-  } catch (cause) {
-    throw new TorchwireError(
-      "LIMIT",
-      `an array of ${dtype} [${shape.join(", ")}] is more than one of this runtime can hold, or than there is memory for; fetch it in parts`,
-      { cause },
-    );
-  }
 }

@@ -9,19 +9,15 @@ import { pythonVariables } from "../environment/variables.ts";
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
 import type { Endpoints } from "../link/link.ts";
 import type { Limits } from "../wire/limits.ts";
-import { closePipesAtExit, forEachLine, LastLines } from "./lines.ts";
-import { longestSilence, Silence } from "./silence.ts";
+import type { Settings } from "../wire/settings.ts";
+import { closePipesAtExit, forEachLine, LastLines } from "../process/lines.ts";
+import { longestSilence, Silence } from "../process/silence.ts";
 
 /** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
-export interface WorkerConfig {
+export interface WorkerConfig extends Settings {
   readonly token: string;
-  /** Where its sockets are to be; null: ports of 127.0.0.1. */
+  /** The folder for its sockets; null: ports of 127.0.0.1. */
   readonly directory: string | null;
-  readonly device: string;
-  readonly seed: number | null;
-  readonly deterministic: boolean | "warn";
-  readonly threads: number | null;
-  readonly malloc: boolean;
   /** Default: the worker's own, which are the same. */
   readonly limits?: Limits;
 }
