@@ -8,7 +8,7 @@ export async function requestLength(method: string): Promise<number> {
   const outlet: Outlet = { send: (parts) => void lengths.push(parts.reduce((sum, part) => sum + part.length, 0)) };
   const { log } = new Session(outlet, { onWelcome: () => undefined, onClosed: () => undefined });
   const target = log.import("builtins") as AnyRef;
-  log.flush();
+  log.outbox.flush();
   const value = target[method]() as PromiseLike<unknown>;
   // Being awaited is what sends it; no answer will come.
   void value.then(() => undefined);

@@ -103,7 +103,7 @@ export class Worker implements AsyncDisposable {
    * nothing outside; its error rejects the result, unless `fn` has caught it.
    */
   lane<T>(fn: () => T | PromiseLike<T>): Promise<T> {
-    return this.#session.log.lane(fn, (generation) => this.#session.answered(generation));
+    return this.#session.log.ambient.lane(fn, (generation) => this.#session.answered(generation));
   }
 
   /**
@@ -112,9 +112,9 @@ export class Worker implements AsyncDisposable {
    */
   apart<T>(fn: () => T): readonly [value: T, outcome: () => Promise<void> | undefined] {
     const { log } = this.#session;
-    const [value, generation] = log.apart(fn);
+    const [value, generation] = log.ambient.apart(fn);
     const outcome = async (): Promise<void> => {
-      log.flushOf(generation);
+      log.outbox.flushOf(generation);
       await this.#session.answered(generation);
       if (generation.failure !== undefined) throw generation.failure.error;
     };
@@ -122,7 +122,7 @@ export class Worker implements AsyncDisposable {
     return [
       value,
       () => {
-        log.flushOf(generation);
+        log.outbox.flushOf(generation);
         isDone ||= generation.inFlight === 0 && generation.failure === undefined;
         return isDone ? undefined : outcome();
       },
@@ -134,12 +134,12 @@ export class Worker implements AsyncDisposable {
    * an async `fn`, awaiting the result also waits where the worker has fallen far behind; it never waits for a reply.
    */
   scope<T>(fn: () => T): T {
-    return this.#session.log.scope(fn, () => this.#session.credit());
+    return this.#session.log.ambient.scope(fn, () => this.#session.credit());
   }
 
   /** Runs `fn` with ambient state of the worker that holds for the operations made inside it, and for no others. */
   context<T>(options: ContextOptions, fn: () => T | PromiseLike<T>): Promise<T> {
-    return this.#session.log.context(options, fn);
+    return this.#session.log.ambient.context(options, fn);
   }
 
   /** Counts of this side, and what the worker says of itself; a busy worker answers too. */

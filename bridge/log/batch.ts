@@ -14,6 +14,22 @@ export interface PendingFetch {
 
 export type Operation = [code: number, ...rest: unknown[]];
 
+const KEYS: readonly ((operation: Operation) => string)[] = [
+  ([, module]) => String(module),
+  ([, , names]) => (names as string[]).at(-1)!,
+  () => "()",
+  ([, , name]) => `=${String(name)}`,
+  ([, , name]) => `-${String(name)}`,
+  () => "[]",
+  () => "[]=",
+  () => "-[]",
+  () => "fetch",
+  () => "release",
+];
+
+/** Tells an operation from another one that could stand in its place, for the prediction of call sites. */
+export const keyOf = (operation: Operation): string => KEYS[operation[0]]!(operation);
+
 /** Operations that follow each other in the log, in one lane and one context: sent, run and answered together. */
 export interface Batch {
   readonly generation: Generation;

@@ -2,7 +2,7 @@
 import { TorchwireError } from "../errors/errors.ts";
 import { isKw } from "../reference/kw.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "../reference/literals.ts";
-import { inner, type Reference } from "../reference/ref.ts";
+import { inner, isPythonName, type Reference } from "../reference/ref.ts";
 import { lookAfter } from "../reference/refused.ts";
 import { classOf, isMap, isPlainObject, isPromise } from "../runtime/kinds.ts";
 import { checkBooleans, checkNDArray, checkText } from "../values/check.ts";
@@ -11,6 +11,13 @@ import { dtypeOf, isNDArray, itemSize, piecesOf, withoutDType, type DType, type 
 import { Tag } from "../wire/codes.ts";
 import { exceeded, type Limits } from "../wire/limits.ts";
 import type { FramePool } from "./frame-pool.ts";
+
+const NO_KEYWORDS: ReadonlyMap<string, unknown> = new Map();
+/** The paths of arguments in errors, made once. */
+const ARGUMENTS = Array.from({ length: 8 }, (_, i) => `args[${i}]`);
+
+/** Most names are asked for again and again, and are known to be short text. */
+export const isUsual = (name: string): boolean => name.length <= 64 && isPythonName(name);
 
 const INT64 = { lowest: -(2n ** 63n), highest: 2n ** 64n - 1n };
 
@@ -30,6 +37,32 @@ export class Encoder {
     this.#pool = pool;
     this.#limits = limits;
     this.#nameOf = nameOf;
+  }
+
+  /** A reference, as an operation names its target. */
+  target(reference: Reference): number {
+    return this.#nameOf(reference);
+  }
+
+  /** A name, which may be as long as text may be. `what` names it in errors. */
+  name(name: string, what: string): string {
+    return isUsual(name) ? name : (this.encode(name, what) as string);
+  }
+
+  /** The arguments of a call, by position and by name. */
+  call(args: readonly unknown[]): [positional: unknown[], keywords: ReadonlyMap<string, unknown>] {
+    const last = args.at(-1);
+    const count = isKw(last) ? args.length - 1 : args.length;
+    const positional: unknown[] = [];
+    for (let i = 0; i < count; i++) positional.push(this.encode(args[i], ARGUMENTS[i] ?? `args[${i}]`));
+    if (!isKw(last)) return [positional, NO_KEYWORDS];
+    // In a Map every name is like any other. In an object "__proto__" is not, and msgpackr would look at "toJSON" and "constructor".
+    const keywords = new Map<string, unknown>();
+    for (const [name, value] of Object.entries(last.values)) {
+      keywords.set(this.name(name, "a name in kw"), this.encode(value, `kw.${name}`));
+      this.metaBytes += name.length;
+    }
+    return [positional, keywords];
   }
 
   /** `path` names the value in errors: `args[1].transform`. */

@@ -41,6 +41,12 @@ export class Generation implements Origin {
     queueMicrotask(() => this.lane.reopen(this));
   }
 
+  throwFailure(): void {
+    if (this.failure === undefined) return;
+    this.hasBeenThrown();
+    throw this.failure.error;
+  }
+
   /** What an await of `id` rejects with: the failed operation's own error, or for a later one that it was not run. */
   errorFor(id: number): TorchwireError {
     const { error, id: first, last } = this.failure!;

@@ -2,7 +2,8 @@
 import { readAnswer } from "../log/answer.ts";
 import type { Batch } from "../log/batch.ts";
 import { BusyError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
-import { Log, type Departures, type LogPort } from "../log/log.ts";
+import { Log } from "../log/log.ts";
+import type { Departures, LogPort } from "../log/outbox.ts";
 import type { Generation } from "../log/lane.ts";
 import { Warnings } from "../log/warnings.ts";
 import { MessageType, URGENT } from "../wire/header.ts";
@@ -151,7 +152,7 @@ export class Session implements LogPort {
 
   /** Everything so far runs, then the worker ends. What comes later is not sent. */
   sendClose(): void {
-    this.log.flush();
+    this.log.outbox.flush();
     const seq = ++this.#seq;
     const parts = encodeMessage({ type: MessageType.close, seq, ack: this.#answered, meta: {} }, this.limits);
     this.#close = { seq, parts };
@@ -194,7 +195,7 @@ export class Session implements LogPort {
     for (const { batch } of this.#inFlight.values())
       for (const { promise } of batch.fetches.values()) promise.reject(error);
     this.#inFlight.clear();
-    this.log.abandon(error);
+    this.log.outbox.abandon(error);
     for (const check of this.#waiting) check();
     this.#waiting.clear();
     this.warnings.end();
@@ -229,8 +230,7 @@ export class Session implements LogPort {
     const settle = readAnswer(batch, reply, frames, this.limits);
     this.#inFlight.delete(seq);
     this.#answered = seq;
-    batch.generation.inFlight--;
-    this.log.answered(batch);
+    this.log.outbox.answered(batch);
     this.#flying.operations -= batch.operations.length;
     this.#flying.bytes -= batch.bytes;
     settle();

@@ -114,7 +114,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     throw error;
   }
 
-  session.limits = session.log.limits = smaller(limits, info.limits);
+  session.limits = session.log.outbox.limits = smaller(limits, info.limits);
   /** Why it has ended with something unanswered. */
   let lost: Error | undefined;
   const ended = deferred<void>();
@@ -140,7 +140,7 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     // Python ends: what it writes and logs meanwhile comes by the other socket. The worker bounds the time that this takes.
     await Promise.race([control.finished, exited ?? cut.promise, ended.promise]);
     // A failure that nobody has awaited is told here.
-    const { failure, thrown } = session.log.mainLane.generation;
+    const { failure, thrown } = session.log.outbox.mainLane.generation;
     end(closedError());
     await gone;
     if (failure !== undefined && !thrown) throw failure.error;

@@ -376,8 +376,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "scope not ended",
-    file: "bridge/log/log.ts",
-    from: "if (ranges.length > 0) this.#releaseRanges(ranges);",
+    file: "bridge/log/ambient.ts",
+    from: "if (ranges.length > 0) this.#outbox.release(ranges, here);",
     to: "",
     test: by("test/references.test.ts", "the end of a reference a scope frees what was made in it"),
   },
@@ -390,14 +390,14 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "a reference of another worker accepted",
-    file: "bridge/log/log.ts",
-    from: "if (reference.owner !== this)",
+    file: "bridge/log/outbox.ts",
+    from: "if (reference.owner !== this.#owner)",
     to: "if (reference.owner === undefined)",
     test: by("test/references.test.ts", "another worker its references are refused"),
   },
   {
     title: "a released reference accepted",
-    file: "bridge/log/log.ts",
+    file: "bridge/log/outbox.ts",
     from: "if (reference.gone !== undefined)\n      throw",
     to: "if (reference.gone === null)\n      throw",
     test: by("test/references.test.ts", "the end of a reference a disposed reference says so"),

@@ -8,6 +8,6 @@ export function recorded(run: (worker: Worker) => unknown): Operation[] {
   const sent: Batch[] = [];
   const log = new Log({ send: (batch) => void sent.push(batch), admit: () => undefined, ended: undefined });
   run({ device: "cpu", import: (name: string) => log.import(name) } as unknown as Worker);
-  log.flush();
+  log.outbox.flush();
   return sent.flatMap((batch) => batch.operations);
 }

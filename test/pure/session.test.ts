@@ -30,7 +30,7 @@ class World {
   batches(count: number): void {
     for (let i = 0; i < count; i++) {
       void this.session.log.import(`module_${this.#next++}`);
-      this.session.log.flush();
+      this.session.log.outbox.flush();
     }
   }
 
@@ -113,12 +113,12 @@ describe("a batch that cannot be encoded", () => {
     const world = new World();
     const { log } = world.session;
     log.import("before");
-    log.flush();
+    log.outbox.flush();
     world.session.limits = low;
     const builtins = log.wellKnown("builtins");
     const failed = log.fetch(builtins, FetchMode.js);
     // The first operation of another lane is what sends it.
-    const other = log.lane(
+    const other = log.ambient.lane(
       () => {
         log.import("other");
         world.session.limits = defaultLimits;
@@ -132,7 +132,7 @@ describe("a batch that cannot be encoded", () => {
     // User code has the error: lane 0 is open again.
     await Promise.resolve();
     log.import("after");
-    log.flush();
+    log.outbox.flush();
     const sent = world.sent();
     expect(sent.map(({ header }) => header.seq)).toEqual(sent.map((_, i) => i + 1));
     expect(sent.at(-1)!.meta).toMatchObject({ generation: 1, operations: [[0, "after"]] });
@@ -142,24 +142,24 @@ describe("a batch that cannot be encoded", () => {
     const world = new World();
     const { log } = world.session;
     const made = log.import("made");
-    log.flush();
+    log.outbox.flush();
     world.sent();
     world.session.limits = low;
     log.release(inner(made)!);
-    log.flush();
+    log.outbox.flush();
     expect(world.sent()).toEqual([]);
     world.session.limits = defaultLimits;
     await expect(log.fetch(log.wellKnown("builtins"), FetchMode.js)).rejects.toMatchObject({ code: "NOT_RUN" });
     log.import("after");
-    log.flush();
+    log.outbox.flush();
     expect(world.sent().map(({ meta }) => meta["finalised"])).toEqual([[16, 16]]);
   });
 
   test("a scope that frees very much says it in several", () => {
     const world = new World();
     const { log } = world.session;
-    world.session.limits = log.limits = { ...defaultLimits, metaBytes: 2 ** 16 };
-    log.scope(
+    world.session.limits = log.outbox.limits = { ...defaultLimits, metaBytes: 2 ** 16 };
+    log.ambient.scope(
       () => {
         for (let i = 0; i < 6000; i++) {
           const one = log.import("m");

@@ -1,0 +1,297 @@
+/** The batch that is open: operations are added to it, and it is sent. Later it is answered, or it could not be sent. */
+import { asError, TorchwireError } from "../errors/errors.ts";
+import { PythonError } from "../errors/python-error.ts";
+import { callerSite, formatSite, locate, metHere, shortSite, type CallSite } from "../errors/site.ts";
+import { SitePredictor } from "../errors/sites.ts";
+import type { Reference, RefOwner } from "../reference/ref.ts";
+import { FIRST_ID, Op } from "../wire/codes.ts";
+import { defaultLimits, exceeded, type Limits } from "../wire/limits.ts";
+import { notAnswered } from "./answer.ts";
+import { keyOf, type Batch, type Operation } from "./batch.ts";
+import type { ContextLayer } from "./context.ts";
+import { Encoder } from "./encoder.ts";
+import { FramePool } from "./frame-pool.ts";
+import { Lane, type Generation } from "./lane.ts";
+import { idsIn, toRanges } from "./ranges.ts";
+
+/** A batch is sent as soon as it has grown past one of these. */
+const MOST_OPERATIONS = 256;
+const MOST_BYTES = 4 * 2 ** 20;
+
+/** These go out with the next batch, whatever lane it is of. */
+export interface Departures {
+  /** Ranges of ids whose references were garbage-collected. */
+  readonly finalised: number[];
+  /** Contexts that have ended. */
+  readonly contexts: number[];
+}
+
+export interface LogPort {
+  send(batch: Batch, departures: Departures): void;
+  /** Throws TOO_FAR_AHEAD where too much is in flight; an operation that `asks` for a value gets a little more room. */
+  admit(asks: boolean): void;
+  /** The error that refuses everything once the worker is gone. */
+  readonly ended: Error | undefined;
+}
+
+/** Operations of one lane under the same contexts may share a batch. */
+export interface BatchPlace {
+  readonly lane: Lane;
+  readonly contexts: readonly ContextLayer[];
+}
+
+export class Outbox {
+  readonly mainLane: Lane = new Lane(0);
+  limits: Limits = defaultLimits;
+  /** A reference as an operation of the open batch names it. */
+  readonly nameOf = (reference: Reference): number => nameIn(this.#batch!, this.idOf(reference));
+  readonly #port: LogPort;
+  readonly #owner: RefOwner;
+  readonly #sites = new SitePredictor();
+  readonly #pool = new FramePool();
+  #batch: Batch | undefined;
+  #nextId = FIRST_ID;
+  #immediate = false;
+  #finalised: number[] = [];
+  #endedContexts: number[] = [];
+
+  /** `owner` has the references that may be sent. */
+  constructor(port: LogPort, owner: RefOwner) {
+    this.#port = port;
+    this.#owner = owner;
+  }
+
+  get isOver(): boolean {
+    return this.#port.ended !== undefined;
+  }
+
+  /** The batch for the next operation, or undefined where the lane has failed. */
+  open({ lane, contexts }: BatchPlace, asks = false): Batch | undefined {
+    if (this.#port.ended !== undefined) throw metHere(this.#port.ended);
+    if (lane.generation.failure !== undefined) return undefined;
+    this.#port.admit(asks);
+    return this.#batchFor(lane.generation, contexts);
+  }
+
+  /** Encodes the arguments of one operation. Where that throws, it leaves nothing behind. */
+  encoded<T>(batch: Batch, encode: (encoder: Encoder) => T): T {
+    const before = batch.frames.length;
+    const encoder = new Encoder(batch.frames, this.#pool, this.limits, this.nameOf);
+    try {
+      const value = encode(encoder);
+      const { frameBytes, metaBytes } = encoder;
+      const arrays = batch.frames.length - before;
+      // A quarter each: a batch is sent once it is half full, so it always has room for one more operation.
+      quarter("bytes of arrays", frameBytes, "messageBytes", this.limits);
+      quarter("frames of arrays", arrays, "frames", this.limits);
+      quarter("bytes beside its arrays", metaBytes, "metaBytes", this.limits);
+      const { messageBytes, frames, metaBytes: mostMeta } = this.limits;
+      batch.share += Math.max(frameBytes / messageBytes, arrays / frames, metaBytes / mostMeta);
+      batch.bytes += frameBytes + metaBytes;
+      batch.frameBytes += frameBytes;
+      return value;
+    } catch (error) {
+      this.#pool.discard(batch.frames.splice(before));
+      // (An error from Python names its own line, and belongs to others too.)
+      if (error instanceof TorchwireError && !(error instanceof PythonError)) locate(error);
+      throw error;
+    }
+  }
+
+  /** Appends `operation`, which takes a position for each link of its path and one for itself. Gives the last id. */
+  append(batch: Batch, operation: Operation, site?: CallSite): number {
+    batch.operations.push(operation);
+    batch.chain = undefined;
+    const [code, , path] = operation;
+    if (code === Op.call) for (const name of path as string[]) this.place(batch, name, site);
+    return this.place(batch, keyOf(operation), site);
+  }
+
+  /** Takes the next position in the log. */
+  place(batch: Batch, key: string, site?: CallSite): number {
+    batch.sites.add(key, site);
+    batch.bytes += 16;
+    return this.#nextId++;
+  }
+
+  sendIfFull(batch: Batch): void {
+    const { operations, bytes, share } = batch;
+    if (operations.length >= Math.min(MOST_OPERATIONS, this.limits.ops) || bytes >= MOST_BYTES || share >= 0.5)
+      this.flush();
+  }
+
+  /** The id of a reference that is about to be used. Throws where it cannot be. */
+  idOf(reference: Reference): number {
+    if (reference.owner !== this.#owner)
+      throw new TorchwireError(
+        "MISUSE",
+        `${reference.tag} belongs to another worker; fetch its value there, e.g. with py.ndarray, and send that`,
+      );
+    if (reference.gone !== undefined)
+      throw new TorchwireError("NO_VALUE", `${reference.tag} cannot be used any more: ${reference.gone}`);
+    if (reference.origin.lacks(reference.id) || reference.id === 0) throw reference.origin.errorFor(reference.id);
+    return reference.id;
+  }
+
+  /** Whether the next position will be `key`, if the open batch goes on as one before it did. */
+  expects(key: string): boolean {
+    return this.#batch?.sites.expects(key) === true;
+  }
+
+  /** Frees ids. This is never refused: it goes out even where the lane has failed. */
+  release(ranges: readonly number[], { lane, contexts }: BatchPlace): void {
+    // An even number, because ranges are pairs. One operation has no more than its share of a message holds.
+    const most = 2 * Math.floor(this.limits.metaBytes / 4 / 18);
+    for (let i = 0; i < ranges.length; i += most) {
+      const some = ranges.slice(i, i + most);
+      const batch = this.#batchFor(lane.generation, contexts);
+      this.append(batch, [Op.release, some.map((id) => nameIn(batch, id))]);
+      batch.share += (9 * some.length) / this.limits.metaBytes;
+      this.sendIfFull(batch);
+    }
+  }
+
+  /** Frees the id of a reference that was garbage-collected, with the next batch. */
+  finalise(id: number): void {
+    this.#finalised.push(id);
+    // Only a quiet program needs a batch for them alone.
+    if (this.#finalised.length === 1) setTimeout(() => this.#sendFinalised(), 1000).unref();
+  }
+
+  endContext(id: number): void {
+    this.#endedContexts.push(id);
+  }
+
+  flush(): void {
+    const batch = this.#batch;
+    if (batch === undefined) return;
+    this.#batch = undefined;
+    this.#send(batch);
+  }
+
+  /** Sends the open batch where it is of `generation`. */
+  flushOf(generation: Generation): void {
+    if (this.#batch?.generation === generation) this.flush();
+  }
+
+  /** Sends `batch` two microtasks on: a Promise.all of references, or the scope that ends right here, comes along. */
+  flushSoon(batch: Batch): void {
+    const flush = (): void => {
+      if (!batch.sent) this.flush();
+    };
+    queueMicrotask(() => queueMicrotask(flush));
+  }
+
+  /** Must be called when `batch` has been answered: its buffers can be used again. */
+  answered(batch: Batch): void {
+    batch.generation.inFlight--;
+    this.#pool.takeBack(batch.frames);
+  }
+
+  /** Drops the open batch, and rejects what it asks for. */
+  abandon(error: Error): void {
+    for (const { promise } of this.#batch?.fetches.values() ?? []) promise.reject(error);
+    this.#batch = undefined;
+  }
+
+  #batchFor(generation: Generation, contexts: readonly ContextLayer[]): Batch {
+    const current = this.#batch;
+    if (current !== undefined) {
+      if (current.generation === generation && current.contexts === contexts) return current;
+      this.flush();
+    }
+    const batch: Batch = {
+      generation,
+      contexts,
+      first: this.#nextId,
+      operations: [],
+      sites: this.#sites.begin(),
+      caller: callerSite(),
+      frames: [],
+      fetches: new Map(),
+      bytes: 0,
+      frameBytes: 0,
+      share: 0,
+      urgent: false,
+      sent: false,
+      chain: undefined,
+    };
+    this.#batch = batch;
+    if (!this.#immediate) {
+      this.#immediate = true;
+      setImmediate(() => {
+        this.#immediate = false;
+        this.flush();
+      });
+    }
+    return batch;
+  }
+
+  #send(batch: Batch): void {
+    batch.sent = true;
+    batch.chain = undefined;
+    batch.sites.end();
+    // A quarter of a message, as for an operation. The rest goes with the next batch.
+    const most = Math.floor(this.limits.metaBytes / 4 / 18);
+    const freed = this.#finalised.slice(0, most);
+    const contexts = this.#endedContexts.slice(0, most);
+    try {
+      // (Lent memory is not copied.)
+      if (batch.frames.reduce((sum, frame) => sum + frame.length, 0) !== batch.frameBytes)
+        throw new TorchwireError(
+          "MISUSE",
+          "the memory of an array that was lent has been transferred before it was sent",
+        );
+      this.#port.send(batch, { finalised: toRanges(freed.toSorted((a, b) => a - b)), contexts });
+    } catch (error) {
+      return this.#unsent(batch, error);
+    }
+    batch.generation.inFlight++;
+    this.#finalised = this.#finalised.slice(most);
+    this.#endedContexts = this.#endedContexts.slice(most);
+  }
+
+  /**
+   * A batch that cannot be sent fails its lane, as an operation that fails in the worker does: its awaits reject, and no other
+   * lane hears of it. Nothing may be thrown here: the sender is a timer, a microtask, or an operation of another lane.
+   */
+  #unsent(batch: Batch, cause: unknown): void {
+    const { generation, first, operations, sites, fetches, frames } = batch;
+    this.#pool.discard(frames);
+    const site = formatSite(sites.sites[0]);
+    const where = site === undefined ? "" : `, the first of them at ${shortSite(site)},`;
+    const error = new TorchwireError(
+      cause instanceof TorchwireError ? cause.code : "NOT_SENDABLE",
+      `${operations.length} operations${where} could not be sent: ${asError(cause).message}`,
+      { cause },
+    );
+    generation.failure ??= { error, id: first, last: first + sites.sites.length };
+    for (const [id, fetch] of fetches) notAnswered(generation, id, fetch);
+    // Releases are never discarded.
+    for (const [code, ranges] of operations)
+      if (code === Op.release) this.#finalised.push(...idsIn(ranges as number[]));
+  }
+
+  #sendFinalised(): void {
+    while (this.#finalised.length > 0 && !this.isOver) {
+      const before = this.#finalised.length;
+      if (this.#batch === undefined) this.#batchFor(this.mainLane.generation, []);
+      this.flush();
+      if (this.#finalised.length >= before) return;
+    }
+  }
+}
+
+/**
+ * How an operation of `batch` names `id`. The ids that the batch makes itself are counted from its first position, -1, -2, …:
+ * so the next step of a loop is the same bytes again, by which the worker recognises it.
+ */
+function nameIn(batch: Batch, id: number): number {
+  return id < batch.first ? id : batch.first - id - 1;
+}
+
+/** Throws LIMIT where an operation has more than its share of a message. */
+function quarter(what: string, found: number, name: keyof Limits, limits: Limits): void {
+  const share = Math.floor(limits[name] / 4);
+  if (found > share) throw exceeded(`one operation has ${found} ${what}`, name, limits, share);
+}
