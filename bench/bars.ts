@@ -3,26 +3,90 @@ import type { Group, Results } from "./results.ts";
 import type { SectionName } from "./settings.ts";
 
 interface Bar {
+  /** The comparison, for people. */
+  readonly title: string;
   readonly section: SectionName;
-  /** What the group's name begins with. */
+  /** The beginning of the group's name. */
   readonly group: string;
-  /** What the variant's name begins with. */
+  /** The beginning of the variant's name. */
   readonly variant: string;
-  /** The end of the confidence interval of the ratio that is nearer to the aim must reach it. */
   readonly ratio: number;
 }
 
+/** Within noise: the median misses the aim, but the confidence interval does not rule it out. */
+export type Verdict = "reached" | "within noise" | "missed";
+
 export const bars: readonly Bar[] = [
-  { section: "loops", group: "resnet18, batch 64", variant: "torchwire, 3 in flight", ratio: 1 },
-  { section: "loops", group: "cnn, batch 256", variant: "torchwire, 3 in flight", ratio: 1.04 },
-  { section: "loops", group: "cnn, batch 64", variant: "torchwire, 3 in flight", ratio: 1.03 },
-  { section: "loops", group: "cnn, batch 16", variant: "torchwire, 3 in flight", ratio: 1.1 },
-  { section: "loops", group: "mlp, batch 8", variant: "torchwire, 3 in flight", ratio: 1.25 },
-  { section: "learner", group: "resnet18, batch 64", variant: "learner", ratio: 1.02 },
-  { section: "learner", group: "cnn, batch 64", variant: "learner", ratio: 1.02 },
-  { section: "roundtrip", group: "one value, awaited", variant: "torchwire", ratio: 1.5 },
-  { section: "payload", group: "1.5 MiB", variant: "torchwire, memory that is lent", ratio: 0.85 },
-  { section: "payload", group: "16 MiB", variant: "torchwire, memory that is lent", ratio: 0.85 },
+  {
+    title: "a step of ResNet-18, batch 64",
+    section: "loops",
+    group: "resnet18, batch 64",
+    variant: "torchwire, 3 in flight",
+    ratio: 1,
+  },
+  {
+    title: "a step of a small CNN, batch 256",
+    section: "loops",
+    group: "cnn, batch 256",
+    variant: "torchwire, 3 in flight",
+    ratio: 1.04,
+  },
+  {
+    title: "the same, batch 64",
+    section: "loops",
+    group: "cnn, batch 64",
+    variant: "torchwire, 3 in flight",
+    ratio: 1.03,
+  },
+  {
+    title: "the same, batch 16",
+    section: "loops",
+    group: "cnn, batch 16",
+    variant: "torchwire, 3 in flight",
+    ratio: 1.1,
+  },
+  {
+    title: "a step of a small MLP, batch 8",
+    section: "loops",
+    group: "mlp, batch 8",
+    variant: "torchwire, 3 in flight",
+    ratio: 1.25,
+  },
+  {
+    title: "a learner's step of ResNet-18, against one by hand",
+    section: "learner",
+    group: "resnet18, batch 64",
+    variant: "learner",
+    ratio: 1.02,
+  },
+  {
+    title: "the same of the small CNN",
+    section: "learner",
+    group: "cnn, batch 64",
+    variant: "learner",
+    ratio: 1.02,
+  },
+  {
+    title: "one awaited value, against bare ZeroMQ",
+    section: "roundtrip",
+    group: "one value, awaited",
+    variant: "torchwire",
+    ratio: 1.5,
+  },
+  {
+    title: "bytes a second, 1.5 MiB each, against bare ZeroMQ",
+    section: "payload",
+    group: "1.5 MiB",
+    variant: "torchwire, memory that is lent",
+    ratio: 0.85,
+  },
+  {
+    title: "the same, 16 MiB each",
+    section: "payload",
+    group: "16 MiB",
+    variant: "torchwire, memory that is lent",
+    ratio: 0.85,
+  },
 ];
 
 export interface Judged {
@@ -30,17 +94,19 @@ export interface Judged {
   readonly better: Group["better"];
   readonly median: number;
   readonly interval: readonly [number, number];
-  readonly reached: boolean;
+  readonly verdict: Verdict;
 }
 
-/** Of each bar whose figures are there. */
+/** Judges each bar whose figures are there. */
 export function judge({ sections }: Pick<Results, "sections">): Judged[] {
   return bars.flatMap((bar) => {
     const group = sections[bar.section]?.groups.find(({ name }) => name.startsWith(bar.group));
     const ratio = group?.rows.find(({ variant }) => variant.startsWith(bar.variant))?.ratio;
     if (group === undefined || ratio === undefined || ratio.interval === null) return [];
     const { median, interval } = ratio;
-    const reached = group.better === "lower" ? interval[0] <= bar.ratio : interval[1] >= bar.ratio;
-    return [{ bar, better: group.better, median, interval, reached }];
+    const { better } = group;
+    const meets = (value: number): boolean => (better === "lower" ? value <= bar.ratio : value >= bar.ratio);
+    const verdict = meets(median) ? "reached" : interval.some(meets) ? "within noise" : "missed";
+    return [{ bar, better, median, interval, verdict }];
   });
 }

@@ -71,12 +71,12 @@ function barLines(results: Results): string[] {
   const judged = judge(results);
   if (judged.length === 0) return [];
   return [
-    "| | aim | measured | |",
+    "| time or rate, as a ratio | aim | measured | |",
     "| --- | --- | --- | --- |",
-    ...judged.map(({ bar, better, median, interval, reached }) => {
+    ...judged.map(({ bar, better, median, interval, verdict }) => {
       const aim = `${better === "lower" ? "at most" : "at least"} ${bar.ratio.toFixed(2)}`;
       const measured = `${median.toFixed(3)} [${interval.map((n) => n.toFixed(3)).join(", ")}]`;
-      return `| ${bar.section}: ${bar.group}, ${bar.variant} | ${aim} | ${measured} | ${reached ? "reached" : "missed"} |`;
+      return `| ${bar.title} | ${aim} | ${measured} | ${verdict} |`;
     }),
   ];
 }

@@ -92,9 +92,9 @@ async function main(settings: Settings): Promise<number> {
   const titles = Object.fromEntries(sectionNames.map((name) => [name, sections[name].title]));
   await writeFile(file.replace(/json$/, "txt"), reportAll(results, titles as Record<SectionName, string>));
   await writePages(results);
-  for (const { bar, median, interval, reached } of judge({ sections: measured }))
+  for (const { bar, median, interval, verdict } of judge({ sections: measured }))
     console.log(
-      `${reached ? "reached" : "MISSED "}  ${bar.section}: ${bar.group}, ${bar.variant}: ${median} [${interval.join(", ")}], aim ${bar.ratio}`,
+      `${verdict.padEnd(12)}  ${bar.section}: ${bar.group}, ${bar.variant}: ${median} [${interval.join(", ")}], aim ${bar.ratio}`,
     );
   console.log(
     `Written to ${relative(process.cwd(), file)}, the .txt beside it, and the marked places of ${pages.join(" and ")}`,

@@ -2,13 +2,13 @@
 import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
-import { judge } from "../../bench/bars.ts";
+import { judge, type Verdict } from "../../bench/bars.ts";
 import { fill, pages } from "../../bench/pages.ts";
 import { readResults, resultsFolder, type Group, type Results } from "../../bench/results.ts";
 
 const root = new URL("../../", import.meta.url);
 
-const group = (better: "lower" | "higher", ratio: [number, number]): Group => {
+const group = (better: "lower" | "higher", ratio: [number, number], median = ratio[1]): Group => {
   const series = (median: number, interval: [number, number]): Group["rows"][0]["measures"][string] => {
     return { median, interval, p10: median, p90: median, values: [] };
   };
@@ -24,7 +24,7 @@ const group = (better: "lower" | "higher", ratio: [number, number]): Group => {
     rounds: { kept: 1, dropped: 0, start: [0], foreign: [null] },
     rows: [
       { variant: "plain", measures: { x: series(1234.5, [1000, 2000]) }, ratio: series(1, [1, 1]) },
-      { variant, measures: { x: series(2, [1, 3]) }, ratio: series(ratio[1], ratio) },
+      { variant, measures: { x: series(2, [1, 3]) }, ratio: series(median, ratio) },
     ],
   };
 };
@@ -63,13 +63,19 @@ describe("a marked place", () => {
   });
 });
 
-test("an aim is reached by the end of the interval that is nearer to it", () => {
-  const reached = (one: Results): boolean[] => judge(one).map((judged) => judged.reached);
-  expect(reached(results({ loops: group("lower", [1.1, 1.4]) }))).toEqual([true]);
-  expect(reached(results({ loops: group("lower", [1.11, 1.4]) }))).toEqual([false]);
-  expect(reached(results({ payload: group("higher", [0.5, 0.85]) }))).toEqual([true]);
-  expect(reached(results({ payload: group("higher", [0.5, 0.84]) }))).toEqual([false]);
-  expect(reached(results({}))).toEqual([]);
+test("an aim is reached by the median, and missed where the interval does not touch it", () => {
+  const verdicts = (one: Results): Verdict[] => judge(one).map(({ verdict }) => verdict);
+  const loops = (median: number, low: number): Verdict[] =>
+    verdicts(results({ loops: group("lower", [low, 1.4], median) }));
+  expect([loops(1.1, 1), loops(1.11, 1.1), loops(1.3, 1.11)]).toEqual([["reached"], ["within noise"], ["missed"]]);
+  const payload = (median: number, high: number): Verdict[] =>
+    verdicts(results({ payload: group("higher", [0.5, high], median) }));
+  expect([payload(0.85, 0.9), payload(0.84, 0.85), payload(0.5, 0.84)]).toEqual([
+    ["reached"],
+    ["within noise"],
+    ["missed"],
+  ]);
+  expect(verdicts(results({}))).toEqual([]);
 });
 
 test("every figure in the pages is that of a results file", async () => {
