@@ -41,7 +41,9 @@ class Tied(nn.Module):
             self.scale.mul_(1.25)
             self.steps = self.steps + 1
             self.note["runs"] += 1
-        return self.parametrized(self.norm(self.last(self.first(x) * self.scale) + x @ self.view)) + self.steps + self.wide
+        return (
+            self.parametrized(self.norm(self.last(self.first(x) * self.scale) + x @ self.view)) + self.steps + self.wide
+        )
 
     def get_extra_state(self) -> Any:
         return self.note
@@ -80,13 +82,17 @@ def made(build: Callable[[], nn.Module] = Tied) -> tuple[nn.Module, torch.optim.
 
 @pytest.mark.parametrize("buffers", [False, True])
 @pytest.mark.parametrize("decay", [0.9, None])
-def test_a_model_with_tied_and_shared_tensors_shows_its_average_and_has_its_own_again(decay: float | None, buffers: bool) -> None:
+def test_a_model_with_tied_and_shared_tensors_shows_its_average_and_has_its_own_again(
+    decay: float | None, buffers: bool
+) -> None:
     model, optimizer = made()
     average = Average(model, decay, buffers)
     # An expanded buffer is what AveragedModel itself cannot write.
     model.wide = model.wide.clone()
     average._make()
-    theirs = AveragedModel(model, multi_avg_fn=None if decay is None else get_ema_multi_avg_fn(decay), use_buffers=buffers)
+    theirs = AveragedModel(
+        model, multi_avg_fn=None if decay is None else get_ema_multi_avg_fn(decay), use_buffers=buffers
+    )
     for _ in range(3):
         step(model, optimizer)
         average.update()
@@ -296,7 +302,12 @@ def test_a_trial_has_the_parameters_of_the_loss() -> None:
 def test_gradients_of_all_that_an_optimizer_has(norm: float | None, value: float | None) -> None:
     def gradients(clip: Callable[[dict[str, torch.optim.Optimizer]], None]) -> list[list[float]]:
         torch.manual_seed(0)
-        one, two, margin, frozen = nn.Linear(4, 4), nn.Linear(4, 1), nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(1), requires_grad=False)
+        one, two, margin, frozen = (
+            nn.Linear(4, 4),
+            nn.Linear(4, 1),
+            nn.Parameter(torch.ones(3)),
+            nn.Parameter(torch.ones(1), requires_grad=False),
+        )
         optimizers: dict[str, torch.optim.Optimizer] = {
             "one": torch.optim.SGD([{"params": one.parameters()}, {"params": [margin, frozen]}], lr=1),
             "two": torch.optim.Adam(two.parameters()),

@@ -33,7 +33,9 @@ def one_of_each() -> dict[str, torch.Tensor]:
 
 
 def bits(module: nn.Module) -> dict[str, bytes]:
-    return {name: bytes(v.contiguous().reshape(-1).view(torch.uint8).tolist()) for name, v in module.state_dict().items()}
+    return {
+        name: bytes(v.contiguous().reshape(-1).view(torch.uint8).tolist()) for name, v in module.state_dict().items()
+    }
 
 
 def saved(modules: object, path: Path, metadata: dict[str, str] | None = None) -> None:
@@ -43,7 +45,9 @@ def saved(modules: object, path: Path, metadata: dict[str, str] | None = None) -
 
 
 def test_every_dtype_comes_back_bit_for_bit_and_as_the_format_says(tmp_path: Path) -> None:
-    source = Holder(**one_of_each(), scalar=torch.tensor(3.5), empty=torch.empty(0, 4), strided=torch.arange(6.0).reshape(2, 3).t())
+    source = Holder(
+        **one_of_each(), scalar=torch.tensor(3.5), empty=torch.empty(0, 4), strided=torch.arange(6.0).reshape(2, 3).t()
+    )
     path = tmp_path / "one.safetensors"
     saved(source, path, {"epoch": "7", "ünïcode": "ja"})
     target = Holder(**{name: torch.zeros_like(value) for name, value in source.state_dict().items()})

@@ -26,7 +26,9 @@ def modes(module: torch.nn.Module) -> list[bool]:
 
 
 class TestGradients:
-    @pytest.mark.parametrize(("mode", "enabled"), [("no_grad", False), ("inference", False), ("grad", True), (None, True)])
+    @pytest.mark.parametrize(
+        ("mode", "enabled"), [("no_grad", False), ("inference", False), ("grad", True), (None, True)]
+    )
     def test_a_mode_holds_for_its_batch_alone(self, client: Client, mode: str | None, enabled: bool) -> None:
         assert grad_enabled(client, contexts=[context(mode=mode)]) is enabled
         assert grad_enabled(client) is True
@@ -50,7 +52,9 @@ class TestGradients:
 class TestModules:
     @pytest.fixture
     def net(self) -> torch.nn.Module:
-        net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Dropout(), torch.nn.BatchNorm1d(2)))
+        net = torch.nn.Sequential(
+            torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Dropout(), torch.nn.BatchNorm1d(2))
+        )
         # Frozen by the user: this one is in eval mode while the rest trains.
         net[1][1].eval()
         return net
@@ -87,7 +91,9 @@ class TestModules:
         assert torch.is_grad_enabled()
 
     def test_what_is_no_module_fails_too(self, client: Client) -> None:
-        assert client.run(call("len", [1]), contexts=[context(eval=[client.keep(5)])]).failed["type"] == "AttributeError"
+        assert (
+            client.run(call("len", [1]), contexts=[context(eval=[client.keep(5)])]).failed["type"] == "AttributeError"
+        )
 
 
 def draws() -> tuple[float, float, float]:

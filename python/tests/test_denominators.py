@@ -24,7 +24,10 @@ of_three = ([("anchor", "anchor"), ("positive", "positive"), ("negative", "negat
 of_gaussian = ([("input", "input"), ("var", "var")], [("target", "target")])
 
 CASES = [
-    *[(f, x, y, {}) for f in (F.l1_loss, F.mse_loss, F.huber_loss, F.smooth_l1_loss, F.hinge_embedding_loss, F.soft_margin_loss)],
+    *[
+        (f, x, y, {})
+        for f in (F.l1_loss, F.mse_loss, F.huber_loss, F.smooth_l1_loss, F.hinge_embedding_loss, F.soft_margin_loss)
+    ],
     *[(f, wide, y, {}) for f in (F.l1_loss, F.mse_loss, F.huber_loss, F.smooth_l1_loss, F.hinge_embedding_loss)],
     (F.cross_entropy, x, labels, {}),
     (F.cross_entropy, x, labels, {"weight": weight}),
@@ -44,7 +47,11 @@ CASES = [
     (F.multilabel_soft_margin_loss, x, q, {}),
     *[(f, p, q, {}) for f in (losses.msle, losses.binary_cross_entropy, losses.poisson_loss, losses.binary_focal_loss)],
     *[(f, x, signs, {}) for f in (losses.hinge_loss, losses.squared_hinge_loss, losses.siamese_contrastive_loss)],
-    *[(f, p, q, {"dim": d}) for f in (losses.cross_entropy_of_probabilities, losses.kl_divergence, losses.focal_loss) for d in (1, -1)],
+    *[
+        (f, p, q, {"dim": d})
+        for f in (losses.cross_entropy_of_probabilities, losses.kl_divergence, losses.focal_loss)
+        for d in (1, -1)
+    ],
     (losses.cross_entropy_of_probabilities, p, labels.clamp(min=0), {}),
     (losses.focal_loss, p, labels.clamp(min=0), {}),
 ]
@@ -85,8 +92,16 @@ def test_mean_times_weight_is_the_sum(function, yhat, ys, options):
     # And of the sum itself.
     of_sum = weigher(partial(function, **options, reduction="sum")).counted(total, yhat, ys, False)
     assert of_sum == [total.item(), counted[1], total.item()]
-    assert weigher(partial(function, **options, reduction="sum")).counted(total, yhat, ys, True) == [total.item(), None, None]
-    assert weigher(partial(function, **options, reduction="none")).counted(mean, yhat, ys, False) == [mean.item(), None, None]
+    assert weigher(partial(function, **options, reduction="sum")).counted(total, yhat, ys, True) == [
+        total.item(),
+        None,
+        None,
+    ]
+    assert weigher(partial(function, **options, reduction="none")).counted(mean, yhat, ys, False) == [
+        mean.item(),
+        None,
+        None,
+    ]
 
 
 @pytest.mark.parametrize(("function", "names", "outputs", "target"), PARTS)
@@ -104,7 +119,10 @@ def test_weighted_squares_are_divided_by_the_weights():
 
 def test_batchmean_and_sequences():
     assert weigher(partial(F.kl_div, reduction="batchmean")).weight(x, q) == 4
-    given = ([("log_probs", "log_probs")], [("targets", "targets"), ("input_lengths", "input_lengths"), ("target_lengths", "target_lengths")])
+    given = (
+        [("log_probs", "log_probs")],
+        [("targets", "targets"), ("input_lengths", "input_lengths"), ("target_lengths", "target_lengths")],
+    )
     of_ctc = weigher_of("torch.nn.functional", "ctc_loss", *given, {})
     assert of_ctc.weight(torch.randn(10, 3, 5), [labels, labels, labels]) == 3
 
@@ -116,7 +134,9 @@ def test_a_distance_of_ones_own_is_not_computed():
         asked.append(one.device.type)
         return (one - other).abs().sum(-1)
 
-    found = weigher_of("torch.nn.functional", "triplet_margin_with_distance_loss", *of_three, {"distance_function": distance})
+    found = weigher_of(
+        "torch.nn.functional", "triplet_margin_with_distance_loss", *of_three, {"distance_function": distance}
+    )
     assert found.weight([x, y, p], None) == 12
     assert asked == ["meta", "meta"]
 
@@ -127,7 +147,16 @@ class Doubled(nn.MSELoss):
 
 
 @pytest.mark.parametrize(
-    "unknown", [Doubled(), lambda yhat, ys: yhat.sum(), "mse", None, partial(F.mse_loss, x), losses.dice_coeff_loss, nn.GaussianNLLLoss()]
+    "unknown",
+    [
+        Doubled(),
+        lambda yhat, ys: yhat.sum(),
+        "mse",
+        None,
+        partial(F.mse_loss, x),
+        losses.dice_coeff_loss,
+        nn.GaussianNLLLoss(),
+    ],
 )
 def test_of_what_is_not_known_there_is_no_weight(unknown):
     assert weigher(unknown).counted(torch.tensor(2.0), x, y, False) == [2.0, None, None]

@@ -134,7 +134,11 @@ class TestDescription:
         group = builtins.ExceptionGroup("two", [caught(inner), builtins.ExceptionGroup("one", [ValueError(1)])])
         group.add_note("in layer 3")
         found = describe(caught(lambda: raises(group)))
-        assert (found["type"], found["message"], found["notes"]) == ("ExceptionGroup", "two (2 sub-exceptions)", ["in layer 3"])
+        assert (found["type"], found["message"], found["notes"]) == (
+            "ExceptionGroup",
+            "two (2 sub-exceptions)",
+            ["in layer 3"],
+        )
         first, second = found["errors"]
         assert (first["message"], first["cause"]["type"], first["frames"][-1]["name"]) == ("bad", "KeyError", "inner")
         assert [each["message"] for each in second["errors"]] == ["1"]
@@ -289,18 +293,33 @@ def again(error: Any) -> str:
 
 # Each an exception that has something of its own where a description asks.
 HOSTILE: dict[str, Any] = {
-    **{name: lambda name=name: type("Hostile", (Exception,), {name: Stop()})("x") for name in (
-        "__class__", "__cause__", "__context__", "__suppress_context__", "__traceback__", "__notes__", "__dict__", "args", "with_traceback",
-    )},
+    **{
+        name: lambda name=name: type("Hostile", (Exception,), {name: Stop()})("x")
+        for name in (
+            "__class__",
+            "__cause__",
+            "__context__",
+            "__suppress_context__",
+            "__traceback__",
+            "__notes__",
+            "__dict__",
+            "args",
+            "with_traceback",
+        )
+    },
     "__str__": lambda: type("Hostile", (Exception,), {"__str__": stop})("x"),
     "__str__ that is none": lambda: type("Hostile", (Exception,), {"__str__": lambda _: 3})("x"),
     "__str__ without end": lambda: type("Hostile", (Exception,), {"__str__": again})("x"),
     "__getattribute__": lambda: type("Hostile", (Exception,), {"__getattribute__": stop})("x"),
     "__getattr__": lambda: type("Hostile", (Exception,), {"__getattr__": stop})("x"),
     "a text of its own": lambda: type("Hostile", (Exception,), {"__str__": lambda _: Text("x")})("x"),
-    "notes": lambda: type("Hostile", (Exception,), {"__notes__": [Text("note"), type("Note", (), {"__str__": stop})()]})("x"),
+    "notes": lambda: type(
+        "Hostile", (Exception,), {"__notes__": [Text("note"), type("Note", (), {"__str__": stop})()]}
+    )("x"),
     "a metaclass": lambda: Meta("Hostile", (Exception,), {})("x"),
-    "the __dir__ of what has no such attribute": lambda: AttributeError("x", name="y", obj=type("Hostile", (), {"__dir__": stop})()),
+    "the __dir__ of what has no such attribute": lambda: AttributeError(
+        "x", name="y", obj=type("Hostile", (), {"__dir__": stop})()
+    ),
     "the name of what has no such attribute": lambda: AttributeError("x", name=Text("y"), obj=3),
     "a key": lambda: KeyError(type("Hostile", (), {"__str__": stop, "__repr__": stop})()),
     "a type error": lambda: type("Hostile", (TypeError,), {"__class__": Stop(), "__str__": stop})("x"),

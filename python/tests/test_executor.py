@@ -81,9 +81,7 @@ class TestOperations:
 
     def test_a_tensor_that_comes_with_a_batch_lies_over_its_frame(self, client: Client) -> None:
         frame = memoryview(bytearray(b"\0\0\x80\x3f\0\0\0\x40"))
-        answer = client.run(
-            call("identity", [4, 0, "float32", [2]], target=3), [8, client.next + 1, 2], frames=[frame]
-        )
+        answer = client.run(call("identity", [4, 0, "float32", [2]], target=3), [8, client.next + 1, 2], frames=[frame])
         assert client.objects[answer.first + 1].tolist() == [1.0, 2.0]
         assert answer.value == [4, 0, "float32", [2]]
         assert bytes(client.frames.buffers[0]) == bytes(frame)
@@ -92,9 +90,7 @@ class TestOperations:
 class TestFailure:
     def test_what_follows_a_failed_operation_is_not_run(self, client: Client) -> None:
         seen = client.keep([])
-        answer = client.run(
-            call("append", 1, target=seen), call("int", "x"), call("append", 2, target=seen), js(seen)
-        )
+        answer = client.run(call("append", 1, target=seen), call("int", "x"), call("append", 2, target=seen), js(seen))
         assert client.objects[seen] == [1]
         assert answer.values == {}
         assert answer.failed["type"] == "ValueError"

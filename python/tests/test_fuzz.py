@@ -132,14 +132,30 @@ def test_random_tensors_are_read_or_refused(seed: int) -> None:
     frames = [memoryview(bytearray(n)) for n in (0, 1, 8, 64)]
     decode = Decoder(Objects(), 0, frames, Limits(depth=8, dims=8))
     sizes: list[Any] = [0, 0, 1, 2, 4, 8, 16, -1, 2**31, 2**32, 2**40, 2**62, 2**63, 2**64 - 1, 0.5, "8", None, True]
-    dtypes: list[Any] = ["float32", "float64", "int64", "int32", "uint8", "bool", "bfloat16", "complex64", "uint16", "Tensor", "", 3, None]
+    dtypes: list[Any] = [
+        "float32",
+        "float64",
+        "int64",
+        "int32",
+        "uint8",
+        "bool",
+        "bfloat16",
+        "complex64",
+        "uint16",
+        "Tensor",
+        "",
+        3,
+        None,
+    ]
     counts: list[list[Any]] = [*[[]] * 12, [1], [1], [2], [2], [4], [0], [-1], [5], ["1"], [1, 1]]
     read = 0
     for _ in range(ROUNDS):
         shape: Any = [dice.choice(sizes) for _ in range(dice.randrange(10))]
         index = dice.choice([0, 0, 1, 2, 3, 4, -1, 2**40, "0", None])
         try:
-            tensor = decode([4, index, dice.choice(dtypes), dice.choice([shape, shape, shape, 8, None]), *dice.choice(counts)])
+            tensor = decode(
+                [4, index, dice.choice(dtypes), dice.choice([shape, shape, shape, 8, None]), *dice.choice(counts)]
+            )
             assert tensor.numel() * tensor.element_size() <= 73
             read += 1
         except WireError:

@@ -39,7 +39,9 @@ class TestParameterGroups:
             lambda m: (m[0].weight, m[0], m[0].parameters()),
         ],
     )
-    def test_modules_tensors_and_iterables_of_them_are_parameters_once_each(self, model: torch.nn.Sequential, params: Any) -> None:
+    def test_modules_tensors_and_iterables_of_them_are_parameters_once_each(
+        self, model: torch.nn.Sequential, params: Any
+    ) -> None:
         groups = parameter_groups(model, [{"name": "a", "params": params(model)}])
         assert self.names(model, groups) == {"default": ["2.weight", "2.bias"], "a": ["0.weight", "0.bias"]}
 
@@ -58,7 +60,9 @@ class TestParameterGroups:
         assert groups[1]["params"][0] is temperature
 
     def test_a_parameter_in_two_groups_names_both(self, model: torch.nn.Sequential) -> None:
-        with pytest.raises(ValueError, match=r'^the parameter "0\.bias" is in two groups, "a" and "b"; each parameter has one$'):
+        with pytest.raises(
+            ValueError, match=r'^the parameter "0\.bias" is in two groups, "a" and "b"; each parameter has one$'
+        ):
             parameter_groups(model, [{"name": "a", "params": model[0]}, {"name": "b", "params": [model[0].bias]}])
         other = torch.nn.Linear(1, 1)
         with pytest.raises(ValueError, match='^a parameter outside of the model is in two groups, "a" and "b"'):
@@ -69,9 +73,13 @@ class TestParameterGroups:
         with pytest.raises(ValueError, match='^group "a": params gave no parameters$'):
             parameter_groups(model, [{"name": "a", "params": params}])
 
-    @pytest.mark.parametrize(("params", "kind"), [(None, "NoneType"), ([1], "int"), ("0.weight", "str"), ({"a": 1}, "str")])
+    @pytest.mark.parametrize(
+        ("params", "kind"), [(None, "NoneType"), ([1], "int"), ("0.weight", "str"), ({"a": 1}, "str")]
+    )
     def test_what_is_no_parameter_is_an_error(self, model: torch.nn.Sequential, params: Any, kind: str) -> None:
-        with pytest.raises(TypeError, match=f'^group "a": params gave {kind}, which is no parameter, module or iterable of these$'):
+        with pytest.raises(
+            TypeError, match=f'^group "a": params gave {kind}, which is no parameter, module or iterable of these$'
+        ):
             parameter_groups(model, [{"name": "a", "params": params}])
 
 

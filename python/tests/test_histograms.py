@@ -20,7 +20,9 @@ def test_counts_are_those_of_torch(bins: int, dtype: torch.dtype) -> None:
     differences = [abs(a - b) for a, b in zip(found["counts"], expected.tolist())]
     assert sum(differences) <= (0 if dtype is torch.float64 else 2 * bins)
     assert sum(found["counts"]) == 1000
-    assert (found["low"], found["high"]) == (edges[0].item(), edges[-1].item()) == (exact.min().item(), exact.max().item())
+    assert (
+        (found["low"], found["high"]) == (edges[0].item(), edges[-1].item()) == (exact.min().item(), exact.max().item())
+    )
     assert found["sum"] == pytest.approx(exact.sum().item(), rel=1e-5, abs=1e-3)
     assert found["sum_squares"] == pytest.approx(exact.square().sum().item(), rel=1e-5)
     assert found["not_finite"] == 0
@@ -28,13 +30,34 @@ def test_counts_are_those_of_torch(bins: int, dtype: torch.dtype) -> None:
 
 def test_what_is_not_finite_is_counted_apart() -> None:
     found = histogram(torch.tensor([1.0, math.nan, 3.0, math.inf, -math.inf]), 2)
-    assert found == {"low": 1.0, "high": 3.0, "counts": [1, 1], "sum": 4.0, "sum_squares": pytest.approx(10), "not_finite": 3}
-    assert histogram(torch.tensor([math.nan]), 5) == {"low": 0, "high": 0, "counts": [0], "sum": 0, "sum_squares": 0, "not_finite": 1}
+    assert found == {
+        "low": 1.0,
+        "high": 3.0,
+        "counts": [1, 1],
+        "sum": 4.0,
+        "sum_squares": pytest.approx(10),
+        "not_finite": 3,
+    }
+    assert histogram(torch.tensor([math.nan]), 5) == {
+        "low": 0,
+        "high": 0,
+        "counts": [0],
+        "sum": 0,
+        "sum_squares": 0,
+        "not_finite": 1,
+    }
     assert histogram(torch.empty(0), 5)["counts"] == [0]
 
 
 def test_equal_numbers_are_one_bin() -> None:
-    assert histogram(torch.full((4,), 2.0), 50) == {"low": 2, "high": 2, "counts": [4], "sum": 8, "sum_squares": 16, "not_finite": 0}
+    assert histogram(torch.full((4,), 2.0), 50) == {
+        "low": 2,
+        "high": 2,
+        "counts": [4],
+        "sum": 8,
+        "sum_squares": 16,
+        "not_finite": 0,
+    }
 
 
 def test_whole_complex_and_sparse_numbers() -> None:

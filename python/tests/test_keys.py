@@ -70,7 +70,9 @@ def refused(act: object, *what: str) -> KeysError:
 
 
 class TestAuthorize:
-    def test_writes_files_that_zeromq_reads_and_nobody_else(self, folder: str, server: Pair, client: Pair, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_writes_files_that_zeromq_reads_and_nobody_else(
+        self, folder: str, server: Pair, client: Pair, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         old = os.umask(0)
         try:
             keys.authorize(folder, half(client, server))
@@ -79,14 +81,21 @@ class TestAuthorize:
         assert mode(folder) == mode(folder, "authorized_clients") == 0o700
         assert mode(folder, "server.key_secret") == mode(folder, "authorized_clients", "me@laptop.key") == 0o600
         assert len(everything(folder)) == 2
-        assert zmq.auth.load_certificate(os.path.join(folder, "server.key_secret")) == (server.public.encode(), server.secret.encode())
+        assert zmq.auth.load_certificate(os.path.join(folder, "server.key_secret")) == (
+            server.public.encode(),
+            server.secret.encode(),
+        )
         assert zmq.auth.load_certificates(os.path.join(folder, "authorized_clients")) == {client.public.encode(): True}
         said = capsys.readouterr().out
         assert keys.fingerprint(server.public) in said
         assert keys.fingerprint(client.public) in said
         assert server.secret not in said
         loaded = keys.load(folder)
-        assert (loaded.public, loaded.secret, loaded.fingerprint) == (server.public, server.secret, keys.fingerprint(server.public))
+        assert (loaded.public, loaded.secret, loaded.fingerprint) == (
+            server.public,
+            server.secret,
+            keys.fingerprint(server.public),
+        )
         assert loaded.clients() == {"me@laptop": keys.fingerprint(client.public)}
         assert server.secret not in repr(loaded)
 
@@ -106,8 +115,18 @@ class TestAuthorize:
         keys.authorize(folder, half(client, server))
         before = everything(folder)
         other = Pair()
-        refused(lambda: keys.authorize(folder, half(client, other)), keys.fingerprint(server.public), keys.fingerprint(other.public), "--force")
-        refused(lambda: keys.authorize(folder, half(other, server)), keys.fingerprint(client.public), keys.fingerprint(other.public), "--force")
+        refused(
+            lambda: keys.authorize(folder, half(client, other)),
+            keys.fingerprint(server.public),
+            keys.fingerprint(other.public),
+            "--force",
+        )
+        refused(
+            lambda: keys.authorize(folder, half(other, server)),
+            keys.fingerprint(client.public),
+            keys.fingerprint(other.public),
+            "--force",
+        )
         assert everything(folder) == before
         keys.authorize(folder, half(other, other), force=True)
         loaded = keys.load(folder)
@@ -115,11 +134,18 @@ class TestAuthorize:
         assert loaded.name_of(client.public) is None
         assert len(everything(folder)) == 2
 
-    def test_of_a_client_that_knows_another_server_says_what_makes_the_right_one(self, folder: str, server: Pair, client: Pair) -> None:
-        refused(lambda: keys.authorize(folder, half(client, server, secret=False)), "no key yet", "npx torchwire keygen")
+    def test_of_a_client_that_knows_another_server_says_what_makes_the_right_one(
+        self, folder: str, server: Pair, client: Pair
+    ) -> None:
+        refused(
+            lambda: keys.authorize(folder, half(client, server, secret=False)), "no key yet", "npx torchwire keygen"
+        )
         assert not os.path.exists(folder)
         keys.authorize(folder, half(client, server))
-        refused(lambda: keys.authorize(folder, half(client, Pair(), secret=False), force=True), f"--server-key='{server.public}'")
+        refused(
+            lambda: keys.authorize(folder, half(client, Pair(), secret=False), force=True),
+            f"--server-key='{server.public}'",
+        )
 
     @pytest.mark.parametrize(
         "name",
@@ -129,10 +155,19 @@ class TestAuthorize:
         refused(lambda: keys.authorize(folder, half(client, server, name)), "the client's name")
         assert not os.path.exists(folder)
 
-    def test_says_what_is_wrong_with_its_input_and_shows_no_secret(self, folder: str, server: Pair, client: Pair) -> None:
+    def test_says_what_is_wrong_with_its_input_and_shows_no_secret(
+        self, folder: str, server: Pair, client: Pair
+    ) -> None:
         whole = half(client, server)[0]
         refused(lambda: keys.authorize(folder, []), "nothing came", "npx torchwire keygen NAME")
-        for text in ("{}", "ssh: no route to host", whole[:-9], whole.replace(client.public, "x"), whole.replace('"name"', '"nome"'), whole + whole):
+        for text in (
+            "{}",
+            "ssh: no route to host",
+            whole[:-9],
+            whole.replace(client.public, "x"),
+            whole.replace('"name"', '"nome"'),
+            whole + whole,
+        ):
             error = refused(lambda text=text: keys.authorize(folder, [text]), "not the line that keygen prints")
             assert server.secret not in str(error)
         # Five digits that say more than four bytes hold.
@@ -163,7 +198,9 @@ class TestLoad:
             ("server.key_secret", 0o604, "chmod 600 "),
         ],
     )
-    def test_refuses_what_others_can_get_at(self, folder: str, server: Pair, client: Pair, path: str, open_mode: int, command: str) -> None:
+    def test_refuses_what_others_can_get_at(
+        self, folder: str, server: Pair, client: Pair, path: str, open_mode: int, command: str
+    ) -> None:
         keys.authorize(folder, half(client, server))
         keys.load(folder)
         path = os.path.join(folder, path) if path else folder
@@ -178,7 +215,9 @@ class TestLoad:
         refused(lambda: keys.load(folder), "belongs to another user", "chown 0 ")
 
     @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="it needs root, whose files these are")
-    def test_takes_a_mounted_secret_that_is_roots_and_this_groups(self, folder: str, server: Pair, client: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_takes_a_mounted_secret_that_is_roots_and_this_groups(
+        self, folder: str, server: Pair, client: Pair, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         keys.authorize(folder, half(client, server))
         secret = os.path.join(folder, "server.key_secret")
         monkeypatch.setattr(os, "getuid", lambda: 10_001)
@@ -193,7 +232,12 @@ class TestLoad:
         keys.authorize(folder, half(client, server))
         secret = Path(folder, "server.key_secret")
         good = secret.read_text()
-        for bad in ("", good.replace(server.secret, Pair().secret), good.replace(server.secret, "short"), good.split("secret-key")[0]):
+        for bad in (
+            "",
+            good.replace(server.secret, Pair().secret),
+            good.replace(server.secret, "short"),
+            good.split("secret-key")[0],
+        ):
             secret.write_text(bad)
             assert server.secret not in str(refused(lambda: keys.load(folder), str(secret)))
         secret.write_text(good)
@@ -202,17 +246,25 @@ class TestLoad:
         broken.write_text("curve\n")
         refused(lambda: keys.load(folder), str(broken))
 
-    @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="it needs root, to be somebody else for a while")
-    def test_that_this_user_may_not_read_is_not_taken_for_missing(self, folder: str, server: Pair, client: Pair) -> None:
+    @pytest.mark.skipif(
+        not hasattr(os, "geteuid") or os.geteuid() != 0, reason="it needs root, to be somebody else for a while"
+    )
+    def test_that_this_user_may_not_read_is_not_taken_for_missing(
+        self, folder: str, server: Pair, client: Pair
+    ) -> None:
         keys.authorize(folder, half(client, server))
         os.seteuid(65534)
         try:
             refused(lambda: keys.load(folder), "cannot be looked into by uid ", "Permission denied")
-            refused(lambda: keys.authorize(folder, half(client, server)), "cannot be written by uid ", "Permission denied")
+            refused(
+                lambda: keys.authorize(folder, half(client, server)), "cannot be written by uid ", "Permission denied"
+            )
         finally:
             os.seteuid(0)
 
-    def test_takes_only_files_named_as_keys_and_a_broken_one_shuts_nobody_out(self, folder: str, server: Pair, client: Pair) -> None:
+    def test_takes_only_files_named_as_keys_and_a_broken_one_shuts_nobody_out(
+        self, folder: str, server: Pair, client: Pair
+    ) -> None:
         keys.authorize(folder, half(client, server))
         loaded = keys.load(folder)
         clients = Path(folder, "authorized_clients")
@@ -254,7 +306,9 @@ class TestWhoMayWrite:
 
     @as_root
     @pytest.mark.parametrize("by", ["mode", "link", "folder", "link into a folder", "owner", "above"])
-    def test_a_second_user_who_can_change_a_key_file_gets_nobody_in(self, open_folder: Path, server: Pair, client: Pair, by: str) -> None:
+    def test_a_second_user_who_can_change_a_key_file_gets_nobody_in(
+        self, open_folder: Path, server: Pair, client: Pair, by: str
+    ) -> None:
         folder = open_folder / "above" / "keys"
         keys.authorize(str(folder), half(client, server))
         loaded = keys.load(str(folder))
@@ -286,7 +340,9 @@ class TestWhoMayWrite:
             file.rename(target)
             file.symlink_to("../../../elsewhere/ours.key")
         if by == "above":
-            by_stranger("sh", "-c", f"mv {folder} {folder}.old && mkdir -p {file.parent} && printf '%s' '{theirs}' > {file}")
+            by_stranger(
+                "sh", "-c", f"mv {folder} {folder}.old && mkdir -p {file.parent} && printf '%s' '{theirs}' > {file}"
+            )
         elif by in ("folder", "link into a folder"):
             by_stranger("sh", "-c", f"rm -f {target} && printf '%s' '{theirs}' > {target}")
         else:
@@ -311,7 +367,9 @@ class TestWhoMayWrite:
             ("..", 0o775, "chmod go-w "),
         ],
     )
-    def test_refuses_what_others_can_write(self, folder: str, server: Pair, client: Pair, path: str, open_mode: int, command: str) -> None:
+    def test_refuses_what_others_can_write(
+        self, folder: str, server: Pair, client: Pair, path: str, open_mode: int, command: str
+    ) -> None:
         keys.authorize(folder, half(client, server))
         loaded = keys.load(folder)
         path = os.path.normpath(os.path.join(folder, path))
@@ -321,7 +379,9 @@ class TestWhoMayWrite:
         os.chmod(path, 0o700)
         assert loaded.name_of(client.public) == "me@laptop"
 
-    def test_says_once_why_a_key_lets_nobody_in_and_the_others_do(self, folder: str, server: Pair, client: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    def test_says_once_why_a_key_lets_nobody_in_and_the_others_do(
+        self, folder: str, server: Pair, client: Pair, caplog: pytest.LogCaptureFixture
+    ) -> None:
         keys.authorize(folder, half(client, server))
         other = Pair()
         keys.authorize(folder, half(other, server, "you@desk", secret=False))
@@ -333,7 +393,9 @@ class TestWhoMayWrite:
             assert loaded.name_of(other.public) == "you@desk"
         (message,) = caplog.messages
         assert message.endswith(f"Run: chmod 600 {file}")
-        refused(lambda: keys.authorize(folder, half(client, server, "new@laptop", secret=False)) or keys.load(folder), file)
+        refused(
+            lambda: keys.authorize(folder, half(client, server, "new@laptop", secret=False)) or keys.load(folder), file
+        )
 
     def test_authorizes_nobody_where_others_can_write(self, folder: str, server: Pair, client: Pair) -> None:
         above = os.path.dirname(folder)
@@ -384,7 +446,12 @@ print(keys.load(sys.argv[1]).name_of('$4'))" {mount} {Path(keys.__file__).parent
         """
         if subprocess.run(["unshare", "--mount", "true"], capture_output=True, check=False).returncode != 0:
             pytest.skip("it needs a mount of its own")
-        for mode, how, expected in (("440", "ro", "me@laptop"), ("644", "ro", "me@laptop"), ("444", "ro", "me@laptop"), ("444", "rw", None)):
+        for mode, how, expected in (
+            ("440", "ro", "me@laptop"),
+            ("644", "ro", "me@laptop"),
+            ("444", "ro", "me@laptop"),
+            ("444", "rw", None),
+        ):
             command = ["unshare", "--mount", "sh", "-c", script, "sh", mode, how, sys.executable, client.public]
             ended = subprocess.run(command, capture_output=True, text=True, check=False)
             if expected is None:
@@ -395,7 +462,10 @@ print(keys.load(sys.argv[1]).name_of('$4'))" {mount} {Path(keys.__file__).parent
 
 def test_the_fingerprint_is_the_one_that_the_client_shows() -> None:
     # As test/keys.test.ts has it.
-    assert keys.fingerprint("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID") == "SHA256:67OvTdmc7/Nun5C12z5FDkr9NWhEMfqfDsnuWvXD6MM"
+    assert (
+        keys.fingerprint("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID")
+        == "SHA256:67OvTdmc7/Nun5C12z5FDkr9NWhEMfqfDsnuWvXD6MM"
+    )
 
 
 class Door:
@@ -471,7 +541,9 @@ class TestDoor:
         assert door.ask(server, server.public) is None
         assert door.ask(client, server.public, 5000) is not None
 
-    def test_whose_file_is_removed_is_out_and_back_with_it(self, door: Door, folder: str, server: Pair, client: Pair) -> None:
+    def test_whose_file_is_removed_is_out_and_back_with_it(
+        self, door: Door, folder: str, server: Pair, client: Pair
+    ) -> None:
         path = Path(folder, "authorized_clients", "me@laptop.key")
         path.rename(path.with_suffix(".revoked"))
         assert door.ask(client, server.public) is None

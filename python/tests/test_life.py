@@ -83,7 +83,9 @@ def children_of(parent: int) -> list[int]:
 
 def ignores_interrupts(pid: int) -> bool:
     """It has got so far as to leave the worker's group: that comes before."""
-    (mask,) = (line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigIgn"))
+    (mask,) = (
+        line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigIgn")
+    )
     return bool(int(mask, 16) & 1 << signal.SIGHUP - 1)
 
 

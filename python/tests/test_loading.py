@@ -20,10 +20,17 @@ nn = torch.nn
 
 def bits(module: nn.Module) -> dict[str, Any]:
     return {
-        name: (value.dtype, list(value.shape), bytes(value.detach().contiguous().reshape(-1).view(torch.uint8).tolist()))
+        name: (
+            value.dtype,
+            list(value.shape),
+            bytes(value.detach().contiguous().reshape(-1).view(torch.uint8).tolist()),
+        )
         if isinstance(value, torch.Tensor) and not torch.nn.parameter.is_lazy(value)
         else repr(value)
-        for name, value in [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
+        for name, value in [
+            *module.named_parameters(remove_duplicate=False),
+            *module.named_buffers(remove_duplicate=False),
+        ]
     }
 
 
@@ -95,7 +102,10 @@ CASES: dict[str, tuple[Callable[[], nn.Module], Callable[[], Any]]] = {
     "a lazy module": (lambda: nn.LazyLinear(3), lambda: nn.Linear(2, 3).state_dict()),
     "attention": (lambda: nn.MultiheadAttention(4, 2), lambda: nn.MultiheadAttention(4, 2).state_dict()),
     "other dtypes": (lambda: nn.Linear(2, 3).half(), lambda: nn.Linear(2, 3).double().state_dict()),
-    "a parametrization": (lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)), lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)).state_dict()),
+    "a parametrization": (
+        lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)),
+        lambda: nn.utils.parametrizations.orthogonal(nn.Linear(3, 3)).state_dict(),
+    ),
 }
 
 
@@ -114,7 +124,13 @@ def test_what_load_state_dict_takes_is_taken(case: str, load: Callable[..., dict
     # A safetensors file has no _metadata.
     plain.load_state_dict(values if load is from_pt else dict(values))
     found = load(ours, values)
-    assert (found["is_loaded"], found["missing"], found["unexpected"], found["mismatched"], found["problems"]) == (True, [], [], [], [])
+    assert (found["is_loaded"], found["missing"], found["unexpected"], found["mismatched"], found["problems"]) == (
+        True,
+        [],
+        [],
+        [],
+        [],
+    )
     assert bits(ours) == bits(plain)
 
 
@@ -183,7 +199,10 @@ def test_what_is_refused_half_way_leaves_everything_as_it_was(kind: str, strict:
             from_pt({"m": module}, {f"m.{name}": value for name, value in content.items()}, strict=strict)
     else:
         found = from_pt({"m": module}, {f"m.{name}": value for name, value in content.items()}, strict=strict)
-        assert (found["is_loaded"], found["problems"]) == (False, [{"collected": "it is not as I like it", "ValueError": "ValueError: no"}[kind]])
+        assert (found["is_loaded"], found["problems"]) == (
+            False,
+            [{"collected": "it is not as I like it", "ValueError": "ValueError: no"}[kind]],
+        )
     assert bits(module) == before
     assert module[1].weight is lazy and torch.nn.parameter.is_lazy(lazy) and module[3].weight is weight
     assert vars(module[3]) == attributes and module[3].seen == ["nothing"] and module[3].extra == {"a": 1}
@@ -193,7 +212,9 @@ def test_of_several_modules_all_are_left_where_one_is_refused() -> None:
     modules = {"a": nn.BatchNorm1d(2), "b": nn.Linear(2, 2)}
     before = {name: bits(one) for name, one in modules.items()}
     values = {f"a.{name}": torch.ones_like(value) for name, value in modules["a"].state_dict().items()}
-    found = from_safetensors(modules, {**values, "b.weight": torch.ones(2, 3), "b.bias": torch.ones(2), "c.x": torch.ones(1)})
+    found = from_safetensors(
+        modules, {**values, "b.weight": torch.ones(2, 3), "b.bias": torch.ones(2), "c.x": torch.ones(1)}
+    )
     assert found["is_loaded"] is False
     assert found["mismatched"] == [["b.weight", "[2, 3] in the file, [2, 2] in the module"]]
     assert found["unexpected"] == ["c.x"]
@@ -244,6 +265,13 @@ def test_the_prefix_that_differs(theirs: list[str], ours: list[str], prefix: Any
 
 
 def test_versions_go_with_new_names() -> None:
-    assert renamed({"": {"version": 1}, "m": {"version": 2}, "m.bn": {"version": 3}}, {"m.bn.weight": "bn.weight"}) == {"": {"version": 2}, "bn": {"version": 3}}
-    found = from_pt(nn.Sequential(Renaming(2, 3)), nn.ModuleDict({"m": nn.Sequential(Renaming(2, 3))}).state_dict(), names=["0.weight", "0.bias"])
+    assert renamed({"": {"version": 1}, "m": {"version": 2}, "m.bn": {"version": 3}}, {"m.bn.weight": "bn.weight"}) == {
+        "": {"version": 2},
+        "bn": {"version": 3},
+    }
+    found = from_pt(
+        nn.Sequential(Renaming(2, 3)),
+        nn.ModuleDict({"m": nn.Sequential(Renaming(2, 3))}).state_dict(),
+        names=["0.weight", "0.bias"],
+    )
     assert found["is_loaded"]

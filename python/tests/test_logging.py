@@ -79,7 +79,9 @@ def test_a_long_record_is_cut_and_says_so(tell_client: Tell) -> None:
     assert record["message"] == "x" * records.LONGEST + "… (934,464 more characters)"
 
 
-def test_arguments_that_do_not_fit_are_told_as_python_tells_them(tell_client: Tell, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_do_not_fit_are_told_as_python_tells_them(
+    tell_client: Tell, capsys: pytest.CaptureFixture[str]
+) -> None:
     taken = tell_client()
     logger().warning("%d", "five")
     assert taken == []

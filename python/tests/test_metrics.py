@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from torchwire_worker.helpers.metrics import Confusion, Roc, begin, detached, errors, hits, residuals, retrieved, surprise
+from torchwire_worker.helpers.metrics import (
+    Confusion,
+    Roc,
+    begin,
+    detached,
+    errors,
+    hits,
+    residuals,
+    retrieved,
+    surprise,
+)
 
 # Nothing is known: the shapes decide.
 UNKNOWN: list[Any] = [None, None, None, None, None]

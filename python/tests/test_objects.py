@@ -21,7 +21,9 @@ def test_two_tables_share_nothing() -> None:
 
 
 def test_a_place_that_holds_nothing_says_why() -> None:
-    with pytest.raises(NoValue, match="reference #16 has no value: what should have made it failed, was not run, or was released"):
+    with pytest.raises(
+        NoValue, match="reference #16 has no value: what should have made it failed, was not run, or was released"
+    ):
         Objects()[16]
 
 

@@ -49,7 +49,14 @@ text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 # In Python 1, 1.0 and True are one key.
 keys = st.none() | st.integers(min_value=2) | text | st.tuples(st.integers(), text)
 values: st.SearchStrategy[Any] = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.integers(-(2**66), 2**66) | st.floats() | text | st.binary(max_size=20) | tensors(2),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(-(2**66), 2**66)
+    | st.floats()
+    | text
+    | st.binary(max_size=20)
+    | tensors(2),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=8,
 )
@@ -108,9 +115,11 @@ tokens = st.recursive(
     | text
     | st.sampled_from(sorted(ITEM_SIZES))
     | st.binary(max_size=9),
-    lambda inner: st.lists(inner, max_size=5)
-    | st.builds(lambda tag, items: [tag, *items], st.integers(0, 8), st.lists(inner, max_size=5))
-    | st.dictionaries(text, inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=5)
+        | st.builds(lambda tag, items: [tag, *items], st.integers(0, 8), st.lists(inner, max_size=5))
+        | st.dictionaries(text, inner, max_size=2)
+    ),
     max_leaves=15,
 )
 tensor_tokens = st.builds(

@@ -10,7 +10,10 @@ from torchwire_worker.helpers.runs import describe
 
 def test_a_module_and_its_optimizer() -> None:
     model = torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.Linear(3, 1, bias=False))
-    groups = [{"name": "default", "params": model[0].parameters()}, {"name": "head", "params": model[1].parameters(), "lr": torch.tensor(0.25)}]
+    groups = [
+        {"name": "default", "params": model[0].parameters()},
+        {"name": "head", "params": model[1].parameters(), "lr": torch.tensor(0.25)},
+    ]
     optimizer = torch.optim.AdamW(groups, lr=0.5, betas=(0.5, 0.75))
     found = describe(model, optimizer)
     assert found["model"] == {

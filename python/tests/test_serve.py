@@ -39,7 +39,20 @@ class TestAddress:
         assert serve.endpoint(*address) == bind
 
     # The last: there is no port after it for control.
-    @pytest.mark.parametrize("bind", ["", "127.0.0.1:5555", "ipc://x:5555", "tcp://127.0.0.1", "tcp://:5555", "tcp://*:5555", "tcp://h:0", "tcp://h:-1", "tcp://h:65535"])
+    @pytest.mark.parametrize(
+        "bind",
+        [
+            "",
+            "127.0.0.1:5555",
+            "ipc://x:5555",
+            "tcp://127.0.0.1",
+            "tcp://:5555",
+            "tcp://*:5555",
+            "tcp://h:0",
+            "tcp://h:-1",
+            "tcp://h:65535",
+        ],
+    )
     def test_is_refused(self, bind: str) -> None:
         with pytest.raises(Refusal, match="--bind is"):
             cli._address(bind)
@@ -75,7 +88,19 @@ class TestOptions:
         changed = cli._limits(["frameBytes=1048576", "ops=7"])
         assert (changed.frame_bytes, changed.ops, changed.meta_bytes) == (1048576, 7, LIMITS.meta_bytes)
 
-    @pytest.mark.parametrize("told", ["frameBytes", "frameBytes=", "frameBytes=0", "frameBytes=-1", "frameBytes=1e6", "frame_bytes=1", "=1", "nothing=1"])
+    @pytest.mark.parametrize(
+        "told",
+        [
+            "frameBytes",
+            "frameBytes=",
+            "frameBytes=0",
+            "frameBytes=-1",
+            "frameBytes=1e6",
+            "frame_bytes=1",
+            "=1",
+            "nothing=1",
+        ],
+    )
     def test_a_limit_is_refused_with_the_names_that_there_are(self, told: str) -> None:
         with pytest.raises(Refusal, match=r"NAME=N, with one of .*frameBytes"):
             cli._limits([told])
@@ -98,7 +123,9 @@ class TestOptions:
             (["serve", "--keys", "/nowhere/keys"], "there is no folder /nowhere/keys"),
         ],
     )
-    def test_what_cannot_be_served_is_refused_before_anything_starts(self, argv: list[str], why: str, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_what_cannot_be_served_is_refused_before_anything_starts(
+        self, argv: list[str], why: str, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         assert cli.main(argv) == 2
         said = capsys.readouterr()
         assert why in said.err
@@ -108,7 +135,13 @@ class TestOptions:
     def test_who_binds_elsewhere_without_keys_is_told_the_commands_that_make_them(self) -> None:
         with pytest.raises(Refusal) as refused:
             serve.serve(OPTIONS._replace(host="::"))
-        for part in ("any Python", "npx torchwire keygen NAME | ssh", "authorize --keys DIR", "serve --bind tcp://[::]:5555 --keys DIR", "127.0.0.1"):
+        for part in (
+            "any Python",
+            "npx torchwire keygen NAME | ssh",
+            "authorize --keys DIR",
+            "serve --bind tcp://[::]:5555 --keys DIR",
+            "127.0.0.1",
+        ):
             assert part in str(refused.value)
 
 
@@ -136,7 +169,11 @@ class TestHello:
         assert "serves 3 workers at tcp://[::1]:5555 (ports up to 5560;" in line
 
     def test_names_its_key_and_who_may_enter(self) -> None:
-        assert [line for _, line in self.said()][1:4] == ["its key is SHA256:server", "alice may enter: SHA256:alice", "bob may enter: SHA256:bob"]
+        assert [line for _, line in self.said()][1:4] == [
+            "its key is SHA256:server",
+            "alice may enter: SHA256:alice",
+            "bob may enter: SHA256:bob",
+        ]
 
     def test_warns_of_encryption_that_is_slow(self) -> None:
         assert self.said(300.0)[-1] == (logging.INFO, "encryption runs at 300 MB/s")
@@ -158,7 +195,9 @@ class TestHealth:
         return tmp_path / "status.json"
 
     def write(self, path: Path, workers: list[int | None], age: float = 0, pid: int | None = None) -> None:
-        path.write_text(json.dumps({"pid": pid or os.getpid(), "state": "serving", "time": time.time() - age, "workers": workers}))
+        path.write_text(
+            json.dumps({"pid": pid or os.getpid(), "state": "serving", "time": time.time() - age, "workers": workers})
+        )
 
     def test_of_workers_that_run_is_good(self, path: Path) -> None:
         self.write(path, [os.getpid(), os.getppid()])
@@ -176,7 +215,14 @@ class TestHealth:
         assert serve.check_health(str(path)) == "the supervisor has not written its status for 16 s"
 
     def says(self, path: Path, **changes: Any) -> str:
-        status = {"pid": os.getpid(), "state": "serving", "time": time.time(), "clock": time.monotonic(), "workers": [os.getpid()], **changes}
+        status = {
+            "pid": os.getpid(),
+            "state": "serving",
+            "time": time.time(),
+            "clock": time.monotonic(),
+            "workers": [os.getpid()],
+            **changes,
+        }
         path.write_text(json.dumps(status))
         return serve.check_health(str(path)) or "healthy"
 
@@ -192,7 +238,10 @@ class TestHealth:
         dead = self.dead()
         for future in (0, 3600, 1e9):
             for clock in (None, time.monotonic() + future):
-                assert self.says(path, time=time.time() + future, clock=clock, pid=dead) == f"the supervisor, process {dead}, does not run"
+                assert (
+                    self.says(path, time=time.time() + future, clock=clock, pid=dead)
+                    == f"the supervisor, process {dead}, does not run"
+                )
         # Its number is another's by now.
         assert self.says(path, place=here, start="1").endswith("does not run")
         assert "from the future" in self.says(path, time=time.time() + 3600, clock=None)
@@ -208,7 +257,10 @@ class TestHealth:
     def test_is_bad_where_somebody_else_could_say_that_all_is_well(self, path: Path) -> None:
         assert self.says(path) == "healthy"
         path.chmod(0o666)
-        assert serve.check_health(str(path)) == f"no status that counts: others can write {path} (uid {os.getuid()}, mode 0666)"
+        assert (
+            serve.check_health(str(path))
+            == f"no status that counts: others can write {path} (uid {os.getuid()}, mode 0666)"
+        )
         path.chmod(0o644)
         path.parent.chmod(0o777)
         assert "others can write into" in (serve.check_health(str(path)) or "")
@@ -221,7 +273,14 @@ class TestHealth:
 
     @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no named pipes")
     def test_is_bad_where_the_status_has_no_form(self, path: Path) -> None:
-        for text in ("", "[]", "{}", '"x"', '{"pid": "1", "workers": [], "time": 0}', '{"pid": 1, "workers": {}, "time": 0}'):
+        for text in (
+            "",
+            "[]",
+            "{}",
+            '"x"',
+            '{"pid": "1", "workers": [], "time": 0}',
+            '{"pid": 1, "workers": {}, "time": 0}',
+        ):
             path.write_text(text)
             assert (serve.check_health(str(path)) or "").startswith("no status: ")
         path.unlink()
@@ -270,9 +329,13 @@ class TestHealth:
         assert caplog.messages == []
         self.write(path, [], pid=os.getppid())
         serve._warn_of_another(str(path))
-        assert caplog.messages == [f"process {os.getppid()} writes its status to {path}, too, and healthcheck looks there: --status takes another file"]
+        assert caplog.messages == [
+            f"process {os.getppid()} writes its status to {path}, too, and healthcheck looks there: --status takes another file"
+        ]
 
-    def test_is_written_whole_once_a_second_and_when_it_changes(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_is_written_whole_once_a_second_and_when_it_changes(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(serve, "_written", 0.0)
         serve._write_status(str(path), [], "starting")
         first = json.loads(path.read_text())
@@ -333,7 +396,9 @@ class TestSlot:
         assert second.listens
         assert slot.active is second  # type: ignore[comparison-overlap]
 
-    def test_starts_one_that_fails_at_once_again_but_not_at_once(self, slot: Slot, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_starts_one_that_fails_at_once_again_but_not_at_once(
+        self, slot: Slot, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         slot.look()
         Fake.made[0].code = 1
         slot.look()
@@ -345,9 +410,16 @@ class TestSlot:
 
     @pytest.mark.parametrize(
         ("code", "level", "what"),
-        [(0, "INFO", "session over"), (75, "WARNING", "session dropped"), (1, "ERROR", "ended with code 1"), (-9, "ERROR", "ended by SIGKILL")],
+        [
+            (0, "INFO", "session over"),
+            (75, "WARNING", "session dropped"),
+            (1, "ERROR", "ended with code 1"),
+            (-9, "ERROR", "ended by SIGKILL"),
+        ],
     )
-    def test_says_how_a_session_has_ended(self, slot: Slot, caplog: pytest.LogCaptureFixture, code: int, level: str, what: str) -> None:
+    def test_says_how_a_session_has_ended(
+        self, slot: Slot, caplog: pytest.LogCaptureFixture, code: int, level: str, what: str
+    ) -> None:
         caplog.set_level(logging.INFO)
         slot.look()
         Fake.made[0].code = code
@@ -418,10 +490,16 @@ class TestDoor:
         served.enter(greeting("a"), "key of alice", "data", 1)
         clock.now += 90
         said = refused("BUSY", served, greeting("b"), "key of bob", "data", 1)
-        assert said == "the worker is held by alice, me@desk (process 7) since 1970-01-01 00:16:40 UTC (2 min): it serves one client at a time. With serve --workers 2 there is another one, two ports on"
+        assert (
+            said
+            == "the worker is held by alice, me@desk (process 7) since 1970-01-01 00:16:40 UTC (2 min): it serves one client at a time. With serve --workers 2 there is another one, two ports on"
+        )
 
     def test_lets_in_nobody_without_a_token(self, served: Door) -> None:
-        assert refused(None, served, greeting(""), "key of alice", "data", 1) == "a session has a token, and this greeting none"
+        assert (
+            refused(None, served, greeting(""), "key of alice", "data", 1)
+            == "a session has a token, and this greeting none"
+        )
         assert served.holder == ""
 
     def test_knows_a_session_by_its_key_as_well_as_by_its_token(self, served: Door) -> None:
@@ -463,13 +541,18 @@ class TestDoor:
         # Another's key, another process, or nobody who says that it has ended.
         refused("BUSY", served, after, "key of bob", "control", 1)
         refused("BUSY", served, greeting("b", replaces="8"), "key of alice", "control", 1)
-        assert "and has been away for 3 s: it serves" in refused("BUSY", served, greeting("b"), "key of alice", "control", 1)
+        assert "and has been away for 3 s: it serves" in refused(
+            "BUSY", served, greeting("b"), "key of alice", "control", 1
+        )
         # It is not answered, and comes again: to the next process.
         with pytest.raises(door.Shut):
             served.enter(after, "key of alice", "control", 1)
         assert served.is_dropped
         assert demanded == [door.DROPPED]
-        assert caplog.messages[-1] == "the client alice, me@desk (process 7) has ended, says who comes after it: its session is dropped"
+        assert (
+            caplog.messages[-1]
+            == "the client alice, me@desk (process 7) has ended, says who comes after it: its session is dropped"
+        )
 
     def test_resumes_no_session_that_it_does_not_know(self, served: Door) -> None:
         assert "has no such session" in refused("WORKER_GONE", served, greeting("a", resumes=True), "", "data", 2)

@@ -68,18 +68,24 @@ class World:
     idle = finish = busy
 
     # As a client.
-    def comes(self, peer: bytes, type: MessageType, seq: int = 0, ack: int = 0, session: int = 1, flags: int = 0, **meta: Any) -> None:
+    def comes(
+        self, peer: bytes, type: MessageType, seq: int = 0, ack: int = 0, session: int = 1, flags: int = 0, **meta: Any
+    ) -> None:
         encoded = msgspec.msgpack.encode(meta)
         header = Header(type, flags, 0, session, 0, seq, ack, len(encoded), 0)
         self.coming.append(Message(peer, header, memoryview(encoded), []))
 
     def greets(self, peer: bytes, session: int, ack: int = 0, token: str = "t") -> None:
-        self.comes(peer, MessageType.HELLO, session=session, ack=ack, token=token, client={}, limits={}, resumes=session > 1)
+        self.comes(
+            peer, MessageType.HELLO, session=session, ack=ack, token=token, client={}, limits={}, resumes=session > 1
+        )
 
     def asks(self, peer: bytes, seq: int, ack: int = 0) -> None:
         """For `seq`, as a value."""
         first = 16 + 3 * seq
-        self.comes(peer, MessageType.BATCH, seq, ack, flags=URGENT, first=first, operations=[call("int", seq), js(first + 1)])
+        self.comes(
+            peer, MessageType.BATCH, seq, ack, flags=URGENT, first=first, operations=[call("int", seq), js(first + 1)]
+        )
 
     def run(self) -> list[Said]:
         """What is said to what has come."""
@@ -89,7 +95,9 @@ class World:
         return self.said[before:]
 
     def replies(self) -> list[tuple[bytes, int]]:
-        return [(to, reply[0]) for to, type, meta in self.run() if type is MessageType.REPLY for reply in meta["replies"]]
+        return [
+            (to, reply[0]) for to, type, meta in self.run() if type is MessageType.REPLY for reply in meta["replies"]
+        ]
 
 
 @pytest.fixture
@@ -124,7 +132,10 @@ def test_who_comes_again_is_told_what_is_here_and_what_it_has_not_heard(world: W
     world.greets(b"b", 2, ack=1)
     welcome, *replies = world.run()
     assert welcome == Said(b"b", MessageType.WELCOME, {"pid": 1, "received": 3})
-    assert [(to, type, meta["replies"][0][0]) for to, type, meta in replies] == [(b"b", MessageType.REPLY, 2), (b"b", MessageType.REPLY, 3)]
+    assert [(to, type, meta["replies"][0][0]) for to, type, meta in replies] == [
+        (b"b", MessageType.REPLY, 2),
+        (b"b", MessageType.REPLY, 3),
+    ]
     # The values are those of the first time: nothing was run again.
     assert [meta["replies"][0][1][1] for _, _, meta in replies] == [2, 3]
     assert world.executor.batches == 3
@@ -186,7 +197,9 @@ def test_a_stranger_is_told_so_and_nothing_is_disturbed(world: World) -> None:
     world.asks(b"z", 1)
     world.asks(b"a", 1)
     said = world.run()
-    assert [(to, type) for to, type, _ in said if type is MessageType.FATAL] == [(peer, MessageType.FATAL) for peer in (b"x", b"y", b"z")]
+    assert [(to, type) for to, type, _ in said if type is MessageType.FATAL] == [
+        (peer, MessageType.FATAL) for peer in (b"x", b"y", b"z")
+    ]
     assert [to for to, type, _ in said if type is MessageType.REPLY] == [b"a"]
 
 

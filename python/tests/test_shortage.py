@@ -50,7 +50,9 @@ class TestStatus:
         assert json.loads(path.read_text())["pid"] == os.getpid()
 
 
-def test_a_worker_that_cannot_be_started_is_tried_again_later(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_worker_that_cannot_be_started_is_tried_again_later(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     started = []
 
     def fail(*_: Any) -> None:
@@ -80,7 +82,9 @@ class TestRevocation:
         return tmp_path
 
     @pytest.mark.parametrize("broken", ["os.open", "os.listdir"])
-    def test_is_none_where_the_list_cannot_be_read_just_now(self, folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    def test_is_none_where_the_list_cannot_be_read_just_now(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+    ) -> None:
         server = keys.ServerKeys(str(folder), "", "")
         door = Door(name_of=server.name_of)
         door.enter(Hello("t", {}, {}), self.public, "data", 1)
@@ -113,5 +117,7 @@ def test_more_records_than_can_be_carried_away_are_dropped_and_it_is_said(capfd:
         waiting.take()
     assert kept <= 8 * 2**20
     assert waiting.first is not None
-    assert waiting.first["message"].startswith(f"{5000 - kept // (records.LONGEST + 64)} lines of output and log records were dropped here")
+    assert waiting.first["message"].startswith(
+        f"{5000 - kept // (records.LONGEST + 64)} lines of output and log records were dropped here"
+    )
     context.destroy(linger=0)

@@ -68,8 +68,14 @@ def test_larger_items_lie_first_and_the_order_is_kept_otherwise() -> None:
 
 def test_strides_are_those_of_memory_and_not_of_values() -> None:
     image = torch.arange(2 * 3 * 4 * 5).reshape(2, 3, 4, 5).float()
-    source = Holder(last=image.to(memory_format=torch.channels_last), t=torch.arange(6.0).reshape(2, 3).t(), part=image[:, 1])
-    target = Holder(last=torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last), t=torch.zeros(3, 2), part=torch.zeros(2, 4, 5))
+    source = Holder(
+        last=image.to(memory_format=torch.channels_last), t=torch.arange(6.0).reshape(2, 3).t(), part=image[:, 1]
+    )
+    target = Holder(
+        last=torch.zeros(2, 3, 4, 5).to(memory_format=torch.channels_last),
+        t=torch.zeros(3, 2),
+        part=torch.zeros(2, 4, 5),
+    )
     carried(source, target).commit()
     assert torch.equal(target.last, image)
     assert target.last.is_contiguous(memory_format=torch.channels_last)
@@ -119,7 +125,15 @@ def test_a_tied_tensor_is_found_under_either_name() -> None:
 def test_several_modules_have_prefixes() -> None:
     source, target = [{"g": nn.Linear(2, 3), "d": nn.BatchNorm1d(3)} for _ in range(2)]
     names = [name for name, _, _ in Snapshot(source).plan["tensors"]]
-    assert sorted(names) == ["d.bias", "d.num_batches_tracked", "d.running_mean", "d.running_var", "d.weight", "g.bias", "g.weight"]
+    assert sorted(names) == [
+        "d.bias",
+        "d.num_batches_tracked",
+        "d.running_mean",
+        "d.running_var",
+        "d.weight",
+        "g.bias",
+        "g.weight",
+    ]
     source["d"](source["g"](torch.ones(4, 2)))
     carried(source, target).commit()
     assert [all_of(m) for m in target.values()] == [all_of(m) for m in source.values()]
@@ -138,13 +152,15 @@ class Extra(nn.Linear):
 
 
 def test_what_a_file_cannot_hold_is_named_and_nothing_is_copied() -> None:
-    module = nn.ModuleDict({
-        "extra": Extra({"a": 1}),
-        "lazy": nn.LazyLinear(3),
-        "meta": nn.Linear(2, 2, bias=False, device="meta"),
-        "sparse": Holder(x=torch.eye(2).to_sparse()),
-        "wide": Holder(x=torch.zeros(2, dtype=torch.complex128)),
-    })
+    module = nn.ModuleDict(
+        {
+            "extra": Extra({"a": 1}),
+            "lazy": nn.LazyLinear(3),
+            "meta": nn.Linear(2, 2, bias=False, device="meta"),
+            "sparse": Holder(x=torch.eye(2).to_sparse()),
+            "wide": Holder(x=torch.zeros(2, dtype=torch.complex128)),
+        }
+    )
     plan = Snapshot(module).plan
     assert plan["tensors"] == []
     assert dict(plan["refused"]) == {
@@ -166,7 +182,12 @@ def test_extra_state_that_is_a_tensor_is_a_tensor() -> None:
 def test_a_loading_says_all_that_does_not_fit() -> None:
     module = nn.ModuleDict({"a": nn.Linear(2, 3), "b": Extra("text"), "meta": nn.Linear(2, 2, device="meta")})
     before = all_of(module["a"])
-    tensors = [("a.weight", "F32", [3, 3]), ("a.bias", "F99", [3]), ("other", "F32", [1]), ("meta.weight", "F32", [2, 2])]
+    tensors = [
+        ("a.weight", "F32", [3, 3]),
+        ("a.bias", "F99", [3]),
+        ("other", "F32", [1]),
+        ("meta.weight", "F32", [2, 2]),
+    ]
     loading = Loading(module, tensors, "")
     assert loading.wanted == [True, False, True, True]
     loading.write(torch.zeros(4 * (9 + 1 + 4), dtype=torch.uint8))
@@ -178,7 +199,10 @@ def test_a_loading_says_all_that_does_not_fit() -> None:
         "mismatched": [
             ["a.weight", "[3, 3] in the file, [3, 2] in the module"],
             ["a.bias", f"F99 in the file, which torch {torch.__version__} does not have"],
-            ["meta.weight", "on the meta device in the module, where no values can be; first module.to_empty(device=...)"],
+            [
+                "meta.weight",
+                "on the meta device in the module, where no values can be; first module.to_empty(device=...)",
+            ],
         ],
         "problems": [],
         "prefix": None,
@@ -192,7 +216,12 @@ def test_values_get_the_dtype_of_what_they_replace() -> None:
     loading.write(torch.tensor([1.5, 2.5], dtype=torch.float64).view(torch.uint8))
     loading.write(torch.tensor([3.0, 4.0]).view(torch.uint8))
     loading.commit()
-    assert (target.a.dtype, target.a.tolist(), target.b.dtype, target.b.tolist()) == (torch.bfloat16, [1.5, 2.5], torch.int64, [3, 4])
+    assert (target.a.dtype, target.a.tolist(), target.b.dtype, target.b.tolist()) == (
+        torch.bfloat16,
+        [1.5, 2.5],
+        torch.int64,
+        [3, 4],
+    )
 
 
 def test_a_bool_of_any_byte_is_0_or_1() -> None:
@@ -318,7 +347,9 @@ class TestPickled:
         _, found = self.opened(nn.Linear(1, 1), content)
         assert "refuses it" in found["problem"]
 
-    @pytest.mark.parametrize(("content", "says"), [([1], "it holds a list"), ({"a": 1, "b": 2}, "it holds a dict with the keys a, b")])
+    @pytest.mark.parametrize(
+        ("content", "says"), [([1], "it holds a list"), ({"a": 1, "b": 2}, "it holds a dict with the keys a, b")]
+    )
     def test_what_is_no_state_dict_is_refused(self, content: Any, says: str) -> None:
         _, found = self.opened(nn.Linear(1, 1), self.saved(content))
         assert found["problem"].startswith(says)

@@ -40,7 +40,12 @@ def test_shapes_come_from_a_run(given: Any) -> None:
     relu = nn.ReLU()
     model = nn.Sequential(nn.Linear(3, 4), relu, nn.Linear(4, 5), relu)
     described = describe(model, given)
-    assert layers(described, "name", "outputs", "calls") == [["", [[2, 5]], 1], ["0", [[2, 4]], 1], ["1", [[2, 4]], 2], ["2", [[2, 5]], 1]]
+    assert layers(described, "name", "outputs", "calls") == [
+        ["", [[2, 5]], 1],
+        ["0", [[2, 4]], 1],
+        ["1", [[2, 4]], 2],
+        ["2", [[2, 5]], 1],
+    ]
 
 
 def test_zeros_have_the_models_own_dtype() -> None:

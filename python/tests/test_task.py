@@ -43,7 +43,9 @@ SHAPES: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = {
 
 
 class TestYesOrNo:
-    @pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool, torch.uint8, torch.float64, torch.bfloat16])
+    @pytest.mark.parametrize(
+        "dtype", [torch.float32, torch.int64, torch.bool, torch.uint8, torch.float64, torch.bfloat16]
+    )
     @pytest.mark.parametrize("shapes", SHAPES)
     def test_accuracy_is_that_of_every_answer(self, shapes: str, dtype: torch.dtype) -> None:
         outputs, targets = drawn(*SHAPES[shapes][0]), drawn(*SHAPES[shapes][1], seed=1).gt(0)
@@ -66,7 +68,10 @@ class TestYesOrNo:
         found, truth = (outputs > 0.5).numpy(), targets.numpy()
         assert ratio(hits(outputs, targets, 1, how(BCE))) == sklearn.accuracy_score(truth, found)
         right, of_found, there = retrieved(outputs, targets, True, how(torch.nn.BCELoss())).flatten().tolist()
-        assert [right / of_found, right / there] == [sklearn.precision_score(truth, found), sklearn.recall_score(truth, found)]
+        assert [right / of_found, right / there] == [
+            sklearn.precision_score(truth, found),
+            sklearn.recall_score(truth, found),
+        ]
         matrix = Confusion(how(partial(F.binary_cross_entropy)))
         matrix.update(outputs, targets)
         assert matrix.compute().tolist() == sklearn.confusion_matrix(truth, found).tolist()
@@ -129,7 +134,9 @@ class TestClasses:
 
     def test_of_two_classes(self) -> None:
         scores, targets = drawn(60, 2), torch.arange(60) % 2
-        assert ratio(hits(scores, targets, 1, how(CE))) == sklearn.accuracy_score(targets.numpy(), scores.argmax(1).numpy())
+        assert ratio(hits(scores, targets, 1, how(CE))) == sklearn.accuracy_score(
+            targets.numpy(), scores.argmax(1).numpy()
+        )
 
     def test_along_another_axis(self) -> None:
         scores, targets = drawn(6, 5, 7), torch.arange(42).reshape(6, 7) % 5
@@ -144,7 +151,10 @@ class TestClasses:
         assert ratio(hits(scores, targets, 1, how(loss))) == sklearn.accuracy_score(truth, scores.argmax(1).numpy())
         matrix = Confusion(how(loss))
         matrix.update(scores, targets)
-        assert matrix.compute().tolist() == sklearn.confusion_matrix(truth, scores.argmax(1).numpy(), labels=range(5)).tolist()
+        assert (
+            matrix.compute().tolist()
+            == sklearn.confusion_matrix(truth, scores.argmax(1).numpy(), labels=range(5)).tolist()
+        )
         roc = Roc("macro", None, None, how(loss))
         roc.update(scores, targets)
         probabilities = scores if loss == "focal_loss" else scores.softmax(1)
@@ -156,7 +166,9 @@ class TestClasses:
         expected = sklearn.log_loss(targets.numpy(), scores.double().softmax(1).numpy())
         assert ratio(surprise(scores, targets, how(CE))) == pytest.approx(expected, rel=1e-6)
         assert ratio(surprise(scores.log_softmax(1), targets, how(NLL))) == pytest.approx(expected, rel=1e-6)
-        assert ratio(surprise(scores.softmax(1), targets, how("cross_entropy_of_probabilities"))) == pytest.approx(expected, rel=1e-6)
+        assert ratio(surprise(scores.softmax(1), targets, how("cross_entropy_of_probabilities"))) == pytest.approx(
+            expected, rel=1e-6
+        )
         soft = drawn(60, 5, seed=1).softmax(1)
         assert ratio(surprise(scores, soft, how(CE))) == pytest.approx(F.cross_entropy(scores, soft).item(), rel=1e-6)
 
@@ -173,26 +185,45 @@ class TestClasses:
             lost = F.cross_entropy(scores.double(), targets.double()).item()
             assert ratio(surprise(scores, targets, how(loss))) == pytest.approx(lost, rel=1e-6)
 
-    @pytest.mark.parametrize("loss", [torch.nn.HingeEmbeddingLoss(), torch.compile(torch.nn.HingeEmbeddingLoss()), "hinge_embedding_loss", "siamese_contrastive_loss"])
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            torch.nn.HingeEmbeddingLoss(),
+            torch.compile(torch.nn.HingeEmbeddingLoss()),
+            "hinge_embedding_loss",
+            "siamese_contrastive_loss",
+        ],
+    )
     def test_distances_have_no_threshold(self, loss: Any) -> None:
         with pytest.raises(ValueError, match="is a loss of numbers"):
             hits(drawn(20, 1).abs(), drawn(20, 1, seed=1).sign(), 1, how(loss))
         assert "no loss of classes" in classified(drawn(20, 1).abs(), drawn(20, 2), loss, None)["problem"]
 
-    @pytest.mark.parametrize("loss", [torch.nn.CrossEntropyLoss(ignore_index=3), partial(F.cross_entropy, ignore_index=3), torch.nn.NLLLoss(ignore_index=3)])
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            torch.nn.CrossEntropyLoss(ignore_index=3),
+            partial(F.cross_entropy, ignore_index=3),
+            torch.nn.NLLLoss(ignore_index=3),
+        ],
+    )
     def test_what_the_loss_ignores_does_not_count(self, loss: Any) -> None:
         scores, targets = drawn(60, 5), torch.arange(60) % 5
         kept = targets != 3
         expected = sklearn.accuracy_score(targets[kept].numpy(), scores[kept].argmax(1).numpy())
         assert ratio(hits(scores, targets, 1, how(loss))) == expected
-        assert ratio(surprise(scores, targets, how(loss))) == pytest.approx(F.cross_entropy(scores[kept], targets[kept]).item(), rel=1e-6)
+        assert ratio(surprise(scores, targets, how(loss))) == pytest.approx(
+            F.cross_entropy(scores[kept], targets[kept]).item(), rel=1e-6
+        )
         assert retrieved(scores, targets, False, how(loss))[2].tolist() == [12, 12, 12, 0, 12]
         # One that is said comes first.
         assert hits(scores, targets, 1, how(loss, ignore=4))[1] == 48
 
     def test_one_class_is_none(self) -> None:
         for measure in (partial(hits, k=1), partial(retrieved, binary=False), surprise):
-            with pytest.raises(ValueError, match=r"outputs of shape \[8, 1\] have one class along axis 1.*bceWithLogits"):
+            with pytest.raises(
+                ValueError, match=r"outputs of shape \[8, 1\] have one class along axis 1.*bceWithLogits"
+            ):
                 measure(drawn(8, 1), torch.zeros(8, dtype=torch.long), how=how(CE))
         with pytest.raises(ValueError, match="one class"):
             hits(drawn(8, 1), torch.zeros(8), 1, how(task="classes"))
@@ -207,7 +238,10 @@ class TestClasses:
 
 
 class TestNumbers:
-    @pytest.mark.parametrize("loss", ["mse_loss", "l1_loss", torch.nn.HuberLoss(), F.smooth_l1_loss, partial(F.mse_loss), "multilabel_margin_loss"])
+    @pytest.mark.parametrize(
+        "loss",
+        ["mse_loss", "l1_loss", torch.nn.HuberLoss(), F.smooth_l1_loss, partial(F.mse_loss), "multilabel_margin_loss"],
+    )
     def test_have_no_classes(self, loss: Any) -> None:
         for shape in ((8, 1), (8,)):
             x = drawn(*shape)

@@ -42,7 +42,11 @@ def own(base: Any) -> Any:
         raise AssertionError("a method of the user's own was asked")
 
     names = "__str__ __repr__ __format__ __int__ __index__ __float__ __bool__ __iter__ __len__ __getitem__ __bytes__ __buffer__ __contains__ __getattribute__"
-    return type(f"Own{base.__name__}", (base,), {name: wrong for name in (*names.split(), "items", "keys", "values", "__class_getitem__")})
+    return type(
+        f"Own{base.__name__}",
+        (base,),
+        {name: wrong for name in (*names.split(), "items", "keys", "values", "__class_getitem__")},
+    )
 
 
 Point = collections.namedtuple("Point", "x y")
@@ -123,7 +127,9 @@ class TestPlain:
         ],
         ids=lambda value: type(value).__name__,
     )
-    def test_a_subclass_of_a_plain_type_is_that_type_s_value_whatever_its_methods_say(self, value: Any, token: Any) -> None:
+    def test_a_subclass_of_a_plain_type_is_that_type_s_value_whatever_its_methods_say(
+        self, value: Any, token: Any
+    ) -> None:
         found = encode_plain(value, Frames())
         assert found == token
         for part, other in zip(found, token) if type(token) is list else [(found, token)]:
@@ -268,7 +274,9 @@ class TestTensors:
         # Else the last bit of a product of matrices depends on where a message came to lie.
         memory = memoryview(bytearray(1024))
         for offset in range(0, 64, 8):
-            tensor = Decoder(Objects(), 0, [memory[offset : offset + 64]], Limits())([4, 0, dtype, [64 // ITEM_SIZES[dtype]]])
+            tensor = Decoder(Objects(), 0, [memory[offset : offset + 64]], Limits())(
+                [4, 0, dtype, [64 // ITEM_SIZES[dtype]]]
+            )
             assert tensor.data_ptr() % 64 == 0
 
     def test_integers_stay_where_they_are(self) -> None:

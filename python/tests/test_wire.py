@@ -12,7 +12,16 @@ from torchwire_worker.objects import Objects
 from torchwire_worker.ops import read_batch, read_hello
 from torchwire_worker.tensors import Frames
 from torchwire_worker.values import Decoder, encode_plain, encode_settled
-from torchwire_worker.wire import HEADER_BYTES, Header, Limits, MessageType, WireError, check_frames, encode, read_header
+from torchwire_worker.wire import (
+    HEADER_BYTES,
+    Header,
+    Limits,
+    MessageType,
+    WireError,
+    check_frames,
+    encode,
+    read_header,
+)
 
 from vectors import GOLDEN, GOLDEN_FOLDER, by, names, read, same
 
@@ -85,7 +94,15 @@ def test_a_message_of_the_client_is_read(vector: dict[str, Any]) -> None:
     if header.type is MessageType.BATCH:
         batch, operations = read_batch(meta, LIMITS)
         parts = {**msgspec.structs.asdict(batch), "operations": operations}
-        omitted = {"first": None, "operations": None, "lane": 0, "generation": 0, "contexts": [], "finalised": [], "ended_contexts": []}
+        omitted = {
+            "first": None,
+            "operations": None,
+            "lane": 0,
+            "generation": 0,
+            "contexts": [],
+            "finalised": [],
+            "ended_contexts": [],
+        }
         assert same(msgspec.to_builtins(parts, builtin_types=(bytes,)), omitted | described)
     elif header.type is MessageType.HELLO:
         assert msgspec.to_builtins(read_hello(meta)) == {"replaces": None} | described
@@ -143,7 +160,9 @@ def test_a_value_is_refused(vector: dict[str, Any]) -> None:
     assert vector["says"] in str(caught.value)
 
 
-@pytest.mark.parametrize("meta", [b"", b"\x80", b"\x81\xa5token\x01", b"\x91" * 9999 + b"\x90", b"\x81\xa5token\xa1\xff"])
+@pytest.mark.parametrize(
+    "meta", [b"", b"\x80", b"\x81\xa5token\x01", b"\x91" * 9999 + b"\x90", b"\x81\xa5token\xa1\xff"]
+)
 def test_a_greeting_of_another_shape_is_refused(meta: bytes) -> None:
     with pytest.raises(WireError, match="a greeting that is not one"):
         read_hello(meta)

@@ -31,7 +31,10 @@ def check_launcher():
     except OSError:
         why = "it is closed"
     if why:
-        fail("torchwire-worker: its launcher does not pass standard input on, by which the worker is told what to do: %s." % why)
+        fail(
+            "torchwire-worker: its launcher does not pass standard input on, by which the worker is told what to do: %s."
+            % why
+        )
 
 
 def has_input():
@@ -62,7 +65,10 @@ def main():
         check_launcher()
     if sys.version_info < OLDEST:
         version = ".".join(map(str, sys.version_info[:3]))
-        fail("%s is Python %s; torchwire needs %d.%d or newer" % ((sys.executable, version) + OLDEST), "npx torchwire setup")
+        fail(
+            "%s is Python %s; torchwire needs %d.%d or newer" % ((sys.executable, version) + OLDEST),
+            "npx torchwire setup",
+        )
     # Run by its path, so Python put this very folder first: its modules would shadow others. The folder above holds the
     # package; the current folder comes last, for the user's own modules.
     here = os.path.dirname(os.path.abspath(__file__))

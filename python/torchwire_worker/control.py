@@ -176,7 +176,12 @@ class Control(threading.Thread):
         if not door.holder or door.is_shut:
             return
         if door.is_revoked():
-            self._tell(encode(MessageType.FATAL, refusal(Refused("REFUSED", "the worker does not let this key in any more: it was removed"))))
+            self._tell(
+                encode(
+                    MessageType.FATAL,
+                    refusal(Refused("REFUSED", "the worker does not let this key in any more: it was removed")),
+                )
+            )
             time.sleep(0.1)
             return door.drop("the key of %s was removed: its session is over", door.holder)
         # (It may have greeted by the other socket alone, and be gone.)
@@ -209,7 +214,16 @@ class Control(threading.Thread):
         if self._ends_by is None or (record is not None and time.monotonic() < self._ends_by):
             return
         if record is not None:
-            self._tell(encode(MessageType.LOG, {"level": 30, "logger": "torchwire", "message": "what came last was not read in time, and was dropped"}))
+            self._tell(
+                encode(
+                    MessageType.LOG,
+                    {
+                        "level": 30,
+                        "logger": "torchwire",
+                        "message": "what came last was not read in time, and was dropped",
+                    },
+                )
+            )
         self._tell(encode(MessageType.CLOSED, {}))
         self._finished.set()
 

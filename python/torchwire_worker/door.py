@@ -80,7 +80,9 @@ class Door:
                 raise WireError("the token is wrong")
             latest = self._connections.get(by, 0)
             if connection <= latest:
-                raise Refused("PROTOCOL", f"connection {connection} of this session is not the latest, which is {latest}")
+                raise Refused(
+                    "PROTOCOL", f"connection {connection} of this session is not the latest, which is {latest}"
+                )
             self._connections[by] = connection
             # By data a session begins: it ends with the process.
             self.is_settled = self.is_settled or by == "data"
@@ -95,7 +97,9 @@ class Door:
         now = time.monotonic()
         is_free = self._token is None or (not self.is_settled and now - self._moment > _PATIENCE)
         if is_free and hello.resumes:
-            raise Refused("WORKER_GONE", "the worker has no such session: its process has ended, or it has dropped this client")
+            raise Refused(
+                "WORKER_GONE", "the worker has no such session: its process has ended, or it has dropped this client"
+            )
         if is_free:
             self._client = {key: value[:64] for key, value in hello.client.items() if value.isprintable()}
             self._token, self._user, self._holder = hello.token, user, self._describe(self._client, user)
@@ -104,14 +108,23 @@ class Door:
         elif not _same(hello.token, self._token or "") or user != self._user:
             is_own = user == self._user
             # One that is away may come back, but for one whose process has ended: who says so could have its key's session anyhow.
-            if is_own and self.away_since is not None and hello.replaces is not None and hello.replaces == self._client.get("pid"):
+            if (
+                is_own
+                and self.away_since is not None
+                and hello.replaces is not None
+                and hello.replaces == self._client.get("pid")
+            ):
                 self.drop("the client %s has ended, says who comes after it: its session is dropped", self._holder)
                 raise Shut
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._since))
             held = f"{self._holder} since {since} ({(now - self._moment) / 60:.0f} min)"
             if self.away_since is not None:
                 held += f", and has been away for {now - self.away_since:.0f} s"
-            raise Refused("BUSY", f"the worker is held by {held}: it serves one client at a time. With serve --workers 2 there is another one, two ports on", self._client if is_own else None)
+            raise Refused(
+                "BUSY",
+                f"the worker is held by {held}: it serves one client at a time. With serve --workers 2 there is another one, two ports on",
+                self._client if is_own else None,
+            )
 
     def drop(self, why: str, *told: object) -> None:
         """Ends the session. Its memory goes with the process."""

@@ -113,7 +113,9 @@ def _running() -> list[str]:
 def _where(frame: FrameType | None) -> str:
     """The innermost line that is not of Python's own library."""
     at: Any = frame
-    while at is not None and at.f_code.co_filename.startswith(_STANDARD) and "site-packages" not in at.f_code.co_filename:
+    while (
+        at is not None and at.f_code.co_filename.startswith(_STANDARD) and "site-packages" not in at.f_code.co_filename
+    ):
         at = at.f_back
     at = at or frame
     return "" if at is None else f" ({at.f_code.co_filename}:{at.f_lineno} in {at.f_code.co_name})"

@@ -20,7 +20,9 @@ SETTLE, JS, NDARRAY = range(3)
 
 # What the client is told of a batch: its number, [id, value, id, value, …], the failure, if one of its operations failed, and
 # what was warned of, if anything was.
-Reply = Union[tuple[int, list[Any], "dict[str, Any] | None"], tuple[int, list[Any], "dict[str, Any] | None", dict[str, Any]]]
+Reply = Union[
+    tuple[int, list[Any], "dict[str, Any] | None"], tuple[int, list[Any], "dict[str, Any] | None", dict[str, Any]]
+]
 
 # Where Python notes what has been warned of, of those warnings that the caller is blamed for: here, each operation.
 _warned_of: dict[Any, Any] = globals().setdefault("__warningregistry__", {})
@@ -168,7 +170,13 @@ class _Run:
         last, operation = self._described()
         described = errors.describe(error, errors.Room(min(errors.MOST, self._out.room)))
         at = self._operations[self.done] if self.done < len(self._operations) else None
-        if issubclass(type(error), TypeError) and isinstance(at, Call) and at.args and not at.kwargs and is_dict(at.args[-1]):
+        if (
+            issubclass(type(error), TypeError)
+            and isinstance(at, Call)
+            and at.args
+            and not at.kwargs
+            and is_dict(at.args[-1])
+        ):
             described["notes"].append("the last argument is a dict that the client wrote out")
         self.failure = {**described, "operation": operation, "id": self.id, "last": last}
         errors.forget(error)
@@ -194,7 +202,11 @@ def _describe(op: Op | None, value: Any, links: int) -> str:
         return f"import {op.module}"
     target = _name(value)
     if isinstance(op, Call):
-        return ".".join([target, *op.names]) + "(...)" if links >= len(op.names) else ".".join([target, *op.names[: links + 1]])
+        return (
+            ".".join([target, *op.names]) + "(...)"
+            if links >= len(op.names)
+            else ".".join([target, *op.names[: links + 1]])
+        )
     if isinstance(op, Get):
         return ".".join([target, *op.names[: links + 1]])
     if isinstance(op, Set):

@@ -53,4 +53,6 @@ def _functional(error: BaseException) -> FrameType | None:
 
 def _listed(items: Any) -> str:
     every = [item[:80] for item in items]
-    return ", ".join(every[:_MOST_NAMED]) + (f" and {len(every) - _MOST_NAMED} more" if len(every) > _MOST_NAMED else "")
+    return ", ".join(every[:_MOST_NAMED]) + (
+        f" and {len(every) - _MOST_NAMED} more" if len(every) > _MOST_NAMED else ""
+    )

@@ -86,7 +86,11 @@ def _of_endpoints() -> list[int]:
             one = socket.socket(fileno=int(name))
             try:
                 address: Any = one.getsockname()
-                is_ours = address in _paths if one.family == socket.AF_UNIX else one.family in (socket.AF_INET, socket.AF_INET6) and address[1] in _ports
+                is_ours = (
+                    address in _paths
+                    if one.family == socket.AF_UNIX
+                    else one.family in (socket.AF_INET, socket.AF_INET6) and address[1] in _ports
+                )
             finally:
                 one.detach()
             if is_ours:

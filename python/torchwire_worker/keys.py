@@ -157,7 +157,10 @@ def load(folder: str) -> ServerKeys:
         raise KeysError(f"{folder} has no {SECRET}, the server's own key", _how(folder))
     public, secret = _load_secret(path)
     if secret is None or zmq.curve_public(secret.encode()).decode() != public:
-        raise KeysError(f"{path} does not hold a pair of keys. New ones lock out every client that there is:", _how(folder, " --force"))
+        raise KeysError(
+            f"{path} does not hold a pair of keys. New ones lock out every client that there is:",
+            _how(folder, " --force"),
+        )
     if not list(_clients(folder)):
         raise KeysError(f"{os.path.join(folder, CLIENTS)} is empty: nobody may enter", _how(folder))
     return ServerKeys(folder, public, secret)
@@ -218,7 +221,10 @@ def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
             _check(each)
         # The client last: with it the door is open.
         if write_server:
-            _write(server_path, f'metadata\ncurve\n    public-key = "{server.public}"\n    secret-key = "{server.secret}"\n')
+            _write(
+                server_path,
+                f'metadata\ncurve\n    public-key = "{server.public}"\n    secret-key = "{server.secret}"\n',
+            )
         _write(client_path, f'metadata\n    name = "{client.name}"\ncurve\n    public-key = "{client.public}"\n')
     except OSError as error:
         raise KeysError(f"{error.filename or folder} cannot be written by {_this_user()}: {error.strerror}") from None
@@ -231,17 +237,25 @@ def _read_half(lines: Iterable[str]) -> _Half:
     text = "".join(lines).strip()
     try:
         half = msgspec.json.decode(text, type=_Half)
-        pairs = [half.client.public, half.server.public] + ([half.server.secret] if half.server.secret is not None else [])
+        pairs = [half.client.public, half.server.public] + (
+            [half.server.secret] if half.server.secret is not None else []
+        )
         if not all(_is_key(key) for key in pairs):
             raise ValueError("a key that is none")
         if _CLIENT.fullmatch(half.client.name) is None:
             raise ValueError("the client's name")
-        if half.server.secret is not None and zmq.curve_public(half.server.secret.encode()).decode() != half.server.public:
+        if (
+            half.server.secret is not None
+            and zmq.curve_public(half.server.secret.encode()).decode() != half.server.public
+        ):
             raise ValueError("the server's keys are no pair")
     except ValueError as error:
         # What came is not shown: it may hold a secret.
         what = str(error) if text else "nothing came"
-        raise KeysError(f"standard input is not the line that keygen prints ({what}); on the client's machine it is made by", "npx torchwire keygen NAME") from None
+        raise KeysError(
+            f"standard input is not the line that keygen prints ({what}); on the client's machine it is made by",
+            "npx torchwire keygen NAME",
+        ) from None
     return half
 
 
@@ -301,7 +315,9 @@ def _load(path: str, found: dict[str, Any] | None = None) -> tuple[str, str | No
     except owners.OthersCanWrite as error:
         raise _who_writes(error) from error
     except OSError as error:
-        raise KeysError(f"{path} cannot be read as a key by {_this_user()}: {error.strerror}") from (error if error.errno in _PASSING else None)
+        raise KeysError(f"{path} cannot be read as a key by {_this_user()}: {error.strerror}") from (
+            error if error.errno in _PASSING else None
+        )
     # ZeroMQ's certificates: the first of each counts.
     keys = dict(reversed(_KEY.findall(text)))
     public, secret = keys.get("public"), keys.get("secret")
@@ -323,7 +339,10 @@ def _load_secret(path: str) -> tuple[str, str | None]:
         # A mounted secret, as Kubernetes makes it, is root's, and for this process's group to read.
         most = 0o440 if found.st_uid == 0 != os.getuid() else 0o600
         if mode & ~(most | 0o700):
-            raise KeysError(f"others can get at the secret key in {path} (mode {mode:04o}). If somebody may have read it, make new keys instead.", f"chmod {most:o} {path}")
+            raise KeysError(
+                f"others can get at the secret key in {path} (mode {mode:04o}). If somebody may have read it, make new keys instead.",
+                f"chmod {most:o} {path}",
+            )
     return _load(path)
 
 

@@ -69,7 +69,9 @@ class Guard:
         self._tether, there = socket.socketpair()
         command = [sys.executable, "-S", os.path.abspath(__file__), str(os.getpid()), self._directory or ""]
         with there:
-            self._pid = subprocess.Popen(command, stdin=self._parent, stdout=there.fileno(), stderr=subprocess.DEVNULL, cwd=os.sep).pid
+            self._pid = subprocess.Popen(
+                command, stdin=self._parent, stdout=there.fileno(), stderr=subprocess.DEVNULL, cwd=os.sep
+            ).pid
 
     def end(self) -> None:
         """At the worker's orderly end: what it has started and not ended goes, and the guard with it, before it can become an orphan.
@@ -142,7 +144,10 @@ def _members(group: int) -> list[tuple[int, int]]:
 def _helpers() -> list[tuple[int, Callable[[], None]]]:
     """multiprocessing's own processes: they tidy up (shared memory, semaphores) when they are told of the end."""
     found = []
-    for module, name, pid in (("resource_tracker", "_resource_tracker", "_pid"), ("forkserver", "_forkserver", "_forkserver_pid")):
+    for module, name, pid in (
+        ("resource_tracker", "_resource_tracker", "_pid"),
+        ("forkserver", "_forkserver", "_forkserver_pid"),
+    ):
         helper = getattr(sys.modules.get(f"multiprocessing.{module}"), name, None)
         number = getattr(helper, pid, None)
         if isinstance(number, int) and helper is not None:

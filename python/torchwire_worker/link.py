@@ -138,7 +138,13 @@ def _guard_port(socket: zmq.Socket[Any]) -> None:
     # The queue of those that the system has let in: a burst of them must not make an honest one wait for its retry.
     socket.setsockopt(zmq.BACKLOG, 1024)
     # No heartbeats on data: half-open peers are found by these.
-    for option, value in ((zmq.TCP_KEEPALIVE, 1), (zmq.TCP_KEEPALIVE_IDLE, 15), (zmq.TCP_KEEPALIVE_INTVL, 5), (zmq.TCP_KEEPALIVE_CNT, 3), (zmq.TCP_MAXRT, 30_000)):
+    for option, value in (
+        (zmq.TCP_KEEPALIVE, 1),
+        (zmq.TCP_KEEPALIVE_IDLE, 15),
+        (zmq.TCP_KEEPALIVE_INTVL, 5),
+        (zmq.TCP_KEEPALIVE_CNT, 3),
+        (zmq.TCP_MAXRT, 30_000),
+    ):
         socket.setsockopt(option, value)
 
 

@@ -75,7 +75,9 @@ def tell_client(tell: Callable[[dict[str, Any]], None]) -> None:
         before.flush()
         output = Output(before.fileno(), before.encoding, lambda line, name=name: tell({"stream": name, "line": line}))
         output.name = f"<{name}>"
-        stream = io.TextIOWrapper(output, before.encoding, before.errors, "\n", before.line_buffering, write_through=True)  # type: ignore[arg-type]
+        stream = io.TextIOWrapper(
+            output, before.encoding, before.errors, "\n", before.line_buffering, write_through=True
+        )  # type: ignore[arg-type]
         stream.mode = "w"  # type: ignore[misc]
         _outputs.append(output)
         setattr(sys, name, stream)

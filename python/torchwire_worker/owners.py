@@ -104,9 +104,15 @@ def _refuse(path, status, is_last, shared=False, any_owner=False):
     mode, uid = stat.S_IMODE(status.st_mode), os.getuid()
     # The owner of / is root, also where root has no number: in a user namespace without it.
     if not any_owner and status.st_uid not in (uid, 0, os.lstat("/").st_uid):
-        why = "%s belongs to another user (uid %d, mode %04o), who could put anything there" % (path, status.st_uid, mode)
+        why = "%s belongs to another user (uid %d, mode %04o), who could put anything there" % (
+            path,
+            status.st_uid,
+            mode,
+        )
         # A folder above it is not to be taken from its owner.
-        raise OthersCanWrite(path, why, "chown %d %s" % (uid, path) if is_last and not stat.S_ISLNK(status.st_mode) else None)
+        raise OthersCanWrite(
+            path, why, "chown %d %s" % (uid, path) if is_last and not stat.S_ISLNK(status.st_mode) else None
+        )
     if stat.S_ISLNK(status.st_mode) or not mode & (0o002 if shared else _WRITABLE):
         return
     is_folder = stat.S_ISDIR(status.st_mode)

@@ -69,7 +69,12 @@ def tell_client(tell: Callable[[dict[str, Any]], None]) -> None:
     """Log records go to the client as those of a program go to the terminal, while every place that programs configure stays theirs: no handler is
     added to any logger, so that `logging.basicConfig` finds the root logger as in a plain script. A record that no handler takes is not printed as well,
     neither by logging's last resort nor by the handler that `logging.warning` and the like would add unasked."""
-    handle, configure, pid, last_resort = logging.Logger.callHandlers, logging.basicConfig, os.getpid(), logging.lastResort
+    handle, configure, pid, last_resort = (
+        logging.Logger.callHandlers,
+        logging.basicConfig,
+        os.getpid(),
+        logging.lastResort,
+    )
     formatter = logging.Formatter()
 
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
@@ -79,7 +84,9 @@ def tell_client(tell: Callable[[dict[str, Any]], None]) -> None:
             try:
                 # Its text is made here, on the thread that logs: its arguments may be tensors, and may change.
                 level, message = max(0, min(int(record.levelno), 1000)), formatter.format(record)
-                tell({"level": level, "logger": errors.text(record.name, 1024), "message": errors.text(message, LONGEST)})
+                tell(
+                    {"level": level, "logger": errors.text(record.name, 1024), "message": errors.text(message, LONGEST)}
+                )
             except Exception:
                 logging.Handler().handleError(record)
         if not told or self.hasHandlers() or logging.lastResort is not last_resort:
@@ -100,4 +107,3 @@ def _reaches_root(logger: logging.Logger) -> bool:
             return False
         logger = logger.parent
     return True
-

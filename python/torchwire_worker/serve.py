@@ -232,7 +232,11 @@ def _drain(options: Options, slots: list[Slot], signals: list[int], woken: threa
     until = time.monotonic() + options.drain
     while any(process.code is None for process in active):
         if len(signals) > 1 or time.monotonic() > until:
-            log.warning("ended at once, with what was accepted" if len(signals) > 1 else "the time is up: ended with what was not done")
+            log.warning(
+                "ended at once, with what was accepted"
+                if len(signals) > 1
+                else "the time is up: ended with what was not done"
+            )
             for process in active:
                 process.send(signal.SIGKILL)
             return 1
@@ -262,16 +266,21 @@ def _try_ports(options: Options) -> None:
             try:
                 trial.bind((options.host, port))
             except OSError as error:
-                raise Refusal(f"{endpoint(options.host, port)} cannot be listened at: {error.strerror}. --bind takes another address or port") from None
+                raise Refusal(
+                    f"{endpoint(options.host, port)} cannot be listened at: {error.strerror}. --bind takes another address or port"
+                ) from None
 
 
 def hello(options: Options, server: keys.ServerKeys | None, speed: float | None) -> Iterator[tuple[int, str]]:
     """What is said of itself when all workers listen: levels and lines. `speed`: of the encryption, in MB/s."""
     first, last = options.port, options.port + 2 * options.workers - 1
     versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "pyzmq"))
-    yield logging.INFO, (
-        f"torchwire-worker {__version__} serves {options.workers} worker{'' if options.workers == 1 else 's'} at {endpoint(options.host, first)} "
-        f"(ports up to {last}; data and control in turn). Python {'.'.join(map(str, sys.version_info[:3]))}, {versions}, device {options.device}"
+    yield (
+        logging.INFO,
+        (
+            f"torchwire-worker {__version__} serves {options.workers} worker{'' if options.workers == 1 else 's'} at {endpoint(options.host, first)} "
+            f"(ports up to {last}; data and control in turn). Python {'.'.join(map(str, sys.version_info[:3]))}, {versions}, device {options.device}"
+        ),
     )
     if server is None or speed is None:
         yield logging.WARNING, "no keys: every process on this machine may enter; nothing is encrypted"
@@ -281,8 +290,11 @@ def hello(options: Options, server: keys.ServerKeys | None, speed: float | None)
         yield logging.INFO, f"{name} may enter: {fingerprint}"
     yield logging.INFO, f"encryption runs at {speed:.0f} MB/s"
     if speed < _SLOW_CRYPTO:
-        yield logging.WARNING, (
-            f"that is slow: below {_SLOW_CRYPTO} MB/s it is the libsodium of this pyzmq (27.2 has it compiled without optimisation, 27.3 does not)"
+        yield (
+            logging.WARNING,
+            (
+                f"that is slow: below {_SLOW_CRYPTO} MB/s it is the libsodium of this pyzmq (27.2 has it compiled without optimisation, 27.3 does not)"
+            ),
         )
 
 
@@ -302,7 +314,10 @@ def _write_status(path: str | None, slots: list[Slot], state: str) -> None:
     """For the health check: as the workers are, and that this loop runs."""
     global _written, _last, _is_told
     now = time.monotonic()
-    workers = [slot.active.pid if slot.active is not None and slot.active.ready and slot.active.code is None else None for slot in slots]
+    workers = [
+        slot.active.pid if slot.active is not None and slot.active.ready and slot.active.code is None else None
+        for slot in slots
+    ]
     if path is None or (now - _written < _SECOND and (state, workers) == _last):
         return
     _written, _last = now, (state, workers)
@@ -340,7 +355,11 @@ def _warn_of_another(path: str) -> None:
     with contextlib.suppress(OSError, ValueError, owners.OthersCanWrite):
         status = _read_status(path)
         if status.pid != os.getpid() and _supervisor_fault(status) is None:
-            log.warning("process %d writes its status to %s, too, and healthcheck looks there: --status takes another file", status.pid, path)
+            log.warning(
+                "process %d writes its status to %s, too, and healthcheck looks there: --status takes another file",
+                status.pid,
+                path,
+            )
 
 
 class _Status(msgspec.Struct):

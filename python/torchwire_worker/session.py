@@ -23,7 +23,9 @@ _MOST_HELD = 16
 
 
 class Session:
-    def __init__(self, link: Link, control: Control, executor: Executor, limits: Limits, door: Door, welcome: Any) -> None:
+    def __init__(
+        self, link: Link, control: Control, executor: Executor, limits: Limits, door: Door, welcome: Any
+    ) -> None:
         """`welcome` makes what a client is told first, of the settings that it asks for."""
         self._link = link
         self._control = control
@@ -132,7 +134,9 @@ class Session:
                 return
             if header.type in (MessageType.BATCH, MessageType.CLOSE):
                 if header.seq != self._received + 1:
-                    message = Malformed(message.peer, f"message {header.seq} came after {self._received}: what was between is lost")
+                    message = Malformed(
+                        message.peer, f"message {header.seq} came after {self._received}: what was between is lost"
+                    )
                 else:
                     self._received = header.seq
         self._waiting.append(message)
@@ -155,7 +159,13 @@ class Session:
             batch, operations = read_batch(message.meta, self._limits)
             reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
             self._held.append(reply)
-            if header.flags & URGENT or reply[2] is not None or len(reply) > 3 or self._frames.half_full or not self._may_hold():
+            if (
+                header.flags & URGENT
+                or reply[2] is not None
+                or len(reply) > 3
+                or self._frames.half_full
+                or not self._may_hold()
+            ):
                 self._send_held()
         elif header.type is MessageType.CLOSE:
             self._send_held()
@@ -192,7 +202,10 @@ class Session:
         self._door.is_shut = True
         self._control.finish()
         if self._peer is not None:
-            self._refuse(self._peer, Refused("WORKER_GONE", f"{self._leaving}; everything that it had received was run and answered"))
+            self._refuse(
+                self._peer,
+                Refused("WORKER_GONE", f"{self._leaving}; everything that it had received was run and answered"),
+            )
 
 
 def leave_on_signals(session: Session) -> None:

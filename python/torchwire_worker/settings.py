@@ -140,7 +140,9 @@ def _device(asked: str, torch: Any) -> str:
     if asked.startswith("cuda"):
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
         if int(asked.partition(":")[2] or 0) >= count:
-            there = f"this machine has {count}" if count else f"this machine has no CUDA device (torch {torch.__version__})"
+            there = (
+                f"this machine has {count}" if count else f"this machine has no CUDA device (torch {torch.__version__})"
+            )
             raise NoDevice(f'the device "{asked}" is not there: {there}. device: "auto" falls back to the CPU.')
     return asked
 

@@ -111,7 +111,9 @@ class Frames:
         bytes = tensor.numel() * tensor.element_size()
         count = max(1, -(-bytes // limits.frame_bytes))
         limits.check("dims", len(shape), path + " has {} dimensions")
-        limits.check("message_bytes", self.total_bytes + bytes, "a reply of {} bytes of tensors: fetch less at once; " + path)
+        limits.check(
+            "message_bytes", self.total_bytes + bytes, "a reply of {} bytes of tensors: fetch less at once; " + path
+        )
         limits.check("frames", len(self.buffers) + count, "a reply of {} frames: fetch less at once; " + path)
         copy = torch.empty(shape, dtype=tensor.dtype, device="cpu")
         copy.copy_(tensor)
@@ -129,7 +131,11 @@ class Frames:
     def count(self, bytes: int, path: str) -> None:
         self.meta_bytes += bytes
         if self.meta_bytes + _RESERVE > self.limits.meta_bytes:
-            self.limits.check("meta_bytes", self.meta_bytes + _RESERVE, "a reply of {} bytes beside its tensors: fetch less at once; " + path)
+            self.limits.check(
+                "meta_bytes",
+                self.meta_bytes + _RESERVE,
+                "a reply of {} bytes beside its tensors: fetch less at once; " + path,
+            )
 
     @property
     def room(self) -> int:
@@ -162,7 +168,9 @@ def _sendable(value: Any, path: str, torch: Any) -> Any:
 
         kind = type(value)
         if not issubclass(kind, numpy.ndarray):
-            raise TypeError(f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no array; py.js gives values of other kinds")
+            raise TypeError(
+                f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no array; py.js gives values of other kinds"
+            )
         if isinstance(value, numpy.ma.MaskedArray):
             raise TypeError(f"{path} is a masked array, which cannot be sent; convert it first: .filled(x)")
         # torch knows neither negative strides nor another byte order.

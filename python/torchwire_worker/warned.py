@@ -68,7 +68,14 @@ def listen() -> None:
     show, pid, printed = warnings.showwarning, os.getpid(), set[tuple[Any, ...]]()
     to_parent = _from_children()
 
-    def note(message: Warning | str, category: type[Warning], filename: str, lineno: int, file: Any = None, line: str | None = None) -> None:
+    def note(
+        message: Warning | str,
+        category: type[Warning],
+        filename: str,
+        lineno: int,
+        file: Any = None,
+        line: str | None = None,
+    ) -> None:
         kind, said = errors.type_name(category), _text(message)
         if os.getpid() != pid:
             to_parent(kind, said)

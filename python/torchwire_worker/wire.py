@@ -59,7 +59,11 @@ class Limits(msgspec.Struct, rename="camel", frozen=True):
 
     def smaller(self, theirs: dict[str, int]) -> Limits:
         """Of each limit the smaller. One that the other side does not tell is ours."""
-        told = {field.name: theirs[field.encode_name] for field in msgspec.structs.fields(Limits) if field.encode_name in theirs}
+        told = {
+            field.name: theirs[field.encode_name]
+            for field in msgspec.structs.fields(Limits)
+            if field.encode_name in theirs
+        }
         if any(limit < 1 for limit in told.values()):
             raise WireError(f"limits that nothing can keep to: {told}")
         return msgspec.structs.replace(self, **{name: min(limit, getattr(self, name)) for name, limit in told.items()})
@@ -100,7 +104,9 @@ def encode(type: MessageType, meta: object, seq: int = 0, frames: int = 0, total
 def read_header(head: bytes | memoryview, limits: Limits) -> Header:
     if len(head) < HEADER_BYTES:
         raise WireError(f"{len(head)} bytes, a header has {HEADER_BYTES}")
-    magic, major, minor, kind, flags, frames, session, parent_call, seq, meta_bytes, ack, total = _HEADER.unpack_from(head)
+    magic, major, minor, kind, flags, frames, session, parent_call, seq, meta_bytes, ack, total = _HEADER.unpack_from(
+        head
+    )
     if magic != MAGIC:
         raise WireError("it does not begin with TW")
     if major != MAJOR:

@@ -57,7 +57,9 @@ def _work_for_one(config: settings.Config, report: Callable[..., None], guard: l
         message = f"{sys.executable} has a torch that cannot be loaded: {error}"
         report(error={"code": "ENVIRONMENT", "message": message, "command": "npx torchwire setup"})
         raise SystemExit(1) from None
-    data, control = (Link(zmq.Context(), _endpoint(config.directory, name), config.limits) for name in ("data", "control"))
+    data, control = (
+        Link(zmq.Context(), _endpoint(config.directory, name), config.limits) for name in ("data", "control")
+    )
     welcome = _welcome(device, config.limits, None)
     started = _start(data, control, config.limits, Door(config.token), lambda _: welcome, guard)
     report(ready={"data": data.endpoint, "control": control.endpoint})
@@ -101,7 +103,9 @@ def _listen(limits: Limits, device: str, served: settings.Served, guard: life.Gu
         unguard = [server.guard(each).stop for each in (context, other)]
     door = Door(name_of=(lambda _: None) if server is None else server.name_of)
     data = _bound(lambda: Link(context, served.data, limits, None, server, _WAKE_MS, unguard=unguard[0]))
-    control = _bound(lambda: Link(other, served.control, limits, _LONGEST_QUESTION, server, heartbeats=True, unguard=unguard[1]))
+    control = _bound(
+        lambda: Link(other, served.control, limits, _LONGEST_QUESTION, server, heartbeats=True, unguard=unguard[1])
+    )
 
     def begin(asked: Settings) -> dict[str, Any]:
         if asked.device == "auto":
@@ -145,7 +149,12 @@ def _start(
     # In the reverse order. What references keep goes while its output still arrives.
     ending.last(data.end)
     ending.last(control.close)
-    ending.last(lambda: [control.record({"category": told["category"], "message": told["message"]}) for told in warned.apart.take()[0]])
+    ending.last(
+        lambda: [
+            control.record({"category": told["category"], "message": told["message"]})
+            for told in warned.apart.take()[0]
+        ]
+    )
     ending.last(lambda: (executor.objects.clear(), gc.collect()))
     if guard is not None:
         _watch(guard, control)

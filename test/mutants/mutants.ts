@@ -742,15 +742,15 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: who comes after another gets its worker, though that one is there",
     file: "python/torchwire_worker/door.py",
-    from: "if is_own and self.away_since is not None and",
-    to: "if is_own and",
+    from: "                and self.away_since is not None\n",
+    to: "",
     test: by("python/tests/test_serve.py", "test_gives_up_a_session_that_is_away"),
   },
   {
     title: "remote: who comes after another gets its worker, whatever key it has",
     file: "python/torchwire_worker/door.py",
-    from: "if is_own and self.away_since is not None and",
-    to: "if self.away_since is not None and",
+    from: "                is_own\n                and self.away_since",
+    to: "                self.away_since",
     test: by("python/tests/test_serve.py", "test_gives_up_a_session_that_is_away"),
   },
   {

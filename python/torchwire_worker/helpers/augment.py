@@ -17,4 +17,6 @@ def each_with_masks(transform: Any, xs: torch.Tensor, masks: torch.Tensor) -> tu
     from torchvision import tv_tensors
 
     pairs = [transform(tv_tensors.Image(x), tv_tensors.Mask(mask)) for x, mask in zip(xs, masks)]
-    return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack([torch.as_tensor(mask) for _, mask in pairs])
+    return torch.stack([torch.as_tensor(x) for x, _ in pairs]), torch.stack(
+        [torch.as_tensor(mask) for _, mask in pairs]
+    )

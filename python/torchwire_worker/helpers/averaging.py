@@ -108,7 +108,11 @@ class Average:
     def _made(self) -> None:
         """The average has the tensors of the model as it is, which may have got another head meanwhile, or have been lazy."""
         params = list(self._model.parameters())
-        if self._averaged is None or len(params) != len(self._params) or any(a is not b for a, b in zip(params, self._params)):
+        if (
+            self._averaged is None
+            or len(params) != len(self._params)
+            or any(a is not b for a, b in zip(params, self._params))
+        ):
             self._make()
 
     def _make(self) -> None:

@@ -18,14 +18,18 @@ def chain(optimizer: Any, before: list[Part], after: list[Part]) -> Any:
     """
     decays = any(name == "weightDecay" for name, _ in after)
     if decays and any(group.get("weight_decay") for group in optimizer.param_groups):
-        raise ValueError("weightDecay after an optimiser that has a weight decay of its own: give that one weightDecay: 0")
+        raise ValueError(
+            "weightDecay after an optimiser that has a weight decay of its own: give that one weightDecay: 0"
+        )
     scaled: list[tuple[dict[str, Any], Any, Any]] = []
 
     def pre(optimizer: Any, *_: Any) -> None:
         import torch
 
         if getattr(optimizer, "grad_scale", None) is not None:
-            raise RuntimeError("gradients are still scaled for float16: call scaler.unscale_(optimizer) before scaler.step(optimizer)")
+            raise RuntimeError(
+                "gradients are still scaled for float16: call scaler.unscale_(optimizer) before scaler.step(optimizer)"
+            )
         _restore(scaled)
         first = optimizer.param_groups[0]
         step = first[STEPS] = first.get(STEPS, 0) + 1

@@ -37,10 +37,15 @@ class Saving:
         snapshot = Snapshot(modules)
         refused = snapshot.plan["refused"]
         if refused:
-            raise TypeError(f"a safetensors file holds dense tensors only: {', '.join(f'{name} ({why})' for name, why in refused)}")
+            raise TypeError(
+                f"a safetensors file holds dense tensors only: {', '.join(f'{name} ({why})' for name, why in refused)}"
+            )
         self._path = path
         # Only bytes from here on: PyTorch is for the main thread alone.
-        self._bytes = [_header(snapshot.plan["tensors"], {"format": "pt", **snapshot.plan["metadata"], **metadata}), *(raw.numpy().data for raw in snapshot.rest())]
+        self._bytes = [
+            _header(snapshot.plan["tensors"], {"format": "pt", **snapshot.plan["metadata"], **metadata}),
+            *(raw.numpy().data for raw in snapshot.rest()),
+        ]
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, name="checkpoint", daemon=True)
         self._thread.start()

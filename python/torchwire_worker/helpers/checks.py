@@ -89,7 +89,12 @@ class _Followed(torch.Tensor):
             axes = {one.samples.axis for one in operands}
             if len(axes) == 1 and result.dim() >= -min(axes):
                 _follow(result, operands[0].samples)
-        elif isinstance(result, _Followed) and operands and operands[0] is args[0] and _is_cut(name, args, kwargs or {}, result):
+        elif (
+            isinstance(result, _Followed)
+            and operands
+            and operands[0] is args[0]
+            and _is_cut(name, args, kwargs or {}, result)
+        ):
             samples = args[0].samples
             _follow(result, _Samples(samples.watch, samples.name, list(result.shape), -result.dim(), is_cut=True))
         return result
@@ -124,12 +129,29 @@ def _is_cut(name: str, args: Any, kwargs: Any, result: torch.Tensor) -> bool:
     if name == "squeeze" and given is None or name in _VIEWS:
         return True
     dims = [given] if isinstance(given, int) else given
-    return name in _ALONG and isinstance(dims, (list, tuple)) and all(isinstance(dim, int) and dim % whole.dim() != 0 for dim in dims)
+    return (
+        name in _ALONG
+        and isinstance(dims, (list, tuple))
+        and all(isinstance(dim, int) and dim % whole.dim() != 0 for dim in dims)
+    )
 
 
 # With the first axis as long as before, elements in their order are of the same samples.
 _VIEWS = {"view", "reshape", "flatten", "ravel"}
-_ALONG = {"squeeze", "select", "sum", "mean", "nansum", "nanmean", "amax", "amin", "logsumexp", "argmax", "argmin", "prod"}
+_ALONG = {
+    "squeeze",
+    "select",
+    "sum",
+    "mean",
+    "nansum",
+    "nanmean",
+    "amax",
+    "amin",
+    "logsumexp",
+    "argmax",
+    "argmin",
+    "prod",
+}
 # Of torch.nn.functional: those that broadcast, or give a loss for each element.
 _LOSSES = {
     "binary_cross_entropy",
@@ -147,7 +169,20 @@ _LOSSES = {
     "multilabel_soft_margin_loss",
     "kl_div",
 }
-_KEEPING = {"clone", "detach", "contiguous", "float", "double", "half", "bfloat16", "to", "type", "type_as", "softmax", "log_softmax"}
+_KEEPING = {
+    "clone",
+    "detach",
+    "contiguous",
+    "float",
+    "double",
+    "half",
+    "bfloat16",
+    "to",
+    "type",
+    "type_as",
+    "softmax",
+    "log_softmax",
+}
 # Where ATen has another name.
 _NAMES = {
     "truediv": "div",
@@ -184,4 +219,6 @@ def _is_elementwise(name: str) -> bool:
 
 def _is_pointwise(name: str) -> bool:
     operator = getattr(torch.ops.aten, name, None)
-    return operator is not None and any(torch.Tag.pointwise in getattr(operator, overload).tags for overload in operator.overloads())
+    return operator is not None and any(
+        torch.Tag.pointwise in getattr(operator, overload).tags for overload in operator.overloads()
+    )

@@ -122,7 +122,11 @@ def _base(value: Any) -> Any:
             return None if hasattr(kind, "n_sequence_fields") else base
     if isinstance(value, torch.nn.Module) or kind in _pytree.SUPPORTED_NODES:
         return None
-    return object if (dataclasses.is_dataclass(kind) or isinstance(value, (Mapping, UserList))) and _is_made_by_object(kind) else None
+    return (
+        object
+        if (dataclasses.is_dataclass(kind) or isinstance(value, (Mapping, UserList))) and _is_made_by_object(kind)
+        else None
+    )
 
 
 def _is_made_by_object(kind: type) -> bool:

@@ -23,7 +23,9 @@ def weigher(loss: Any) -> Weigher:
         return Weigher(None, lambda: {})
 
 
-def weigher_of(module: str, function: str, outputs: losses.Names | None, targets: losses.Names, options: dict[str, Any]) -> Weigher:
+def weigher_of(
+    module: str, function: str, outputs: losses.Names | None, targets: losses.Names, options: dict[str, Any]
+) -> Weigher:
     """Of a function by its name, as `losses.of_parts` calls it where `outputs` are given."""
     denominator = _functions().get(getattr(import_module(module), function, None))
     if denominator is not None and outputs is not None:
@@ -74,7 +76,9 @@ def _weigher(loss: Any, options: dict[str, Any]) -> Weigher:
     for kind, function in _modules():
         # A class of one's own that computes something else is not known.
         if isinstance(loss, kind) and getattr(type(loss), "forward", None) is kind.forward:
-            return Weigher(_functions()[function], lambda: {name: getattr(loss, name) for name in _OPTIONS if hasattr(loss, name)})
+            return Weigher(
+                _functions()[function], lambda: {name: getattr(loss, name) for name in _OPTIONS if hasattr(loss, name)}
+            )
     return Weigher(_functions().get(loss), lambda: options)
 
 
@@ -89,7 +93,10 @@ _OPTIONS = ("weight", "ignore_index", "reduction")
 
 def _of_parts(denominator: Denominator, outputs: losses.Names, targets: losses.Names) -> Denominator:
     def of(yhat: Any, ys: Any, **options: Any) -> Any:
-        given = {**losses.parts("the loss", "model's output", yhat, outputs), **losses.parts("the loss", "target", ys, targets)}
+        given = {
+            **losses.parts("the loss", "model's output", yhat, outputs),
+            **losses.parts("the loss", "target", ys, targets),
+        }
         return denominator(**given, **options)
 
     return of
@@ -107,7 +114,9 @@ def _together(*tensors: Any) -> int:
     import torch
 
     first = tensors[0].shape
-    return math.prod(first if all(one.shape == first for one in tensors) else torch.broadcast_shapes(*(one.shape for one in tensors)))
+    return math.prod(
+        first if all(one.shape == first for one in tensors) else torch.broadcast_shapes(*(one.shape for one in tensors))
+    )
 
 
 def _weighted_elements(input: Any, target: Any, weight: Any = None, **_: Any) -> Any:

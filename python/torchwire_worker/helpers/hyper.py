@@ -70,7 +70,10 @@ def read(optimizers: Optimizers, model: str | None, name: str, index: int | None
 
 def groups(optimizers: Optimizers, model: str | None) -> dict[str, dict[str, Any]]:
     """What can be set, by the name of the group."""
-    return {which: {name: _plain(params[name]) for name in _names(params)} for which, params in _targets(optimizers, model, None)}
+    return {
+        which: {name: _plain(params[name]) for name in _names(params)}
+        for which, params in _targets(optimizers, model, None)
+    }
 
 
 def _targets(optimizers: Optimizers, model: str | None, group: str | None) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -78,7 +81,10 @@ def _targets(optimizers: Optimizers, model: str | None, group: str | None) -> It
     chosen = dict(optimizers) if several else {"": optimizers}
     if model is not None:
         if model not in chosen:
-            raise ValueError(f'there is no model "{model}"' + (f"; there are {', '.join(chosen)}" if several else ", there is one alone"))
+            raise ValueError(
+                f'there is no model "{model}"'
+                + (f"; there are {', '.join(chosen)}" if several else ", there is one alone")
+            )
         chosen = {model: chosen[model]}
     there = [
         (which if len(chosen) == 1 else f"{prefix}/{which}", which, params)
@@ -99,12 +105,18 @@ def named(optimizer: Any) -> list[tuple[str, dict[str, Any]]]:
 
 
 def _names(params: dict[str, Any]) -> list[str]:
-    return [name for name, value in params.items() if name not in ("params", "name") and not name.startswith("initial_") and value is not None]
+    return [
+        name
+        for name, value in params.items()
+        if name not in ("params", "name") and not name.startswith("initial_") and value is not None
+    ]
 
 
 def _check(params: dict[str, Any], name: str, index: int | None, which: str) -> None:
     if name not in params or name in ("params", "name"):
-        raise ValueError(f'the optimizer has no hyperparameter "{name}" in its group "{which}"; it has {", ".join(_names(params))}')
+        raise ValueError(
+            f'the optimizer has no hyperparameter "{name}" in its group "{which}"; it has {", ".join(_names(params))}'
+        )
     value = params[name]
     if index is not None and (not isinstance(value, (tuple, list)) or index >= len(value)):
         raise ValueError(f'there is no "{name}.{index}": {name} is {_plain(value)}')

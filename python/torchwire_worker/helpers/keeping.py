@@ -23,7 +23,9 @@ class Values:
             self._params = [(param, type(param), _copy(param)) for param in once([*own, *more])]
             # The dict too: a module may put another tensor in the place of its buffer.
             self._buffers = [
-                (part._buffers, name, buffer, type(buffer), _copy(buffer)) for part in parts for name, buffer in part._buffers.items()
+                (part._buffers, name, buffer, type(buffer), _copy(buffer))
+                for part in parts
+                for name, buffer in part._buffers.items()
             ]
         self._lazy = [_Unmade(part) for part in parts if isinstance(part, LazyModuleMixin)]
 
@@ -61,7 +63,9 @@ class _Unmade:
     def __init__(self, part: torch.nn.Module) -> None:
         self._part = part
         self._class = type(part)
-        self._own = {name: copy.copy(value) if isinstance(value, dict) else value for name, value in _attributes(part).items()}
+        self._own = {
+            name: copy.copy(value) if isinstance(value, dict) else value for name, value in _attributes(part).items()
+        }
 
     def restore(self) -> None:
         now = vars(self._part)

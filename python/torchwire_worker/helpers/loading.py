@@ -19,11 +19,16 @@ from .state import DTYPES, Modules, Names, all_of, bits_of, each, has_place, pla
 # Of each module by its path, what its class wrote down for `_load_from_state_dict`: {"version": 2}. State dicts have it in an attribute, `_metadata`.
 Metadata = Mapping[str, Mapping[str, Any]]
 
-_WRONG_SIZE = re.compile(r"size mismatch for (.+): copying a param with shape (.+) from checkpoint, the shape in current model is (.+)\.", re.DOTALL)
+_WRONG_SIZE = re.compile(
+    r"size mismatch for (.+): copying a param with shape (.+) from checkpoint, the shape in current model is (.+)\.",
+    re.DOTALL,
+)
 _NOT_COPIED = re.compile(r'While copying the parameter named "(.+?)", (.+)', re.DOTALL)
 
 
-def load_into(modules: Modules, values: Mapping[str, Any], strict: bool, metadata: Metadata | None = None) -> dict[str, Any]:
+def load_into(
+    modules: Modules, values: Mapping[str, Any], strict: bool, metadata: Metadata | None = None
+) -> dict[str, Any]:
     """Loads `values`, and says how they fit. Unless `is_loaded`, the modules are as they were.
 
     - fitting: how many of the file's names gave a value.
@@ -65,7 +70,9 @@ def _loaded(modules: Modules, values: Mapping[str, Any], strict: bool, metadata:
 def _attempt(modules: Modules, values: Mapping[str, Any], metadata: Metadata | None) -> dict[str, Any]:
     targets = [_Target(prefix, module, values, metadata) for prefix, module in each(modules)]
     known = tuple(target.prefix for target in targets)
-    return _joined(targets, [target.load() for target in targets], [name for name in values if not name.startswith(known)])
+    return _joined(
+        targets, [target.load() for target in targets], [name for name in values if not name.startswith(known)]
+    )
 
 
 class _Outcome:
@@ -85,15 +92,29 @@ class _Target:
         self.module = module
         self.names = Names(module)
         own = module.state_dict()
-        self.state = {self.names.own(name.removeprefix(prefix)): value for name, value in values.items() if name.startswith(prefix)}
+        self.state = {
+            self.names.own(name.removeprefix(prefix)): value
+            for name, value in values.items()
+            if name.startswith(prefix)
+        }
         self._metadata = getattr(own, "_metadata", None) if metadata is None else self._of(metadata)
-        self._unfit = {name: why for name, value in self.state.items() if name in own and (why := _why_not(value, own[name]))}
+        self._unfit = {
+            name: why for name, value in self.state.items() if name in own and (why := _why_not(value, own[name]))
+        }
         # There is no such tensor: whatever has its name, or gets it from a hook, stays as it is.
-        self.state = {name: value for name, value in self.state.items() if name not in self._unfit and not isinstance(value, _Unknown)}
+        self.state = {
+            name: value
+            for name, value in self.state.items()
+            if name not in self._unfit and not isinstance(value, _Unknown)
+        }
 
     def _of(self, metadata: Metadata) -> dict[str, Mapping[str, Any]]:
         paths = [(f"{path}." if path else "", one) for path, one in metadata.items()]
-        return {self.names.own(path.removeprefix(self.prefix))[:-1]: dict(one) for path, one in paths if path.startswith(self.prefix)}
+        return {
+            self.names.own(path.removeprefix(self.prefix))[:-1]: dict(one)
+            for path, one in paths
+            if path.startswith(self.prefix)
+        }
 
     def load(self) -> _Outcome:
         """What has another size in the module PyTorch leaves as it was; all else it loads, and then raises."""
@@ -103,7 +124,11 @@ class _Target:
         module = self.module
         seen: list[Any] = []
         # Where it raises it does not return these.
-        hook = module.register_load_state_dict_post_hook(lambda _, keys: seen.append(keys)) if isinstance(module, torch.nn.Module) else None
+        hook = (
+            module.register_load_state_dict_post_hook(lambda _, keys: seen.append(keys))
+            if isinstance(module, torch.nn.Module)
+            else None
+        )
         try:
             keys = module.load_state_dict(state, strict=False)
         except Exception as error:
@@ -151,7 +176,11 @@ def _joined(targets: list[_Target], outcomes: list[_Outcome], strangers: list[st
         without = {*outcome.missing, *outcome.mismatched}
         loaded = [] if outcome.problems else [name for name in own if name not in without]
         there = {place_of(own[name]) for name in loaded if has_place(own[name])}
-        missing = [name for name in outcome.missing if not (name in own and has_place(own[name]) and place_of(own[name]) in there)]
+        missing = [
+            name
+            for name in outcome.missing
+            if not (name in own and has_place(own[name]) and place_of(own[name]) in there)
+        ]
         # What a hook has filled in came from no file.
         found["fitting"] += 0 if outcome.problems else len({*target.state} - {*outcome.unexpected, *outcome.mismatched})
         plain = lambda name, target=target: target.prefix + target.names.plain(name)  # noqa: E731
@@ -194,7 +223,11 @@ def metadata_in(text: str | None) -> dict[str, dict[str, int]]:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError):
         return {}
-    return {path: {"version": one} for path, one in content.items() if type(one) is int} if isinstance(content, dict) else {}
+    return (
+        {path: {"version": one} for path, one in content.items() if type(one) is int}
+        if isinstance(content, dict)
+        else {}
+    )
 
 
 def renamed(metadata: Metadata, names: Mapping[str, str]) -> Metadata:
@@ -213,13 +246,18 @@ class Loading:
     `tensors` are [name, dtype, shape] in the order in which their bytes will come. `versions` is what a Snapshot's plan had; "" for a file of others.
     """
 
-    def __init__(self, modules: Modules, tensors: list[tuple[str, str, list[int]]], versions: str | None = None) -> None:
+    def __init__(
+        self, modules: Modules, tensors: list[tuple[str, str, list[int]]], versions: str | None = None
+    ) -> None:
         self._modules = modules
         self._metadata = None if versions is None else metadata_in(versions)
         self._values: dict[str, Any] = {
-            name: torch.empty(shape, dtype=DTYPES[code], device="cpu") if code in DTYPES else _Unknown(code) for name, code, shape in tensors
+            name: torch.empty(shape, dtype=DTYPES[code], device="cpu") if code in DTYPES else _Unknown(code)
+            for name, code, shape in tensors
         }
-        self._room = deque(bits_of(value) for value in self._values.values() if isinstance(value, torch.Tensor) and value.numel() > 0)
+        self._room = deque(
+            bits_of(value) for value in self._values.values() if isinstance(value, torch.Tensor) and value.numel() > 0
+        )
         # By position, those whose bytes are wanted.
         self.wanted = [code in DTYPES for _, code, _ in tensors]
 
@@ -239,9 +277,15 @@ class Loading:
         """See load_into."""
         if self._room:
             raise RuntimeError("the bytes of some tensors have not come")
-        return load_into(self._modules, {name: as_bool(value) for name, value in self._values.items()}, strict, self._metadata)
+        return load_into(
+            self._modules, {name: as_bool(value) for name, value in self._values.items()}, strict, self._metadata
+        )
 
 
 def as_bool(value: Any) -> Any:
     """A file may hold any byte for a bool; torch knows 0 and 1."""
-    return bits_of(value).ne(0).reshape(value.shape) if isinstance(value, torch.Tensor) and value.dtype is torch.bool else value
+    return (
+        bits_of(value).ne(0).reshape(value.shape)
+        if isinstance(value, torch.Tensor) and value.dtype is torch.bool
+        else value
+    )

@@ -36,7 +36,11 @@ def parts(function: str, what: str, value: Any, names: Names) -> dict[str, Any]:
     else:
         given = {arguments[0]: value} if len(arguments) == 1 else {}
     if len(given) != len(arguments):
-        found = f"{type(value).__name__} of {len(value)}" if isinstance(value, (tuple, list, Mapping)) else type(value).__name__
+        found = (
+            f"{type(value).__name__} of {len(value)}"
+            if isinstance(value, (tuple, list, Mapping))
+            else type(value).__name__
+        )
         raise ValueError(f"{function}: the {what} is to be a tuple or dict of {', '.join(arguments)}, not a {found}")
     return given
 
@@ -56,7 +60,9 @@ def msle(yhat: Any, y: Any, eps: float | None = None, reduction: str = "mean") -
     return _reduced(torch.log((yhat + eps) / (y + eps)).square(), reduction)
 
 
-def cross_entropy_of_probabilities(yhat: Any, y: Any, dim: int = 1, eps: float | None = None, reduction: str = "mean") -> Any:
+def cross_entropy_of_probabilities(
+    yhat: Any, y: Any, dim: int = 1, eps: float | None = None, reduction: str = "mean"
+) -> Any:
     import torch
 
     return _reduced(-torch.xlogy(_hot(y, yhat, dim), yhat + _eps(yhat, eps)).sum(dim), reduction)
@@ -104,7 +110,9 @@ def binary_focal_loss(yhat: Any, y: Any, gamma: float = 2, eps: float | None = N
     return _reduced((1 - right).pow(gamma) * -right.log(), reduction)
 
 
-def focal_loss(yhat: Any, y: Any, gamma: float = 2, dim: int = 1, eps: float | None = None, reduction: str = "mean") -> Any:
+def focal_loss(
+    yhat: Any, y: Any, gamma: float = 2, dim: int = 1, eps: float | None = None, reduction: str = "mean"
+) -> Any:
     yhat = yhat + _eps(yhat, eps)
     return _reduced((-_hot(y, yhat, dim) * (1 - yhat).pow(gamma) * yhat.log()).sum(dim), reduction)
 

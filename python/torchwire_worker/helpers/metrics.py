@@ -74,7 +74,9 @@ def retrieved(yhat: Any, ys: Any, binary: bool, how: How) -> Tensor:
         return counts.sum(1, keepdim=True) if binary else counts
     classes = read.scores.shape[1]
     if binary and classes != 2:
-        raise ValueError(f'there are {classes} classes, which have no positive one: choose average: "macro", "micro" or "weighted"')
+        raise ValueError(
+            f'there are {classes} classes, which have no positive one: choose average: "macro", "micro" or "weighted"'
+        )
     found, is_number = _best(read)
     counts = torch.zeros(3, classes + 1, dtype=torch.int64, device=found.device)
     # A class of its own, for whatever does not count.
@@ -98,7 +100,9 @@ def residuals(yhat: Tensor, ys: Tensor) -> Tensor:
     """[4, D]: of each output how many samples there are, their mean, the squares of their distances to it, and to the outputs."""
     _check_same_shape(yhat, ys)
     if yhat.is_complex() or ys.is_complex():
-        raise TypeError("complex numbers have no coefficient of determination: give their parts, as torch.view_as_real does")
+        raise TypeError(
+            "complex numbers have no coefficient of determination: give their parts, as torch.view_as_real does"
+        )
     outputs, targets = (wide(values).reshape(len(ys), -1) for values in (yhat, ys))
     mean = targets.mean(0)
     return torch.stack(

@@ -25,7 +25,9 @@ def parameter_groups(model: Any, named: list[dict[str, Any]]) -> list[dict[str, 
             raise ValueError(f'group "{name}": params gave no parameters')
         for param in params:
             if id(param) in owner:
-                raise ValueError(f'{_name(model, param)} is in two groups, "{owner[id(param)]}" and "{name}"; each parameter has one')
+                raise ValueError(
+                    f'{_name(model, param)} is in two groups, "{owner[id(param)]}" and "{name}"; each parameter has one'
+                )
             owner[id(param)] = name
         groups.append({**group, "params": params})
     rest = [param for param in model.parameters() if id(param) not in owner]
@@ -43,11 +45,16 @@ def _parameters(found: Any, group: str) -> Iterator[Any]:
         for item in found:
             yield from _parameters(item, group)
     else:
-        raise TypeError(f'group "{group}": params gave {type(found).__name__}, which is no parameter, module or iterable of these')
+        raise TypeError(
+            f'group "{group}": params gave {type(found).__name__}, which is no parameter, module or iterable of these'
+        )
 
 
 def _name(model: Any, param: Any) -> str:
-    return next((f'the parameter "{name}"' for name, one in model.named_parameters() if one is param), "a parameter outside of the model")
+    return next(
+        (f'the parameter "{name}"' for name, one in model.named_parameters() if one is param),
+        "a parameter outside of the model",
+    )
 
 
 def clip_gradients(optimizers: Any, norm: float | None, value: float | None) -> None:
@@ -69,5 +76,7 @@ def optimizer_class(name: str, since: str) -> Any:
 
     found = getattr(torch.optim, name, None)
     if found is None:
-        raise AttributeError(f"torch.optim.{name} came with torch {since}, and this is torch {torch.__version__}: update torch")
+        raise AttributeError(
+            f"torch.optim.{name} came with torch {since}, and this is torch {torch.__version__}: update torch"
+        )
     return found

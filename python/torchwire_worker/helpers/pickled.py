@@ -65,7 +65,11 @@ class Pickled:
             return f"torch.load(weights_only=True) refuses it ({why}); such a file holds a state dict: torch.save(model.state_dict(), path)"
         state = _state_in(content)
         if state is None:
-            keys = f" with the keys {', '.join(one_line(key, 60) for key in islice(content, 20))}" if isinstance(content, Mapping) else ""
+            keys = (
+                f" with the keys {', '.join(one_line(key, 60) for key in islice(content, 20))}"
+                if isinstance(content, Mapping)
+                else ""
+            )
             return f"it holds a {type(content).__name__}{keys}, not a state dict"
         self._values = dict(state)
         self._metadata = _metadata_of(state)

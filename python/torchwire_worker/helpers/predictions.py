@@ -13,6 +13,7 @@ from .containers import tensors_in, with_tensors
 from .precision import full
 from .task import Reading, described
 
+
 def outputs(yhat: Any) -> Any:
     """As they are, but for half floats, which are float32, and dataclasses, which are dicts by field."""
     return _plain(with_tensors(full, yhat))
@@ -35,9 +36,14 @@ def classified(outputs: Any, inputs: Any, loss: Any, task: Optional[str]) -> dic
         return _problem("the model gives complex numbers, which are no scores of classes")
     reading = Reading(loss, task)
     if reading.task == "numbers":
-        return {**_problem(f"the model was trained with {reading.name}, which is no loss of classes"), "columns": 2 if is_one else shape[1]}
+        return {
+            **_problem(f"the model was trained with {reading.name}, which is no loss of classes"),
+            "columns": 2 if is_one else shape[1],
+        }
     if is_one and reading.task == "classes":
-        return _problem(f"outputs of shape {shape} are one class, of probability 1 whatever the model says (bceWithLogits() is the loss of one output)")
+        return _problem(
+            f"outputs of shape {shape} are one class, of probability 1 whatever the model says (bceWithLogits() is the loss of one output)"
+        )
     scores = full(outputs) if outputs.is_floating_point() else outputs.double()
     if is_one:
         one = scores.reshape(-1)

@@ -32,7 +32,11 @@ def _each(value: Any, describe: Any) -> Any:
 def _model(model: Any) -> dict[str, Any]:
     found = summary(model)
     layers = [[layer["name"], layer["type"], layer["parameters"]] for layer in found["layers"]]
-    return {"class": _name(model), **{key: found[key] for key in ("parameters", "trainable", "bytes")}, "layers": layers}
+    return {
+        "class": _name(model),
+        **{key: found[key] for key in ("parameters", "trainable", "bytes")},
+        "layers": layers,
+    }
 
 
 def _optimizer(optimizer: Any) -> dict[str, Any]:
@@ -40,7 +44,10 @@ def _optimizer(optimizer: Any) -> dict[str, Any]:
     return {
         "class": _name(optimizer),
         "groups": [
-            {**{key: _plain(value) for key, value in group.items() if key != "params"}, "parameters": count(group["params"])}
+            {
+                **{key: _plain(value) for key, value in group.items() if key != "params"},
+                "parameters": count(group["params"]),
+            }
             for group in groups
         ],
     }

@@ -30,7 +30,9 @@ def read_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]
     try:
         import safetensors
     except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{path} was not read: the worker's Python has no safetensors; in its environment: pip install safetensors") from error
+        raise ModuleNotFoundError(
+            f"{path} was not read: the worker's Python has no safetensors; in its environment: pip install safetensors"
+        ) from error
     data = _bytes_of(path)
     metadata = _metadata(data, path)
     try:
@@ -42,7 +44,9 @@ def read_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]
     while found:
         name, one = found.pop()
         if one["dtype"] not in DTYPES:
-            raise ValueError(f"{path}: tensor {one_line(name)}: torch {torch.__version__} cannot take its dtype {one_line(one['dtype'])} from a file")
+            raise ValueError(
+                f"{path}: tensor {one_line(name)}: torch {torch.__version__} cannot take its dtype {one_line(one['dtype'])} from a file"
+            )
         tensors[name] = _tensor(one["data"], DTYPES[one["dtype"]], one["shape"])
     return tensors, metadata
 
@@ -57,7 +61,9 @@ def _bytes_of(path: str) -> bytes:
         length = int.from_bytes(opened.read(8), "little")
         # Before anything of that length is read.
         if about.st_size < 8 or length > min(about.st_size - 8, _MOST_HEADER_BYTES):
-            raise ValueError(f"{path} is not a safetensors file: its header would have {length} bytes, and it has {about.st_size}")
+            raise ValueError(
+                f"{path} is not a safetensors file: its header would have {length} bytes, and it has {about.st_size}"
+            )
         opened.seek(0)
         # Not more than there was: it may be growing.
         return opened.read(about.st_size)
@@ -80,7 +86,11 @@ def _metadata(data: bytes, path: str) -> dict[str, str]:
 
     def count(text: str) -> int:
         # A sign, or more digits than a float can count to.
-        return int(text) if len(text) <= 16 and text.isdigit() and int(text) < 2**53 else refuse(f"{one_line(text)} is not a count")
+        return (
+            int(text)
+            if len(text) <= 16 and text.isdigit() and int(text) < 2**53
+            else refuse(f"{one_line(text)} is not a count")
+        )
 
     not_a_count = lambda text: refuse(f"{one_line(text)} is not a count")  # noqa: E731
     if data[8:9] != b"{":
@@ -89,7 +99,9 @@ def _metadata(data: bytes, path: str) -> dict[str, str]:
         refuse(f"its header has {objects} objects; {_MOST_OBJECTS} are possible")
     try:
         text = data[8 : 8 + length].decode()
-        header = json.loads(text, object_pairs_hook=unique, parse_int=count, parse_float=not_a_count, parse_constant=not_a_count)
+        header = json.loads(
+            text, object_pairs_hook=unique, parse_int=count, parse_float=not_a_count, parse_constant=not_a_count
+        )
     except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
         refuse(f"its header is not JSON ({one_line(error)})")
     for name, one in header.items():

@@ -132,7 +132,9 @@ class Names:
         self._wrapped: list[str] = []
         if compiled is not None and isinstance(module, torch.nn.Module):
             parts = module.named_modules(remove_duplicate=False)
-            self._wrapped = [f"{path}.{_COMPILED}" if path else _COMPILED for path, part in parts if isinstance(part, compiled)]
+            self._wrapped = [
+                f"{path}.{_COMPILED}" if path else _COMPILED for path, part in parts if isinstance(part, compiled)
+            ]
 
     def plain(self, own: str) -> str:
         for wrapped in reversed(self._wrapped):

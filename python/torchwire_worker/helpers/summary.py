@@ -52,7 +52,9 @@ def _run(
         calls[module] = calls.get(module, 0) + 1
 
     if any(torch.nn.parameter.is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers())):
-        raise RuntimeError("a lazy module gets its shapes from the first batch: run the model once before its summary is asked with an input")
+        raise RuntimeError(
+            "a lazy module gets its shapes from the first batch: run the model once before its summary is asked with an input"
+        )
     handles = []
     try:
         for module in model.modules():

@@ -29,14 +29,34 @@ class _Loss(NamedTuple):
 
 _LOSSES = {
     **dict.fromkeys(["cross_entropy", "nll_loss", "multi_margin_loss", "kl_div"], _Loss("classes")),
-    **dict.fromkeys(["cross_entropy_of_probabilities", "kl_divergence", "focal_loss"], _Loss("classes", are_probabilities=True)),
     **dict.fromkeys(
-        ["binary_cross_entropy_with_logits", "multilabel_soft_margin_loss", "soft_margin_loss", "hinge_loss", "squared_hinge_loss"],
+        ["cross_entropy_of_probabilities", "kl_divergence", "focal_loss"], _Loss("classes", are_probabilities=True)
+    ),
+    **dict.fromkeys(
+        [
+            "binary_cross_entropy_with_logits",
+            "multilabel_soft_margin_loss",
+            "soft_margin_loss",
+            "hinge_loss",
+            "squared_hinge_loss",
+        ],
         _Loss("labels"),
     ),
-    **dict.fromkeys(["binary_cross_entropy", "binary_focal_loss", "dice_coeff_loss", "tversky_loss"], _Loss("labels", are_probabilities=True)),
     **dict.fromkeys(
-        ["l1_loss", "mse_loss", "huber_loss", "smooth_l1_loss", "poisson_nll_loss", "gaussian_nll_loss", "msle", "poisson_loss"],
+        ["binary_cross_entropy", "binary_focal_loss", "dice_coeff_loss", "tversky_loss"],
+        _Loss("labels", are_probabilities=True),
+    ),
+    **dict.fromkeys(
+        [
+            "l1_loss",
+            "mse_loss",
+            "huber_loss",
+            "smooth_l1_loss",
+            "poisson_nll_loss",
+            "gaussian_nll_loss",
+            "msle",
+            "poisson_loss",
+        ],
         _Loss("numbers"),
     ),
     # Their outputs are distances, which have no threshold: targets say whether they are to be small or large.
@@ -181,7 +201,12 @@ class Reading:
         # Of probabilities a loss ignores none.
         there = target.ne(self._ignore) if probabilities is None else torch.ones_like(target, dtype=torch.bool)
         return Classes(
-            scores.reshape(-1, scores.shape[-1]), target.where(there, torch.zeros_like(target)), there, odd, probabilities, self.are_probabilities
+            scores.reshape(-1, scores.shape[-1]),
+            target.where(there, torch.zeros_like(target)),
+            there,
+            odd,
+            probabilities,
+            self.are_probabilities,
         )
 
     def _no_distributions(self, rows: Tensor) -> Tensor:
@@ -206,8 +231,15 @@ class Reading:
             raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the labels are to be")
         # As a byte -100 would be 156.
         there = (targets if targets.is_floating_point() else targets.long()).ne(self._ignore)
-        answers = targets.eq(0).logical_or(targets.eq(1)) if self.task is None else targets.ge(0).logical_and(targets.le(1))
-        odd = answers.logical_or((targets if targets.is_floating_point() else targets.long()).eq(-1)).logical_not().logical_and(there).sum()
+        answers = (
+            targets.eq(0).logical_or(targets.eq(1)) if self.task is None else targets.ge(0).logical_and(targets.le(1))
+        )
+        odd = (
+            answers.logical_or((targets if targets.is_floating_point() else targets.long()).eq(-1))
+            .logical_not()
+            .logical_and(there)
+            .sum()
+        )
         return Labels(scores, targets, there, odd, self._threshold, self.are_probabilities)
 
 
@@ -228,7 +260,9 @@ def the_tensor(value: Any, what: str) -> Tensor:
 
 def _scores(value: Any, what: str) -> Tensor:
     if the_tensor(value, what).is_complex():
-        raise TypeError(f"the {what} are complex numbers, which have no order: give their parts, or their absolute values")
+        raise TypeError(
+            f"the {what} are complex numbers, which have no order: give their parts, or their absolute values"
+        )
     value = full(value)
     return value.byte() if value.dtype is torch.bool and what == "outputs" else value
 
@@ -247,7 +281,14 @@ def _name(loss: Any) -> Optional[str]:
         return loss
     loss = plain(loss)
     if isinstance(loss, torch.nn.Module):
-        return next((_MODULES[kind.__name__] for kind in type(loss).__mro__ if kind.__module__ == "torch.nn.modules.loss" and kind.__name__ in _MODULES), None)
+        return next(
+            (
+                _MODULES[kind.__name__]
+                for kind in type(loss).__mro__
+                if kind.__module__ == "torch.nn.modules.loss" and kind.__name__ in _MODULES
+            ),
+            None,
+        )
     function = loss.func if isinstance(loss, functools.partial) else loss
     return function.__name__ if getattr(function, "__module__", None) == "torch.nn.functional" else None
 
@@ -255,5 +296,9 @@ def _name(loss: Any) -> Optional[str]:
 def _ignored(loss: Any) -> int:
     """PyTorch's default, where the loss does not say."""
     loss = plain(loss)
-    found = loss.keywords.get("ignore_index") if isinstance(loss, functools.partial) else getattr(loss, "ignore_index", None)
+    found = (
+        loss.keywords.get("ignore_index")
+        if isinstance(loss, functools.partial)
+        else getattr(loss, "ignore_index", None)
+    )
     return found if isinstance(found, int) else -100

@@ -26,10 +26,16 @@ def _weighs_nothing(weight: Any, of: tuple[Any, ...]) -> bool:
 
 
 def _have_no_nan(models: list[Any]) -> bool:
-    return not any(parameter.grad is not None and bool(parameter.grad.isnan().any()) for model in models for parameter in model.parameters())
+    return not any(
+        parameter.grad is not None and bool(parameter.grad.isnan().any())
+        for model in models
+        for parameter in model.parameters()
+    )
 
 
-def closure(optimizer: Any, model: Any, loss_fn: Any, args: list[Any], named: dict[str, Any], ys: Any, loss: Any) -> Callable[[], Any]:
+def closure(
+    optimizer: Any, model: Any, loss_fn: Any, args: list[Any], named: dict[str, Any], ys: Any, loss: Any
+) -> Callable[[], Any]:
     """What `optimizer.step` evaluates: at first the loss that is there, with its gradients; after that anew."""
     there = [loss]
 
