@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+
 from torchwire_worker.executor import Executor
 from torchwire_worker.ops import read_batch
 from torchwire_worker.tensors import Frames

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
 from torchwire_worker.helpers.averaging import Average
 from torchwire_worker.helpers.checkpoint import Kept
 from torchwire_worker.helpers.loading import load_into

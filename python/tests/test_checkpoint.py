@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from torchwire_worker.helpers import checkpoint, garbage
 from torchwire_worker.helpers.checkpoint import Kept, Saving, load, prepare
 from torchwire_worker.helpers.checks import loss_problem

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.utils import _pytree
+
 from torchwire_worker.helpers.amp import autocast_forward
 from torchwire_worker.helpers.containers import tensors_in, with_tensors
 from torchwire_worker.helpers.losses import of_parts

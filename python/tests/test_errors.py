@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from batches import Client, call, get, js
+
 from torchwire_worker.errors import describe, forget, type_name
 from torchwire_worker.wire import MessageType, encode
 

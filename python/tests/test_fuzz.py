@@ -8,12 +8,12 @@ from typing import Any
 
 import msgspec
 import pytest
+from vectors import GOLDEN
+
 from torchwire_worker.objects import NoValue, Objects
 from torchwire_worker.ops import Call, Set, SetItem, read_batch, read_hello
 from torchwire_worker.values import Decoder
 from torchwire_worker.wire import HEADER_BYTES, Limits, MessageType, WireError, check_frames, encode, read_header
-
-from vectors import GOLDEN
 
 LIMITS = Limits()
 ROUNDS = 4000

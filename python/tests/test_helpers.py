@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from torchwire_worker.helpers.formats import denormalize, normalize
 from torchwire_worker.helpers.optim import parameter_groups
 

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+
 from torchwire_worker.helpers.histograms import histogram, parameters_and_gradients
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import zmq
 import zmq.auth
+
 from torchwire_worker import keys
 from torchwire_worker.keys import KeysError
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from torchwire_worker import life
 
 PACKAGE = str(Path(life.__file__).parents[1])

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torchvision
+
 from torchwire_worker.helpers import pickled, state
 from torchwire_worker.helpers.loading import Loading, differing_prefix, load_into, renamed
 from torchwire_worker.helpers.state import Snapshot

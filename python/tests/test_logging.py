@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from torchwire_worker import records
 
 Tell = Callable[[], "list[dict[str, Any]]"]

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from torchwire_worker.helpers.metrics import (
     Confusion,
     Roc,

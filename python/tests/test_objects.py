@@ -4,6 +4,7 @@ import builtins
 import operator
 
 import pytest
+
 from torchwire_worker import helpers
 from torchwire_worker.objects import NoValue, Objects
 

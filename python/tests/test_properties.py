@@ -12,13 +12,13 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.configuration import set_hypothesis_home_dir
+from vectors import GOLDEN, same
+
 from torchwire_worker.objects import NoValue, Objects
 from torchwire_worker.ops import read_batch, read_hello
 from torchwire_worker.tensors import ITEM_SIZES, Frames
 from torchwire_worker.values import Decoder, encode_plain
 from torchwire_worker.wire import HEADER_BYTES, Limits, MessageType, WireError, check_frames, encode, read_header
-
-from vectors import GOLDEN, same
 
 # What it keeps from run to run has no place in the repository.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "torchwire-hypothesis")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import torch
+
 from torchwire_worker.helpers.runs import describe
 
 

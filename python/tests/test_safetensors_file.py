@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import safetensors
 import torch
+
 from torchwire_worker.helpers.checkpoint import load
 from torchwire_worker.helpers.safetensors_file import read_safetensors
 

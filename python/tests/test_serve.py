@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from torchwire_worker import cli, door, serve
 from torchwire_worker.door import Door, Refused, refusal
 from torchwire_worker.far import place
@@ -453,7 +454,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def greeting(token: str, resumes: bool = False, replaces: "str | None" = None, **client: str) -> Hello:
+def greeting(token: str, resumes: bool = False, replaces: str | None = None, **client: str) -> Hello:
     return Hello(token, {"user": "me", "host": "desk", "pid": "7", **client}, {}, None, resumes, replaces)
 
 

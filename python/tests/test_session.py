@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from batches import call, js
+
 from torchwire_worker.door import Door
 from torchwire_worker.executor import Executor
 from torchwire_worker.link import Malformed, Message
@@ -14,8 +16,6 @@ from torchwire_worker.ops import Settings
 from torchwire_worker.session import Session
 from torchwire_worker.settings import NoDevice
 from torchwire_worker.wire import URGENT, Header, Limits, MessageType, read_header
-
-from batches import call, js
 
 LIMITS = Limits()
 

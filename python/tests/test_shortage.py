@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import zmq
+
 from torchwire_worker import keys, records, serve
 from torchwire_worker.control import Control
 from torchwire_worker.door import Door

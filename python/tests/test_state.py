@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from torchwire_worker.helpers import pickled, state
 from torchwire_worker.helpers.loading import Loading, load_into
 from torchwire_worker.helpers.state import DTYPES, Snapshot

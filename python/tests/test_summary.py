@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from torchwire_worker.helpers.summary import describe
 
 nn = torch.nn

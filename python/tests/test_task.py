@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from sklearn import metrics as sklearn
 from torch import Tensor
+
 from torchwire_worker.helpers.metrics import Confusion, Roc, hits, retrieved, surprise
 from torchwire_worker.helpers.predictions import classified
 

@@ -12,10 +12,11 @@ from typing import Any
 import numpy
 import pytest
 import torch
+
 from torchwire_worker.objects import Objects
 from torchwire_worker.tensors import ITEM_SIZES, Frames
-from torchwire_worker.wire import LimitError, Limits
 from torchwire_worker.values import Decoder, encode_plain, encode_settled
+from torchwire_worker.wire import Limits
 
 
 class Level(enum.IntEnum):
@@ -45,7 +46,7 @@ def own(base: Any) -> Any:
     return type(
         f"Own{base.__name__}",
         (base,),
-        {name: wrong for name in (*names.split(), "items", "keys", "values", "__class_getitem__")},
+        dict.fromkeys((*names.split(), "items", "keys", "values", "__class_getitem__"), wrong),
     )
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 import pytest
+from vectors import GOLDEN, GOLDEN_FOLDER, by, names, read, same
+
 from torchwire_worker.objects import Objects
 from torchwire_worker.ops import read_batch, read_hello
 from torchwire_worker.tensors import Frames
@@ -22,8 +24,6 @@ from torchwire_worker.wire import (
     encode,
     read_header,
 )
-
-from vectors import GOLDEN, GOLDEN_FOLDER, by, names, read, same
 
 LIMITS = Limits()
 KINDS = {name.lower(): kind for name, kind in MessageType.__members__.items()}

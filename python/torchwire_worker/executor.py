@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 
 from . import errors, forked, warned
 from .context import Contexts
@@ -20,9 +20,7 @@ SETTLE, JS, NDARRAY = range(3)
 
 # What the client is told of a batch: its number, [id, value, id, value, …], the failure, if one of its operations failed, and
 # what was warned of, if anything was.
-Reply = Union[
-    tuple[int, list[Any], "dict[str, Any] | None"], tuple[int, list[Any], "dict[str, Any] | None", dict[str, Any]]
-]
+Reply = tuple[int, list[Any], dict[str, Any] | None] | tuple[int, list[Any], dict[str, Any] | None, dict[str, Any]]
 
 # Where Python notes what has been warned of, of those warnings that the caller is blamed for: here, each operation.
 _warned_of: dict[Any, Any] = globals().setdefault("__warningregistry__", {})

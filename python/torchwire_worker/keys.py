@@ -173,7 +173,7 @@ class _Client(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Server(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     public: str
-    secret: "str | None" = None
+    secret: str | None = None
 
 
 class _Half(msgspec.Struct, forbid_unknown_fields=True, tag_field="torchwire", tag="authorize"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -67,7 +67,7 @@ class Release(msgspec.Struct, array_like=True, tag=9, forbid_unknown_fields=True
         _pairs(self.ranges)
 
 
-Op = Union[Import, Get, Call, Set, Del, GetItem, SetItem, DelItem, Fetch, Release]
+Op = Import | Get | Call | Set | Del | GetItem | SetItem | DelItem | Fetch | Release
 
 
 class ContextLayer(msgspec.Struct, forbid_unknown_fields=True):
@@ -97,7 +97,7 @@ class Settings(msgspec.Struct):
 
     device: str = "auto"
     seed: int | None = None
-    deterministic: Union[bool, Literal["warn"]] = False
+    deterministic: bool | Literal["warn"] = False
     threads: int | None = None
     malloc: bool = True
 
@@ -111,7 +111,7 @@ class Hello(msgspec.Struct):
     # It has been welcomed before.
     resumes: bool = False
     # The process that had the worker and has ended, as BUSY has named it.
-    replaces: "str | None" = None
+    replaces: str | None = None
 
 
 def _pairs(ranges: list[int]) -> None:

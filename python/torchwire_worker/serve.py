@@ -364,13 +364,13 @@ def _warn_of_another(path: str) -> None:
 
 class _Status(msgspec.Struct):
     pid: int
-    workers: "list[int | None]"
+    workers: list[int | None]
     time: float
     # Since the machine was started. None: written by an earlier version.
-    clock: "float | None" = None
+    clock: float | None = None
     # Where process numbers count, and when the supervisor's was given.
-    place: "str | None" = None
-    start: "str | None" = None
+    place: str | None = None
+    start: str | None = None
 
 
 def _read_status(path: str) -> _Status:

@@ -6,7 +6,6 @@ import signal
 from collections import deque
 from typing import Any
 
-from . import warned
 from .control import Control
 from .door import Door, Refused, Shut, refusal
 from .executor import Executor, Reply

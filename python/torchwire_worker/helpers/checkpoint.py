@@ -62,7 +62,7 @@ class Saving:
     def _run(self) -> None:
         try:
             self._write()
-        except BaseException as error:  # noqa: BLE001 - told by is_done
+        except BaseException as error:
             self._error = error
         finally:
             self._bytes = []

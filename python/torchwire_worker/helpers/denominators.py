@@ -20,7 +20,7 @@ def weigher(loss: Any) -> Weigher:
     try:
         return _weigher(loss, {})
     except Exception:
-        return Weigher(None, lambda: {})
+        return Weigher(None, dict)
 
 
 def weigher_of(

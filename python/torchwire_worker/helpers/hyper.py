@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Union
+from typing import Any
 
 # One, or one for each of several models.
-Optimizers = Union[Any, Mapping[str, Any]]
+Optimizers = Any | Mapping[str, Any]
 
 # What it is called in the result, model, name, index in a tuple such as betas, group, value, how; a model or group of None is all of them.
-Change = tuple[str, Union[str, None], str, Union[int, None], Union[str, None], Any, str]
+Change = tuple[str, str | None, str, int | None, str | None, Any, str]
 
 
 def assign(optimizers: Optimizers, changes: list[Change]) -> dict[str, float]:

@@ -6,7 +6,7 @@ Nothing here makes the host wait for a GPU, but for `compute`.
 from __future__ import annotations
 
 import math
-from typing import Any, Optional
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -137,7 +137,7 @@ class Confusion:
 
     def __init__(self, how: How) -> None:
         self._read = Reading(*how)
-        self._counts: Optional[Tensor] = None
+        self._counts: Tensor | None = None
 
     def update(self, yhat: Any, ys: Any) -> None:
         read = self._read(yhat, ys, otherwise="labels")
@@ -166,14 +166,14 @@ class Roc:
     they are; with `bins` only how many fell in each, and scores in the same bin are equal.
     """
 
-    def __init__(self, average: str, logits: Optional[bool], bins: Optional[int], how: How) -> None:
+    def __init__(self, average: str, logits: bool | None, bins: int | None, how: How) -> None:
         self._average = average
         self._read = Reading(*how)
         self._are_probabilities = self._read.are_probabilities if logits is None else not logits
         self._bins = bins
         self._scores: list[Tensor] = []
         self._truths: list[Tensor] = []
-        self._counts: Optional[Tensor] = None
+        self._counts: Tensor | None = None
 
     def update(self, yhat: Any, ys: Any) -> None:
         scores, truth = self._columns(yhat, ys)
@@ -210,7 +210,7 @@ class Roc:
         truth = read.target.unsqueeze(1).eq(classes).to(torch.int8)
         return scores, truth.where(read.there.unsqueeze(1), _minus_one(scores))
 
-    def _exact(self) -> list[tuple[Optional[float], int]]:
+    def _exact(self) -> list[tuple[float | None, int]]:
         scores, truths = torch.cat(self._scores), torch.cat(self._truths)
         return [_area_of(scores[truth.ge(0), i], truth[truth.ge(0)]) for i, truth in enumerate(truths.unbind(1))]
 
@@ -228,11 +228,11 @@ class Roc:
         return counts[:-1].reshape(classes, 2, bins)
 
     @staticmethod
-    def _binned(counts: Tensor) -> list[tuple[Optional[float], int]]:
+    def _binned(counts: Tensor) -> list[tuple[float | None, int]]:
         return [_area(negatives, positives) for negatives, positives in counts]
 
 
-def _area_of(scores: Tensor, truth: Tensor) -> tuple[Optional[float], int]:
+def _area_of(scores: Tensor, truth: Tensor) -> tuple[float | None, int]:
     if scores.isnan().any():
         return math.nan, int(truth.sum())
     ordered, order = scores.sort()
@@ -245,7 +245,7 @@ def _area_of(scores: Tensor, truth: Tensor) -> tuple[Optional[float], int]:
     return _area(negatives, positives)
 
 
-def _area(negatives: Tensor, positives: Tensor) -> tuple[Optional[float], int]:
+def _area(negatives: Tensor, positives: Tensor) -> tuple[float | None, int]:
     """Of counts at rising scores: in whole numbers, and rounded once."""
     p, n = int(positives.sum()), int(negatives.sum())
     if p == 0 or n == 0:

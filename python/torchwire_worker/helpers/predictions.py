@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ def outputs(yhat: Any) -> Any:
     return _plain(with_tensors(full, yhat))
 
 
-def classified(outputs: Any, inputs: Any, loss: Any, task: Optional[str]) -> dict[str, Any]:
+def classified(outputs: Any, inputs: Any, loss: Any, task: str | None) -> dict[str, Any]:
     """{"scores", "probabilities"} of each class, both [samples, classes], and whether they are of one output; or {"problem"}, why there are none.
 
     One output z is a yes or a no: a logit stands for the scores [0, z] of two classes, of which softmax is the sigmoid of z; a probability for [1 - z, z].

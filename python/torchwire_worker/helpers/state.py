@@ -6,13 +6,13 @@ import json
 import sys
 from collections import deque
 from collections.abc import Iterator, Mapping
-from typing import Any, Union
+from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
 # One module, or several whose names become prefixes.
-Modules = Union[torch.nn.Module, Mapping[str, torch.nn.Module]]
+Modules = torch.nn.Module | Mapping[str, torch.nn.Module]
 
 _NAMES = {
     "F64": "float64",

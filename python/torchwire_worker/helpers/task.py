@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -97,7 +97,7 @@ class Classes:
     """[n], bool: whether it counts."""
     odd: Tensor
     """How many samples there are whose targets cannot be probabilities of classes. 0 where that is certain."""
-    probabilities: Optional[Tensor]
+    probabilities: Tensor | None
     """[n, C], of targets that are no indices."""
     are_probabilities: bool
     """The scores are probabilities already."""
@@ -130,10 +130,10 @@ class Reading:
     def __init__(
         self,
         loss: Any = None,
-        task: Optional[str] = None,
-        axis: Optional[int] = None,
-        ignore: Optional[int] = None,
-        threshold: Optional[float] = None,
+        task: str | None = None,
+        axis: int | None = None,
+        ignore: int | None = None,
+        threshold: float | None = None,
     ) -> None:
         self.name = _name(loss)
         self._known = _LOSSES.get(self.name or "")
@@ -144,7 +144,7 @@ class Reading:
         self._threshold = (0.5 if self.are_probabilities else 0.0) if threshold is None else threshold
 
     @property
-    def task(self) -> Optional[str]:
+    def task(self) -> str | None:
         """None where the loss does not tell."""
         return self._said or (None if self._known is None else self._known.task)
 
@@ -275,7 +275,7 @@ def described(value: Any) -> str:
     return f"{kind} of {len(value)}" if isinstance(value, (list, tuple)) else kind
 
 
-def _name(loss: Any) -> Optional[str]:
+def _name(loss: Any) -> str | None:
     """The name of the function that PyTorch, or the worker, has for it; None of a loss of one's own."""
     if loss is None or isinstance(loss, str):
         return loss
