@@ -1,5 +1,9 @@
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
+import manifest from "./package.json" with { type: "json" };
+
+const root = fileURLToPath(new URL(".", import.meta.url));
 
 const files = (names: readonly string[]): string[] => names.map((name) => `test/${name}.test.ts`);
 
@@ -64,8 +68,15 @@ const machines = files(["apps", "doctor", "life", "remote", "remote-keys", "remo
 /** They look at memory or the clock, or take both cores themselves: nothing else runs meanwhile. */
 const alone = files(["counts", "lanes", "learner-counts", "limits", "mnist", "parity"]);
 
+/** Each entry of the package, from its source. */
+const entries = Object.entries(manifest.exports).flatMap(([path, target]) =>
+  typeof target === "string"
+    ? []
+    : [{ find: new RegExp(`^torchwire${path.slice(1)}$`), replacement: join(root, target["torchwire-source"]) }],
+);
+
 const config: ViteUserConfig = defineConfig({
-  resolve: { alias: { torchwire: fileURLToPath(new URL("client/index.ts", import.meta.url)) } },
+  resolve: { alias: entries },
   test: {
     testTimeout: 300_000,
     hookTimeout: 300_000,

@@ -6,31 +6,22 @@ import {
   accuracy,
   adam,
   Checkpointer,
-  confusionMatrix,
   crossEntropy,
-  csv,
   EarlyStopping,
-  EMA,
-  f1,
-  GarbageCollect,
   image,
-  jsonLines,
   Learner,
-  LogHistograms,
-  LogHyperParams,
-  LogMetrics,
   Metrics,
   MetricsPrinter,
   oneCycle,
   ProgressPrinter,
   Scheduler,
-  SmoothLoss,
-  tensorBoard,
-  Traces,
   TrainingPhase,
   type Callback,
   type Worker,
 } from "torchwire";
+import { EMA, GarbageCollect, Traces } from "torchwire/callbacks";
+import { csv, jsonLines, LogHistograms, LogHyperParams, LogMetrics, tensorBoard } from "torchwire/logging";
+import { confusionMatrix, f1, SmoothLoss } from "torchwire/metrics";
 import { makeTraining } from "../test/training.ts";
 import type { Contest, Variant } from "./rounds.ts";
 import { again, LEARNING_RATES, some, type Images } from "./torchwire-loop.ts";

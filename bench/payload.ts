@@ -1,5 +1,6 @@
 /** Bytes a second as tensors, against the sockets alone. */
-import { lend, py, spawnWorker, type NDArray } from "torchwire";
+import { py, spawnWorker, type NDArray } from "torchwire";
+import { lend } from "torchwire/bridge";
 import { BareLink } from "./bare.ts";
 import { byteContest, bytesOf, SIZES, type Way } from "./bytes.ts";
 import { measure, type Contest, type Measured, type Opened } from "./rounds.ts";

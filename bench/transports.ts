@@ -1,6 +1,7 @@
 /** The same steps and the same bytes over each way to a worker, against the sockets in a private folder. */
 import { readdirSync } from "node:fs";
-import { connectWorker, lend, py, spawnWorker, type Worker } from "torchwire";
+import { connectWorker, py, spawnWorker, type Worker } from "torchwire";
+import { lend } from "torchwire/bridge";
 import { parentOf } from "./usage.ts";
 import { Keys, serve } from "../test/fixtures/served.ts";
 import { noSshd, SshHost } from "../test/fixtures/ssh/world.ts";

@@ -7,7 +7,8 @@
 import { parseArgs } from "node:util";
 
 // using FastAI, FluxTraining, PyCall, PyTorchTraining
-import { adam, DataLoader, image, imageFolder, imagenet, kw, Learner, logitCrossEntropy, spawnWorker } from "torchwire";
+import { adam, DataLoader, image, imageFolder, imagenet, kw, Learner, spawnWorker } from "torchwire";
+import { logitCrossEntropy } from "torchwire/flux";
 
 const { positionals, values: options } = parseArgs({
   allowPositionals: true,

@@ -5,18 +5,9 @@
  *
  *     npx tsx --conditions=torchwire-source examples/autoencoder.ts [training images, 6000 by default, 60000 at most]
  */
-import {
-  adam,
-  DataLoader,
-  image,
-  Learner,
-  Metrics,
-  mse,
-  outputs,
-  py,
-  rootMeanSquaredError,
-  spawnWorker,
-} from "torchwire";
+import { adam, DataLoader, image, Learner, Metrics, mse, py, spawnWorker } from "torchwire";
+import { rootMeanSquaredError } from "torchwire/metrics";
+import { outputs } from "torchwire/model";
 import { cut, pictures, readDigits } from "./digits.ts";
 
 /** Numbers that stand for an image of 784. */

@@ -4,7 +4,9 @@
  *     npx tsx examples/by-hand.ts [number of training images]
  */
 import { fileURLToPath } from "node:url";
-import { batches, ensurePython, kw, py, spawnWorker, type Ref, type ResNet, type Worker } from "torchwire";
+import { ensurePython, kw, py, spawnWorker, type Ref, type Worker } from "torchwire";
+import type { ResNet } from "torchwire/bridge";
+import { batches } from "torchwire/data";
 import { readDigits, type Digits } from "./digits.ts";
 
 export interface TrainOptions {

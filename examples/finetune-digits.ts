@@ -22,11 +22,10 @@ import {
   Metrics,
   py,
   spawnWorker,
-  subset,
-  take,
   type Dataset,
   type Report,
 } from "torchwire";
+import { subset, take } from "torchwire/data";
 import { readDigits, type Digits } from "./digits.ts";
 
 const { values: options } = parseArgs({

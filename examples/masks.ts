@@ -6,7 +6,8 @@
  *
  *     npx tsx --conditions=torchwire-source examples/masks.ts [training images, 2000 by default, 60000 at most]
  */
-import { adam, bceWithLogits, DataLoader, f1, image, kw, Learner, Metrics, spawnWorker, type NDArray } from "torchwire";
+import { adam, bceWithLogits, DataLoader, image, kw, Learner, Metrics, spawnWorker, type NDArray } from "torchwire";
+import { f1 } from "torchwire/metrics";
 import { pictures, readDigits } from "./digits.ts";
 import { random } from "./random.ts";
 

@@ -7,8 +7,10 @@
  *     npx tsx --conditions=torchwire-source examples/own-phase.ts [training images, 6000 by default, 60000 at most]
  */
 import { AbstractTrainingPhase, accuracy, adamW, crossEntropy, DataLoader, image, Learner, Metrics } from "torchwire";
-import { mnist, spawnWorker, subset } from "torchwire";
-import type { ArrayRows, BatchLike, Dataset, Network, Ref, Step } from "torchwire";
+import { mnist, spawnWorker } from "torchwire";
+import { subset } from "torchwire/data";
+import type { BatchLike, Dataset, Network, Ref, Step } from "torchwire";
+import type { ArrayRows } from "torchwire/data";
 import { readDigits } from "./digits.ts";
 
 const digits = await readDigits("training", Number(process.argv[2] ?? 6000));

@@ -14,12 +14,12 @@ import {
   Learner,
   Metrics,
   mnist,
-  plot,
   Scheduler,
   sgd,
   spawnWorker,
 } from "torchwire";
-import type { Schedule } from "torchwire";
+import { plot } from "torchwire/schedules";
+import type { Schedule } from "torchwire/schedules";
 import { readDigits } from "./digits.ts";
 
 /** A trapezoid. */

@@ -8,7 +8,8 @@
  */
 import { readFile } from "node:fs/promises";
 import { accuracy, adamW, crossEntropy, DataLoader, EarlyStopping, Learner, Metrics } from "torchwire";
-import { spawnWorker, stopping } from "torchwire";
+import { spawnWorker } from "torchwire";
+import * as stopping from "torchwire/stopping";
 
 const csv = await readFile(new URL("data/penguins.csv", import.meta.url), "utf8");
 const penguins = csv

@@ -4,7 +4,6 @@ import {
   AbstractTrainingPhase,
   AbstractValidationPhase,
   callback,
-  CustomCallback,
   Metrics,
   MetricsPrinter,
   ProgressPrinter,
@@ -17,6 +16,7 @@ import {
   metric,
   type Callback,
 } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
 import { CallbackObject } from "../client/callback/callback.ts";
 import { inOrder } from "../client/callback/graph.ts";
 import { protect } from "../client/callback/protect.ts";

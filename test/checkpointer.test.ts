@@ -7,10 +7,8 @@ import {
   AbstractTrainingPhase,
   callback,
   Checkpointer,
-  CustomCallback,
   DataLoader,
   EarlyStopping,
-  EMA,
   kw,
   Learner,
   loadWeights,
@@ -20,16 +18,14 @@ import {
   ProgressPrinter,
   Recorder,
   sgd,
-  stopping,
   StopOnNaNLoss,
-  SWA,
   TrainingPhase,
   ValidationPhase,
   type Callback,
-  type Checkpoint,
-  type CheckpointerOptions,
   type Worker,
 } from "torchwire";
+import { CustomCallback, EMA, SWA, type Checkpoint, type CheckpointerOptions } from "torchwire/callbacks";
+import * as stopping from "torchwire/stopping";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { openSafetensors } from "../client/weights/safetensors.ts";
 import { caught, countsOf, untyped } from "./observed.ts";

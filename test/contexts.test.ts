@@ -1,6 +1,7 @@
 /** Ambient state of the worker: it holds for the operations made inside, and for no others. */
 import { beforeAll, describe, expect, test } from "vitest";
-import { kw, py, type ContextOptions, type Worker } from "torchwire";
+import { kw, py, type Worker } from "torchwire";
+import type { ContextOptions } from "torchwire/bridge";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, operationsOf, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

@@ -1,16 +1,7 @@
 /** Every element type, from JavaScript to PyTorch and back, bit by bit. */
 import { beforeAll, describe, expect, test } from "vitest";
-import {
-  bfloat16,
-  float16,
-  fromBytes,
-  kw,
-  py,
-  type DType,
-  type NDArray,
-  type TypedArray,
-  type Worker,
-} from "torchwire";
+import { kw, py, type NDArray, type Worker } from "torchwire";
+import { bfloat16, float16, fromBytes, type DType, type TypedArray } from "torchwire/bridge";
 import { itemSize, sizeOf, toBytes } from "../bridge/values/ndarray.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";

@@ -9,12 +9,12 @@ import {
   MetricsPrinter,
   ProgressPrinter,
   Recorder,
-  stopping,
-  type EarlyStoppingOptions,
   type Learner,
   type Report,
   type Worker,
 } from "torchwire";
+import type { EarlyStoppingOptions } from "torchwire/callbacks";
+import * as stopping from "torchwire/stopping";
 import { caught, countsOf } from "./observed.ts";
 import { coefficient, scored, setCoefficient, tiny, tinyData } from "./tiny.ts";
 import { warmWorker } from "./worker.ts";

@@ -6,25 +6,23 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
   Checkpointer,
-  CustomCallback,
   EarlyStopping,
-  jsonLines,
   Learner,
   loadWeights,
-  LogMetrics,
   Metrics,
   MetricsPrinter,
   mse,
   ProgressPrinter,
-  RunFolder,
   sgd,
-  stopping,
   type Callback,
   type LearnerData,
   type NDArray,
   type Report,
   type Worker,
 } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
+import { jsonLines, LogMetrics, RunFolder } from "torchwire/logging";
+import * as stopping from "torchwire/stopping";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

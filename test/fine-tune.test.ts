@@ -16,13 +16,13 @@ import {
   PyTorchBackend,
   Recorder,
   Scheduler,
-  schedules,
   sgd,
   type Callback,
   type LearnerOptions,
   type NDArray,
   type Worker,
 } from "torchwire";
+import * as schedules from "torchwire/schedules";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

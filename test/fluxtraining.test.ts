@@ -1,7 +1,8 @@
 /** The table of names speaks of what there is. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import * as torchwire from "torchwire";
+import { Learner, Worker } from "torchwire";
+import { entries, typesOf } from "./entries.ts";
 
 const text = (path: string): string => readFileSync(new URL(path, import.meta.url), "utf8");
 
@@ -10,14 +11,9 @@ test("every name of ours in docs/fluxtraining.md is exported, or a method of wha
     .split("\n")
     .filter((line) => line.startsWith("| `"));
   expect(rows.length).toBeGreaterThan(30);
-  const exported = new Set([
-    ...Object.keys(torchwire),
-    // Types are no values: those that the index names.
-    ...[...text("../client/index.ts").matchAll(/\btype (\w+)/g)].map(([, name]) => name!),
-    "Access",
-    "EventName",
-    "Step",
-  ]);
+  const exported = new Set(
+    Object.entries(entries).flatMap(([path, entry]) => [...Object.keys(entry), ...typesOf(path)]),
+  );
   const missing: string[] = [];
   for (const row of rows)
     for (const [, name] of row.split(" | ")[1]!.matchAll(/`([^`]+)`/g)) {
@@ -28,9 +24,8 @@ test("every name of ours in docs/fluxtraining.md is exported, or a method of wha
 });
 
 function isMember(owner: string, member: string): boolean {
-  if (owner === "worker") return member in torchwire.Worker.prototype;
+  if (owner === "worker") return member in Worker.prototype;
   return (
-    member in torchwire.Learner.prototype ||
-    new RegExp(`^  (readonly )?${member}\\b`, "m").test(text("../client/learner.ts"))
+    member in Learner.prototype || new RegExp(`^  (readonly )?${member}\\b`, "m").test(text("../client/learner.ts"))
   );
 }

@@ -10,13 +10,13 @@ import {
   image,
   imagenet,
   mnist,
-  ofBatch,
   same,
   sequence,
   video,
   type Format,
   type FormatContext,
 } from "../client/formats/index.ts";
+import { ofBatch } from "../client/formats/format.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";
 

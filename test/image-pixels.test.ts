@@ -7,7 +7,8 @@ import { mnistJpegs } from "./jpegs.ts";
 import { dot, folder, picture, png16, pngOf, raw } from "./pictures.ts";
 import { mnist } from "./training.ts";
 import { warmWorker } from "./worker.ts";
-import { py, readIdx, type Worker } from "torchwire";
+import { py, type Worker } from "torchwire";
+import { readIdx } from "torchwire/data";
 
 /** The pixels of one image file, as a folder with these options gives them. */
 async function pixelsOf(

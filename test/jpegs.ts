@@ -2,7 +2,7 @@
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
 import sharp from "sharp";
-import { readIdx } from "torchwire";
+import { readIdx } from "torchwire/data";
 import { mnist } from "./training.ts";
 
 /**

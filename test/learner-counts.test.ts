@@ -6,26 +6,23 @@ import {
   accuracy,
   callback,
   crossEntropy,
-  CustomCallback,
   DataLoader,
-  f1,
   Learner,
   metric,
   Metrics,
   MetricsPrinter,
-  perplexity,
   ProgressPrinter,
   py,
   PyTorchBackend,
   sgd,
-  SmoothLoss,
-  topK,
   type Callback,
   type Data,
   type LearnerOptions,
   type NDArray,
   type Worker,
 } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
+import { f1, perplexity, SmoothLoss, topK } from "torchwire/metrics";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { countsOf, untyped } from "./observed.ts";
 import { testWorker } from "./worker.ts";

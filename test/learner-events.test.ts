@@ -6,7 +6,6 @@ import {
   CancelEpoch,
   CancelFitting,
   CancelStep,
-  CustomCallback,
   Learner,
   mse,
   PyTorchBackend,
@@ -24,6 +23,7 @@ import {
   type Step,
   type Worker,
 } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

@@ -4,17 +4,13 @@ import {
   callback,
   CallbackError,
   crossEntropy,
-  CustomCallback,
   DataLoader,
-  format,
   freeze,
   Learner,
   kw,
   metric,
-  Metric,
   Metrics,
   mse,
-  multiMargin,
   py,
   PyTorchBackend,
   Recorder,
@@ -26,11 +22,14 @@ import {
   type Data,
   type Learner as AnyLearner,
   type LearnerOptions,
-  type Loss,
   type NDArray,
   type Report,
   type Worker,
 } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
+import { format } from "torchwire/formats";
+import { multiMargin, type Loss } from "torchwire/losses";
+import { Metric } from "torchwire/metrics";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, nextLine, untyped } from "./observed.ts";
 import { testWorker, warmWorker } from "./worker.ts";

@@ -3,59 +3,59 @@ import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import * as torchwire from "torchwire";
 import {
   accuracy,
-  auc,
   callback,
   Checkpointer,
-  confusionMatrix,
   crossEntropy,
-  csv,
-  CustomCallback,
   DataLoader,
   EarlyStopping,
-  EMA,
-  f1,
-  GarbageCollect,
   image,
-  jsonLines,
   kw,
   Learner,
+  metric,
+  Metrics,
+  MetricsPrinter,
+  ProgressPrinter,
+  py,
+  PyTorchBackend,
+  Recorder,
+  Scheduler,
+  sgd,
+  StopOnNaNLoss,
+  ValidationPhase,
+  Worker,
+  type Callback,
+  type NDArray,
+  type TrainEvent,
+} from "torchwire";
+import {
+  AveragedWeights,
+  CustomCallback,
+  EMA,
+  GarbageCollect,
+  ReduceOnPlateau,
+  SanityCheck,
+  SWA,
+  throttle,
+  Traces,
+} from "torchwire/callbacks";
+import {
+  csv,
+  jsonLines,
   LogHistograms,
   LogHyperParams,
   LogMetrics,
   LogTraces,
   LogVisualization,
-  metric,
-  Metric,
-  Metrics,
-  MetricsPrinter,
-  perplexity,
-  ProgressPrinter,
-  py,
-  PyTorchBackend,
-  Recorder,
-  ReduceOnPlateau,
   RunFolder,
-  SanityCheck,
-  Scheduler,
-  sgd,
-  SmoothLoss,
-  stopping,
-  StopOnNaNLoss,
-  SWA,
   tensorBoard,
-  throttle,
-  topK,
-  Traces,
-  ValidationPhase,
-  type Callback,
-  type NDArray,
-  type TrainEvent,
-  type Worker,
-} from "torchwire";
+} from "torchwire/logging";
+import { auc, confusionMatrix, f1, Metric, perplexity, SmoothLoss, topK } from "torchwire/metrics";
+import { Hyper } from "torchwire/optim";
+import * as stopping from "torchwire/stopping";
 import type { AnyRef } from "../bridge/types/core.ts";
+import { entries } from "./entries.ts";
 import { acts, looks, makes } from "./looks.ts";
 import { caught, untyped } from "./observed.ts";
 import { rgbDigits, weightsHash } from "./training.ts";
@@ -404,13 +404,13 @@ def theirs():
 
 describe("what only looks, between two fits", () => {
   test("each export, and each member of what is there, is in one of the lists", () => {
-    const { Learner: L, DataLoader: D, AveragedWeights: A, Hyper: H, Worker: W } = torchwire;
-    const classes = { Learner: L, DataLoader: D, AveragedWeights: A, Hyper: H, Worker: W, Checkpointer, EarlyStopping };
+    const classes = { Learner, DataLoader, AveragedWeights, Hyper, Worker, Checkpointer, EarlyStopping };
     const members = Object.entries(classes).flatMap(([name, { prototype }]) =>
       Object.getOwnPropertyNames(prototype).flatMap((key) => (key === "constructor" ? [] : [`${name}.${key}`])),
     );
+    const exported = new Set(Object.values(entries).flatMap((entry) => Object.keys(entry)));
     const listed = [...Object.keys(looks), ...acts, ...makes];
-    expect(listed.toSorted()).toEqual([...Object.keys(torchwire), ...members].toSorted());
+    expect(listed.toSorted()).toEqual([...exported, ...members].toSorted());
   });
 
   test("it leaves everything as it was, and the fit after it is the one that it would have been", async () => {

@@ -2,7 +2,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   adamW,
-  batches,
   callback,
   crossEntropy,
   DataLoader,
@@ -12,12 +11,13 @@ import {
   sgd,
   StopOnNaNLoss,
   type Data,
-  type Loss,
   type NDArray,
   type Network,
-  type OptimizerSpec,
   type Worker,
 } from "torchwire";
+import { batches } from "torchwire/data";
+import type { Loss } from "torchwire/losses";
+import type { OptimizerSpec } from "torchwire/optim";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";

@@ -7,7 +7,6 @@ import {
   CancelEpoch,
   CancelFitting,
   CancelStep,
-  CustomCallback,
   Learner,
   Metrics,
   mse,
@@ -27,6 +26,7 @@ import {
   type TrainEvent,
   type Worker,
 } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

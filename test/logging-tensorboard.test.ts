@@ -6,7 +6,8 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
-import { ensurePython, Loggables, tensorBoard, type Loggable } from "torchwire";
+import { ensurePython } from "torchwire";
+import { Loggables, tensorBoard, type Loggable } from "torchwire/logging";
 import { testPackages } from "./python-packages.ts";
 
 const root = mkdtempSync(join(tmpdir(), "tensorboard-"));

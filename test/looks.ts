@@ -4,27 +4,25 @@
  */
 import { join } from "node:path";
 import {
-  batches,
   Checkpointer,
-  classify,
-  classWeights,
+  DataLoader,
   EarlyStopping,
   freeze,
   loadWeights,
   lrFind,
-  outputs,
-  plot,
+  oneCycle,
   py,
   saveWeights,
   split,
-  summary,
-  SWA,
   unfreeze,
   type Learner,
   type NDArray,
   type Worker,
 } from "torchwire";
-import * as everything from "torchwire";
+import { SWA } from "torchwire/callbacks";
+import { batches, classWeights } from "torchwire/data";
+import { classify, outputs, summary } from "torchwire/model";
+import { plot } from "torchwire/schedules";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 
@@ -66,12 +64,12 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "Learner.getCallback": ({ learner }) => learner.getCallback(SWA),
   "Learner.lossFn": ({ learner, worker }) =>
     py.js(learner.lossFn(untyped(worker, "torch").zeros(2, 10), untyped(worker, "torch").zeros(2).long()).item()),
-  "DataLoader.length": ({ learner }) => (learner.data.training as everything.DataLoader).length,
-  "DataLoader.samples": ({ learner }) => (learner.data.training as everything.DataLoader).samples,
-  "DataLoader.memory": ({ learner }) => (learner.data.training as everything.DataLoader).memory,
-  "DataLoader.position": ({ learner }) => (learner.data.training as everything.DataLoader).position,
+  "DataLoader.length": ({ learner }) => (learner.data.training as DataLoader).length,
+  "DataLoader.samples": ({ learner }) => (learner.data.training as DataLoader).samples,
+  "DataLoader.memory": ({ learner }) => (learner.data.training as DataLoader).memory,
+  "DataLoader.position": ({ learner }) => (learner.data.training as DataLoader).position,
   "DataLoader.clone": async ({ learner }) => {
-    for await (const _ of (learner.data.training as everything.DataLoader).clone());
+    for await (const _ of (learner.data.training as DataLoader).clone());
   },
   "AveragedWeights.model": ({ learner, xs }) => outputs(learner.getCallback(SWA)!.model, xs),
   "AveragedWeights.isShown": ({ learner }) => learner.getCallback(SWA)!.isShown,
@@ -122,7 +120,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   freeze: ({ learner }) => unfreeze(freeze(learner.model)),
   unfreeze: ({ learner }) => unfreeze(learner.model),
   classWeights: () => classWeights([0, 1, 1]),
-  plot: () => plot(everything.oneCycle(10, 1)),
+  plot: () => plot(oneCycle(10, 1)),
   split: ({ xs }) => split({ xs, ys: Array.from({ length: xs.shape[0]! }, () => 0) }, 0.5, { seed: 0 }),
   batches: ({ xs }) => [...batches({ xs, ys: xs }, { batchSize: 2, shuffle: { seed: 0 } })],
 };
@@ -149,8 +147,8 @@ export const makes: readonly string[] = [
   "Recorder StopOnNaNLoss accuracy auc confusionMatrix epochSeconds f1 meanAbsoluteError MeanLoss",
   "meanSquaredError metric Metric perplexity precision r2 recall rootMeanSquaredError SmoothLoss statefulMetric",
   "topK torchmetric batch cifar10 format image imagenet mnist same sequence video Hyper hyperparameter",
-  "Hyperparameter Relative relative Scheduler ReduceOnPlateau schedules oneCycle toNDArray fromWorker",
-  "arrayDataset ArrayDataset Subset subset take imageFolder DataLoader balancedWeights readIdx stopping",
+  "Hyperparameter Relative relative Scheduler ReduceOnPlateau oneCycle toNDArray fromWorker",
+  "arrayDataset ArrayDataset Subset subset take imageFolder DataLoader balancedWeights readIdx",
   "EarlyStopping Checkpointer SanityCheck SanityCheckError Traces throttle GarbageCollect Loggables csv jsonLines",
   "tensorBoard RunFolder LogHistograms LogHyperParams LogMetrics LogTraces LogVisualization chain clipNorm",
   "clipValue expDecay invDecay weightDecay descent momentum nesterov rmsProp adaMax adaGrad adaDelta amsGrad",
@@ -159,7 +157,11 @@ export const makes: readonly string[] = [
   "binaryCrossEntropy klDivergence poissonLoss hingeLoss squaredHingeLoss diceCoeffLoss tverskyLoss",
   "binaryFocalLoss focalLoss siameseContrastiveLoss labelSmoothing l1 mse huber smoothL1 crossEntropy nll bce",
   "bceWithLogits klDiv poissonNll gaussianNll hingeEmbedding marginRanking cosineEmbedding tripletMargin",
-  "tripletMarginWithDistance multiMargin multilabelMargin multilabelSoftMargin softMargin ctc",
+  "tripletMarginWithDistance multiMargin multilabelMargin multilabelSoftMargin softMargin ctc anneal composed",
+  "constant constantLR cosAnneal cosineAnnealingLR cosineAnnealingWarmRestarts cyclicLR exp exponentialLR interpolator",
+  "inv linearLR loop multiStepLR oneCycleLR oneCycleMomentum poly polynomialLR shifted shortened sin sinDecay2 sinExp",
+  "stateful step stepLR triangle triangleDecay2 triangleExp warmUp criterion disjunction gl invalidValue never",
+  "numberLimit numberSinceBest or patience pq stoppingTime threshold timeLimit warmup",
 ]
   .join(" ")
   .split(" ");

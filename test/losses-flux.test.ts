@@ -1,35 +1,26 @@
 /** Flux's losses against their closed forms, written out in JavaScript, and against PyTorch where it has the same. */
 import { beforeAll, describe, expect, test } from "vitest";
+import { crossEntropy, mse, py, type Worker } from "torchwire";
 import {
-  bce,
   binaryCrossEntropy,
   binaryFocalLoss,
-  crossEntropy,
-  ctc,
   diceCoeffLoss,
   focalLoss,
-  gaussianNll,
   hingeLoss,
   huberLoss,
-  klDiv,
   klDivergence,
   labelSmoothing,
   logitBinaryCrossEntropy,
   logitCrossEntropy,
   mae,
-  marginRanking,
   msle,
-  mse,
   poissonLoss,
-  poissonNll,
   probabilityCrossEntropy,
-  py,
   siameseContrastiveLoss,
   squaredHingeLoss,
   tverskyLoss,
-  type LossSpec,
-  type Worker,
-} from "torchwire";
+} from "torchwire/flux";
+import { bce, ctc, gaussianNll, klDiv, marginRanking, poissonNll, type LossSpec } from "torchwire/losses";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

@@ -1,18 +1,8 @@
 /** Losses in a worker: the operation that each becomes, and what is made of a loss of one's own. */
 import { beforeAll, describe, expect, test } from "vitest";
-import {
-  bceWithLogits,
-  crossEntropy,
-  kw,
-  l1,
-  logitCrossEntropy,
-  mse,
-  py,
-  type Loss,
-  type LossSpec,
-  type NDArray,
-  type Worker,
-} from "torchwire";
+import { bceWithLogits, crossEntropy, kw, mse, py, type NDArray, type Worker } from "torchwire";
+import { logitCrossEntropy } from "torchwire/flux";
+import { l1, type Loss, type LossSpec } from "torchwire/losses";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { toLoss, toTargets } from "../client/losses/spec.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";

@@ -14,7 +14,6 @@ import {
   PyTorchBackend,
   Recorder,
   Scheduler,
-  schedules,
   sgd,
   type Callback,
   type LearnerOptions,
@@ -22,6 +21,7 @@ import {
   type NDArray,
   type Worker,
 } from "torchwire";
+import * as schedules from "torchwire/schedules";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { float32Bits, rgbDigits } from "./training.ts";

@@ -5,22 +5,30 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import * as torchwire from "torchwire";
 import {
   AbstractValidationPhase,
-  batches,
+  bceWithLogits,
+  crossEntropy,
+  kw,
   Learner,
   Metrics,
+  mse,
   py,
+  PyTorchBackend,
   Recorder,
+  sgd,
   type BatchLike,
   type Data,
-  type Loss,
-  type Metric,
   type NDArray,
   type Step,
   type Worker,
 } from "torchwire";
+import { batches } from "torchwire/data";
+import { same } from "torchwire/formats";
+import * as losses from "torchwire/losses";
+import type { Loss } from "torchwire/losses";
+import * as ours from "torchwire/metrics";
+import type { Metric } from "torchwire/metrics";
 import { findPython } from "../bridge/environment/find.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
@@ -45,18 +53,18 @@ interface Result {
 
 type Factory = (options: any) => Metric;
 const factories = {
-  topK: (({ k, ...options }) => torchwire.topK(k, options)) as Factory,
-  accuracy: (() => torchwire.accuracy) as Factory,
-  perplexity: torchwire.perplexity as Factory,
-  precision: torchwire.precision as Factory,
-  recall: torchwire.recall as Factory,
-  f1: torchwire.f1 as Factory,
-  confusionMatrix: torchwire.confusionMatrix as Factory,
-  auc: torchwire.auc as Factory,
-  meanAbsoluteError: torchwire.meanAbsoluteError as Factory,
-  meanSquaredError: torchwire.meanSquaredError as Factory,
-  rootMeanSquaredError: torchwire.rootMeanSquaredError as Factory,
-  r2: torchwire.r2 as Factory,
+  topK: (({ k, ...options }) => ours.topK(k, options)) as Factory,
+  accuracy: (() => ours.accuracy) as Factory,
+  perplexity: ours.perplexity as Factory,
+  precision: ours.precision as Factory,
+  recall: ours.recall as Factory,
+  f1: ours.f1 as Factory,
+  confusionMatrix: ours.confusionMatrix as Factory,
+  auc: ours.auc as Factory,
+  meanAbsoluteError: ours.meanAbsoluteError as Factory,
+  meanSquaredError: ours.meanSquaredError as Factory,
+  rootMeanSquaredError: ours.rootMeanSquaredError as Factory,
+  r2: ours.r2 as Factory,
 };
 
 // --- what is measured ---
@@ -296,7 +304,7 @@ async function measured(metrics: readonly Metric[], data: readonly BatchLike[]):
   const learner = new Learner(worker.import("torch").nn.Linear(1, 1), (yhat) => yhat, {
     defaultCallbacks: false,
     callbacks: [new Recorder(), new Metrics(...metrics)],
-    input: torchwire.same,
+    input: same,
   });
   await learner.epoch(new Given(), data);
   return learner;
@@ -357,7 +365,7 @@ describe("of all outputs at once", () => {
   });
 
   test("what is gathered in the worker has no value of a step", async () => {
-    const { state } = await measured([torchwire.auc(), torchwire.confusionMatrix()], steps(two));
+    const { state } = await measured([ours.auc(), ours.confusionMatrix()], steps(two));
     expect(Object.keys(state.metricsStep["validation"] ?? {})).toEqual([]);
   });
 });
@@ -401,7 +409,7 @@ describe("what is measured is what the loss asks for", () => {
     const learner = new Learner(given(), loss, {
       defaultCallbacks: false,
       callbacks: [new Recorder(), new Metrics(...metrics)],
-      input: torchwire.same,
+      input: same,
     });
     await learner.validate([...batches({ xs, ys }, { batchSize: Math.ceil(xs.shape[0]! * 0.6) })] as Data);
     return learner;
@@ -411,30 +419,23 @@ describe("what is measured is what the loss asks for", () => {
     py.js(sklearn.accuracy_score(tensor(ys).flatten().numpy(), found.flatten().numpy())) as Promise<number>;
 
   test.each([
-    ["outputs [N, 1] and targets [N, 1]", [20, 1], [20, 1], torchwire.bceWithLogits()],
-    ["bytes", [20], [20], torchwire.bceWithLogits(), "uint8"],
-    ["booleans", [20, 1], [20, 1], torchwire.bceWithLogits(), "bool"],
-    ["labels", [20, 4], [20, 4], torchwire.bceWithLogits()],
-    ["pixels", [6, 1, 3, 2], [6, 1, 3, 2], torchwire.bceWithLogits()],
-    ["labels with margins", [20, 4], [20, 4], torchwire.multilabelSoftMargin()],
+    ["outputs [N, 1] and targets [N, 1]", [20, 1], [20, 1], bceWithLogits()],
+    ["bytes", [20], [20], bceWithLogits(), "uint8"],
+    ["booleans", [20, 1], [20, 1], bceWithLogits(), "bool"],
+    ["labels", [20, 4], [20, 4], bceWithLogits()],
+    ["pixels", [6, 1, 3, 2], [6, 1, 3, 2], bceWithLogits()],
+    ["labels with margins", [20, 4], [20, 4], losses.multilabelSoftMargin()],
     ["a loss of one's own", [20, 1], [20], (yhat: AnyRef, ys: AnyRef) => yhat.squeeze(1).sub(ys).mean()],
   ] as const)("accuracy of yes or no: %s", async (...[, outputs, targets, loss, dtype]) => {
     const [xs, ys] = [drawn(outputs), yesOrNo(targets, dtype)];
-    const learner = await validated(loss as Loss, xs, ys, torchwire.accuracy);
+    const learner = await validated(loss as Loss, xs, ys, ours.accuracy);
     expect(last(learner, "accuracy")).toBeCloseTo(await accuracyOf(tensor(xs).gt(0), ys), 12);
   });
 
   test("of probabilities: a yes is above a half", async () => {
     const xs = { ...drawn([20, 1]), data: (drawn([20, 1]).data as Float32Array).map((x) => x / 4 + 0.5) };
     const ys = yesOrNo([20, 1]);
-    const learner = await validated(
-      torchwire.bce(),
-      xs,
-      ys,
-      torchwire.accuracy,
-      torchwire.f1(),
-      torchwire.perplexity(),
-    );
+    const learner = await validated(losses.bce(), xs, ys, ours.accuracy, ours.f1(), ours.perplexity());
     const found = tensor(xs).gt(0.5);
     expect(last(learner, "accuracy")).toBeCloseTo(await accuracyOf(found, ys), 12);
     const truth = tensor(ys).flatten().numpy();
@@ -449,7 +450,7 @@ describe("what is measured is what the loss asks for", () => {
     const ys = Array.from({ length: 60 }, (_, i) => (xs.data[2 * i]! > 0 ? 1 : 0));
     const wrong = torch.nn.Linear(2, 1, false);
     wrong.weight.data.copy_(torch.tensor([[-3, 0]]));
-    const learner = new Learner(wrong, torchwire.bceWithLogits(), {
+    const learner = new Learner(wrong, bceWithLogits(), {
       data: {
         training: [
           {
@@ -461,9 +462,9 @@ describe("what is measured is what the loss asks for", () => {
           },
         ],
       },
-      optimizer: torchwire.sgd({ lr: 2 }),
+      optimizer: sgd({ lr: 2 }),
       defaultCallbacks: false,
-      callbacks: [new Recorder(), new Metrics(torchwire.accuracy)],
+      callbacks: [new Recorder(), new Metrics(ours.accuracy)],
     });
     const { history } = await learner.fit(20);
     const values = history["training"]!["accuracy"]!.map(({ value }) => value);
@@ -477,14 +478,11 @@ describe("what is measured is what the loss asks for", () => {
     const truth = py.at(tensor(ys), kept).numpy();
     const scores = py.at(tensor(xs), kept);
     const expected = (await py.js(sklearn.accuracy_score(truth, scores.argmax(1).numpy()))) as number;
-    const names = torchwire.kw({ labels: [0, 1, 2, 3, 4] });
+    const names = kw({ labels: [0, 1, 2, 3, 4] });
     const surprise = await py.js(sklearn.log_loss(truth, scores.double().softmax(1).numpy(), names));
-    const losses: Loss[] = [
-      torchwire.crossEntropy({ ignoreIndex: 3 }),
-      torch.nn.CrossEntropyLoss(torchwire.kw({ ignore_index: 3 })),
-    ];
+    const losses: Loss[] = [crossEntropy({ ignoreIndex: 3 }), torch.nn.CrossEntropyLoss(kw({ ignore_index: 3 }))];
     for (const loss of losses) {
-      const learner = await validated(loss, xs, ys, torchwire.accuracy, torchwire.perplexity());
+      const learner = await validated(loss, xs, ys, ours.accuracy, ours.perplexity());
       expect(last(learner, "accuracy")).toBeCloseTo(expected, 12);
       expect(last(learner, "perplexity")).toBeCloseTo(Math.exp(surprise as number), 5);
     }
@@ -493,11 +491,11 @@ describe("what is measured is what the loss asks for", () => {
   test("targets that are probabilities of classes are classes, for every metric", async () => {
     const xs = drawn([20, 3]);
     const ys = await py.ndarray(tensor(drawn([20, 3])).softmax(1));
-    const f1 = torchwire.f1({ average: "macro" });
-    const learner = await validated(torchwire.crossEntropy(), xs, ys, torchwire.accuracy, f1);
+    const f1 = ours.f1({ average: "macro" });
+    const learner = await validated(crossEntropy(), xs, ys, ours.accuracy, f1);
     const [truth, found] = [tensor(ys).argmax(1).numpy(), tensor(xs).argmax(1).numpy()];
     expect(last(learner, "accuracy")).toBeCloseTo((await py.js(sklearn.accuracy_score(truth, found))) as number, 12);
-    const macro = sklearn.f1_score(truth, found, torchwire.kw({ average: "macro" }));
+    const macro = sklearn.f1_score(truth, found, kw({ average: "macro" }));
     expect(last(learner, "f1")).toBeCloseTo((await py.js(macro)) as number, 12);
   });
 
@@ -505,31 +503,17 @@ describe("what is measured is what the loss asks for", () => {
   test.each([
     [
       "numbers",
-      torchwire.mse(),
+      mse(),
       drawn([8, 1]),
       drawn([8, 1]),
-      torchwire.accuracy,
+      ours.accuracy,
       "mse_loss is a loss of numbers: measure meanAbsoluteError()",
     ],
-    [
-      "numbers",
-      torchwire.huber(),
-      drawn([8, 3]),
-      drawn([8, 3]),
-      torchwire.perplexity(),
-      "huber_loss is a loss of numbers",
-    ],
-    ["numbers", own, drawn([8, 1]), drawn([8, 1]), torchwire.accuracy, "accuracy: 5 targets are neither"],
-    ["several labels of a sample", own, drawn([8, 3]), yesOrNo([8, 3]), torchwire.accuracy, 'task: "labels"'],
-    [
-      "one class",
-      torchwire.crossEntropy(),
-      drawn([8, 1]),
-      indexed([8], 1),
-      torchwire.accuracy,
-      "have one class along axis 1",
-    ],
-    ["yes or no", torchwire.bceWithLogits(), drawn([8, 1]), yesOrNo([8, 1]), torchwire.topK(2), "use accuracy"],
+    ["numbers", losses.huber(), drawn([8, 3]), drawn([8, 3]), ours.perplexity(), "huber_loss is a loss of numbers"],
+    ["numbers", own, drawn([8, 1]), drawn([8, 1]), ours.accuracy, "accuracy: 5 targets are neither"],
+    ["several labels of a sample", own, drawn([8, 3]), yesOrNo([8, 3]), ours.accuracy, 'task: "labels"'],
+    ["one class", crossEntropy(), drawn([8, 1]), indexed([8], 1), ours.accuracy, "have one class along axis 1"],
+    ["yes or no", bceWithLogits(), drawn([8, 1]), yesOrNo([8, 1]), ours.topK(2), "use accuracy"],
   ] as const)("refused: %s", async (...[, loss, xs, ys, metric, message]) => {
     const error = await caught(() => validated(loss, xs, ys, metric));
     expect(String(error) + String(error.cause)).toContain(message);
@@ -537,7 +521,7 @@ describe("what is measured is what the loss asks for", () => {
 
   test("a task that is said comes first", async () => {
     const [xs, ys] = [drawn([20, 3]), yesOrNo([20, 3])];
-    const said = torchwire.topK(1, { name: "accuracy", task: "labels" });
+    const said = ours.topK(1, { name: "accuracy", task: "labels" });
     const learner = await validated(own, xs, ys, said);
     expect(last(learner, "accuracy")).toBeCloseTo(await accuracyOf(tensor(xs).gt(0), ys), 12);
   });
@@ -591,9 +575,9 @@ def is_full(yhat):
         ys: arrayOf([0, 1], "int64"),
       },
     ];
-    const ofLogits = torchwire.metric("accuracy", {
-      ...torchwire.accuracy,
-      update: (yhat, ...more) => torchwire.accuracy.update(yhat.logits, ...more),
+    const ofLogits = ours.metric("accuracy", {
+      ...ours.accuracy,
+      update: (yhat, ...more) => ours.accuracy.update(yhat.logits, ...more),
     });
     const learner = new Learner(
       py.at(names, "Model")(py.at(names, name)),
@@ -602,11 +586,11 @@ def is_full(yhat):
         data: { training: data, validation: data },
         defaultCallbacks: false,
         callbacks: [
-          new torchwire.PyTorchBackend({ amp: "bf16" }),
+          new PyTorchBackend({ amp: "bf16" }),
           new Recorder(),
-          new Metrics(new torchwire.Metric((yhat) => isFull(yhat), { name: "full" }), ofLogits),
+          new Metrics(new ours.Metric((yhat) => isFull(yhat), { name: "full" }), ofLogits),
         ],
-        input: torchwire.same,
+        input: same,
       },
     );
     await learner.fit(1);
@@ -634,21 +618,18 @@ describe("numbers of half floats are numbers, and not their bits", () => {
     };
     const learner = await measured(
       [
-        new torchwire.Metric((yhat) => half(yhat, dtype).mean(), { name: "mean" }),
-        torchwire.metric("sum", {
+        new ours.Metric((yhat) => half(yhat, dtype).mean(), { name: "mean" }),
+        ours.metric("sum", {
           update: (yhat) => ({ all: half(yhat, dtype).flatten() }),
           compute: ({ all }) => all.data[0] + all.data[1],
         }),
-        torchwire.torchmetric("constant", constant(value)),
+        ours.torchmetric("constant", constant(value)),
       ],
       data,
     );
     expect(["mean", "sum", "constant"].map((name) => last(learner, name))).toEqual([2, 4, 2.5]);
     const complex = await caught(() =>
-      measured(
-        [new torchwire.Metric((yhat) => untyped(worker, "torch").complex(yhat, yhat).mean(), { name: "c" })],
-        data,
-      ),
+      measured([new ours.Metric((yhat) => untyped(worker, "torch").complex(yhat, yhat).mean(), { name: "c" })], data),
     );
     expect(String(complex)).toContain("complex");
   });

@@ -1,5 +1,6 @@
 /** What tests look at: the error that something ends with, and the operations that something costs. */
-import { py, type PythonError, type TorchwireError, type Worker, type WorkerStats } from "torchwire";
+import { py, type PythonError, type TorchwireError, type Worker } from "torchwire";
+import type { WorkerStats } from "torchwire/bridge";
 import type { AnyRef } from "../bridge/types/core.ts";
 
 /** A module as AnyRef, for tests of what happens and not of types. */

@@ -1,30 +1,20 @@
 /** Flux's optimisers and its chains against their closed forms, written out in JavaScript, in loops by hand. */
 import { beforeAll, describe, expect, test } from "vitest";
+import { adam, adamW, py, sgd, type Worker } from "torchwire";
+import { adaDelta, adaGrad, adaMax, descent, momentum, nesterov, rmsProp } from "torchwire/flux";
 import {
-  adaDelta,
   adafactor,
-  adaGrad,
-  adam,
-  adaMax,
-  adamW,
   asgd,
   chain,
   clipNorm,
   clipValue,
-  descent,
   expDecay,
   invDecay,
   lbfgs,
-  momentum,
-  nesterov,
-  py,
-  rmsProp,
   rprop,
-  sgd,
   weightDecay,
   type OptimizerSpec,
-  type Worker,
-} from "torchwire";
+} from "torchwire/optim";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

@@ -4,20 +4,18 @@ import {
   adam,
   AbstractTrainingPhase,
   callback,
-  ctc,
   kw,
-  lbfgs,
   Learner,
   mse,
-  muon,
   py,
   PyTorchBackend,
-  sequence,
   TrainingPhase,
   type LearnerOptions,
-  type Loss,
   type Worker,
 } from "torchwire";
+import { sequence } from "torchwire/formats";
+import { ctc, type Loss } from "torchwire/losses";
+import { lbfgs, muon } from "torchwire/optim";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { testWorker, warmWorker } from "./worker.ts";

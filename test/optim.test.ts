@@ -1,6 +1,7 @@
 /** Optimisers in a worker: what PyTorch gets of their options, and the groups of parameters that they make. */
 import { beforeAll, describe, expect, test } from "vitest";
-import { adam, adamW, kw, py, sgd, type OptimizerOption, type OptimizerSpec, type Worker } from "torchwire";
+import { adam, adamW, kw, py, sgd, type Worker } from "torchwire";
+import type { OptimizerOption, OptimizerSpec } from "torchwire/optim";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { toOptimizer } from "../client/optim/spec.ts";
 import { caught, untyped } from "./observed.ts";

@@ -11,11 +11,11 @@ import {
   TrainingPhase,
   type AnyRef,
   type BatchLike,
-  type Metric,
-  type MetricValue,
   type Step,
   type Worker,
 } from "torchwire";
+import type { MetricValue } from "torchwire/callbacks";
+import type { Metric } from "torchwire/metrics";
 import { warmWorker } from "./worker.ts";
 
 declare module "torchwire" {

@@ -2,26 +2,23 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   accuracy,
-  batches,
-  bce,
   bceWithLogits,
-  classify,
   crossEntropy,
   DataLoader,
   Learner,
   Metrics,
   mse,
-  nll,
-  outputs,
-  probabilityCrossEntropy,
   py,
   Recorder,
   sgd,
   type Data,
-  type Loss,
   type NDArray,
   type Worker,
 } from "torchwire";
+import { batches } from "torchwire/data";
+import { probabilityCrossEntropy } from "torchwire/flux";
+import { bce, nll, type Loss } from "torchwire/losses";
+import { classify, outputs } from "torchwire/model";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

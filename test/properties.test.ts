@@ -1,7 +1,8 @@
 /** What holds for every value: of each property, hundreds at random, through a real worker. A failure prints the smallest value and the seed. */
 import * as fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
-import { py, type DType, type NDArray, type Worker } from "torchwire";
+import { py, type NDArray, type Worker } from "torchwire";
+import type { DType } from "torchwire/bridge";
 import { dtypes, fromBytes, isNDArray, itemSize, sizeOf, toBytes } from "../bridge/values/ndarray.ts";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { inverse } from "../client/formats/axes.ts";

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { kw, lend, py, PythonError, type Worker } from "torchwire";
+import { kw, py, PythonError, type Worker } from "torchwire";
+import { lend } from "torchwire/bridge";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, nextLine, operationsOf, untyped } from "./observed.ts";
 import { testWorker, warmWorker } from "./worker.ts";

@@ -4,9 +4,7 @@ import {
   AbstractTrainingPhase,
   adamW,
   callback,
-  CustomCallback,
   DataLoader,
-  hyperparameter,
   Learner,
   type Trainer,
   Metrics,
@@ -14,23 +12,21 @@ import {
   py,
   PyTorchBackend,
   Recorder,
-  ReduceOnPlateau,
-  relative,
   Scheduler,
-  schedules,
   sgd,
   TrainingPhase,
   type BatchLike,
   type Callback,
   type Data,
-  type Hyper,
   type LearnerOptions,
   type NDArray,
-  type ReduceOnPlateauOptions,
-  type Schedule,
   type Step,
   type Worker,
 } from "torchwire";
+import { CustomCallback, ReduceOnPlateau, relative, type ReduceOnPlateauOptions } from "torchwire/callbacks";
+import { hyperparameter, type Hyper } from "torchwire/optim";
+import type { Schedule } from "torchwire/schedules";
+import * as schedules from "torchwire/schedules";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";

@@ -11,18 +11,17 @@ import {
   py,
   PyTorchBackend,
   Recorder,
-  relative,
   Scheduler,
-  schedules,
   sgd,
   StopOnNaNLoss,
   type NDArray,
   type Network,
-  type OptimizerSpec,
-  type Schedule,
-  type Schedules,
   type Worker,
 } from "torchwire";
+import { relative, type Schedules } from "torchwire/callbacks";
+import type { OptimizerSpec } from "torchwire/optim";
+import type { Schedule } from "torchwire/schedules";
+import * as schedules from "torchwire/schedules";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 import { plainPython } from "./plain-python.ts";

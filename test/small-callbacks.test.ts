@@ -6,32 +6,26 @@ import {
   callback,
   CallbackError,
   CancelFitting,
-  CustomCallback,
   DataLoader,
-  GarbageCollect,
-  hingeLoss,
   kw,
-  l1,
   Learner,
   metric,
   Metrics,
   mse,
   py,
   Recorder,
-  SanityCheck,
-  SanityCheckError,
   sgd,
-  throttle,
   TorchwireError,
-  Traces,
   TrainingPhase,
   ValidationPhase,
   type BatchLike,
   type Callback,
-  type Loss,
   type Step,
   type Worker,
 } from "torchwire";
+import { CustomCallback, GarbageCollect, SanityCheck, SanityCheckError, throttle, Traces } from "torchwire/callbacks";
+import { hingeLoss } from "torchwire/flux";
+import { l1, type Loss } from "torchwire/losses";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "./observed.ts";
 import { pairs, tiny, tinyData, type Tiny } from "./tiny.ts";

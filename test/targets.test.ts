@@ -2,7 +2,6 @@
 import { beforeAll, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
-  Augment,
   crossEntropy,
   DataLoader,
   kw,
@@ -19,6 +18,7 @@ import {
   type Step,
   type Worker,
 } from "torchwire";
+import { Augment } from "torchwire/callbacks";
 import { untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";
 

@@ -6,7 +6,6 @@ import {
   accuracy,
   callback,
   crossEntropy,
-  CustomCallback,
   Learner,
   Metrics,
   MetricsPrinter,
@@ -16,9 +15,9 @@ import {
   type Data,
   type LearnerData,
   type NDArray,
-  type Output,
   type Worker,
 } from "torchwire";
+import { CustomCallback, type Output } from "torchwire/callbacks";
 import { findPython } from "../bridge/environment/find.ts";
 import { poll, processesOf } from "./fixtures/life/world.ts";
 import { testWorker } from "./worker.ts";

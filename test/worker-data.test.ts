@@ -1,6 +1,7 @@
 /** Data that lies in the worker, driven by the loop here. */
 import { beforeAll, expect, test } from "vitest";
-import { accuracy, crossEntropy, fromWorker, kw, Learner, Metrics, py, Recorder, sgd, type Worker } from "torchwire";
+import { accuracy, crossEntropy, kw, Learner, Metrics, py, Recorder, sgd, type Worker } from "torchwire";
+import { fromWorker } from "torchwire/data";
 import type { AnyRef } from "../bridge/types/core.ts";
 import { permutation } from "../client/data/shuffle.ts";
 import { caught, countsOf, untyped } from "./observed.ts";

@@ -5,7 +5,8 @@
  */
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
-import { DataLoader, kw, py, readIdx, spawnWorker } from "torchwire";
+import { DataLoader, kw, py, spawnWorker } from "torchwire";
+import { readIdx } from "torchwire/data";
 
 const [folder, steps] = [process.argv[2], Number(process.argv[3])];
 

@@ -6,7 +6,8 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { isReference } from "../data/batch.ts";
 import type { Values } from "../data/types.ts";
-import { defaultFormat, ofBatch, type Format } from "./index.ts";
+import { defaultFormat } from "./default.ts";
+import { ofBatch, type Format } from "./format.ts";
 
 export interface Conversion {
   readonly worker: Worker;

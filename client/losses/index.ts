@@ -1,4 +1,6 @@
-export * from "./flux.ts";
+/** `torchwire/losses`: PyTorch's losses, and losses of one's own. */
+import "../../bridge/platform.ts";
+
 export * from "./table.ts";
 export type { LossFactory, Reduction } from "./define.ts";
 export {

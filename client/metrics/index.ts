@@ -1,3 +1,6 @@
+/** `torchwire/metrics`: metrics, counted in the worker with the step, and metrics of one's own. */
+import "../../bridge/platform.ts";
+
 export { accuracy, perplexity, topK, type ClassMetricOptions, type TopKOptions } from "./classes.ts";
 export { auc, type AucOptions } from "./auc.ts";
 export { confusionMatrix, type ConfusionMatrixOptions } from "./confusion-matrix.ts";
@@ -20,4 +23,3 @@ export { meanAbsoluteError, meanSquaredError, r2, rootMeanSquaredError } from ".
 export { f1, precision, recall, type FoundOptions } from "./retrieval.ts";
 export type { SumArray } from "./sums.ts";
 export { torchmetric, type TorchmetricOptions } from "./torchmetric.ts";
-export type { WeighedLoss } from "../losses/weight.ts";

@@ -1,3 +1,6 @@
+/** `torchwire/schedules`: values that change from step to step. */
+import "../../bridge/platform.ts";
+
 export { anneal, oneCycle, type OneCycleOptions, type Shape } from "./anneal.ts";
 export {
   composed,

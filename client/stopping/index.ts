@@ -1,3 +1,6 @@
+/** `torchwire/stopping`: criteria for `EarlyStopping`. */
+import "../../bridge/platform.ts";
+
 export {
   gl,
   invalidValue,

@@ -1,5 +1,5 @@
 /** Digits in the terminal, five in a row, each over what it was taken for. */
-import type { Prediction } from "torchwire";
+import type { Prediction } from "torchwire/model";
 import { cut, pictures, type Digits } from "../digits.ts";
 
 const PER_ROW = 5;

@@ -11,9 +11,9 @@ import {
   mnist,
   type Callback,
   type Ref,
-  type ResNet,
   type Worker,
 } from "torchwire";
+import type { ResNet } from "torchwire/bridge";
 import type { Digits } from "../digits.ts";
 
 export interface Settings {

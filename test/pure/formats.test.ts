@@ -5,17 +5,17 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import { sizeOf } from "../../bridge/values/ndarray.ts";
 import {
   batch,
-  defaultFormat,
   format,
   image,
   imagenet,
-  ofBatch,
   same,
   sequence,
   video,
   type Format,
   type FormatContext,
 } from "../../client/formats/index.ts";
+import { defaultFormat } from "../../client/formats/default.ts";
+import { ofBatch } from "../../client/formats/format.ts";
 import { caught } from "../observed.ts";
 import { recorded } from "./recorded.ts";
 

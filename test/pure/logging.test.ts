@@ -7,8 +7,9 @@ import { execa } from "execa";
 import { array, assert, constantFrom, double, integer, property, string } from "fast-check";
 import sharp from "sharp";
 import { afterAll, beforeEach, describe, expect, test } from "vitest";
+import type { NDArray } from "torchwire";
+import { bfloat16 } from "torchwire/bridge";
 import {
-  bfloat16,
   csv,
   jsonLines,
   LogHistograms,
@@ -18,8 +19,7 @@ import {
   RunFolder,
   tensorBoard,
   type LoggerBackend,
-  type NDArray,
-} from "torchwire";
+} from "torchwire/logging";
 
 const root = mkdtempSync(join(tmpdir(), "logging-"));
 let count = 0;

@@ -1,6 +1,7 @@
 /** Losses as values: their options, and the targets that each asks for. */
 import { describe, expect, test } from "vitest";
-import { bceWithLogits, crossEntropy, l1, mse, smoothL1, type Loss } from "torchwire";
+import { bceWithLogits, crossEntropy, mse } from "torchwire";
+import { l1, smoothL1, type Loss } from "torchwire/losses";
 import { toTargets } from "../../client/losses/spec.ts";
 import { caught, untyped } from "../observed.ts";
 import { recorded } from "./recorded.ts";

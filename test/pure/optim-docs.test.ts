@@ -2,8 +2,8 @@
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
-import * as torchwire from "torchwire";
-import type { OptimizerSpec } from "torchwire";
+import * as exported from "torchwire/flux";
+import type { OptimizerSpec } from "torchwire/optim";
 import { untyped } from "../observed.ts";
 import { recorded } from "./recorded.ts";
 
@@ -84,9 +84,9 @@ async function optimizers(): Promise<{ [name: string]: string }> {
     const [what, cls] = split(said, "torch\\.optim");
     return [`\`${name}\``, `\`${cls}\``, what];
   });
-  const aliases = (await exportsOf("client/optim/aliases.ts")).map(({ name, parameters, said }) => {
+  const aliases = (await exportsOf("client/flux/optimizers.ts")).map(({ name, parameters, said }) => {
     const [theirs, rest] = flux(said);
-    const spec = (torchwire as unknown as { [name: string]: () => OptimizerSpec })[name]!();
+    const spec = (exported as unknown as { [name: string]: () => OptimizerSpec })[name]!();
     return [theirs, `\`${name}(${parameters})\``, `\`${inPython(spec)}\``, rest];
   });
   const parts = (await exportsOf("client/optim/chain.ts"))
@@ -109,7 +109,7 @@ async function losses(): Promise<{ [name: string]: string }> {
     const targets = /targets: "(\w+)"/.exec(code)![1] === "classes" ? "int64" : "float";
     return [`\`${name}\``, `\`${fn}\``, targets, what];
   });
-  const aliases = (await exportsOf("client/losses/flux.ts")).map(({ name, parameters, said }) => {
+  const aliases = (await exportsOf("client/flux/losses.ts")).map(({ name, parameters, said }) => {
     const [theirs, rest] = flux(said);
     return [theirs, parameters === "" ? `\`${name}\`` : `\`${name}(${parameters})\``, rest];
   });

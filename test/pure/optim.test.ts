@@ -1,6 +1,7 @@
 /** Optimisers as values: the operation that each becomes, and its options. */
 import { describe, expect, test } from "vitest";
-import { adam, adamW, kw, py, sgd, type OptimizerSpec } from "torchwire";
+import { adam, adamW, kw, py, sgd } from "torchwire";
+import type { OptimizerSpec } from "torchwire/optim";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { caught, untyped } from "../observed.ts";
 import { recorded } from "./recorded.ts";

@@ -2,7 +2,8 @@
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { arrayDataset, DataLoader, split } from "torchwire";
+import { DataLoader, split } from "torchwire";
+import { arrayDataset } from "torchwire/data";
 import { splitIndices } from "../../client/data/dataset.ts";
 import { permutation } from "../../client/data/shuffle.ts";
 

@@ -1,6 +1,7 @@
 /** Weights of classes, and drawing by weight. */
 import { describe, expect, test } from "vitest";
-import { balancedWeights, classWeights, DataLoader, TorchwireError } from "torchwire";
+import { DataLoader, TorchwireError } from "torchwire";
+import { balancedWeights, classWeights } from "torchwire/data";
 import { weightedSample } from "../../client/data/shuffle.ts";
 
 const rows = (n: number): { xs: Float32Array; ys: Int32Array } => ({

@@ -1,6 +1,8 @@
 /** Schedules: the reference values, and the formulas of the libraries that they are from. */
 import { describe, expect, test } from "vitest";
-import { oneCycle, plot, schedules, type Duration, type RunLength, type Schedule } from "torchwire";
+import { oneCycle } from "torchwire";
+import { plot, type Duration, type RunLength, type Schedule } from "torchwire/schedules";
+import * as schedules from "torchwire/schedules";
 import { caught } from "../observed.ts";
 
 const {

@@ -2,7 +2,7 @@
 import { inspect } from "node:util";
 import { array as arrays, assert, constant, double, nat, oneof, property, record, tuple } from "fast-check";
 import { describe, expect, test } from "vitest";
-import type { MetricValue } from "torchwire";
+import type { MetricValue } from "torchwire/callbacks";
 import { readOnly } from "../../client/callback/read-only.ts";
 import { series } from "../../client/metrics/series.ts";
 

@@ -1,6 +1,7 @@
 /** Early-stopping criteria against EarlyStopping.jl's vectors, and where they differ from it on purpose. */
 import { describe, expect, test } from "vitest";
-import { stopping, type StoppingCriterion } from "torchwire";
+import type { StoppingCriterion } from "torchwire/stopping";
+import * as stopping from "torchwire/stopping";
 import { caught } from "../observed.ts";
 
 const {

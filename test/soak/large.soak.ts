@@ -1,7 +1,8 @@
 /** An array of more than 4 GiB, there and back: past what a frame may be, and past what a Uint8Array of the oldest Node can be. */
 import { freemem } from "node:os";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import { lend, py, type Worker } from "torchwire";
+import { py, type Worker } from "torchwire";
+import { lend } from "torchwire/bridge";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { testWorker } from "../worker.ts";
 

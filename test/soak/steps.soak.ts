@@ -5,7 +5,6 @@ import { runInNewContext } from "node:vm";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import {
   adam,
-  batches,
   crossEntropy,
   DataLoader,
   kw,
@@ -16,6 +15,7 @@ import {
   StopOnNaNLoss,
   type Worker,
 } from "torchwire";
+import { batches } from "torchwire/data";
 import { testWorker } from "../worker.ts";
 
 setFlagsFromString("--expose-gc");

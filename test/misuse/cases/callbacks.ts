@@ -1,4 +1,5 @@
-import { callback, CustomCallback, EMA, Metrics, Recorder, SWA } from "torchwire";
+import { callback, Metrics, Recorder } from "torchwire";
+import { CustomCallback, EMA, SWA } from "torchwire/callbacks";
 import type { Cases } from "../given.ts";
 
 export const callbacks: Cases = {

@@ -1,4 +1,5 @@
-import { batches, DataLoader, fromWorker, image, imageFolder, readIdx, split, take, toNDArray } from "torchwire";
+import { DataLoader, image, imageFolder, split } from "torchwire";
+import { batches, fromWorker, readIdx, take, toNDArray } from "torchwire/data";
 import { ones, type Cases } from "../given.ts";
 
 export const data: Cases = {

@@ -6,18 +6,18 @@ import {
   DataLoader,
   freeze,
   Learner,
-  loss,
   metric,
   Metrics,
   mse,
   py,
   PyTorchBackend,
   Recorder,
-  SanityCheck,
   sgd,
   StopOnNaNLoss,
-  topK,
 } from "torchwire";
+import { SanityCheck } from "torchwire/callbacks";
+import { loss } from "torchwire/losses";
+import { topK } from "torchwire/metrics";
 import { labels, ones, pairs, type Cases } from "../given.ts";
 
 export const learners: Cases = {

@@ -1,4 +1,4 @@
-import { lend } from "torchwire";
+import { lend } from "torchwire/bridge";
 import { ones, type Cases } from "../given.ts";
 
 export const values: Cases = {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
-import { Checkpointer, EarlyStopping, kw, Metrics, Recorder, SanityCheck, spawnWorker, type Callback } from "torchwire";
+import { Checkpointer, EarlyStopping, kw, Metrics, Recorder, spawnWorker, type Callback } from "torchwire";
+import { SanityCheck } from "torchwire/callbacks";
 import { untyped } from "../../observed.ts";
 import { pairs, type Cases, type Given } from "../given.ts";
 

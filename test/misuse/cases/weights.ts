@@ -1,4 +1,5 @@
-import { loadWeights, saveWeights, summary } from "torchwire";
+import { loadWeights, saveWeights } from "torchwire";
+import { summary } from "torchwire/model";
 import { ones, type Cases } from "../given.ts";
 
 export const weights: Cases = {

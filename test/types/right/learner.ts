@@ -4,9 +4,7 @@ import {
   accuracy,
   adamW,
   callback,
-  classify,
   crossEntropy,
-  CustomCallback,
   DataLoader,
   forward,
   image,
@@ -18,11 +16,9 @@ import {
   Metrics,
   MetricsPrinter,
   mse,
-  outputs,
   ProgressPrinter,
   PyTorchBackend,
   Recorder,
-  same as unchanged,
   sgd,
   spawnWorker,
   StopOnNaNLoss,
@@ -33,9 +29,12 @@ import {
   type Data,
   type Dataset,
   type NDArray,
-  type Prediction,
   type Report,
   type Step,
+} from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
+import { same as unchanged } from "torchwire/formats";
+import {
   auc,
   epochSeconds,
   f1 as f1Score,
@@ -46,7 +45,8 @@ import {
   topK,
   torchmetric,
   type SumArray,
-} from "torchwire";
+} from "torchwire/metrics";
+import { classify, outputs, type Prediction } from "torchwire/model";
 import { same, worker, type AnyRef } from "../worker.ts";
 
 declare module "torchwire" {

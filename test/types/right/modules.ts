@@ -1,7 +1,7 @@
 /** Modules of one's own: declared from outside, through the package's entry. */
 import { same, worker } from "../worker.ts";
 import type { AnyRef, PyInt, Str } from "../worker.ts";
-import type { PythonModule } from "torchwire";
+import type { PythonModule } from "torchwire/bridge";
 
 declare module "torchwire" {
   interface PythonModules {

@@ -1,19 +1,9 @@
 /** Losses, optimisers and formats as a program writes them. */
 import { worker } from "../worker.ts";
-import {
-  adam,
-  adamW,
-  bceWithLogits,
-  crossEntropy,
-  logitCrossEntropy,
-  mse,
-  py,
-  sgd,
-  type Loss,
-  type LossSpec,
-  type OptimizerOption,
-  type OptimizerSpec,
-} from "torchwire";
+import { adam, adamW, bceWithLogits, crossEntropy, mse, py, sgd } from "torchwire";
+import { logitCrossEntropy } from "torchwire/flux";
+import type { Loss, LossSpec } from "torchwire/losses";
+import type { OptimizerOption, OptimizerSpec } from "torchwire/optim";
 import { batch, format, image, imagenet, same, sequence, video, type Format } from "../../../client/formats/index.ts";
 
 const torch = worker.import("torch");

@@ -1,5 +1,6 @@
 /** Callbacks: what their handlers may not see or do. Each line ends in the one error it must give. */
-import { callback, CustomCallback, ValidationPhase } from "torchwire";
+import { callback, ValidationPhase } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
 
 const name = "wrong";
 

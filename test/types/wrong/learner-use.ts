@@ -3,9 +3,7 @@ import {
   accuracy,
   AbstractTrainingPhase,
   adamW,
-  batches,
   crossEntropy,
-  CustomCallback,
   DataLoader,
   image,
   imageFolder,
@@ -15,23 +13,20 @@ import {
   Metrics,
   MetricsPrinter,
   mse,
-  outputs,
   ProgressPrinter,
   PyTorchBackend,
   Recorder,
-  sequence,
   StopOnNaNLoss,
   TrainingPhase,
   type AnyRef,
   type Dataset,
   type NDArray,
-  auc,
-  f1,
-  Metric,
-  statefulMetric,
-  topK,
-  torchmetric,
 } from "torchwire";
+import { CustomCallback } from "torchwire/callbacks";
+import { batches } from "torchwire/data";
+import { sequence } from "torchwire/formats";
+import { auc, f1, Metric, statefulMetric, topK, torchmetric } from "torchwire/metrics";
+import { outputs } from "torchwire/model";
 import { worker } from "../worker.ts";
 
 const torch = worker.import("torch");

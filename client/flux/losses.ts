@@ -6,9 +6,9 @@ import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, Float, Int, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { described, float, int } from "../options/keywords.ts";
-import { define as defineOf, reduction, type LossFactory, type LossRow, type Reduction } from "./define.ts";
-import { bceWithLogits, crossEntropy, huber, l1 } from "./table.ts";
-import type { BceWithLogitsOptions, CrossEntropyOptions, HuberOptions, L1Options } from "./table.ts";
+import { define as defineOf, reduction, type LossFactory, type LossRow, type Reduction } from "../losses/define.ts";
+import { bceWithLogits, crossEntropy, huber, l1 } from "../losses/table.ts";
+import type { BceWithLogitsOptions, CrossEntropyOptions, HuberOptions, L1Options } from "../losses/table.ts";
 
 const define = <O extends object>(row: LossRow<O>): LossFactory<O> =>
   defineOf({ ...row, module: "torchwire_worker.helpers.losses" });

@@ -1,7 +1,7 @@
 import type { State } from "../callback/access.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { backendsFor, type Backends } from "../logging/backend.ts";
-import { Unlogged } from "../logging/unlogged.ts";
+import { backendsFor, type Backends } from "./backend.ts";
+import { Unlogged } from "./unlogged.ts";
 
 /** Logs what Traces follows, in the group `Step/<phase>/Traces`, by the number of the step in its phase. It observes. */
 export class LogTraces extends CallbackObject {

@@ -5,8 +5,8 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import type { Float } from "../../bridge/types/core.ts";
 import { described } from "../options/keywords.ts";
-import type { Grouped, OptimizerFactory } from "./define.ts";
-import type { OptimizerSpec } from "./spec.ts";
+import type { Grouped, OptimizerFactory } from "../optim/define.ts";
+import type { OptimizerSpec } from "../optim/spec.ts";
 import {
   adadelta,
   adagrad,
@@ -24,7 +24,7 @@ import {
   type RadamOptions,
   type RmspropOptions,
   type SgdOptions,
-} from "./table.ts";
+} from "../optim/table.ts";
 
 /** What Flux's arguments do not say, as the last argument: PyTorch's other options, and groups. */
 type Rest<O, K extends keyof O> = Omit<O, K> & Grouped<O>;

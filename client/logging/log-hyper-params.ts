@@ -3,8 +3,8 @@ import { callback, CallbackObject } from "../callback/callback.ts";
 import type { State } from "../callback/access.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { backendsFor, type Backends, type RunHyperparameters } from "../logging/backend.ts";
-import { Unlogged } from "../logging/unlogged.ts";
+import { backendsFor, type Backends, type RunHyperparameters } from "./backend.ts";
+import { Unlogged } from "./unlogged.ts";
 
 export interface LogHyperParamsOptions {
   /**

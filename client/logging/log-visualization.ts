@@ -4,12 +4,12 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
 import { isReference } from "../data/batch.ts";
 import type { StepState } from "../training/events.ts";
-import { ofBatch, type Format } from "../formats/index.ts";
+import { ofBatch, type Format } from "../formats/format.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { backendsFor, type Backends } from "../logging/backend.ts";
-import { every } from "../logging/every.ts";
-import { Loggables, type Loggable } from "../logging/loggables.ts";
+import { backendsFor, type Backends } from "./backend.ts";
+import { every } from "./every.ts";
+import { Loggables, type Loggable } from "./loggables.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 
 type Shown = Loggable | number | { readonly [name: string]: Loggable | number };

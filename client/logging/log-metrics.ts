@@ -1,7 +1,7 @@
 import type { State } from "../callback/access.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { backendsFor, type Backends } from "../logging/backend.ts";
-import { Unlogged } from "../logging/unlogged.ts";
+import { backendsFor, type Backends } from "./backend.ts";
+import { Unlogged } from "./unlogged.ts";
 
 /**
  * Logs the metrics of each step, in the group `Step/<phase>/Metrics`, and of each epoch, in `Epoch/<phase>/Metrics`, by the number of the step or epoch in

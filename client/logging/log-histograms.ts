@@ -1,10 +1,10 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { callback, CallbackObject } from "../callback/callback.ts";
-import { backendsFor, type Backends } from "../logging/backend.ts";
-import { edgesOf } from "../logging/bins.ts";
-import { every, whole } from "../logging/every.ts";
-import type { LoggedHistogram } from "../logging/loggables.ts";
+import { backendsFor, type Backends } from "./backend.ts";
+import { edgesOf } from "./bins.ts";
+import { every, whole } from "./every.ts";
+import type { LoggedHistogram } from "./loggables.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 
 export interface LogHistogramsOptions {
