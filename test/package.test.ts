@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { ensurePython } from "torchwire";
+import { entries, typesOf } from "./entries.ts";
 import { mnistJpegs } from "./jpegs.ts";
 
 const root = fileURLToPath(new URL("..", import.meta.url));
@@ -129,6 +130,41 @@ test("it works without sharp until an image is to be read", async () => {
     await worker.close();
     await imageFolder(".").catch((error) => console.log(error.message));`;
   expect(await run("node", ["--input-type=module", "--eval", program])).toMatch(/^3\n[^]*npm install sharp$/);
+});
+
+describe("each entry", () => {
+  const specifiers = Object.keys(entries).map((path) => `torchwire${path.slice(1)}`);
+  const all = Object.entries(entries).map(([path, entry]) => [path, Object.keys(entry).toSorted()]);
+  const shown = `specifiers.map((name, i) => [paths[i], Object.keys(modules[i]).sort()])`;
+  const given = `const specifiers = ${JSON.stringify(specifiers)}, paths = ${JSON.stringify(Object.keys(entries))};`;
+
+  test("exports from its build what it exports from its source", async () => {
+    const program = `${given} const modules = await Promise.all(specifiers.map((name) => import(name)));
+      console.log(JSON.stringify(${shown}));`;
+    expect(JSON.parse(await run("node", ["--input-type=module", "--eval", program]))).toEqual(all);
+  });
+
+  test("gives the same to require()", async () => {
+    const program = `${given} const modules = specifiers.map((name) => require(name));
+      console.log(JSON.stringify(${shown}));`;
+    await writeFile(join(app, "entries.cjs"), program);
+    expect(JSON.parse(await run("node", ["entries.cjs"]))).toEqual(all);
+  });
+
+  test("has the types of all its names", async () => {
+    await copyInstalled((_, path) => /^node_modules\/(@types\/node|undici-types)$/.test(path));
+    const files = await Promise.all(
+      Object.entries(entries).map(async ([path, entry], i) => {
+        const from = `from ${JSON.stringify(specifiers[i])};`;
+        const code = `export { ${Object.keys(entry).join(", ")} } ${from}\nexport type { ${typesOf(path).join(", ")} } ${from}`;
+        await writeFile(join(app, `entry-${i}.ts`), code);
+        return `entry-${i}.ts`;
+      }),
+    );
+    const compilerOptions = { module: "nodenext", target: "es2022", strict: true, types: ["node"], noEmit: true };
+    await writeFile(join(app, "tsconfig.json"), JSON.stringify({ compilerOptions, files }));
+    expect(await run(join(root, "node_modules", ".bin", "tsc"), ["-p", "tsconfig.json"])).toBe("");
+  });
 });
 
 describe("the code of the README", () => {
