@@ -11,7 +11,7 @@ import { bestFirst, checkpointName, keptOf, splitMonitor } from "../stopping/che
 import { misuse } from "../stopping/criterion.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
 import { text, wholeFrom } from "../stopping/options.ts";
-import { places } from "../weights/places.ts";
+import { stores } from "../weights/stores.ts";
 import type { Modules } from "../weights/modules.ts";
 
 export interface CheckpointerOptions {
@@ -58,7 +58,7 @@ export class Checkpointer extends CallbackObject {
     const { keep = Infinity, monitor = "loss", every = 1, on = "client" } = options;
     const [monitored, metric] = splitMonitor(monitor);
     const mode = directionOf("Checkpointer", metric, options.mode);
-    const place = places[on];
+    const place = stores[on];
 
     const shared: { learner?: Trainer } = {};
     let where: string | undefined;
@@ -182,7 +182,7 @@ export class Checkpointer extends CallbackObject {
   async load(checkpoint: Checkpoint | undefined = this.best): Promise<Checkpoint> {
     const { worker, model } = this.#known;
     if (checkpoint === undefined) throw misuse("Checkpointer.load: there is no checkpoint yet");
-    await places[checkpoint.on].load(worker, model as Modules, checkpoint.path);
+    await stores[checkpoint.on].load(worker, model as Modules, checkpoint.path);
     return checkpoint;
   }
 

@@ -18,7 +18,7 @@ export interface Source {
 }
 
 /** One pass over samples: which of them in which order, and how far ahead they are read. */
-export interface Plan {
+export interface Pass {
   readonly dataset: Dataset;
   /** Undefined: the order of the data. */
   readonly order: Uint32Array | undefined;
@@ -44,7 +44,7 @@ interface Slot {
 
 /** Batches out of samples that are read ahead, several at once. */
 export class Ahead implements Source {
-  readonly #plan: Plan;
+  readonly #pass: Pass;
   readonly #slots = new Map<number, Slot>();
   /** The place in the order of the sample that is read next. */
   #next: number;
@@ -58,15 +58,15 @@ export class Ahead implements Source {
   #idle: (() => void) | undefined;
 
   /** `first`: the batch that is asked for first. */
-  constructor(plan: Plan, first: number) {
-    this.#plan = plan;
-    this.#next = first * plan.batchSize;
+  constructor(pass: Pass, first: number) {
+    this.#pass = pass;
+    this.#next = first * pass.batchSize;
     this.#until = this.#next;
   }
 
   async batch(index: number): Promise<Made> {
     this.#readUntil(this.#endOf(index));
-    this.#goal = this.#endOf(index + this.#plan.prefetch);
+    this.#goal = this.#endOf(index + this.#pass.prefetch);
     this.#readAhead();
     const slot = this.#slot(index);
     await slot.full;
@@ -87,7 +87,7 @@ export class Ahead implements Source {
     if (this.#until >= this.#goal) return;
     this.#later ??= setImmediate(() => {
       this.#later = undefined;
-      this.#readUntil(Math.min(this.#until + this.#plan.batchSize, this.#goal));
+      this.#readUntil(Math.min(this.#until + this.#pass.batchSize, this.#goal));
       this.#readAhead();
     });
   }
@@ -98,7 +98,7 @@ export class Ahead implements Source {
   }
 
   #read(): void {
-    const { dataset, order, workers } = this.#plan;
+    const { dataset, order, workers } = this.#pass;
     while (!this.#stopped && this.#running < workers && this.#next < this.#until) {
       const place = this.#next++;
       let sample: unknown;
@@ -129,18 +129,18 @@ export class Ahead implements Source {
   }
 
   #came(place: number, value: unknown): void {
-    const index = Math.floor(place / this.#plan.batchSize);
+    const index = Math.floor(place / this.#pass.batchSize);
     const slot = this.#slot(index);
-    slot.values[place - index * this.#plan.batchSize] = value;
+    slot.values[place - index * this.#pass.batchSize] = value;
     this.#count(slot, index);
   }
 
   #failed(place: number, cause: unknown): void {
-    const index = Math.floor(place / this.#plan.batchSize);
+    const index = Math.floor(place / this.#pass.batchSize);
     const slot = this.#slot(index);
     // Of several, the first in the order, whichever failed first.
     if (slot.failure === undefined || place < slot.failure.place) {
-      const sample = this.#plan.order?.[place] ?? place;
+      const sample = this.#pass.order?.[place] ?? place;
       const reason = messageOf(cause);
       const error = new TorchwireError("BAD_DATA", `sample ${sample} could not be read: ${reason}`, { cause });
       slot.failure = { place, error };
@@ -151,7 +151,7 @@ export class Ahead implements Source {
   #count(slot: Slot, index: number): void {
     if (--slot.missing > 0) return;
     if (slot.failure === undefined) {
-      const { batchSize, order, memory, numbers } = this.#plan;
+      const { batchSize, order, memory, numbers } = this.#pass;
       const start = index * batchSize;
       const lease = memory.lease();
       const indices = order?.subarray(start, this.#endOf(index)) ?? slot.values.map((_, i) => start + i);
@@ -169,7 +169,7 @@ export class Ahead implements Source {
     if (slot === undefined) {
       let resolve = (): void => undefined;
       const full = new Promise<void>((done) => (resolve = done));
-      const size = this.#endOf(index) - index * this.#plan.batchSize;
+      const size = this.#endOf(index) - index * this.#pass.batchSize;
       slot = {
         values: Array.from({ length: size }),
         missing: size,
@@ -184,7 +184,7 @@ export class Ahead implements Source {
   }
 
   #endOf(batch: number): number {
-    return Math.min((batch + 1) * this.#plan.batchSize, this.#plan.samples);
+    return Math.min((batch + 1) * this.#pass.batchSize, this.#pass.samples);
   }
 }
 

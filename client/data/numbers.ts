@@ -57,7 +57,7 @@ export function fromNumbers(numbers: Numbers, name: string, asked: DType | undef
   let at = 0;
   const fill = (part: unknown, depth: number): void => {
     if (depth === shape.length) {
-      if (typeof part !== typeof first) wrong(`is ${describe(part)}, where those before it are each a ${typeof first}`);
+      if (typeof part !== typeof first) wrong(`is ${inWords(part)}, where those before it are each a ${typeof first}`);
       const fault = put(at++, part);
       if (fault !== undefined) wrong(fault);
       return;
@@ -65,7 +65,7 @@ export function fromNumbers(numbers: Numbers, name: string, asked: DType | undef
     const length = shape[depth]!;
     const isRow = rows && depth === shape.length - 1;
     if (isRow ? !ArrayBuffer.isView(part) || dtypeOf(part) !== own : !Array.isArray(part))
-      wrong(`is ${describe(part)}, where a ${isRow ? viewKind(first) : "list"} of ${length} was expected`);
+      wrong(`is ${inWords(part)}, where a ${isRow ? viewKind(first) : "list"} of ${length} was expected`);
     if (isRow && isGone(part as ArrayBufferView))
       wrong("is an array whose memory is gone: its ArrayBuffer was transferred, or made smaller");
     const list = part as ArrayLike<unknown>;
@@ -136,7 +136,7 @@ function writer(dtype: DType, data: TypedArray, from: string): (at: number, valu
   };
 }
 
-function describe(part: unknown): string {
+function inWords(part: unknown): string {
   if (Array.isArray(part)) return `a list of ${part.length}`;
   if (ArrayBuffer.isView(part)) return `a ${viewKind(part)}`;
   return part === null || part === undefined || isScalar(part) ? String(part) : `a ${typeof part}`;

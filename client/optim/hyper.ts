@@ -3,7 +3,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { described, snakeCase } from "../options/keywords.ts";
+import { camelCase, described, snakeCase } from "../options/keywords.ts";
 
 interface Owner {
   readonly worker: Worker;
@@ -140,8 +140,6 @@ function onWire({ model, group, name, value, how }: HyperChange): unknown[] {
   const label = model === undefined ? name : `${model}/${name}`;
   return [label, model ?? null, key, index, group ?? null, typeof value === "number" ? py.float(value) : value, how];
 }
-
-const camelCase = (name: string): string => name.replaceAll(/_([a-z\d])/g, (_, letter: string) => letter.toUpperCase());
 
 export interface HyperparameterOptions {
   /** Called with each value that it is given: `(p) => { model.dropout.p = py.float(p); }`. */

@@ -112,7 +112,8 @@ export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, opti
 }
 
 export const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-export const camelCase = (name: string): string => name.replaceAll(/_[a-z]/g, (letter) => letter[1]!.toUpperCase());
+export const camelCase = (name: string): string =>
+  name.replaceAll(/_([a-z\d])/g, (_, letter: string) => letter.toUpperCase());
 
 /** A value in an error message: short, and on one line. What is described there is refused, and a promise in it is looked after. */
 export function described(value: unknown): string {

@@ -14,7 +14,7 @@ export interface SaveWeightsOptions {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
-interface Plan {
+interface Described {
   readonly tensors: readonly [name: string, dtype: SafetensorsDType, shape: number[]][];
   readonly refused: readonly [name: string, why: string][];
   /** What the worker writes into the header. */
@@ -45,7 +45,7 @@ export function saveWeights(
       );
     const snapshot = make(worker, "state", "Snapshot", module);
     try {
-      const { tensors, refused, metadata: own } = (await worker.scope(() => py.js(snapshot.plan))) as Plan;
+      const { tensors, refused, metadata: own } = (await worker.scope(() => py.js(snapshot.plan))) as Described;
       if (refused.length > 0) throw notTensors(path, refused);
       const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
       const total = infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
@@ -80,7 +80,7 @@ async function* fetched(
   }
 }
 
-function notTensors(path: string, refused: Plan["refused"]): TorchwireError {
+function notTensors(path: string, refused: Described["refused"]): TorchwireError {
   const list = nameList(refused.map(([name, why]) => `${name} (${why})`));
   return new TorchwireError(
     "NOT_SAVED",

@@ -13,7 +13,7 @@ import { saveWeights } from "./save.ts";
 
 type Metadata = Readonly<Record<string, string>>;
 
-export interface Place {
+export interface Store {
   /** Makes sure that there is such a folder and that it can be written to; its absolute path. */
   prepare(worker: Worker, folder: string): Promise<string>;
   /** The weights as they are at this place of the program; it resolves once they are on the disk, under that name only as a whole. */
@@ -27,7 +27,7 @@ const outside = AsyncLocalStorage.snapshot();
 
 const apart = <T>(worker: Worker, what: () => Promise<T>): Promise<T> => outside(() => worker.lane(what));
 
-const client: Place = {
+const client: Store = {
   async prepare(_, folder) {
     const path = resolve(folder);
     try {
@@ -48,7 +48,7 @@ const ASK_MS = 20;
 
 const helpers = (worker: Worker): AnyRef => worker.import("torchwire_worker.helpers.checkpoint");
 
-const worker: Place = {
+const worker: Store = {
   async prepare(its, folder) {
     try {
       return (await apart(its, () => its.scope(() => py.js(helpers(its).prepare(folder))))) as string;
@@ -72,7 +72,7 @@ const worker: Place = {
   load: (its, modules, path) => its.scope(async () => void (await py.js(helpers(its).load(modules, path)))),
 };
 
-export const places: { readonly client: Place; readonly worker: Place } = { client, worker };
+export const stores: { readonly client: Store; readonly worker: Store } = { client, worker };
 
 const notAFolder = (path: string, why: string, cause: unknown): TorchwireError =>
   new TorchwireError("NOT_SAVED", `checkpoints cannot be written to ${path}: ${why}`, { cause });
