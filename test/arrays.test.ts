@@ -53,7 +53,7 @@ describe("plain numbers", () => {
     ["of two types", [Float32Array.of(1), Int32Array.of(1)], "x[1] is a Int32Array, where a Float32Array of 1"],
     ["of a type without dtype", [Uint32Array.of(1)], "x: a Uint32Array has no dtype here"],
     ["a bigint past 64 bits", [2n ** 63n], "x[0] is 9223372036854775808, which int64 cannot hold"],
-    ["a list in itself", itself, "x is no array: found a list of things that are no numbers"],
+    ["a list in itself", itself, "x is not an array: found a list of things that are not numbers"],
     ["300 as uint8", [300], "x[0] is 300, which uint8 cannot hold", { dtype: "uint8" }],
     ["2 as bool", [[2]], "x[0][0] is 2, which bool cannot hold", { dtype: "bool" }],
     ["1.5 as int64", [1.5], "x[0] is 1.5, which int64 cannot hold", { dtype: "int64" }],
@@ -104,7 +104,7 @@ describe("typed arrays and arrays", () => {
     });
     expect(toNDArray([-128, 127], { dtype: "int8" }).data).toEqual(Int8Array.of(-128, 127));
     expect(() => toNDArray([1, 128], { dtype: "int8" })).toThrow("the array[1] is 128, which int8 cannot hold");
-    expect(() => toNDArray([1, 2], { dtype: "complex64" })).toThrow("complex64 has pairs");
+    expect(() => toNDArray([1, 2], { dtype: "complex64" })).toThrow("complex64 needs pairs");
   });
 
   test.each([Uint16Array.of(1), Uint32Array.of(1), BigUint64Array.of(1n), new DataView(new ArrayBuffer(1))])(
@@ -230,7 +230,7 @@ describe("other libraries' arrays, by their shape", () => {
     expect(() => toNDArray(x as AnyArray as number)).toThrow(
       expect.objectContaining({
         code: "BAD_DATA",
-        message: expect.stringMatching(new RegExp(`^the array is no array: found a.*${name}`, "i")),
+        message: expect.stringMatching(new RegExp(`^the array is not an array: found a.*${name}`, "i")),
       }),
     );
   });

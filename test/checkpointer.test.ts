@@ -520,12 +520,12 @@ test.each<[string, () => unknown, RegExp]>([
   [
     "a fraction to keep",
     () => new Checkpointer("x", { keep: 1.5 }),
-    /^Checkpointer: keep is 1\.5; it is to be a whole number from 0$/,
+    /^Checkpointer: keep is 1\.5; it must be a whole number from 0$/,
   ],
   [
     "every 0",
     () => new Checkpointer("x", { every: 0 }),
-    /^Checkpointer: every is 0; it is to be a whole number from 1$/,
+    /^Checkpointer: every is 0; it must be a whole number from 1$/,
   ],
   [
     "an unknown option",
@@ -535,12 +535,12 @@ test.each<[string, () => unknown, RegExp]>([
   [
     "another machine",
     () => new Checkpointer("x", unchecked({ on: "gpu" })),
-    /^Checkpointer: on is 'gpu'; it is to be "client" or "worker"$/,
+    /^Checkpointer: on is 'gpu'; it must be "client" or "worker"$/,
   ],
   [
     "no mode",
     () => new Checkpointer("x", { monitor: "validation.accuracy" }),
-    /^Checkpointer: is accuracy to become small or large\?/,
+    /^Checkpointer: must accuracy become small or large\?/,
   ],
   ["no learner", () => new Checkpointer("x").best, /^this Checkpointer belongs to no learner yet$/],
 ])("MISUSE: %s", async (_, make, message) => {
@@ -551,7 +551,7 @@ test.each<[string, () => unknown, RegExp]>([
 test("MISUSE: a metric that is not there, a checkpoint that is not there, a second learner", async () => {
   const { learner, checkpointer } = checkpointed({ monitor: "validation.f1", mode: "max" });
   expect((await caught(() => learner.fit(1))).message).toContain(
-    'monitor is "f1", which is no metric of validation: it has loss',
+    'monitor is "f1", but validation has no such metric; it has loss',
   );
   expect((await caught(() => checkpointed().checkpointer.load())).message).toContain("there is no checkpoint yet");
   expect((await caught(() => tiny(worker, { callbacks: [...counting(), checkpointer] }))).message).toBe(

@@ -212,7 +212,7 @@ describe("what is said", () => {
     const error = await caught(() => tiny(worker, { callbacks: [new Recorder(), new Metrics(), early] }).fit(1));
     expect(error).toBeInstanceOf(CallbackError);
     expect(error.code).toBe("MISUSE");
-    expect(error.message).toContain('monitor is "accurracy", which is no metric of training: it has loss');
+    expect(error.message).toContain('monitor is "accurracy", but training has no such metric; it has loss');
   });
 
   test.each<[string, () => unknown, RegExp]>([
@@ -220,7 +220,7 @@ describe("what is said", () => {
     [
       "no criterion",
       () => new EarlyStopping(unchecked(undefined)),
-      /^EarlyStopping: undefined is no stopping criterion;/,
+      /^EarlyStopping: undefined is not a stopping criterion;/,
     ],
     [
       "an unknown option",
@@ -230,22 +230,22 @@ describe("what is said", () => {
     [
       "a mode",
       () => new EarlyStopping(1, unchecked({ mode: "auto" })),
-      /^EarlyStopping: mode is 'auto'; it is to be "min" or "max"$/,
+      /^EarlyStopping: mode is 'auto'; it must be "min" or "max"$/,
     ],
     [
       "no mode",
       () => new EarlyStopping(1, { monitor: "accuracy" }),
-      /^EarlyStopping: is accuracy to become small or large\? Say mode: "min" or mode: "max"$/,
+      /^EarlyStopping: must accuracy become small or large\? Say mode: "min" or mode: "max"$/,
     ],
     [
       "minDelta below 0",
       () => new EarlyStopping(1, { minDelta: -1 }),
-      /^EarlyStopping: minDelta is -1; it is to be a number from 0$/,
+      /^EarlyStopping: minDelta is -1; it must be a number from 0$/,
     ],
     [
       "a phase",
       () => new EarlyStopping(1, unchecked({ testPhase: "validation" })),
-      /^EarlyStopping: testPhase is 'validation'; it is to be a class of phases$/,
+      /^EarlyStopping: testPhase is 'validation'; it must be a class of phases$/,
     ],
   ])("%s", async (_, make, message) => {
     const error = await caught(make);

@@ -221,7 +221,7 @@ describe("in a worker", () => {
   });
 
   test.each<[string, unknown, RegExp]>([
-    ["a Promise", Promise.resolve(1), /^late: toTorch gave a Promise; it is to give a reference, at once$/],
+    ["a Promise", Promise.resolve(1), /^late: toTorch gave a Promise; it must return a reference, at once$/],
     ["nothing", undefined, /^late: toTorch gave undefined; /],
   ])("a function of one's own that gives %s", async (_what, result, message) => {
     const late = format({ name: "late", toTorch: () => unchecked(result), fromTorch: (y) => y });

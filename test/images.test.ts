@@ -244,7 +244,7 @@ describe("files that cannot be read", () => {
       expect(await caught(() => photos.get(0))).toMatchObject({
         code: "BAD_DATA",
         message: expect.stringMatching(
-          /1\.png: it has 256000000 pixels \(16000 × 16000\), more than 89478485; make it smaller, or say maxPixels$/,
+          /1\.png: it has 256000000 pixels \(16000 × 16000\), more than 89478485; make it smaller, or raise maxPixels$/,
         ),
       });
       expect((await photos.get(1)).ys).toBe(0);

@@ -101,7 +101,7 @@ describe("making a learner", () => {
   });
 
   test("a loss that is none, or was not called", () => {
-    expect(() => new Learner(linear(), unchecked("mse"))).toThrow(/^the loss is 'mse'; it is to be crossEntropy\(\)/);
+    expect(() => new Learner(linear(), unchecked("mse"))).toThrow(/^the loss is 'mse'; it must be crossEntropy\(\)/);
     expect(() => new Learner(linear(), unchecked(undefined))).toThrow(/^the loss is undefined/);
   });
 

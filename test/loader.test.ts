@@ -463,7 +463,7 @@ describe("arrays as data", () => {
       [{ xs: 5, ys: 5 }, "BAD_DATA", "xs is a single number"],
       [{ xs: {}, ys: [] }, "BAD_DATA", "xs holds no array"],
       [{ xs: [], ys: {} }, "BAD_DATA", "ys holds no array"],
-      [{ xs: { a: "text" }, ys: [0] }, "BAD_DATA", "xs.a is no array: found a string"],
+      [{ xs: { a: "text" }, ys: [0] }, "BAD_DATA", "xs.a is not an array: found a string"],
       [{ xs: [[1, 2], [3]], ys: [0, 1] }, "BAD_DATA", "xs[1] has 1 elements"],
       [rows(3).xs, "MISUSE", "data must be { length, get(index) }, or { xs, ys }"],
       [null, "MISUSE", "data must be"],

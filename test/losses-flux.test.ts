@@ -318,12 +318,8 @@ describe("labelSmoothing", () => {
   });
 
   test.each([
-    [
-      "no reference",
-      () => labelSmoothing([1] as never, 0.1),
-      /^labelSmoothing: ys is \[ 1 \]; it is to be a reference/,
-    ],
-    ["all of it", () => labelSmoothing(tensor(hot), 1), /^labelSmoothing: alpha is 1; it is to be between 0 and 1$/],
+    ["no reference", () => labelSmoothing([1] as never, 0.1), /^labelSmoothing: ys is \[ 1 \]; it must be a reference/],
+    ["all of it", () => labelSmoothing(tensor(hot), 1), /^labelSmoothing: alpha is 1; it must be between 0 and 1$/],
   ])("refuses %s", async (_what, run, message) => {
     const error = await caught(run);
     expect(error.message).toMatch(message);
@@ -345,7 +341,7 @@ describe("losses of several parts", () => {
       ctc(),
       () => tensor(scores),
       () => [tensor(values), tensor(values)],
-      /ValueError: ctc_loss: the target is to be a tuple or dict of targets, input_lengths, target_lengths, not a list of 2 \(/,
+      /ValueError: ctc_loss: the target must be a tuple or dict of targets, input_lengths, target_lengths, not a list of 2 \(/,
     ],
     [
       "another name",

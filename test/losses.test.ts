@@ -126,12 +126,12 @@ describe("in a worker", () => {
     [
       "an async function",
       async (yhat: AnyRef) => yhat,
-      /^the loss function gave a Promise; it is to give a reference at once: leave async and await out/,
+      /^the loss function gave a Promise; it must return a reference at once: leave async and await out/,
     ],
     ["a function without return", () => undefined, /^the loss function gave undefined; .*is a return missing\?$/],
-    ["a function of numbers", () => 1, /^the loss function gave 1; it is to give a reference, such as F\.mse_loss/],
+    ["a function of numbers", () => 1, /^the loss function gave 1; it must return a reference, such as F\.mse_loss/],
     ["a factory that was not called", crossEntropy, /^crossEntropy takes an object of options, not \[PyRef #\d+/],
-    ["a name", "mse", /^the loss is 'mse'; it is to be crossEntropy\(\) or its like, a function/],
+    ["a name", "mse", /^the loss is 'mse'; it must be crossEntropy\(\) or its like, a function/],
     ["nothing", undefined, /^the loss is undefined; /],
   ])("%s is refused", async (_what, loss, message) => {
     const error = await caught(() => void toLoss(worker, loss as Loss)(logits, logits));

@@ -135,9 +135,9 @@ describe("in a worker", () => {
   });
 
   test.each<[string, unknown, RegExp]>([
-    ["nothing", undefined, /^sgd: group "head": params gave undefined; it is to give references, at once/],
-    ["a Promise", Promise.resolve(1), /^sgd: group "head": params gave a Promise; it is to give references, at once/],
-    ["an array of numbers", [1], /^sgd: group "head": params gave \[ 1 \]; it is to give references, at once/],
+    ["nothing", undefined, /^sgd: group "head": params gave undefined; it must return references, at once/],
+    ["a Promise", Promise.resolve(1), /^sgd: group "head": params gave a Promise; it must return references, at once/],
+    ["an array of numbers", [1], /^sgd: group "head": params gave \[ 1 \]; it must return references, at once/],
   ])("params that give %s", async (_what, result, message) => {
     const spec = sgd({ groups: { head: { params: () => unchecked(result) } } });
     const error = await caught(() => spec.create(worker, network()));
@@ -169,14 +169,14 @@ describe("in a worker", () => {
       [
         "an async function",
         async () => torch,
-        /^the function that makes the optimizer gave a Promise; it is to give a reference, at once/,
+        /^the function that makes the optimizer gave a Promise; it must return a reference, at once/,
       ],
       ["a function of nothing", () => undefined, /^the function that makes the optimizer gave undefined; /],
       ["a factory that was not called", adamW, /^adamW takes an object of options, not \[PyRef #\d+/],
       [
         "a name",
         "adam",
-        /^the optimizer is 'adam'; it is to be adamW\(\{ … \}\) or its like, an optimizer in the worker, or a function$/,
+        /^the optimizer is 'adam'; it must be adamW\(\{ … \}\) or its like, an optimizer in the worker, or a function$/,
       ],
       ["nothing", undefined, /^the optimizer is undefined; /],
     ])("refuses %s", async (_what, option, message) => {

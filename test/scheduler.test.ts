@@ -145,7 +145,7 @@ describe("where a schedule is", () => {
     const lost = learnerOf({ callbacks: [new Scheduler({ lr: oneCycle("run", 1) }, { across: true })] });
     expect(await caught(() => lost.fit(1))).toMatchObject({
       code: "MISUSE",
-      message: expect.stringContaining("how many steps the run has is not known here") as string,
+      message: expect.stringContaining("the number of steps in the run is not known here") as string,
     });
   });
 
@@ -419,12 +419,12 @@ describe("learner.hyper", () => {
     [
       "a name",
       ({ hyper }) => hyper.set("weight-decay", 1),
-      /^'weight-decay' is no name of a hyperparameter; .*weightDecay/,
+      /^'weight-decay' is not the name of a hyperparameter; .*weightDecay/,
     ],
     [
       "a value",
       ({ hyper }) => hyper.set("lr", unchecked("1")),
-      /^hyper: lr is '1'; it is to be a number, true or false$/,
+      /^hyper: lr is '1'; it must be a number, true or false$/,
     ],
     ["a number", ({ hyper }) => hyper.set("lr", NaN), /^hyper: lr is NaN$/],
   ])("%s that is not there is an error which says what is", async (_, use, message) => {
@@ -474,16 +474,16 @@ test.each<[string, () => unknown, RegExp]>([
     /^Scheduler has no option "accross"; it has across, name$/,
   ],
   ["relative of a number", () => relative(unchecked(1)), /^relative: 1 is no schedule$/],
-  ["an own one without a number", () => hyperparameter("x", unchecked("1")), /^hyperparameter x: '1' is no number$/],
+  ["an own one without a number", () => hyperparameter("x", unchecked("1")), /^hyperparameter x: '1' is not a number$/],
   [
     "a factor above 1",
     () => new ReduceOnPlateau({ factor: 10 }),
-    /^ReduceOnPlateau: factor is 10; it is to be a number from 0, below 1$/,
+    /^ReduceOnPlateau: factor is 10; it must be a number from 0, below 1$/,
   ],
   [
     "what is not said",
     () => new ReduceOnPlateau({ monitor: "accuracy" }),
-    /^ReduceOnPlateau: is accuracy to become small or large\?/,
+    /^ReduceOnPlateau: must accuracy become small or large\?/,
   ],
 ])("MISUSE where it is made: %s", async (_, make, message) => {
   expect(await caught(make)).toMatchObject({ code: "MISUSE", message: expect.stringMatching(message) as string });
@@ -495,7 +495,7 @@ test.each<[string, Schedule, RegExp]>([
   [
     "needs the length of data that has none",
     oneCycle("run", 1),
-    /oneCycle: duration is 'run', and how many steps the run has is not known here/,
+    /oneCycle: duration is 'run', and the number of steps in the run is not known here/,
   ],
 ])("a schedule that %s fails where it is asked", async (_, schedule, message) => {
   const endless = {

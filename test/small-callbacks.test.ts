@@ -156,7 +156,7 @@ describe("2.9.8: throttle", () => {
     [
       "a freq of 0",
       () => throttle(new Recorder(), "stepEnd", { freq: 0 }),
-      /^throttle: freq is 0; it is to be a whole number from 1$/,
+      /^throttle: freq is 0; it must be a whole number from 1$/,
     ],
     [
       "an event that it does not have",
@@ -477,7 +477,7 @@ class Model(torch.nn.Linear):
   test("MISUSE: checks that are none", async () => {
     const error = await caught(() => new SanityCheck(unchecked({ checks: [() => true] })));
     expect(error).toBeInstanceOf(TorchwireError);
-    expect(error.message).toContain("it is to be an array of { name, run }");
+    expect(error.message).toContain("it must be an array of { name, run }");
   });
 
   describe("not a bit of the fit changes", () => {
@@ -595,7 +595,7 @@ describe("2.9.16: GarbageCollect", () => {
 
   test("MISUSE", async () => {
     expect((await caught(() => new GarbageCollect(0))).message).toBe(
-      "GarbageCollect: n is 0; it is to be a whole number from 1",
+      "GarbageCollect: n is 0; it must be a whole number from 1",
     );
   });
 });

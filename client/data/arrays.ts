@@ -1,4 +1,7 @@
-/** Arrays as other libraries and plain JavaScript have them, made into ours. Known by their shape: none of those libraries is needed. */
+/**
+ * Turns arrays of other libraries and of plain JavaScript into ours. It knows them by their shape and needs none of
+ * those libraries.
+ */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { classOf } from "../../bridge/runtime/kinds.ts";
 import { isRefusedPromise } from "../../bridge/reference/refused.ts";
@@ -16,7 +19,7 @@ import {
 } from "../../bridge/values/ndarray.ts";
 import { fromNumbers, isNumbers, type Numbers } from "./numbers.ts";
 
-/** A tensor of onnxruntime or transformers.js. With `location` other than "cpu", its data is read by `getData()`. */
+/** A tensor of onnxruntime or transformers.js. `getData()` reads it where `location` is not "cpu". */
 export interface OnnxTensor {
   readonly type: string;
   readonly dims: readonly number[];
@@ -32,7 +35,7 @@ export interface FlowTensor {
   dataSync(): unknown;
 }
 
-/** A tensor whose elements can only be waited for. */
+/** A tensor whose elements arrive later, as a promise. */
 export interface LateTensor {
   readonly dtype: string;
   readonly shape: readonly number[];
@@ -46,7 +49,7 @@ export interface Pixels {
   readonly data: Uint8ClampedArray | Uint8Array;
 }
 
-/** What is there at once: of tensors with `getData`, only `location` tells. */
+/** An array whose elements are here now. A tensor with `getData` is none by its type: only its `location` tells. */
 export type ReadyArray =
   | NDArray
   | TypedArray
@@ -58,27 +61,32 @@ export type ReadyArray =
 export type AnyArray = ReadyArray | OnnxTensor | LateTensor;
 
 export interface ToNDArrayOptions {
-  /** Element type of plain numbers: float32 by default. Anything else keeps its own, and must have this one where it is given. */
+  /**
+   * Element type for plain numbers: float32 by default. All other arrays keep their type, and must have this one where
+   * it is given.
+   */
   readonly dtype?: DType;
   /** Names the array in errors: "the array" by default. */
   readonly name?: string;
 }
 
 /**
- * Makes an `NDArray` of what other libraries and plain JavaScript hold arrays in:
+ * Makes an `NDArray` from the arrays of other libraries and of plain JavaScript:
  *
- * - numbers nested as the dimensions are: float32, or `dtype`; booleans: bool; bigints: int64; typed arrays of equal length as the innermost: their own
- * - a typed array: one dimension. Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, BigInt64Array (int64), Uint8Array and
- *   Uint8ClampedArray (uint8), and Float16Array (float16) where the runtime has it
- * - `{ type, dims, data }`, a tensor of onnxruntime or transformers.js; `{ dtype, shape, dataSync() }`, one of TensorFlow.js
- * - `{ width, height, data }`, an ImageData: uint8 of shape [height, width, 4]
- * - an `NDArray`: itself
+ * - Nested numbers become float32, or `dtype`; booleans become bool, and bigints int64. The innermost lists may be
+ *   typed arrays of equal length, which keep their type.
+ * - A typed array becomes one dimension: Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, BigInt64Array
+ *   (int64), Uint8Array and Uint8ClampedArray (uint8), and Float16Array (float16) where the runtime has it.
+ * - `{ type, dims, data }` is a tensor of onnxruntime or transformers.js.
+ * - `{ dtype, shape, dataSync() }` is a tensor of TensorFlow.js.
+ * - `{ width, height, data }` is an ImageData: uint8 of shape [height, width, 4].
+ * - An `NDArray` stays as it is.
  *
- * Gives a promise only where the elements have to be waited for: `{ dtype, shape, data() }` without `dataSync`, or a tensor that lies on another
- * device. Elements that are in a typed array already are shared with it, not copied.
+ * Returns a promise only where elements arrive later: for `{ dtype, shape, data() }` without `dataSync`, and for a
+ * tensor on another device. The result shares the memory of a typed array; it does not copy it.
  *
- * Throws BAD_DATA, saying where, for anything else: rows of unequal length, element types without a dtype here (uint16, uint32, text, …), a
- * shape that does not fit its elements.
+ * Throws BAD_DATA, saying where, for anything else: rows of unequal length, element types without a dtype here (uint16,
+ * uint32, text, …), and a shape that does not fit its elements.
  */
 export function toNDArray(x: ReadyArray, options?: ToNDArrayOptions): NDArray;
 export function toNDArray(x: AnyArray, options?: ToNDArrayOptions): NDArray | Promise<NDArray>;
@@ -87,7 +95,7 @@ export function toNDArray(x: AnyArray, options: ToNDArrayOptions = {}): NDArray 
   const checked = (array: NDArray): NDArray => hasDType(array, dtype, name);
   if (isNumbers(x)) return fromNumbers(x, name, dtype);
   if (ArrayBuffer.isView(x)) return checked(fromView(x, name));
-  // First of those with `data`: that of one which lies elsewhere throws when it is so much as looked at.
+  // `isOnnx` must come before the other tests: a tensor on another device throws when its `data` is read.
   if (isOnnx(x)) {
     const read = (data: unknown): NDArray => checked(fromParts(x.type, x.dims, data, name));
     return isElsewhere(x) ? x.getData().then(read) : read(x.data);
@@ -99,17 +107,17 @@ export function toNDArray(x: AnyArray, options: ToNDArrayOptions = {}): NDArray 
   return refuseArray(x, name);
 }
 
-/** Whether `toNDArray` takes `x` for an array. An empty list is one; lists of anything but numbers are not. */
+/** Whether `toNDArray` accepts `x`. An empty list is an array; a list of anything but numbers is not. */
 export function isAnyArray(x: unknown): x is AnyArray {
   return ArrayBuffer.isView(x) || isNumbers(x) || isOnnx(x) || isNDArray(x) || isFlow(x) || isLate(x) || isPixels(x);
 }
 
-/** The shape that a tensor claims, before its elements are there. */
+/** The shape that a tensor claims before its elements arrive. */
 export function shapeOf(x: OnnxTensor | LateTensor): readonly number[] {
   return "dims" in x ? x.dims : x.shape;
 }
 
-/** Whether the elements of `x` have to be waited for. */
+/** Whether the elements of `x` arrive later. */
 export function isPending(x: AnyArray): x is OnnxTensor | LateTensor {
   return isOnnx(x) ? isElsewhere(x) : isLate(x) && !isFlow(x);
 }
@@ -117,12 +125,12 @@ export function isPending(x: AnyArray): x is OnnxTensor | LateTensor {
 export function refuseArray(x: unknown, name: string): never {
   let found: string = typeof x;
   if (x === null) found = "null";
-  else if (Array.isArray(x)) found = "list of things that are no numbers";
-  else if (isRefusedPromise(x)) found = "Promise, which has to be awaited first";
+  else if (Array.isArray(x)) found = "list of things that are not numbers";
+  else if (isRefusedPromise(x)) found = "Promise, which must be awaited first";
   else if (typeof x === "object") found = classOf(x);
   throw new TorchwireError(
     "BAD_DATA",
-    `${name} is no array: found a ${found}; give { dtype, shape, data }, a typed array, nested numbers, an ImageData, or a tensor of onnxruntime, transformers.js or TensorFlow.js`,
+    `${name} is not an array: found a ${found}; give { dtype, shape, data }, a typed array, nested numbers, an ImageData, or a tensor of onnxruntime, transformers.js or TensorFlow.js`,
   );
 }
 
@@ -140,7 +148,7 @@ function fromParts(type: string, dims: readonly number[], data: unknown, name: s
       `${name} is a tensor of ${type}, which has no dtype here (known: ${dtypes.join(", ")}); convert it first`,
     );
   if (!ArrayBuffer.isView(data))
-    throw new TorchwireError("BAD_DATA", `${name}: the data of this ${type} tensor is no typed array`);
+    throw new TorchwireError("BAD_DATA", `${name}: the data of this ${type} tensor is not a typed array`);
   return verified({ dtype: type, shape: [...dims], data: asStored(data) }, name);
 }
 

@@ -1,17 +1,21 @@
-/** Weights for classes of which there are few. */
+/** Weights for rare classes. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 
 type Labels = ArrayLike<number | bigint>;
 
-/** For each sample 1 over the number of samples of its class: a loader's `sample: { weights }` then shows each class as often as any other. */
+/**
+ * For each sample, 1 over the number of samples of its class. A loader's `sample: { weights }` then shows each class
+ * equally often.
+ */
 export function balancedWeights(labels: Labels): Float64Array {
   const counts = countsOf(labels);
   return Float64Array.from(labels, (label) => 1 / counts.get(Number(label))!);
 }
 
 /**
- * For each of the classes 0 … `classes` - 1 the weight n / (classes · nₖ), of n samples of which nₖ are its own (scikit-learn's "balanced"): for
- * `crossEntropy({ weight })`. Default: as many classes as there are labels, from 0 on. Throws MISUSE where a class has no sample, or a label is none.
+ * The weight n / (classes · nₖ) for each class k from 0 to `classes` - 1, where nₖ of the n samples belong to k
+ * (scikit-learn's "balanced"). Give it to `crossEntropy({ weight })`. By default the highest label is the last class.
+ * Throws MISUSE where a class has no sample, or a label is not a class.
  */
 export function classWeights(labels: Labels, classes?: number): Float32Array {
   const counts = countsOf(labels);
@@ -20,14 +24,14 @@ export function classWeights(labels: Labels, classes?: number): Float32Array {
     if (!Number.isSafeInteger(label) || label < 0 || label >= found)
       throw new TorchwireError(
         "MISUSE",
-        `classWeights: the label ${label} is none of ${found} classes, 0 to ${found - 1}`,
+        `classWeights: the label ${label} is not one of the ${found} classes, 0 to ${found - 1}`,
       );
   return Float32Array.from({ length: found }, (_, label) => {
     const count = counts.get(label);
     if (count === undefined)
       throw new TorchwireError(
         "MISUSE",
-        `classWeights: there is no sample of class ${label}: give it a weight by hand, or leave it out`,
+        `classWeights: class ${label} has no sample; give it a weight by hand, or leave it out`,
       );
     return labels.length / (found * count);
   });

@@ -1,4 +1,4 @@
-/** Image files into arrays, by sharp: an optional peer, loaded when the first image is asked for. */
+/** Decodes image files into arrays, with sharp: an optional peer, loaded for the first image. */
 import { fileURLToPath } from "node:url";
 import type sharpModule from "sharp";
 import { EnvironmentError, TorchwireError } from "../../bridge/errors/errors.ts";
@@ -11,27 +11,30 @@ import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";
 type Sharp = typeof sharpModule;
 type SharpOptions = NonNullable<Parameters<Sharp>[1]> & object;
 
-/** An image: a path, relative to the working directory, a file URL, or the bytes of an encoded image. */
+/** An image: a path (relative to the working directory), a file URL, or the bytes of an encoded image. */
 export type ImageSource = string | URL | Uint8Array;
 
 export interface ImageOptions {
-  /** Every image becomes this many pixels: a square's side, or [height, width]. Without it, images keep their own size. */
+  /**
+   * The size of every image, in pixels: a square's side, or [height, width]. Without it, images keep their own size.
+   */
   readonly size?: number | readonly [height: number, width: number];
   /**
-   * How an image of another shape becomes `size`. "cover", the default: scaled until it covers `size`, and the middle of it is cut out, as
-   * torchvision's Resize and CenterCrop do. "contain": scaled until it is within `size`, between black bars. "fill": stretched.
+   * How an image of another shape becomes `size`. "cover" (default) scales it until it covers `size` and cuts out the
+   * middle, as torchvision's Resize and CenterCrop do. "contain" scales it until it lies within `size`, between black
+   * bars. "fill" stretches it.
    */
   readonly fit?: "cover" | "contain" | "fill";
   /**
-   * Images with more pixels than this are refused, BAD_DATA, before they are decoded: a file of a megabyte may hold gigabytes of them. Default 89,478,485,
-   * a quarter of a gibibyte in RGB, as PIL's MAX_IMAGE_PIXELS.
+   * An image with more pixels is refused (BAD_DATA) before it is decoded: a file of one megabyte may hold gigabytes of
+   * pixels. Default: 89,478,485, which is a quarter of a gibibyte in RGB, as PIL's MAX_IMAGE_PIXELS.
    */
   readonly maxPixels?: number;
 }
 
 const MOST_PIXELS = 89_478_485;
 
-/** Options that were checked. */
+/** Checked options. */
 export interface ImageShape {
   readonly size: readonly [height: number, width: number] | undefined;
   readonly fit: "cover" | "contain" | "fill";
@@ -60,12 +63,12 @@ export function checkImageOptions({ size, fit = "cover", maxPixels = MOST_PIXELS
 
 const positive = (n: unknown): n is number => Number.isSafeInteger(n) && Number(n) > 0;
 
-/** Throws ENVIRONMENT, with the command that installs it, where sharp is not installed or cannot be loaded. */
+/** Throws ENVIRONMENT, with the command that installs sharp, where sharp is missing or does not load. */
 export async function needSharp(): Promise<void> {
   await loadSharp();
 }
 
-/** Not exported: no declaration file may name the types of a package that need not be there. */
+/** Not exported: a declaration file must not name the types of an optional package. */
 async function loadSharp(): Promise<Sharp> {
   try {
     return (await import("sharp")).default;
@@ -81,16 +84,16 @@ async function loadSharp(): Promise<Sharp> {
 }
 
 /**
- * One image as uint8 [height, width, 3]: upright by its EXIF orientation, in sRGB. Throws BAD_DATA, naming the image, where it cannot be read, is
- * cut short or is no image; MISUSE for a source of another type.
+ * Decodes one image to uint8 [height, width, 3]: upright by its EXIF orientation, in sRGB. Throws BAD_DATA, naming the
+ * image, where it cannot be read, is cut short or is not an image, and MISUSE for a source of another type.
  */
 export async function decode(source: ImageSource, shape: ImageShape, name: string = nameOf(source)): Promise<NDArray> {
   const sharp = await loadSharp();
   try {
     const bytes = isUint8Array(source) ? source : await readImage(source, shape);
     const kind = imageKind(bytes);
-    if (kind === undefined) throw new Error("it is no JPEG, PNG, WebP, GIF, TIFF or AVIF, whatever its name");
-    // (Of its header alone, so that what is said of too many pixels is ours.)
+    if (kind === undefined) throw new Error("it is not a JPEG, PNG, WebP, GIF, TIFF or AVIF, whatever its name");
+    // `limitInputPixels` is off here so that the error about too many pixels is ours.
     const header = await sharp(bytes, { failOn: "error", limitInputPixels: false }).metadata();
     const room = decodedBytes(header, kind, shape.maxPixels);
     const { data, info } = await withRoom(room, () => pixels(sharp, bytes, shape, header.hasAlpha));
@@ -101,12 +104,12 @@ export async function decode(source: ImageSource, shape: ImageShape, name: strin
   }
 }
 
-/** `sources` in one array, uint8 [n, height, width, 3]. Throws as `decode` does, and BAD_DATA where sizes differ and none was asked for. */
+/** `sources` in one array, uint8 [n, height, width, 3]. Throws as `decode` does, and BAD_DATA where sizes differ. */
 export async function decodeAll(sources: readonly ImageSource[], shape: ImageShape): Promise<NDArray> {
   const names = sources.map((source, i) => nameOf(source, `number ${i}`));
   if (sources.length === 0) {
     if (shape.size === undefined)
-      throw new TorchwireError("MISUSE", "no image given, and no size that an array of none would have");
+      throw new TorchwireError("MISUSE", "no image given, and no size from which to tell the shape of an empty array");
     return fromBytes("uint8", [0, ...shape.size, 3], new Uint8Array(0));
   }
   const images = await inTurn(sources, (source, i) => decode(source, shape, names[i]));
@@ -125,10 +128,12 @@ export async function decodeAll(sources: readonly ImageSource[], shape: ImageSha
   return fromBytes("uint8", [images.length, ...first!.shape], all);
 }
 
-/** More at a time would only hold more files in memory: libvips works on Node's four threads. */
+/**
+ * Four would keep libvips busy, as it works on Node's four threads; more than eight would only hold files in memory.
+ */
 const atATime = 8;
 
-/** `work` on each item, a few at a time; results in the order of the items. Rejects with the first error, and starts nothing after it. */
+/** Runs `work` on each item, a few at a time. Results are in the order of the items. The first error stops the rest. */
 export async function inTurn<T, R>(items: readonly T[], work: (item: T, i: number) => Promise<R>): Promise<R[]> {
   const results: R[] = Array.from({ length: items.length });
   let next = 0;
@@ -144,10 +149,14 @@ export async function inTurn<T, R>(items: readonly T[], work: (item: T, i: numbe
   return results;
 }
 
-// Cut short is an error; what libjpeg only warns of is not, else many a picture from the web would be refused that every viewer shows.
+// A file that is cut short is an error. A warning of libjpeg is not: every viewer shows such pictures, and the web is
+// full of them.
 const limited = ({ maxPixels }: ImageShape): SharpOptions => ({ failOn: "error", limitInputPixels: maxPixels });
 
-/** The bytes of a file that may be an image: of no pipe or device, which may have no end, and not of one that is larger than all its pixels. */
+/**
+ * Reads a file that may be an image. It refuses pipes and devices, which may never end, and files larger than all their
+ * pixels.
+ */
 async function readImage(path: string | URL, { maxPixels }: ImageShape): Promise<Uint8Array> {
   const file = await openRegularFile(isURL(path) ? fileURLToPath(path) : path);
   try {
@@ -174,7 +183,8 @@ async function pixels(
 
   const resize = { height: size[0], width: size[1], fit, background: "black" };
   if (!hasAlpha) return image.resize(resize).raw().toBuffer(raw);
-  // Where there is alpha, sharp weighs colours by it as it resizes, and only then drops it: what is transparent would come out dark.
+  // Remove alpha before the resize: sharp weighs colours by alpha as it resizes, so transparent parts would turn
+  // dark.
   const { data, info } = await image.raw().toBuffer(raw);
   return sharp(data, { ...limited(shape), raw: { width: info.width, height: info.height, channels: 3 } })
     .resize(resize)
@@ -194,5 +204,5 @@ function nameOf(source: ImageSource, which?: string): string {
 
 const pair = ({ shape: [height, width] }: NDArray): string => `${height} × ${width}`;
 
-/** What an error says, in a line. */
+/** The first line of an error's message. */
 export const reasonOf = (error: unknown): string => shownPath(messageOf(error).trim().split("\n")[0]!);

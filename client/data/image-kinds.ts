@@ -1,9 +1,9 @@
 /**
- * What may be decoded, by content and before a decoder sees it. sharp reads many more kinds than pictures, whatever the name says: an SVG is a program that
- * it renders, for as long as that takes.
+ * Decides by content which files may be decoded, before a decoder sees them. sharp reads many more kinds than pictures,
+ * whatever the name says: an SVG, for example, is a program that sharp renders, however long that takes.
  */
 
-/** As sharp calls them. */
+/** In sharp's names. */
 type ImageKind = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif";
 
 /** The kind of an encoded image, by its first bytes; undefined for anything else. */
@@ -15,7 +15,7 @@ export function imageKind(bytes: Uint8Array): ImageKind | undefined {
   if (start.startsWith("RIFF") && start.endsWith("WEBP")) return "webp";
   if (/^GIF8[79]a/.test(start)) return "gif";
   if (/^(?:II[*+]\0|MM\0[*+])/.test(start)) return "tiff";
-  // A box whose first 4 bytes are its length, with a brand, a version, and further brands.
+  // AVIF begins with a box: its length in 4 bytes, then a brand, a version and further brands.
   if (start.startsWith("ftyp", 4) && /^(?:.{4})*?avi[fs]/s.test(text(8, Math.min(boxLength(bytes), 256))))
     return "avif";
   return undefined;
@@ -23,10 +23,10 @@ export function imageKind(bytes: Uint8Array): ImageKind | undefined {
 
 const boxLength = (bytes: Uint8Array): number => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);
 
-/** Bytes of one number, by what libvips calls its type. */
+/** Bytes per number, by libvips's name of its type. */
 const DEPTHS: Readonly<Record<string, number>> = { uchar: 1, char: 1, ushort: 2, short: 2, uint: 4, int: 4, float: 4 };
 
-/** CMYK, with alpha. */
+/** CMYK and alpha. */
 const MOST_CHANNELS = 5;
 
 export interface ImageHeader {
@@ -37,29 +37,32 @@ export interface ImageHeader {
   readonly depth?: string | undefined;
 }
 
-/** The bytes that an image takes once it is decoded. Throws where it is not of `kind`, or has more than `maxPixels`. */
+/** How many bytes a decoded image takes. Throws where the image is not of `kind`, or has more than `maxPixels`. */
 export function decodedBytes(
   { format, width = 0, height = 0, channels = 0, depth = "" }: ImageHeader,
   kind: ImageKind,
   maxPixels: number,
 ): number {
-  if (format !== kind && !(kind === "avif" && format === "heif")) throw new Error(`it is no ${kind}, as it begins`);
+  if (format !== kind && !(kind === "avif" && format === "heif"))
+    throw new Error(`it begins as a ${kind}, but is not one`);
   if (width * height > maxPixels)
     throw new Error(
-      `it has ${width * height} pixels (${height} × ${width}), more than ${maxPixels}; make it smaller, or say maxPixels`,
+      `it has ${width * height} pixels (${height} × ${width}), more than ${maxPixels}; make it smaller, or raise maxPixels`,
     );
   const bytes = DEPTHS[depth];
   if (bytes === undefined || channels > MOST_CHANNELS) throw new Error(`it has ${channels} channels of ${depth}`);
   return width * height * channels * bytes;
 }
 
-/** As many bytes may be decoded at once in this process, over all data sets; a larger image is decoded alone. */
+/** At most this many bytes are decoded at once in this process, over all data sets. A larger image is decoded alone. */
 const MOST_BYTES = 512 * 2 ** 20;
 
 let underway = 0;
 const waiting: { readonly bytes: number; readonly go: () => void }[] = [];
 
-/** Runs `work`, which decodes `bytes`, when there is room for them. In the order of the calls, so that none waits for ever. */
+/**
+ * Runs `work`, which decodes `bytes`, when there is room for them. Calls take turns in order, so none waits for ever.
+ */
 export async function withRoom<T>(bytes: number, work: () => Promise<T>): Promise<T> {
   if (waiting.length > 0 || !hasRoom(bytes)) await new Promise<void>((go) => void waiting.push({ bytes, go }));
   else underway += bytes;

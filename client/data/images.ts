@@ -19,18 +19,18 @@ import type { Dataset } from "./types.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
 export interface ImageFolderOptions extends ImageOptions {
-  /** Accepts a class without an image. Default false: such a folder is mostly a mistake. */
+  /** Accepts a class without an image. Default: false, since such a folder is mostly a mistake. */
   readonly allowEmpty?: boolean;
   /**
-   * What becomes of an image that cannot be read. "error", the default: `get` and `read` throw, naming it. "skip": every image is decoded once, before
-   * `imageFolder` returns; what fails is left out, and told of in `skipped`.
+   * Says how to treat an image that cannot be read. "error" (default): `get` and `read` throw, naming it. "skip":
+   * `imageFolder` decodes every image once before it returns, leaves out those that fail, and lists them in `skipped`.
    */
   readonly onCorrupt?: "error" | "skip";
   /** Called after each image that `onCorrupt: "skip"` has checked. */
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** An image that was left out, and why. */
+/** An image that was left out, and the reason. */
 export interface SkippedImage {
   readonly path: string;
   readonly reason: string;
@@ -56,11 +56,11 @@ interface Parts {
 export class ImageFolder implements Dataset {
   /** Names of the classes, sorted by code points. */
   readonly classes: readonly string[];
-  /** Of each image, its file. */
+  /** The file of each image. */
   readonly paths: readonly string[];
-  /** Of each image, the index of its class in `classes`. */
+  /** The class of each image, as an index in `classes`. */
   readonly labels: readonly number[];
-  /** What `onCorrupt: "skip"` left out of the folder, whether this is all of it or a part. */
+  /** The images that `onCorrupt: "skip"` left out of the whole folder. A part of a split lists them all too. */
   readonly skipped: readonly SkippedImage[];
   readonly #shape: ImageShape;
 
@@ -72,14 +72,14 @@ export class ImageFolder implements Dataset {
     this.#shape = shape;
   }
 
-  /** How many images there are. */
+  /** The number of images. */
   get length(): number {
     return this.paths.length;
   }
 
   /**
-   * Reads image `index`, from its file each time: xs is uint8 [height, width, 3], ys the index of its class. Throws MISUSE for an index out of range,
-   * BAD_DATA, naming the file, where it cannot be read or is cut short.
+   * Reads image `index` from its file, each time anew: xs is uint8 [height, width, 3], ys the index of its class.
+   * Throws MISUSE for an index out of range, and BAD_DATA, naming the file, where it cannot be read or is cut short.
    */
   get(index: number): Promise<ImageSample> {
     return traced("ImageFolder.get", async () => {
@@ -92,17 +92,18 @@ export class ImageFolder implements Dataset {
   }
 
   /**
-   * Reads other images as this folder's are read: uint8 [n, height, width, 3]. Without a `size`, all must have the same, else BAD_DATA. Throws
-   * BAD_DATA, naming the image, where one cannot be read.
+   * Reads other images as this folder reads its own: uint8 [n, height, width, 3]. Without a `size`, all must have the
+   * same size. Throws BAD_DATA where they do not, or, naming the image, where one cannot be read.
    */
   read(images: readonly ImageSource[]): Promise<NDArray> {
     return traced("ImageFolder.read", () => decodeAll(images, this.#shape));
   }
 
   /**
-   * Two parts, without an image in common: the first round(fraction · length) images of `permutation(length, seed)`, and the rest; within each
-   * part the images keep their order. The same seed (0 by default) gives the same parts on every machine, while the folder has the same files.
-   * Throws MISUSE unless the fraction is between 0 and 1, both left out.
+   * Splits the images into two parts that share none: the first round(fraction · length) of `permutation(length,
+   * seed)`, and the rest. Each part keeps the order of the images. The same seed (default: 0) gives the same parts on
+   * every machine, as long as the folder has the same files. Throws MISUSE unless the fraction lies between 0 and 1,
+   * exclusive.
    */
   split(fraction: number, options?: SplitOptions): [first: ImageFolder, second: ImageFolder] {
     const [first, second] = splitIndices(this.length, fraction, options);
@@ -121,21 +122,27 @@ export class ImageFolder implements Dataset {
 }
 
 /**
- * Images in a folder per class, `folder/cat/1.jpg`, as torchvision.datasets.ImageFolder finds them: the same classes, and the same images in the
- * same order with the same labels. Needs the package sharp (`npm install sharp`).
+ * Images in one folder per class, `folder/cat/1.jpg`, as torchvision.datasets.ImageFolder finds them: the same classes,
+ * and the same images in the same order with the same labels. Needs the package sharp (`npm install sharp`).
  *
- * Files: jpg, jpeg, png, webp, gif, tif, tiff and avif (torchvision takes no gif and no avif), also in folders within a class's; of an animation the
- * first frame. What a file is, is told by its content: anything else, by whatever name, is refused before it is decoded, and so is an image of more than
- * `maxPixels`. At most 512 MiB of pixels are decoded at once in a process. Names that start with a dot are ignored. Links are followed. Nothing is read but names, until an image is asked for.
+ * **Files.** jpg, jpeg, png, webp, gif, tif, tiff and avif (torchvision takes neither gif nor avif), also in folders
+ * within a class's folder. An animation gives its first frame. The content tells the kind of a file, not its name: any
+ * other kind is refused before it is decoded, and so is an image of more than `maxPixels`. One process decodes at most
+ * 512 MiB of pixels at once. Names that start with a dot are ignored. Links are followed. Only names are read until an
+ * image is asked for.
  *
- * Pixels: uint8 [height, width, 3] in sRGB. Grey images get three equal channels. Alpha is dropped, as by PIL's `convert("RGB")`: what is
- * transparent has the colour that is stored there. Of 16 bits, the upper 8 are kept. PNG files at their own size are the same bytes as
- * torchvision's, but for four differences: an image is turned upright by its EXIF orientation; one with a colour profile, or in CMYK, is converted by
- * it to sRGB; grey of 16 bits keeps its shades, where PIL clips them at 255; and a resized image is sharp's (Lanczos, where torchvision's
- * default is bilinear), mostly within a few levels of 255 of PIL's.
+ * **Pixels.** uint8 [height, width, 3] in sRGB. Grey images get three equal channels. Alpha is dropped, as PIL's
+ * `convert("RGB")` does: a transparent pixel keeps its stored colour. Images of 16 bits keep the upper 8. A PNG file at
+ * its own size gives the same bytes as torchvision, with four exceptions:
  *
- * Throws BAD_DATA for a missing folder, one without sub-folders, a class without an image (unless `allowEmpty`), and images of a kind that
- * sharp does not read, such as bmp; MISUSE for a wrong option; ENVIRONMENT where sharp is missing.
+ * - An image is turned upright by its EXIF orientation.
+ * - An image with a colour profile, or in CMYK, is converted to sRGB.
+ * - Grey of 16 bits keeps its shades; PIL clips them at 255.
+ * - A resized image is sharp's (Lanczos; torchvision's default is bilinear), mostly within a few of PIL's 255 levels.
+ *
+ * Throws BAD_DATA for a missing folder, a folder without sub-folders, a class without an image (unless `allowEmpty`),
+ * and images of a kind that sharp cannot read, such as bmp; MISUSE for a wrong option; ENVIRONMENT where sharp is
+ * missing.
  */
 export function imageFolder(folder: string | URL, options: ImageFolderOptions = {}): Promise<ImageFolder> {
   return traced("imageFolder", async () => {
@@ -168,7 +175,7 @@ export function imageFolder(folder: string | URL, options: ImageFolderOptions = 
   });
 }
 
-/** Decodes every image once: of those that cannot be read, why, in the order of the images. */
+/** Decodes every image once. Returns the reason for each that cannot be read, in the order of the images. */
 async function check(
   found: readonly ClassFiles[],
   shape: ImageShape,
@@ -196,7 +203,7 @@ function checkNoneEmpty(root: string, found: readonly ClassFiles[], what: string
   const names = empty.length > 5 ? `${empty.slice(0, 5).join(", ")} and ${empty.length - 5} more` : empty.join(", ");
   throw new TorchwireError(
     "BAD_DATA",
-    `${shownPath(root)}: no image (${what}) in the class ${shownPath(names)}; remove the folder, or accept it with allowEmpty: true`,
+    `${shownPath(root)}: the class ${shownPath(names)} has no image (${what}); remove the folder, or accept it with allowEmpty: true`,
   );
 }
 

@@ -12,24 +12,32 @@ import type { Dataset, Inputs } from "./types.ts";
 export interface DataLoaderOptions {
   /** Samples in a batch. */
   readonly batchSize: number;
-  /** A new order in each epoch: `permutation(samples, seed, epoch)`. False, the default, keeps the order of the data. */
+  /**
+   * A new order in each epoch: `permutation(samples, seed, epoch)`. False, the default, keeps the order of the data.
+   */
   readonly shuffle?: boolean | { readonly seed: number };
   /**
-   * Draws the samples of each epoch with replacement, in proportion to these weights, one for each sample of the data: `balancedWeights(labels)`
-   * shows each class as often as any other. `count` is how many make an epoch, by default as many as the data has.
+   * Draws the samples of each epoch with replacement, in proportion to these weights, one weight for each sample. With
+   * `balancedWeights(labels)` each class comes equally often. `count` samples make an epoch, by default as many as the
+   * data has.
    */
   readonly sample?: { readonly weights: ArrayLike<number>; readonly count?: number };
-  /** Of the shuffling, or the drawing: an integer from 0 to 2^53 - 1, 0 by default. The same as `shuffle: { seed }`. */
+  /**
+   * The seed of `shuffle` or `sample`: an integer from 0 to 2^53 - 1, 0 by default. The same as `shuffle: { seed }`.
+   */
   readonly seed?: number;
-  /** Leaves out a last batch with fewer than `batchSize` samples. Default false. */
+  /** Leaves out a last batch with fewer than `batchSize` samples. Default: false. */
   readonly dropLast?: boolean;
-  /** Batches that are made before they are asked for. Default 2. Arrays need none: their batches are made when they are asked for. */
+  /**
+   * How many batches are made before they are asked for. Default: 2. Arrays need none, since their batches are quick to
+   * make.
+   */
   readonly prefetch?: number;
-  /** Calls of the data set's `get` that run at once: it is files and networks that this is for. Default 4. */
+  /** How many calls of the data set's `get` run at once, for files and networks. Default: 4. */
   readonly workers?: number;
 }
 
-/** What a loader gives next: batch `batch` (from 0) of epoch `epoch` (from 0) in the order of `seed`. */
+/** The next batch: batch `batch` of epoch `epoch`, both counted from 0, in the order of `seed`. */
 export interface Position {
   readonly epoch: number;
   readonly batch: number;
@@ -37,20 +45,23 @@ export interface Position {
 }
 
 /**
- * Batches of a data set, or of arrays whose rows are samples, again and again: each iteration is one pass, the next epoch.
+ * Batches of a data set, or of arrays whose rows are samples. Each iteration is one pass, and begins the next epoch.
  *
- * **What a batch is.** `{ xs, ys }`, put together as a sample is: an array, several by position, or several by name, each with a new first axis. Samples
- * of one batch must have the same shapes and dtypes. Where `get` gives plain numbers, whole ones are labels, int64; others are float32. The first
- * batch settles which, and a fraction after that is an error.
+ * **A batch** is `{ xs, ys }`. It has the structure of a sample: one array, several by position, or several by name,
+ * each with a new first axis. The samples of one batch must have the same shapes and dtypes. Plain numbers from `get`
+ * are labels (int64) where they are whole, else float32. The first batch settles which; a later fraction among labels
+ * is an error.
  *
- * **Its memory is lent.** A batch goes to the worker without a copy. When the worker has it and the loop has asked for the next batch, the memory
- * is used for a later one: the old arrays are then empty, and using them is a MISUSE error. A batch is safe in the body of its loop; to keep it for
- * longer, copy it there. (What is below 4 KiB, or was never sent, is not used again. `batches` gives copies.)
+ * **Its memory is lent.** A batch goes to the worker without a copy. Once the worker has it and the loop has asked for
+ * the next batch, its memory serves a later batch: the old arrays are then empty, and using them is a MISUSE error. A
+ * batch is safe in the body of its loop; copy it there to keep it for longer. (Arrays below 4 KiB, and those that were
+ * never sent, are not used again. `batches` gives copies.)
  *
- * **Errors** leave the loop at the batch that they belong to, after those before it: BAD_DATA with the index where `get` fails, or where samples do
- * not go together. Leaving a loop waits for the calls of `get` that are underway; nothing runs afterwards.
+ * **Errors** leave the loop at the batch that they belong to, after all batches before it: BAD_DATA with the index
+ * where `get` fails, or where samples do not go together. Leaving a loop waits for the running calls of `get`; nothing
+ * runs afterwards.
  *
- * **Two iterations at once** are two passes of their own, of two epochs.
+ * **Two iterations at once** are two passes, through two epochs.
  */
 export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> implements AsyncIterable<{
   readonly xs: X;
@@ -68,9 +79,9 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   readonly #workers: number;
   readonly #memory = new BatchMemory();
   readonly #numbers: NumberTypes = new Map();
-  /** Moved by the pass that began last, or set from outside. */
+  /** The pass that began last moves it; the user may set it. */
   #position: { epoch: number; batch: number; readonly seed: number };
-  /** A pass has begun at this position and is not over: the next one begins another epoch. */
+  /** A pass has begun at this position and has not ended: the next pass begins another epoch. */
   #begun = false;
 
   /** Throws MISUSE for an option out of range, and BAD_DATA where arrays do not fit each other. */
@@ -85,12 +96,12 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     if (weights !== undefined && this.#shuffle)
       throw new TorchwireError(
         "MISUSE",
-        "shuffle and sample are both given: what is drawn at random is in no order; leave out shuffle",
+        "shuffle and sample are both given: random draws have no order to shuffle; leave out shuffle",
       );
     if (weights !== undefined && weights.length !== this.samples)
       throw new TorchwireError(
         "MISUSE",
-        `sample: there are ${weights.length} weights for ${this.samples} samples; each has one`,
+        `sample: there are ${weights.length} weights for ${this.samples} samples; each sample needs one`,
       );
     this.#weights = weights;
     this.#count = whole("sample.count", count, 1 - Number(weights === undefined));
@@ -101,32 +112,37 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     if (asked !== undefined && options.seed !== undefined && asked !== options.seed)
       throw new TorchwireError("MISUSE", `two seeds: shuffle has ${asked}, seed is ${options.seed}; give one`);
     this.#position = { epoch: 0, batch: 0, seed: whole("seed", asked ?? options.seed ?? 0, 0) };
-    // Weights of which none can be drawn are told now.
+    // Throw now where nothing can be drawn from these weights.
     if (weights !== undefined) weightedSample(weights, 0, 0);
   }
 
-  /** Batches of one pass. */
+  /** The number of batches in one pass. */
   get length(): number {
     return numBatches(this.#count, this.batchSize, this.#dropLast);
   }
 
-  /** Samples of the data, with those that `dropLast` leaves out. */
+  /** The number of samples in the data, with those that `dropLast` leaves out. */
   get samples(): number {
     return this.#dataset.length;
   }
 
-  /** How much memory batches have taken. Where `reused` stays 0 in a long loop, its batches are not sent, or their answers not waited for. */
+  /**
+   * The memory that batches took. If `reused` stays 0 in a long loop, its batches are not sent, or nothing awaits their
+   * answers.
+   */
   get memory(): MemoryCounts {
     return this.#memory.counts;
   }
 
   /**
-   * What comes next in the pass that began last, as plain JSON. It counts batches that were given out, whether or not the worker has them. After
-   * the last batch it is that epoch with `batch === length`; once the loop has ended, the start of the next epoch.
+   * The next batch of the pass that began last, as plain JSON. It counts the batches that were given out, whether or
+   * not the worker has them. After the last batch it is that epoch with `batch === length`; once the loop has ended, it
+   * is the start of the next epoch.
    *
-   * The next iteration starts at a position that is assigned, in the middle of an epoch too; `batch === length` is an iteration without batches.
-   * A loop that was left early keeps its position, to be saved and assigned; without that, the next iteration starts the epoch after it.
-   * A position fits a loader with the same data and the same options. Throws MISUSE where it is none of this loader's.
+   * Assign a position, and the next iteration starts there, even in the middle of an epoch; with `batch === length` it
+   * gives no batches. A loop that was left early keeps its position, for you to save and assign; without that, the next
+   * iteration starts the epoch after it. A position fits any loader with the same data and options. Throws MISUSE where
+   * it does not fit this one.
    */
   get position(): Position {
     return { ...this.#position };
@@ -144,7 +160,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     this.#begun = false;
   }
 
-  /** Another loader of the same data, with the same options, which goes on where this one is. */
+  /** Another loader of the same data, with the same options, at the same position. */
   clone(): DataLoader<X, Y> {
     const copy = new DataLoader<X, Y>(this.#dataset, this.#options);
     copy.#position = { ...this.#position };
@@ -152,7 +168,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     return copy;
   }
 
-  /** One pass. It begins with the first `next`. */
+  /** One pass. It begins with the first call of `next`. */
   [Symbol.asyncIterator](): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
     return this.#pass(captureSite());
   }
@@ -218,7 +234,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   }
 }
 
-/** Batches cut out of arrays, when they are asked for: there is nothing to wait for, but arrays that are not there yet. */
+/** Cuts batches out of arrays when they are asked for. It waits only for arrays that have not arrived yet. */
 class Gathered implements Source {
   readonly #arrays: ArrayDataset;
   readonly #order: Uint32Array | undefined;

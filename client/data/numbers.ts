@@ -13,13 +13,15 @@ import {
   withoutDType,
 } from "../../bridge/values/ndarray.ts";
 
-/** Numbers, booleans or bigints, nested as an array's dimensions are; a typed array can stand for the innermost list. */
+/**
+ * Numbers, booleans or bigints, nested as an array's dimensions are. A typed array may stand for the innermost list.
+ */
 export type Numbers = number | boolean | bigint | readonly (Numbers | TypedArray | Uint8ClampedArray)[];
 
-/** Deeper than any tensor: what is nested further contains itself. */
+/** Deeper than any tensor: a list that is nested further contains itself. */
 const MOST_DIMENSIONS = 64;
 
-/** Whether `x` is a number, or a list whose first element is one, however deep: an empty list is. */
+/** Whether `x` is a number, or a list whose first element is one, however deep. An empty list counts. */
 export function isNumbers(x: unknown): x is Numbers {
   let first = x;
   for (let depth = 0; Array.isArray(first) && depth <= MOST_DIMENSIONS; depth++) {
@@ -30,12 +32,12 @@ export function isNumbers(x: unknown): x is Numbers {
   return isScalar(first);
 }
 
-/** Whether `x` is a list of whole numbers, as labels are: one dimension, at least one element. */
+/** Whether `x` is a list of whole numbers, as labels are: one dimension with at least one element. */
 export function isLabels(x: unknown): x is readonly number[] {
   return Array.isArray(x) && x.length > 0 && x.every((n) => Number.isSafeInteger(n));
 }
 
-/** An array of `numbers`; `name` names it in errors. Throws BAD_DATA with the place of what does not fit. */
+/** An array of `numbers`; `name` names it in errors. Throws BAD_DATA with the place of an element that does not fit. */
 export function fromNumbers(numbers: Numbers, name: string, asked: DType | undefined): NDArray {
   const { shape, first } = outline(numbers, name);
   const rows = typeof first === "object";
@@ -91,7 +93,7 @@ const DTYPES = { number: "float32", boolean: "bool", bigint: "int64" } as const;
 const isScalar = (x: unknown): x is number | boolean | bigint =>
   typeof x === "number" || typeof x === "boolean" || typeof x === "bigint";
 
-/** The shape by the first element of each dimension, and the first of all: a number, or a row. Undefined where there is none. */
+/** The shape by the first element of each dimension, and the very first element: a number, a row, or undefined. */
 function outline(
   numbers: Numbers,
   name: string,
@@ -108,7 +110,7 @@ function outline(
   return { shape, first: isScalar(first) || ArrayBuffer.isView(first) ? first : undefined };
 }
 
-/** Writes one element, or says why it cannot stand there. */
+/** Writes one element, or returns the reason why it does not fit. */
 function writer(dtype: DType, data: TypedArray, from: string): (at: number, value: unknown) => string | undefined {
   const no = (value: unknown): string => `is ${String(value)}, which ${dtype} cannot hold`;
   if (dtype === "int64") {
@@ -121,7 +123,7 @@ function writer(dtype: DType, data: TypedArray, from: string): (at: number, valu
     };
   }
   if (dtype === "complex64")
-    return () => "is a number, and complex64 has pairs: give a Float32Array of them, and a shape";
+    return () => "is a number, and complex64 needs pairs: give a Float32Array of them, and a shape";
   if (dtype === "float16" || dtype === "bfloat16") {
     const half = dtype === "float16" ? float16 : bfloat16;
     return (at, value) => void (data[at] = half.from([Number(value)])[0]!);

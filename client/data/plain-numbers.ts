@@ -3,12 +3,12 @@ import { viewKind } from "../../bridge/runtime/kinds.ts";
 import { bfloat16, float16 } from "../../bridge/values/half.ts";
 import { sizeOf, type NDArray } from "../../bridge/values/ndarray.ts";
 
-/** The elements as plain numbers, whichever type they have. `what` is named in errors. */
+/** The elements as plain numbers, whatever their dtype. Errors name `what`. */
 export function numbersIn({ dtype, shape, data }: NDArray, what: string): ArrayLike<number> {
   if (dtype === "complex64")
     throw new TorchwireError(
       "MISUSE",
-      `${what}: complex numbers are no plain numbers; give their parts, or their absolute values`,
+      `${what}: complex numbers are not plain numbers; give their parts, or their absolute values`,
     );
   if (data.length !== sizeOf(shape))
     throw new TorchwireError(

@@ -1,16 +1,18 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 
 /**
- * The order of a shuffled epoch: a permutation of 0 … n-1 that depends on `n`, `seed` and `epoch` alone, the same on every platform and in
- * every version. `test/native/shuffle.py` says the same in Python.
+ * The order of a shuffled epoch: a permutation of 0 … n-1 that depends on `n`, `seed` and `epoch` alone. It is the same
+ * on every platform and in every version. `test/native/shuffle.py` is the same algorithm in Python.
  *
  * - Generator: xoshiro128**, four 32-bit words of state. Word i (0 to 3) starts as
- *   `mix(mix(mix(mix((i + 1) * 0x9e3779b9) ^ low) ^ high) ^ epoch)`, where low and high are the seed's lower and upper 32 bits and `mix` is
- *   MurmurHash3's 32-bit finaliser.
- * - A number below `bound`: the generator's upper bits, as many as `bound - 1` has, drawn again until they are below `bound`: no bias.
+ *   `mix(mix(mix(mix((i + 1) * 0x9e3779b9) ^ low) ^ high) ^ epoch)`, where low and high are the seed's lower and upper
+ *   32 bits and `mix` is MurmurHash3's 32-bit finaliser.
+ * - A number below `bound`: the upper bits of the generator's output, as many as `bound - 1` has, drawn again until
+ *   they are below `bound`. This has no bias.
  * - Fisher–Yates from the top: for i = n-1 … 1, position i is swapped with a position drawn below i + 1.
  *
- * `seed` is an integer from 0 to 2^53 - 1, `epoch` (0 by default) one from 0 to 2^32 - 1, `n` one from 0 to 2^32 - 1. Throws MISUSE.
+ * `seed` is an integer from 0 to 2^53 - 1, `epoch` (default: 0) one from 0 to 2^32 - 1, `n` one from 0 to 2^32 - 1.
+ * Throws MISUSE.
  */
 export function permutation(n: number, seed: number, epoch = 0): Uint32Array {
   checkWhole("n", n, 0xffffffff);
@@ -31,10 +33,12 @@ export function permutation(n: number, seed: number, epoch = 0): Uint32Array {
 }
 
 /**
- * `count` of 0 … n-1, each drawn with replacement in proportion to its weight; as `permutation`, the same on every platform and in every version.
+ * Draws `count` of 0 … n-1 with replacement, each in proportion to its weight. As with `permutation`, the result is the
+ * same on every platform and in every version.
  *
- * Each draw takes two words of the generator, the upper 27 and 26 bits of which are a number from 0 to 1 with 53 bits; the sums of the weights are
- * added up in order, in float64, and the first that is above that share of the whole is taken. Throws MISUSE.
+ * Each draw takes two words of the generator. The upper 27 bits of one and the upper 26 of the other make a share from
+ * 0 to 1 with 53 bits. The weights are summed in order, in float64; the draw takes the first sum above that share of
+ * the total. Throws MISUSE.
  */
 export function weightedSample(weights: ArrayLike<number>, count: number, seed: number, epoch = 0): Uint32Array {
   checkWhole("count", count, 0xffffffff);
@@ -45,7 +49,10 @@ export function weightedSample(weights: ArrayLike<number>, count: number, seed: 
   for (let i = 0; i < weights.length; i++) {
     const weight = weights[i]!;
     if (!(weight >= 0 && weight < Infinity))
-      throw new TorchwireError("MISUSE", `weight ${i} is ${String(weight)}; weights are numbers from 0 on`);
+      throw new TorchwireError(
+        "MISUSE",
+        `weight ${i} is ${String(weight)}; a weight must be a finite number from 0 on`,
+      );
     sums[i] = total += weight;
   }
   if (!(total > 0 && total < Infinity))
@@ -57,7 +64,7 @@ export function weightedSample(weights: ArrayLike<number>, count: number, seed: 
   });
 }
 
-/** Of sums that grow, the first that is above `limit`. */
+/** The index of the first of the growing `sums` that is above `limit`. */
 function firstAbove(sums: Float64Array, limit: number): number {
   let [low, high] = [0, sums.length - 1];
   while (low < high) {
@@ -93,7 +100,10 @@ function rotate(x: number, bits: number): number {
   return (x << bits) | (x >>> (32 - bits));
 }
 
-/** One to one on 32-bit words, so the four words of a state, which differ before the seed comes in, cannot all become zero. */
+/**
+ * One to one on 32-bit words: the four words of a state differ before the seed comes in, so they cannot all become
+ * zero.
+ */
 function mix(word: number): number {
   let h = word;
   h = Math.imul(h ^ (h >>> 16), 0x85ebca6b);

@@ -13,10 +13,13 @@ export interface Samples {
   readonly indices: ArrayLike<number>;
 }
 
-/** The dtype of plain numbers, by their place in a sample: settled by the first batch, so that it never changes from one to the next. */
+/** The dtype of plain numbers by their place in a sample. The first batch settles it, so that it never changes. */
 export type NumberTypes = Map<string, DType>;
 
-/** One batch of `samples`: part by part, along a new first axis. Throws BAD_DATA, naming the samples that do not go together. */
+/**
+ * Stacks `samples` into one batch, part by part, along a new first axis. Throws BAD_DATA, naming samples that do not go
+ * together.
+ */
 export function stack({ values, indices }: Samples, lease: Lease, numbers: NumberTypes): Batch {
   const pairs = values.map((sample, i) => pairOf(sample, indices[i]!));
   const part = (which: 0 | 1, name: string): Inputs => {
@@ -89,7 +92,7 @@ function stackedNumbers({ values, indices }: Samples, path: string, lease: Lease
   if (dtype === "int64" && fraction >= 0)
     throw new TorchwireError(
       "BAD_DATA",
-      `${path} of sample ${indices[fraction]} is ${String(values[fraction])}, and all before it were whole numbers (labels, int64); where they are not labels, let get give { dtype: "float32", shape: [], data: Float32Array.of(y) }`,
+      `${path} of sample ${indices[fraction]} is ${String(values[fraction])}, and all before it were whole numbers (labels, int64); if they are not labels, let get give { dtype: "float32", shape: [], data: Float32Array.of(y) }`,
     );
   const batch = lease.array(dtype, [values.length]);
   for (let i = 0; i < values.length; i++)
@@ -107,10 +110,10 @@ function differ(path: string, indices: ArrayLike<number>, i: number, first: stri
 const isNumber = (value: unknown): value is number | boolean | bigint =>
   typeof value === "number" || typeof value === "boolean" || typeof value === "bigint";
 
-/** Two numbers are a vector that should be an array, not two inputs. */
+/** A list of numbers is a vector that should be an array; it is not a list of inputs. */
 const isNumbers = (list: readonly unknown[]): boolean => list.length > 0 && list.every(isNumber);
 
-/** What tells values that can be stacked from those that cannot, in words. */
+/** The kind of a value in words. Values of one kind can be stacked. */
 function kindOf(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (isNDArray(value)) return "an array";

@@ -1,5 +1,6 @@
 /**
- * Flux's losses by Flux's names. All are called with (ŷ, y), as PyTorch's; Flux's `agg` is `reduction`; its `dims`, the axis of classes, is `dim`.
+ * Flux's losses by Flux's names. Each is called with (ŷ, y), as PyTorch's losses are. Flux's `agg` is `reduction`, and
+ * its `dims`, the axis of the classes, is `dim`.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
@@ -14,15 +15,15 @@ const define = <O extends object>(row: LossRow<O>): LossFactory<O> =>
   defineOf({ ...row, module: "torchwire_worker.helpers.losses" });
 
 interface Reduced {
-  /** How the losses of a batch become one number; "none" leaves them. Default "mean". */
+  /** How the losses of a batch become one number; "none" leaves them. Default: "mean". */
   readonly reduction?: Reduction;
 }
 interface Regulated extends Reduced {
-  /** Keeps away from log(0). Default: the machine epsilon of the outputs' type. */
+  /** Keeps logarithms away from log(0). Default: the machine epsilon of the outputs' type. */
   readonly eps?: Float;
 }
 interface OfClasses extends Regulated {
-  /** The axis of the classes. Default 1, behind the samples. */
+  /** The axis of the classes. Default: 1, the axis after the samples. */
   readonly dim?: Int;
 }
 
@@ -32,7 +33,7 @@ export const mae: LossFactory<L1Options> = l1;
 /** Flux's `huber_loss` is `huber`, with the same delta. */
 export const huberLoss: LossFactory<HuberOptions> = huber;
 
-/** Flux's `logitcrossentropy` is PyTorch's `crossEntropy`, of logits. Targets may be indices too, and not only distributions. */
+/** Flux's `logitcrossentropy` is PyTorch's `crossEntropy`, of logits. Targets may be indices or distributions. */
 export const logitCrossEntropy: LossFactory<CrossEntropyOptions> = crossEntropy;
 
 /** Flux's `logitbinarycrossentropy` is `bceWithLogits`. */
@@ -51,8 +52,8 @@ export const msle: LossFactory<MsleOptions> = define<MsleOptions>({
 export type ProbabilityCrossEntropyOptions = OfClasses;
 
 /**
- * Flux's `crossentropy`, of probabilities: the mean of -sum(y · log(ŷ + eps)) over the classes. The name `crossEntropy` is PyTorch's, and takes
- * logits. Targets are distributions of a float type, or indices of classes.
+ * Flux's `crossentropy`, of probabilities: the mean of -sum(y · log(ŷ + eps)) over the classes. (`crossEntropy` is
+ * PyTorch's name, and takes logits.) Targets are distributions of a float type, or indices of classes.
  */
 export const probabilityCrossEntropy: LossFactory<ProbabilityCrossEntropyOptions> =
   define<ProbabilityCrossEntropyOptions>({
@@ -65,8 +66,8 @@ export const probabilityCrossEntropy: LossFactory<ProbabilityCrossEntropyOptions
 export type BinaryCrossEntropyOptions = Regulated;
 
 /**
- * Flux's `binarycrossentropy`: the mean of -y · log(ŷ + eps) - (1 - y) · log(1 - ŷ + eps), of probabilities. PyTorch's `bce` has no eps: its
- * logarithms end at -100.
+ * Flux's `binarycrossentropy`, of probabilities: the mean of -y · log(ŷ + eps) - (1 - y) · log(1 - ŷ + eps). PyTorch's
+ * `bce` has no eps: its logarithms end at -100.
  */
 export const binaryCrossEntropy: LossFactory<BinaryCrossEntropyOptions> = define<BinaryCrossEntropyOptions>({
   name: "binaryCrossEntropy",
@@ -78,8 +79,8 @@ export const binaryCrossEntropy: LossFactory<BinaryCrossEntropyOptions> = define
 export type KlDivergenceOptions = OfClasses;
 
 /**
- * Flux's `kldivergence`: the mean over the samples of sum(y · log(y / (ŷ + eps))), of probabilities: PyTorch's `klDiv` takes log-probabilities, and
- * is this with the reduction "batchmean".
+ * Flux's `kldivergence`, of probabilities: the mean over the samples of sum(y · log(y / (ŷ + eps))). PyTorch's `klDiv`
+ * takes log-probabilities, and is this with the reduction "batchmean".
  */
 export const klDivergence: LossFactory<KlDivergenceOptions> = define<KlDivergenceOptions>({
   name: "klDivergence",
@@ -91,8 +92,8 @@ export const klDivergence: LossFactory<KlDivergenceOptions> = define<KlDivergenc
 export type PoissonLossOptions = Reduced;
 
 /**
- * Flux's `poisson_loss`: the mean of ŷ - y · log(ŷ), of rates: PyTorch's `poissonNll({ logInput: false })` adds an epsilon, and by default takes
- * logarithms of rates.
+ * Flux's `poisson_loss`, of rates: the mean of ŷ - y · log(ŷ). PyTorch's `poissonNll({ logInput: false })` adds an
+ * epsilon, and takes logarithms of rates by default.
  */
 export const poissonLoss: LossFactory<PoissonLossOptions> = define<PoissonLossOptions>({
   name: "poissonLoss",
@@ -103,7 +104,10 @@ export const poissonLoss: LossFactory<PoissonLossOptions> = define<PoissonLossOp
 
 export type HingeLossOptions = Reduced;
 
-/** Flux's `hinge_loss`: the mean of max(0, 1 - ŷ · y), with targets 1 and -1. PyTorch's `hingeEmbedding` is another thing. */
+/**
+ * Flux's `hinge_loss`: the mean of max(0, 1 - ŷ · y), with targets 1 and -1. PyTorch's `hingeEmbedding` is another
+ * loss.
+ */
 export const hingeLoss: LossFactory<HingeLossOptions> = define<HingeLossOptions>({
   name: "hingeLoss",
   function: "hinge_loss",
@@ -120,11 +124,14 @@ export const squaredHingeLoss: LossFactory<HingeLossOptions> = define<HingeLossO
 });
 
 export interface DiceCoeffLossOptions {
-  /** Added to numerator and denominator. Default 1. */
+  /** Added to numerator and denominator. Default: 1. */
   readonly smooth?: Float;
 }
 
-/** Flux's `dice_coeff_loss`: 1 - (2 · sum(ŷ · y) + smooth) / (sum(ŷ²) + sum(y²) + smooth), over the whole batch: for masks. */
+/**
+ * Flux's `dice_coeff_loss`, for masks: 1 - (2 · sum(ŷ · y) + smooth) / (sum(ŷ²) + sum(y²) + smooth), over the whole
+ * batch.
+ */
 export const diceCoeffLoss: LossFactory<DiceCoeffLossOptions> = define<DiceCoeffLossOptions>({
   name: "diceCoeffLoss",
   function: "dice_coeff_loss",
@@ -133,11 +140,14 @@ export const diceCoeffLoss: LossFactory<DiceCoeffLossOptions> = define<DiceCoeff
 });
 
 export interface TverskyLossOptions {
-  /** The weight of false positives; that of false negatives is 1 - beta. Default 0.7. */
+  /** The weight of false positives; false negatives weigh 1 - beta. Default: 0.7. */
   readonly beta?: Float;
 }
 
-/** Flux's `tversky_loss`: 1 - (sum(ŷ · y) + 1) / (sum(ŷ · y + beta · (1 - y) · ŷ + (1 - beta) · y · (1 - ŷ)) + 1), over the whole batch. */
+/**
+ * Flux's `tversky_loss`: 1 - (sum(ŷ · y) + 1) / (sum(ŷ · y + beta · (1 - y) · ŷ + (1 - beta) · y · (1 - ŷ)) + 1), over
+ * the whole batch.
+ */
 export const tverskyLoss: LossFactory<TverskyLossOptions> = define<TverskyLossOptions>({
   name: "tverskyLoss",
   function: "tversky_loss",
@@ -146,12 +156,13 @@ export const tverskyLoss: LossFactory<TverskyLossOptions> = define<TverskyLossOp
 });
 
 export interface BinaryFocalLossOptions extends Regulated {
-  /** How little counts what is nearly right already. Default 2. */
+  /** Lowers the weight of samples that are nearly right. Default: 2. */
   readonly gamma?: Float;
 }
 
 /**
- * Flux's `binary_focal_loss`: the mean of -(1 - p)^gamma · log(p), of probabilities, where p = ŷ + eps where y is 1, and 1 - ŷ - eps where it is 0.
+ * Flux's `binary_focal_loss`, of probabilities: the mean of -(1 - p)^gamma · log(p). Here p is ŷ + eps where y is 1,
+ * and 1 - ŷ - eps where y is 0.
  */
 export const binaryFocalLoss: LossFactory<BinaryFocalLossOptions> = define<BinaryFocalLossOptions>({
   name: "binaryFocalLoss",
@@ -161,13 +172,13 @@ export const binaryFocalLoss: LossFactory<BinaryFocalLossOptions> = define<Binar
 });
 
 export interface FocalLossOptions extends OfClasses {
-  /** How little counts what is nearly right already. Default 2. */
+  /** Lowers the weight of samples that are nearly right. Default: 2. */
   readonly gamma?: Float;
 }
 
 /**
- * Flux's `focal_loss`: the mean over the samples of sum(-y · (1 - ŷ)^gamma · log(ŷ)), of probabilities. Targets are distributions, or indices of
- * classes.
+ * Flux's `focal_loss`, of probabilities: the mean over the samples of sum(-y · (1 - ŷ)^gamma · log(ŷ)). Targets are
+ * distributions, or indices of classes.
  */
 export const focalLoss: LossFactory<FocalLossOptions> = define<FocalLossOptions>({
   name: "focalLoss",
@@ -177,13 +188,13 @@ export const focalLoss: LossFactory<FocalLossOptions> = define<FocalLossOptions>
 });
 
 export interface SiameseContrastiveLossOptions extends Reduced {
-  /** How far apart is far enough. Default 1. */
+  /** Pairs further apart than this add no loss. Default: 1. */
   readonly margin?: Float;
 }
 
 /**
- * Flux's `siamese_contrastive_loss`: the mean of (1 - y) · ŷ² + y · max(0, margin - ŷ)², of distances ŷ, with targets 0 for what is alike and 1 for
- * what is not.
+ * Flux's `siamese_contrastive_loss`, of distances ŷ: the mean of (1 - y) · ŷ² + y · max(0, margin - ŷ)². The target is
+ * 0 for a pair that is alike, and 1 for one that is not.
  */
 export const siameseContrastiveLoss: LossFactory<SiameseContrastiveLossOptions> = define<SiameseContrastiveLossOptions>(
   {
@@ -195,15 +206,16 @@ export const siameseContrastiveLoss: LossFactory<SiameseContrastiveLossOptions> 
 );
 
 /**
- * Flux's `label_smoothing`: targets with the share `alpha` spread evenly over the classes, which lie along the axis `dim`; with null (Flux's `dims =
- * 0`), probabilities of one thing each, drawn towards a half. For losses of one's own: `(yhat, ys) => F.mse_loss(yhat, labelSmoothing(ys, 0.1))`.
+ * Flux's `label_smoothing`: spreads the share `alpha` of the targets evenly over the classes, which lie along the axis
+ * `dim`. With null (Flux's `dims = 0`) each target is the probability of one thing, and is drawn towards a half. Use it
+ * in losses of your own: `(yhat, ys) => F.mse_loss(yhat, labelSmoothing(ys, 0.1))`.
  */
 export function labelSmoothing(ys: PyObject, alpha: number, dim: number | null = 1): AnyRef {
   const worker = workerOf(ys);
   if (worker === undefined)
-    throw new TorchwireError("MISUSE", `labelSmoothing: ys is ${described(ys)}; it is to be a reference to a tensor`);
+    throw new TorchwireError("MISUSE", `labelSmoothing: ys is ${described(ys)}; it must be a reference to a tensor`);
   if (!(alpha > 0 && alpha < 1))
-    throw new TorchwireError("MISUSE", `labelSmoothing: alpha is ${described(alpha)}; it is to be between 0 and 1`);
+    throw new TorchwireError("MISUSE", `labelSmoothing: alpha is ${described(alpha)}; it must be between 0 and 1`);
   const { label_smoothing } = worker.import("torchwire_worker.helpers.losses");
   return label_smoothing(ys, py.float(alpha), dim) as AnyRef;
 }

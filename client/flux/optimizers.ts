@@ -1,5 +1,6 @@
 /**
- * Flux's optimisers by Flux's names, arguments and defaults, as PyTorch's. Those that PyTorch has none for (OAdam, AdaBelief, Lion) are not here.
+ * Flux's optimisers by Flux's names, arguments and defaults, made of PyTorch's. OAdam, AdaBelief and Lion are missing, since
+ * PyTorch has none of them.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
@@ -26,7 +27,7 @@ import {
   type SgdOptions,
 } from "../optim/table.ts";
 
-/** What Flux's arguments do not say, as the last argument: PyTorch's other options, and groups. */
+/** The last argument: PyTorch's other options, and groups. */
 type Rest<O, K extends keyof O> = Omit<O, K> & Grouped<O>;
 type Betas = readonly [Float, Float];
 
@@ -35,7 +36,7 @@ export function descent(eta: Float = 0.1, options: Rest<SgdOptions, "lr"> = {}):
   return made("descent(eta)", sgd, { ...options, lr: eta });
 }
 
-/** Flux's `Momentum(η, ρ)`: the same while η stays. Flux keeps η in the velocity, PyTorch multiplies by the present one. */
+/** Flux's `Momentum(η, ρ)`: the same while η stays. Flux keeps η in the velocity; PyTorch multiplies by the present η. */
 export function momentum(
   eta: Float = 0.01,
   rho: Float = 0.9,
@@ -44,7 +45,7 @@ export function momentum(
   return made("momentum(eta, rho)", sgd, { ...options, lr: eta, momentum: rho });
 }
 
-/** Flux's `Nesterov(η, ρ)`: the same while η stays, as of Momentum. */
+/** Flux's `Nesterov(η, ρ)`: the same while η stays, as for `momentum`. */
 export function nesterov(
   eta: Float = 0.001,
   rho: Float = 0.9,
@@ -63,7 +64,7 @@ export function rmsProp(
   return made("rmsProp(eta, rho, epsilon)", rmsprop, { ...options, lr: eta, alpha: rho, eps: epsilon });
 }
 
-/** Flux's `AdaMax(η, β, ϵ)`: nearly the same. Flux adds ϵ to the greatest gradient when it divides, PyTorch to each gradient before it compares. */
+/** Flux's `AdaMax(η, β, ϵ)`: nearly the same. Flux adds ϵ to the greatest gradient as it divides; PyTorch adds it to each gradient before it compares. */
 export function adaMax(
   eta: Float = 0.001,
   beta: Betas = [0.9, 0.999],
@@ -73,7 +74,7 @@ export function adaMax(
   return made("adaMax(eta, beta, epsilon)", adamax, { ...options, lr: eta, betas: beta, eps: epsilon });
 }
 
-/** Flux's `AdaGrad(η, ϵ)`: the same; sums of squares begin at ϵ. */
+/** Flux's `AdaGrad(η, ϵ)`: the same. Sums of squares begin at ϵ. */
 export function adaGrad(
   eta: Float = 0.1,
   epsilon: Float = 1e-8,
@@ -97,7 +98,8 @@ export function adaDelta(
 }
 
 /**
- * Flux's `AMSGrad(η, β, ϵ)`: PyTorch corrects the bias of the first steps; Flux does not, and begins its means at ϵ. The first steps differ much.
+ * Flux's `AMSGrad(η, β, ϵ)`: the first steps differ much. PyTorch corrects their bias; Flux does not, and begins its means
+ * at ϵ.
  */
 export function amsGrad(
   eta: Float = 0.001,
@@ -108,7 +110,7 @@ export function amsGrad(
   return made("amsGrad(eta, beta, epsilon)", adam, { ...options, lr: eta, betas: beta, eps: epsilon, amsgrad: true });
 }
 
-/** Flux's `NAdam(η, β, ϵ)`: PyTorch lets the momentum grow with the steps (`momentumDecay`), Flux's stays. The first steps differ. */
+/** Flux's `NAdam(η, β, ϵ)`: the first steps differ. PyTorch's momentum grows with the steps (`momentumDecay`); Flux's stays. */
 export function nAdam(
   eta: Float = 0.001,
   beta: Betas = [0.9, 0.999],
@@ -118,7 +120,7 @@ export function nAdam(
   return made("nAdam(eta, beta, epsilon)", nadam, { ...options, lr: eta, betas: beta, eps: epsilon });
 }
 
-/** Flux's `RAdam(η, β, ϵ)`: PyTorch rectifies from a length of 5 on, Flux from 4. One of the first steps differs. */
+/** Flux's `RAdam(η, β, ϵ)`: one of the first steps differs. PyTorch rectifies from a length of 5 on, Flux from 4. */
 export function rAdam(
   eta: Float = 0.001,
   beta: Betas = [0.9, 0.999],
@@ -128,7 +130,7 @@ export function rAdam(
   return made("rAdam(eta, beta, epsilon)", radam, { ...options, lr: eta, betas: beta, eps: epsilon });
 }
 
-/** `call` is how it is called: `momentum(eta, rho)`. */
+/** `call` shows the user's call: `momentum(eta, rho)`. */
 function made<O extends object>(call: string, factory: OptimizerFactory<O>, options: O & Grouped<O>): OptimizerSpec {
   const [, name, args] = /^(\w+)\((.*)\)$/.exec(call)!;
   for (const [key, value] of Object.entries(options))

@@ -5,10 +5,10 @@ import { same, type Format } from "./format.ts";
 import { image } from "./pixels.ts";
 
 /**
- * The format of a batch that nobody has named one for. Bytes of four dimensions, the last of them 1, 3 or 4, are images; floats
- * of four dimensions are asked about, as they may lie either way; everything else is `same`.
+ * The format of a batch for which the user named none. uint8 with four dimensions, the last of them 1, 3 or 4, is
+ * images. Floats with four dimensions throw, since they may lie either way. Everything else is `same`.
  *
- * `what` names the array. Throws MISUSE where the format is to be named.
+ * `what` names the array. Throws MISUSE where the user must name the format.
  */
 export function defaultFormat({ dtype, shape }: Pick<NDArray, "dtype" | "shape">, what = "input"): Format {
   if (shape.length !== 4) return same;
@@ -17,7 +17,7 @@ export function defaultFormat({ dtype, shape }: Pick<NDArray, "dtype" | "shape">
     throw new TorchwireError(
       "MISUSE",
       `${what} is ${dtype} of shape ${shapeText(shape)}, which may be [N, H, W, C] or [N, C, H, W]. Say which it is: ` +
-        `"${what}: image({ … })" for the first, "${what}: same" for what PyTorch is to get as it is`,
+        `"${what}: image({ … })" for the first, "${what}: same" for the second`,
     );
   return same;
 }

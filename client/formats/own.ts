@@ -8,24 +8,24 @@ import type { Format, FormatContext } from "./format.ts";
 /** A format that only changes the order of the axes. */
 export interface AxesFormat {
   readonly name: string;
-  /** As in `torch.permute`: axis `i` in PyTorch is axis `axes[i]` in JavaScript. */
+  /** Axis `i` in PyTorch is axis `axes[i]` in JavaScript, as in `torch.permute`. */
   readonly axes: readonly number[];
-  /** The axes are those of a whole batch. Default false: of one sample. */
+  /** True where the axes are those of a whole batch. Default: false, those of one sample. */
   readonly batched?: boolean;
 }
 
-/** A format of two functions of references. */
+/** A format made of two functions of references. */
 export interface FunctionFormat {
   readonly name: string;
   readonly toTorch: (x: AnyRef, how: FormatContext) => PyObject;
   readonly fromTorch: (y: AnyRef, how: FormatContext) => PyObject;
-  /** The functions are written for a whole batch. Default true; with false they heed `how.lead`. */
+  /** True (default) where the functions take a whole batch. With false they must heed `how.lead`. */
   readonly batched?: boolean;
 }
 
 /**
- * A format of one's own. `format({ name: "volume", axes: [3, 0, 1, 2] })` is [D, H, W, C] → [C, D, H, W], made contiguous.
- * Or two functions, which may use other formats:
+ * Makes a format. `format({ name: "volume", axes: [3, 0, 1, 2] })` is [D, H, W, C] → [C, D, H, W], made contiguous. Two
+ * functions make one too, and may use other formats:
  *
  *     format({
  *       name: "signed", // -1 to 1
@@ -34,7 +34,8 @@ export interface FunctionFormat {
  *       fromTorch: (y, how) => image().fromTorch(y.add(1).div(2), how),
  *     });
  *
- * Throws MISUSE for axes that are no permutation; the format throws it for a function that gives no reference.
+ * Throws MISUSE where the axes are not a permutation. The format throws it where a function does not return a
+ * reference.
  */
 export function format(options: AxesFormat | FunctionFormat): Format {
   return "axes" in options ? ofAxes(options) : ofFunctions(options);
@@ -64,7 +65,7 @@ function ofFunctions({ name, toTorch, fromTorch, batched = true }: FunctionForma
     if (inner(result) === undefined)
       throw new TorchwireError(
         "MISUSE",
-        `${name}: ${side} gave ${described(result)}; it is to give a reference, at once`,
+        `${name}: ${side} gave ${described(result)}; it must return a reference, at once`,
       );
     return result as AnyRef;
   };

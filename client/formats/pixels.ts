@@ -1,4 +1,4 @@
-/** Images and videos, which JavaScript has with their channels last. */
+/** Images and videos, whose channels come last in JavaScript. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
@@ -6,13 +6,13 @@ import { described } from "../options/keywords.ts";
 import { checkAxes, inverse, permuted, shapeText } from "./axes.ts";
 import type { Format, FormatContext } from "./format.ts";
 
-/** One number, or one for each channel, of images whose pixels are 0 to 1. */
+/** One number, or one for each channel, for images whose pixels are 0 to 1. */
 export interface Normalization {
   readonly mean: number | readonly number[];
   readonly std: number | readonly number[];
 }
 
-/** What torchvision's pretrained models expect. */
+/** The normalisation that torchvision's pretrained models expect. */
 export const imagenet: Normalization = { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225] };
 /** Mean and standard deviation of all pixels of CIFAR-10's training images. */
 export const cifar10: Normalization = { mean: [0.4914, 0.4822, 0.4465], std: [0.247, 0.2435, 0.2616] };
@@ -20,25 +20,25 @@ export const cifar10: Normalization = { mean: [0.4914, 0.4822, 0.4465], std: [0.
 export const mnist: Normalization = { mean: 0.1307, std: 0.3081 };
 
 export interface PixelOptions {
-  /** Is subtracted. Default 0; nothing is normalised where neither it nor `std` is given. */
+  /** Subtracted from the pixels. Default: 0. Without both `mean` and `std`, nothing is normalised. */
   readonly mean?: number | readonly number[];
-  /** Is divided by. Default 1. */
+  /** Divides the pixels. Default: 1. */
   readonly std?: number | readonly number[];
-  /** Repeats the one channel of grey images, for a model that takes so many. The way back gives one channel again. */
+  /** Repeats the one channel of grey images, for a model that takes this many. The way back gives one channel again. */
   readonly channels?: number;
 }
 
 /**
- * Images: [H, W, C] → [C, H, W], of a batch [N, H, W, C] → [N, C, H, W]. Bytes become float32 from 0 to 1, and are then
- * normalised: `x.permute(0, 3, 1, 2).contiguous().float().div(255)`, `.sub(mean).div(std)`, the bits of torchvision's
- * ToTensor and Normalize. Floats are taken to be on the scale that they should be on: they are only permuted and normalised.
+ * Images: [H, W, C] → [C, H, W]; a batch is [N, H, W, C] → [N, C, H, W]. Bytes become float32 from 0 to 1 and are then
+ * normalised: `x.permute(0, 3, 1, 2).contiguous().float().div(255)`, `.sub(mean).div(std)`. These are the bits of
+ * torchvision's ToTensor and Normalize. Floats are only permuted and normalised: they must have the right scale.
  *
- * The way back gives bytes exactly, where they were bytes: it rounds, and clamps to 0 to 255. Floats that were normalised come
- * back as near as float32 has it. Throws MISUSE for other element types and for a shape or channels that do not fit.
+ * The way back is exact where the images were bytes: it rounds, and clamps to 0 to 255. Normalised floats come back as
+ * near as float32 allows. Throws MISUSE for other element types, and for a shape or channels that do not fit.
  */
 export const image = (options: PixelOptions = {}): Format => pixels("image", ["H", "W", "C"], options);
 
-/** Videos: [T, H, W, C] → [C, T, H, W], of a batch [N, T, H, W, C] → [N, C, T, H, W]. Otherwise as `image`. */
+/** Videos: [T, H, W, C] → [C, T, H, W]; a batch is [N, T, H, W, C] → [N, C, T, H, W]. All else is as in `image`. */
 export const video = (options: PixelOptions = {}): Format => pixels("video", ["T", "H", "W", "C"], options);
 
 function pixels(name: string, axes: readonly string[], { mean, std, channels }: PixelOptions): Format {
@@ -49,7 +49,7 @@ function pixels(name: string, axes: readonly string[], { mean, std, channels }: 
   const means = perChannel(name, "mean", mean ?? 0);
   const stds = perChannel(name, "std", std ?? 1);
   if (stds.includes(0))
-    throw new TorchwireError("MISUSE", `${name}: std is 0 for a channel, by which nothing can be divided`);
+    throw new TorchwireError("MISUSE", `${name}: std is 0 for a channel; nothing can be divided by 0`);
   if (channels !== undefined && !(Number.isSafeInteger(channels) && channels > 0))
     throw new TorchwireError("MISUSE", `${name}: channels is ${described(channels)}, not a whole number above 0`);
 
@@ -67,7 +67,7 @@ function pixels(name: string, axes: readonly string[], { mean, std, channels }: 
         throw new TorchwireError(
           "MISUSE",
           `${name}: ${option} has ${values.length} values for ${channels ?? found} channels of an array of shape ${shapeText(how.shape!)}` +
-            (found === 1 && channels === undefined ? `; channels: ${values.length} repeats the one that there is` : ""),
+            (found === 1 && channels === undefined ? `; channels: ${values.length} repeats the only channel` : ""),
         );
   };
 
@@ -81,7 +81,7 @@ function pixels(name: string, axes: readonly string[], { mean, std, channels }: 
       let y = x;
       if (channels !== undefined) y = y.expand(...Array.from({ length: lead + last }, () => -1), channels);
       if (how.channelsLast === true) {
-        // What was repeated lies nowhere yet; anything else is a view of what came.
+        // A repeated channel has no memory of its own yet, so make it contiguous. Everything else stays a view.
         if (channels !== undefined) y = y.contiguous();
         y = permuted(y, channelsFirst, how);
       } else y = permuted(y, channelsFirst, how).contiguous();
@@ -100,8 +100,8 @@ function pixels(name: string, axes: readonly string[], { mean, std, channels }: 
 }
 
 /**
- * Mean and std are made by the worker, once for each device: a reference kept here could have been made in a lane that failed
- * before, or in inference mode, and would be of no use ever after.
+ * The worker makes mean and std, once for each device. A reference kept here could come from a lane that failed, or
+ * from inference mode, and would then be useless.
  */
 const helpers = (worker: Worker): AnyRef => worker.import("torchwire_worker.helpers.formats");
 
@@ -110,7 +110,7 @@ function perChannel(format: string, option: string, value: number | readonly num
   if (values.length === 0 || !values.every(Number.isFinite))
     throw new TorchwireError(
       "MISUSE",
-      `${format}: ${option} is ${described(value)}; it is to be a number, or one for each channel`,
+      `${format}: ${option} is ${described(value)}; it must be a number, or one for each channel`,
     );
   return values;
 }

@@ -1,59 +1,65 @@
-/** Where logs go. */
+/** The interface of logging backends. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described } from "../options/keywords.ts";
 import type { Ending } from "../training/report.ts";
 import type { Loggable } from "./loggables.ts";
 
-/** What belongs together: one group, one index, one moment. */
+/** Values that belong together: they share a group, an index and a moment. */
 export interface LogRecord {
-  /** From the widest to the narrowest: `["Step", "training", "Metrics"]`. */
+  /** From the widest name to the narrowest: `["Step", "training", "Metrics"]`. */
   readonly group: readonly string[];
-  /** The index: of a step or of an epoch, from 1; of a part of an epoch, such as 2.4. */
+  /** The index of a step or an epoch, from 1. 2.4 is within an epoch. */
   readonly at: number;
-  /** By name. A number is a value. */
+  /** The values by name. A plain number is a value. */
   readonly values: { readonly [name: string]: Loggable | number };
 }
 
-/** A run's settings, such as TensorBoard's HParams page compares them. */
+/** A run's settings, which TensorBoard's HParams page compares, for example. */
 export interface RunHyperparameters {
   readonly [name: string]: number | string | boolean;
 }
 
-/** What the logging callbacks write to. One of your own is an object with these. */
+/** The logging callbacks write to a backend. An object with these members is one. */
 export interface LoggerBackend {
-  /** In error messages. */
+  /** Names the backend in errors. */
   readonly name: string;
-  /** What it can keep; the rest is refused, where possible before a fit begins. */
+  /** The kinds that it can keep. Others are refused, before a fit begins where possible. */
   readonly keeps: readonly Loggable["kind"][];
-  /** Keeps a record, before it returns. */
+  /** Keeps a record before it returns. */
   log(record: LogRecord): void;
-  /** The run's settings, when it begins. */
+  /** Gets the run's settings when the run begins. */
   begin?(hyperparameters: RunHyperparameters): void;
-  /** That it is over, and how. */
+  /** Gets the status of the run when it ends. */
   end?(ending: Ending): void;
-  /** Gives free what it holds. A later record opens it again. */
+  /** Releases its files. A later record opens them again. */
   close(): void;
 }
 
 export type Backends = LoggerBackend | readonly LoggerBackend[];
 
-/** One or several, for the callback `who`, which is to log `kind`. Throws MISUSE for what is none, and for one that cannot. */
+/**
+ * The backends for the callback `who`, which logs `kind`. Throws MISUSE for anything else, and for a backend that
+ * cannot keep `kind`.
+ */
 export function backendsFor(who: string, backends: Backends, kind?: Loggable["kind"]): readonly LoggerBackend[] {
   const all = Array.isArray(backends) ? (backends as readonly LoggerBackend[]) : [backends as LoggerBackend];
   if (all.length === 0)
-    throw new TorchwireError("MISUSE", `${who}: there is no backend to log to: give tensorBoard("runs/one")`);
+    throw new TorchwireError("MISUSE", `${who}: there is no backend to log to; give tensorBoard("runs/one")`);
   for (const one of all) {
     if (typeof one?.log !== "function" || !Array.isArray(one.keeps))
       throw new TorchwireError(
         "MISUSE",
-        `${who}: ${described(one)} is no backend; give tensorBoard(folder), jsonLines(folder), csv(folder), or an array of them`,
+        `${who}: ${described(one)} is not a backend; give tensorBoard(folder), jsonLines(folder), csv(folder), or an array of them`,
       );
     if (kind !== undefined && !one.keeps.includes(kind)) throw cannotKeep(one, kind, who);
   }
   return all;
 }
 
-/** The record's values as loggables, with their names; those that are none, or that `backend` cannot keep, are refused. */
+/**
+ * The record's values as loggables, with their names. Throws MISUSE for other values, and for those that `backend`
+ * cannot keep.
+ */
 export function valuesOf(backend: LoggerBackend, { group, values }: LogRecord): [name: string, value: Loggable][] {
   return Object.entries(values).map(([name, value]) => {
     const loggable: Loggable = typeof value === "number" ? { kind: "value", value } : value;
@@ -61,7 +67,7 @@ export function valuesOf(backend: LoggerBackend, { group, values }: LogRecord): 
     if (kind === undefined)
       throw new TorchwireError(
         "MISUSE",
-        `${backend.name}: ${[...group, name].join("/")} is ${described(value)}; it is to be a number, or one of Loggables`,
+        `${backend.name}: ${[...group, name].join("/")} is ${described(value)}; it must be a number, or one of Loggables`,
       );
     if (!backend.keeps.includes(kind)) throw cannotKeep(backend, kind, [...group, name].join("/"));
     return [name, loggable];

@@ -1,4 +1,4 @@
-/** The folder that a backend writes to, and the files that it puts there beside its records. */
+/** The folder of a backend, and the files that the backend puts there beside its records. */
 import { copyFileSync, mkdirSync, writeFileSync } from "node:fs";
 import { dirname, extname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
@@ -6,14 +6,14 @@ import { described } from "../options/keywords.ts";
 import type { Loggable } from "./loggables.ts";
 import { writeWhole } from "./whole-file.ts";
 
-/** Makes the folder, so that a wrong place shows before a fit. Throws NOT_SAVED. */
+/** Makes the folder, so that a wrong path shows before a fit. Throws NOT_SAVED. */
 export function madeFolder(what: string, folder: string): string {
   if (typeof folder !== "string" || folder === "")
-    throw new TorchwireError("MISUSE", `${what}(${described(folder)}): it is to be the path of a folder`);
+    throw new TorchwireError("MISUSE", `${what}(${described(folder)}): it must be the path of a folder`);
   return saved(folder, () => void mkdirSync(folder, { recursive: true }), folder);
 }
 
-/** Puts what is a file by itself into `folder`, as `files/<tag>/<at>.png`; that path. */
+/** Puts an image, a sound or a file into `folder`, as `files/<tag>/<at>.png`, and returns that path. */
 export function fileOf(folder: string, tag: string, at: number, loggable: Loggable): string | undefined {
   if (loggable.kind !== "image" && loggable.kind !== "audio" && loggable.kind !== "file") return undefined;
   const extension = { image: ".png", audio: ".wav", file: loggable.kind === "file" ? extname(loggable.name) : "" };
@@ -36,5 +36,5 @@ function saved<T>(path: string, write: () => void, result: T): T {
   }
 }
 
-/** A part of a tag as a name of a file, on every system. */
+/** Makes a part of a tag into a file name that every system accepts. */
 const safe = (part: string): string => part.replaceAll(/[^\w.-]+/g, "_").replace(/^\.*$/, "_");

@@ -1,4 +1,4 @@
-/** From arrays to pixels: bytes, channels last, one picture. */
+/** Turns arrays into pixels: bytes of one picture, channels last. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isFloating, isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
 import { described } from "../options/keywords.ts";
@@ -14,20 +14,20 @@ export interface Pixels {
   readonly bytes: Uint8Array;
 }
 
-/** Between the pictures of a batch. */
+/** The gap between the pictures of a batch, in pixels. */
 const GAP = 2;
 
-/** Throws MISUSE for what is no image. */
+/** Throws MISUSE where `array` is not an image. */
 export function pixelsOf(array: NDArray, axes: ImageAxes): Pixels {
-  if (axes !== "HWC" && axes !== "CHW") throw misuse(`axes is ${described(axes)}; it is to be "HWC" or "CHW"`);
-  if (!isNDArray(array)) throw misuse(`it is ${described(array)}; it is to be { dtype, shape, data }`);
+  if (axes !== "HWC" && axes !== "CHW") throw misuse(`axes is ${described(axes)}; it must be "HWC" or "CHW"`);
+  if (!isNDArray(array)) throw misuse(`the pixels are ${described(array)}; they must be { dtype, shape, data }`);
   const { dtype, shape } = array;
   const [count, height, width, channels] = dimensions(shape, axes);
   if (!(channels >= 1 && channels <= 4) || Math.min(count, height, width) < 1)
     throw misuse(
-      `the shape is [${shape.join(", ")}]; it is to be [${axes === "HWC" ? "height, width, channels" : "channels, height, width"}] with 1 to 4 ` +
-        `channels, without the channels where they are one, and with the number of pictures first where they are several` +
-        (axes === "HWC" && shape.at(-3)! <= 4 ? '; of PyTorch\'s images, axes: "CHW"' : ""),
+      `the shape is [${shape.join(", ")}]; it must be [${axes === "HWC" ? "height, width, channels" : "channels, height, width"}] with 1 to 4 ` +
+        `channels; one channel may be left out, and several pictures have their number in front` +
+        (axes === "HWC" && shape.at(-3)! <= 4 ? '; for PyTorch\'s images, say axes: "CHW"' : ""),
     );
   const numbers = numbersIn(array, "Loggables.image");
   const scale = isFloating(dtype) || dtype === "bool" ? 255 : 1;
@@ -35,7 +35,7 @@ export function pixelsOf(array: NDArray, axes: ImageAxes): Pixels {
   const rows = Math.ceil(count / columns);
   const full = columns * (width + GAP) - GAP;
   const all = { width: full, height: rows * (height + GAP) - GAP, channels };
-  // Zeros: the gaps are black, or transparent. Clamped and rounded as they are stored; NaN is 0.
+  // Zeros make the gaps black, or transparent. This array clamps and rounds what it stores, and makes NaN 0.
   const bytes = new Uint8ClampedArray(all.width * all.height * channels);
   const [ofRow, ofColumn, ofChannel] = axes === "HWC" ? [width * channels, channels, 1] : [width, 1, height * width];
   for (let n = 0; n < count; n++) {
@@ -50,7 +50,7 @@ export function pixelsOf(array: NDArray, axes: ImageAxes): Pixels {
   return { ...all, bytes: new Uint8Array(bytes.buffer) };
 }
 
-/** [count, height, width, channels]. */
+/** The shape as [count, height, width, channels]. */
 function dimensions(shape: readonly number[], axes: ImageAxes): [number, number, number, number] {
   const [a = 0, b = 0, c = 0, d = 0] = shape;
   if (shape.length === 2) return [1, a, b, 1];

@@ -1,4 +1,4 @@
-/** A folder for each run: what it was made of, how it went, and how it ended. */
+/** A folder for each run: its parts, its course and its end. */
 import { mkdirSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
@@ -15,22 +15,25 @@ import { RunConfig } from "./run-config.ts";
 import { RunLog } from "./run-log.ts";
 
 export interface RunFolderOptions {
-  /** Ends the folder's name, to be found again by. */
+  /** Ends the folder's name, so that you find the run again. */
   readonly name?: string;
   /** The run's settings, for config.json. */
   readonly hyperparameters?: RunHyperparameters;
-  /** Every how many steps of a phase there is a line for one, the first included. Default 100. */
+  /** Every `freq`-th step of a phase gets a line, beginning with the first. Default: 100. */
   readonly freq?: number;
 }
 
 /**
- * A new folder in `folder`, called by the day and a number: `runs/2026-11-23-001`, with `name` at its end. In it are, readable at any moment,
+ * Makes a new folder in `folder`, named by the day and a number: `runs/2026-11-23-001`, and `name` at its end. You can
+ * read its files at any moment:
  *
- * - config.json: versions, the command and git commit, the model, the optimizer and its options, the loss, the data, the callbacks;
- * - metrics.jsonl: a line when a fit begins, for each epoch of each phase, for each `freq`-th step, and when the fit ends: its status, reason, and by whom;
- * - checkpoints.jsonl, where there is Checkpointer: a line for each checkpoint.
+ * - config.json: versions, the command and git commit, the model, the optimizer and its options, the loss, the data,
+ *   and the callbacks.
+ * - metrics.jsonl: a line when a fit begins, for each epoch of each phase, for each `freq`-th step, and when the fit
+ *   ends, with its status, the reason, and the callback that ended it.
+ * - checkpoints.jsonl, where there is a Checkpointer: a line for each checkpoint.
  *
- * Further fits of the learner go on in the same files. A backend may write there too: `tensorBoard(run.path)`.
+ * Further fits of the learner append to the same files. A backend may write there too: `tensorBoard(run.path)`.
  */
 export class RunFolder extends CallbackObject {
   readonly path: string;
@@ -42,7 +45,7 @@ export class RunFolder extends CallbackObject {
     const log = new RunLog(path, freq);
     const config = new RunConfig(path, hyperparameters);
     let learner: Trainer | undefined;
-    // Of the model and the optimizer, which are in the worker: asked for with the first step.
+    // Describes the model and the optimizer, which are in the worker. The first step calls it.
     let describe: AnyRef | undefined;
     const checkpoints = (): void => log.checkpoints((learner!.state as Partial<State>).checkpoints);
     super(
@@ -97,12 +100,12 @@ export class RunFolder extends CallbackObject {
   }
 }
 
-/** Who makes it has it: two processes never have the same. */
+/** `mkdirSync` fails where the folder exists, so two processes never share one. */
 function newFolder(parent: string, name: string | undefined): string {
   if (name !== undefined && (typeof name !== "string" || !/^[\w.-]+$/.test(name)))
     throw new TorchwireError(
       "MISUSE",
-      `RunFolder: name is ${described(name)}; it is to be letters, digits, and any of "_.-"`,
+      `RunFolder: name is ${described(name)}; it must consist of letters, digits, and any of "_.-"`,
     );
   const now = new Date();
   const day = [now.getFullYear(), two(now.getMonth() + 1), two(now.getDate())].join("-");

@@ -10,8 +10,9 @@ import { event, fileVersion, sessionEnd, sessionStart, summaryValue } from "./tf
 import { tfRecord } from "./tf-record.ts";
 
 /**
- * TensorBoard's event files in `folder`, one for each time that it is opened: `tensorboard --logdir` takes that folder, or the one above it to compare
- * runs. A tag is the record's group and name, joined by "/". Numbers are float32 there.
+ * Writes TensorBoard's event files in `folder`, a new file each time it is opened. `tensorboard --logdir` takes that
+ * folder, or the one above it to compare runs. A tag is the record's group and name, joined by "/". Numbers are float32
+ * there.
  */
 export const tensorBoard = (folder: string): LoggerBackend => new TensorBoard(folder);
 
@@ -29,12 +30,12 @@ class TensorBoard implements LoggerBackend {
 
   log(record: LogRecord): void {
     const { group, at } = record;
-    // Of a part of an epoch, that epoch.
+    // A part of an epoch counts as that epoch.
     const step = Math.ceil(at);
     if (!Number.isSafeInteger(step) || step < 0)
       throw new TorchwireError(
         "MISUSE",
-        `tensorBoard: the index of ${group.join("/")} is ${at}; it is to be a number from 0`,
+        `tensorBoard: the index of ${group.join("/")} is ${at}; it must be a number from 0`,
       );
     const values = valuesOf(this, record).map(([name, value]) =>
       summaryValue([...group, name].join("/"), value as Exclude<Loggable, { kind: "file" }>),
@@ -60,7 +61,7 @@ class TensorBoard implements LoggerBackend {
   #write(time: number, step: number, values: readonly Uint8Array[]): void {
     if (values.length === 0) return;
     if (this.#file === undefined || this.#file.isBroken) {
-      // TensorBoard knows its files by "tfevents", and reads those of a folder in the order of their names.
+      // TensorBoard recognises its files by "tfevents", and reads those of a folder in the order of their names.
       const seconds = String(Math.floor(time)).padStart(10, "0");
       const name = `events.out.tfevents.${seconds}.${hostname()}.${process.pid}.${opened++}`;
       this.#file = new RecordFile(join(this.#folder, name), { isText: false });
@@ -69,5 +70,5 @@ class TensorBoard implements LoggerBackend {
   }
 }
 
-/** In seconds. */
+/** The time in seconds. */
 const now = (): number => Date.now() / 1000;

@@ -1,4 +1,4 @@
-/** A row of the table of losses: a function of PyTorch's, or one of ours in the worker, and its options. */
+/** Makes losses from the rows of the table: a function in the worker, PyTorch's or ours, and its options. */
 import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
@@ -7,21 +7,21 @@ import { camelCase, isTensorData, keywordsOf, oneOf, type Kind, type Kinds } fro
 import type { LossSpec, TargetKind } from "./spec.ts";
 import { weighed, weigherBy } from "./weight.ts";
 
-/** How the losses of a batch's samples become one number; "none" leaves them. Default "mean". */
+/** How the losses of a batch become one number; "none" leaves them. Default: "mean". */
 export type Reduction = "mean" | "sum" | "none";
 export const reduction: Kind = oneOf("mean", "sum", "none");
 
 export type LossFactory<O extends object> = (options?: O) => LossSpec;
 
-/** What the table says of a loss. */
+/** A row of the table of losses. */
 export interface LossRow<O extends object> {
-  /** Its function in TypeScript. */
+  /** The loss's name in TypeScript. */
   readonly name: string;
-  /** Its function in Python, and the module that has it. Default torch.nn.functional. */
+  /** The function's name in Python, and its module. Default: torch.nn.functional. */
   readonly function: string;
   readonly module?: string;
   readonly targets: TargetKind;
-  /** The arguments that the model's output gives, and those that the target gives. Default: the first, and the second. */
+  /** The arguments from the model's output, and those from the target. Default: the first, and the second. */
   readonly outputs?: readonly string[];
   readonly given?: readonly string[];
   readonly options: Kinds<O>;
@@ -29,7 +29,7 @@ export interface LossRow<O extends object> {
 
 type Row = Omit<LossRow<object>, "options">;
 
-/** The function that a row stands for. It throws MISUSE for an unknown option and for a value of a wrong kind. */
+/** Makes the function for a row. It throws MISUSE for an unknown option and for a value of a wrong kind. */
 export function define<O extends object>(row: LossRow<O>): LossFactory<O> {
   return (options = {} as O) => {
     const keywords = keywordsOf(row.name, row.options, options);
@@ -77,10 +77,10 @@ function weigherOf(worker: Worker, row: Row, options: Record<string, unknown>): 
   return weigherBy(worker, ({ weigher_of }) => weigher_of!(module, name, parts, named(given), options));
 }
 
-/** A record in TypeScript names them in camelCase. */
+/** Pairs of names, since a record in TypeScript has them in camelCase. */
 const named = (names: readonly string[]): unknown => names.map((argument) => [camelCase(argument), argument]);
 
-/** Numbers and arrays as tensors; everything else, references too, as it is. */
+/** Makes tensors of numbers and arrays. Everything else stays as it is, references too. */
 function onDevice(worker: Worker, device: string, value: unknown): unknown {
   return isTensorData(value) ? py.keep(worker.tensor(value).to(device)) : value;
 }

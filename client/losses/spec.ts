@@ -1,4 +1,4 @@
-/** Losses as values, and what a learner makes of a loss, whichever kind it is. */
+/** Losses as values, and the function that a learner makes from a loss of any kind. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPromise } from "../../bridge/runtime/kinds.ts";
 import { isFloating, type DType } from "../../bridge/values/ndarray.ts";
@@ -8,73 +8,82 @@ import type { Worker } from "../../bridge/worker.ts";
 import { described } from "../options/keywords.ts";
 import { weighed, weigherBy } from "./weight.ts";
 
-/** What a loss asks of its targets: indices of classes, which are int64, or values, which are floats. */
+/** The targets of a loss: indices of classes, which are int64, or values, which are floats. */
 export type TargetKind = "classes" | "values";
 
-/** Outputs or targets of a model: one, or several in PyTorch's order or by PyTorch's names in camelCase. */
+/** Outputs or targets of a model: one, several in PyTorch's order, or several by PyTorch's names in camelCase. */
 export type LossInput = PyObject | readonly PyObject[] | { readonly [name: string]: PyObject };
 
-/** A loss that is to be made: `crossEntropy({ labelSmoothing: 0.1 })`. */
+/** A loss to be made: `crossEntropy({ labelSmoothing: 0.1 })`. */
 export interface LossSpec {
   /** The function in Python. */
   readonly name: string;
   readonly targets: TargetKind;
-  /** Its options, by Python's names. */
+  /** The options, by Python's names. */
   readonly options?: Readonly<Record<string, unknown>>;
-  /** Makes it: with tensors on `device`, which live as long as what is returned. To be called outside of contexts. */
+  /**
+   * Makes the loss. Its tensors are on `device`, and live as long as the returned function. Call it outside of
+   * contexts.
+   */
   create(worker: Worker, device: string): (yhat: LossInput, ys: LossInput) => AnyRef;
-  /** The same as one function of Python's, for what evaluates a loss within the worker: optimisers that take a closure. */
+  /** The same as one function in Python, for an optimiser that takes a closure and evaluates the loss in the worker. */
   createInWorker?(worker: Worker, device: string): AnyRef;
 }
 
 /**
- * A loss of one's own, over references: `(yhat, ys) => F.huber_loss(yhat, ys).mul(2)`. It gives its result at once, which is
- * why an async function is none; a learner wants a tensor with one number.
+ * A loss of your own, over references: `(yhat, ys) => F.huber_loss(yhat, ys).mul(2)`. It must return its result at
+ * once, so an async function does not fit. A learner needs a tensor with one number.
  *
- * In the mean over an epoch it counts by the samples of its batches, unless it has a `weight` (see `loss`), or gives what a loss of this package gave.
+ * In the mean over an epoch a batch counts by its samples, unless the loss has a `weight` (see `loss`) or returns the
+ * result of one of this package's losses.
  */
 export interface LossFunction {
   (yhat: AnyRef, ys: AnyRef): PyObject;
   readonly weight?: LossWeightFunction;
 }
 
-/** What a loss was divided by: a number, or a reference to one. */
+/** The divisor of a loss: a number, or a reference to one. */
 export type LossWeightFunction = (yhat: AnyRef, ys: AnyRef) => PyObject | number;
 
 export interface OwnLoss {
   readonly fn: (yhat: AnyRef, ys: AnyRef) => PyObject;
-  /** What `fn` divides by: as much does a batch weigh in the mean over an epoch. */
+  /** The divisor of `fn`: a batch weighs this much in the mean over an epoch. */
   readonly weight: LossWeightFunction;
 }
 
 /**
- * A loss of one's own that says what it divides by, so that the loss of an epoch is the mean over all of it, and not a mean of its batches' means:
+ * A loss of your own that states its divisor. The loss of an epoch is then the mean over the whole epoch, not a mean of
+ * the batches' means:
  *
  *     loss({
  *       fn: (yhat, ys) => F.cross_entropy(yhat, ys, kw({ ignore_index: PAD })),
  *       weight: (_, ys) => ys.ne(PAD).sum(),
  *     })
  *
- * A batch that weighs 0 has no loss. Throws MISUSE where one of the two is no function.
+ * A batch that weighs 0 has no loss. Throws MISUSE where `fn` or `weight` is not a function.
  */
 export function loss({ fn, weight }: OwnLoss): LossFunction {
   for (const [name, value] of Object.entries({ fn, weight }))
     if (typeof value !== "function")
       throw new TorchwireError(
         "MISUSE",
-        `loss: ${name} is ${described(value)}; it is to be a function of outputs and targets`,
+        `loss: ${name} is ${described(value)}; it must be a function of outputs and targets`,
       );
   return Object.assign((yhat: AnyRef, ys: AnyRef) => fn(yhat, ys), { weight });
 }
 
-/** What a learner takes: a spec, a function of references, or a module in the worker such as `torch.nn.CrossEntropyLoss()`. */
+/**
+ * A learner takes a spec, a function of references, or a module in the worker such as `torch.nn.CrossEntropyLoss()`.
+ */
 export type Loss = LossSpec | LossFunction | Is<"torch.nn.Module">;
 
 /**
- * The function that `loss` stands for. To be called once, before the first step: tensors that its options hold are made
- * here, on `device` (by default the worker's). A module in the worker is called as it is. What it gives is known by what it weighs, where that is known.
+ * Makes the function for `loss`. Call it once, before the first step: it makes the tensors of the options here, on
+ * `device` (default: the worker's). A module in the worker is called as it is. The result carries its weight, where the
+ * weight is known.
  *
- * Throws MISUSE for what is no loss; the function throws it where a loss of one's own gives anything but a reference.
+ * Throws MISUSE where `loss` is not a loss. The function throws it where a loss of your own does not return a
+ * reference.
  */
 export function toLoss(worker: Worker, loss: Loss, device: string = worker.device): (yhat: AnyRef, ys: any) => AnyRef {
   if (inner(loss) !== undefined) {
@@ -95,12 +104,12 @@ export function toLoss(worker: Worker, loss: Loss, device: string = worker.devic
   if (typeof (loss as LossSpec | null | undefined)?.create !== "function")
     throw new TorchwireError(
       "MISUSE",
-      `the loss is ${described(loss)}; it is to be crossEntropy() or its like, a function (yhat, ys) => …, or a module in the worker`,
+      `the loss is ${described(loss)}; it must be crossEntropy() or its like, a function (yhat, ys) => …, or a module in the worker`,
     );
   return (loss as LossSpec).create(worker, device);
 }
 
-/** It is asked for once in a step, whoever asks. */
+/** Asks at most once, however many callers there are. */
 function once<T>(ask: () => T): () => T {
   let found: { readonly value: T } | undefined;
   return () => (found ??= { value: ask() }).value;
@@ -108,16 +117,16 @@ function once<T>(ask: () => T): () => T {
 
 function advice(result: unknown): string {
   if (isPromise(result))
-    return "it is to give a reference at once: leave async and await out, as operations on references wait for nothing";
-  if (result === undefined) return "it is to return a reference: is a return missing?";
-  return "it is to give a reference, such as F.mse_loss(yhat, ys)";
+    return "it must return a reference at once: leave async and await out, as operations on references wait for nothing";
+  if (result === undefined) return "it must return a reference: is a return missing?";
+  return "it must return a reference, such as F.mse_loss(yhat, ys)";
 }
 
 /**
- * The targets `y`, which arrived from an array of the type `dtype`, as `loss` asks for them: indices of classes as int64,
- * values as float32. Floats stay as they are, and so does everything for a loss that is not a spec.
+ * The targets `y`, from an array of the type `dtype`, as `loss` needs them: indices of classes as int64, values as
+ * float32. Floats stay as they are, and so does everything for a loss that is not a spec.
  *
- * This is `y.long()` of the plain script; it belongs where a batch is sent, and not to the loss, so that handlers and
+ * The plain script does this with `y.long()`. It happens where a batch is sent, not in the loss, so that handlers and
  * metrics see the same targets as the loss.
  */
 export function toTargets(loss: Loss, y: AnyRef, dtype: DType): AnyRef {

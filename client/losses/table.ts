@@ -6,11 +6,13 @@ import { define, reduction, type LossFactory, type Reduction } from "./define.ts
 export interface L1Options {
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
-  /** A weight for each element; broadcast. PyTorch's default: none. */
+  /** A weight for each element, broadcast. PyTorch's default: none. */
   readonly weight?: TensorOption;
 }
 
-/** The mean of the absolute differences. Shapes that differ are broadcast, [N, 1] against [N] to [N, N]: `F.l1_loss`. */
+/**
+ * The mean of the absolute differences. Shapes that differ are broadcast, [N, 1] against [N] to [N, N]: `F.l1_loss`.
+ */
 export const l1: LossFactory<L1Options> = define<L1Options>({
   name: "l1",
   function: "l1_loss",
@@ -24,11 +26,13 @@ export const l1: LossFactory<L1Options> = define<L1Options>({
 export interface MseOptions {
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
-  /** A weight for each element; broadcast. PyTorch's default: none. */
+  /** A weight for each element, broadcast. PyTorch's default: none. */
   readonly weight?: TensorOption;
 }
 
-/** The mean of the squared differences. Shapes that differ are broadcast, [N, 1] against [N] to [N, N]: `F.mse_loss`. */
+/**
+ * The mean of the squared differences. Shapes that differ are broadcast, [N, 1] against [N] to [N, N]: `F.mse_loss`.
+ */
 export const mse: LossFactory<MseOptions> = define<MseOptions>({
   name: "mse",
   function: "mse_loss",
@@ -42,13 +46,13 @@ export const mse: LossFactory<MseOptions> = define<MseOptions>({
 export interface HuberOptions {
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
-  /** Where the square ends and the line begins. PyTorch's default: 1. */
+  /** The difference at which the square ends and the line begins. PyTorch's default: 1. */
   readonly delta?: Float;
-  /** A weight for each element; broadcast. PyTorch's default: none. */
+  /** A weight for each element, broadcast. PyTorch's default: none. */
   readonly weight?: TensorOption;
 }
 
-/** Half the squared difference up to `delta`, and beyond it delta · (|difference| - delta / 2): `F.huber_loss`. */
+/** Half the squared difference up to `delta`; beyond it delta · (|difference| - delta / 2): `F.huber_loss`. */
 export const huber: LossFactory<HuberOptions> = define<HuberOptions>({
   name: "huber",
   function: "huber_loss",
@@ -63,11 +67,11 @@ export const huber: LossFactory<HuberOptions> = define<HuberOptions>({
 export interface SmoothL1Options {
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
-  /** Where the square ends and the line begins; with 0 it is l1. PyTorch's default: 1. */
+  /** The difference at which the square ends and the line begins; 0 makes it l1. PyTorch's default: 1. */
   readonly beta?: Float;
 }
 
-/** Half the squared difference / beta up to `beta`, and beyond it |difference| - beta / 2: `F.smooth_l1_loss`. */
+/** Half the squared difference / beta up to `beta`; beyond it |difference| - beta / 2: `F.smooth_l1_loss`. */
 export const smoothL1: LossFactory<SmoothL1Options> = define<SmoothL1Options>({
   name: "smoothL1",
   function: "smooth_l1_loss",
@@ -81,17 +85,17 @@ export const smoothL1: LossFactory<SmoothL1Options> = define<SmoothL1Options>({
 export interface CrossEntropyOptions {
   /** A weight for each class. PyTorch's default: none. */
   readonly weight?: TensorOption;
-  /** Targets of this index count for nothing. PyTorch's default: -100. */
+  /** Targets of this index do not count. PyTorch's default: -100. */
   readonly ignoreIndex?: Int;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
-  /** How much of the target is spread evenly over all classes, 0 to 1. PyTorch's default: 0. */
+  /** The share of the target, 0 to 1, that is spread evenly over all classes. PyTorch's default: 0. */
   readonly labelSmoothing?: Float;
 }
 
 /**
- * Between logits [N, C, …] and indices of classes [N, …], or probabilities [N, C, …]. Targets of an integer type are indices; those of a float type
- * are probabilities: `F.cross_entropy`.
+ * Compares logits [N, C, …] with indices of classes [N, …], or with probabilities [N, C, …]. Targets of an integer type
+ * are indices; those of a float type are probabilities: `F.cross_entropy`.
  */
 export const crossEntropy: LossFactory<CrossEntropyOptions> = define<CrossEntropyOptions>({
   name: "crossEntropy",
@@ -108,13 +112,13 @@ export const crossEntropy: LossFactory<CrossEntropyOptions> = define<CrossEntrop
 export interface NllOptions {
   /** A weight for each class. PyTorch's default: none. */
   readonly weight?: TensorOption;
-  /** Targets of this index count for nothing. PyTorch's default: -100. */
+  /** Targets of this index do not count. PyTorch's default: -100. */
   readonly ignoreIndex?: Int;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
-/** Between log-probabilities [N, C, …] and indices of classes [N, …]: `F.nll_loss`. */
+/** Compares log-probabilities [N, C, …] with indices of classes [N, …]: `F.nll_loss`. */
 export const nll: LossFactory<NllOptions> = define<NllOptions>({
   name: "nll",
   function: "nll_loss",
@@ -127,13 +131,16 @@ export const nll: LossFactory<NllOptions> = define<NllOptions>({
 });
 
 export interface BceOptions {
-  /** A weight for each element; broadcast. PyTorch's default: none. */
+  /** A weight for each element, broadcast. PyTorch's default: none. */
   readonly weight?: TensorOption;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
-/** Between probabilities and probabilities of the same shape, each by itself; logarithms end at -100: `F.binary_cross_entropy`. */
+/**
+ * Compares probabilities with probabilities of the same shape, element by element; logarithms end at -100:
+ * `F.binary_cross_entropy`.
+ */
 export const bce: LossFactory<BceOptions> = define<BceOptions>({
   name: "bce",
   function: "binary_cross_entropy",
@@ -145,15 +152,15 @@ export const bce: LossFactory<BceOptions> = define<BceOptions>({
 });
 
 export interface BceWithLogitsOptions {
-  /** A weight for each element; broadcast. PyTorch's default: none. */
+  /** A weight for each element, broadcast. PyTorch's default: none. */
   readonly weight?: TensorOption;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
-  /** A weight of the positive examples for each class; above 1 favours recall. PyTorch's default: none. */
+  /** The weight of positive examples, for each class; above 1 it favours recall. PyTorch's default: none. */
   readonly posWeight?: TensorOption;
 }
 
-/** Between logits and probabilities of the same shape, each by itself: `F.binary_cross_entropy_with_logits`. */
+/** Compares logits with probabilities of the same shape, element by element: `F.binary_cross_entropy_with_logits`. */
 export const bceWithLogits: LossFactory<BceWithLogitsOptions> = define<BceWithLogitsOptions>({
   name: "bceWithLogits",
   function: "binary_cross_entropy_with_logits",
@@ -173,7 +180,8 @@ export interface KlDivOptions {
 }
 
 /**
- * Kullback-Leibler divergence, between log-probabilities and probabilities. "mean" is over all elements: its definition is "batchmean": `F.kl_div`.
+ * The Kullback-Leibler divergence between log-probabilities and probabilities. "mean" divides by all elements; the
+ * divergence by definition is "batchmean": `F.kl_div`.
  */
 export const klDiv: LossFactory<KlDivOptions> = define<KlDivOptions>({
   name: "klDiv",
@@ -186,17 +194,17 @@ export const klDiv: LossFactory<KlDivOptions> = define<KlDivOptions>({
 });
 
 export interface PoissonNllOptions {
-  /** The model gives logarithms of rates, and not the rates. PyTorch's default: true. */
+  /** The model gives logarithms of rates, not rates. PyTorch's default: true. */
   readonly logInput?: boolean;
-  /** With Stirling's approximation of the term that does not depend on the model. PyTorch's default: false. */
+  /** Adds Stirling's approximation of the term that does not depend on the model. PyTorch's default: false. */
   readonly full?: boolean;
-  /** Keeps away from log(0); with `logInput: false` alone. PyTorch's default: 1e-8. */
+  /** Keeps logarithms away from log(0), with `logInput: false` only. PyTorch's default: 1e-8. */
   readonly eps?: Float;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
-/** Negative log-likelihood of counts, given the logarithms of their rates: `F.poisson_nll_loss`. */
+/** The negative log-likelihood of counts, given the logarithms of their rates: `F.poisson_nll_loss`. */
 export const poissonNll: LossFactory<PoissonNllOptions> = define<PoissonNllOptions>({
   name: "poissonNll",
   function: "poisson_nll_loss",
@@ -210,7 +218,7 @@ export const poissonNll: LossFactory<PoissonNllOptions> = define<PoissonNllOptio
 });
 
 export interface GaussianNllOptions {
-  /** With the term that does not depend on the model. PyTorch's default: false. */
+  /** Adds the term that does not depend on the model. PyTorch's default: false. */
   readonly full?: boolean;
   /** The least variance. PyTorch's default: 1e-6. */
   readonly eps?: Float;
@@ -218,7 +226,10 @@ export interface GaussianNllOptions {
   readonly reduction?: Reduction;
 }
 
-/** Negative log-likelihood of values, given their means and variances: the model gives (means, variances): `F.gaussian_nll_loss`. */
+/**
+ * The negative log-likelihood of values, given their means and variances; the model gives (means, variances):
+ * `F.gaussian_nll_loss`.
+ */
 export const gaussianNll: LossFactory<GaussianNllOptions> = define<GaussianNllOptions>({
   name: "gaussianNll",
   function: "gaussian_nll_loss",
@@ -233,13 +244,16 @@ export const gaussianNll: LossFactory<GaussianNllOptions> = define<GaussianNllOp
 });
 
 export interface HingeEmbeddingOptions {
-  /** How far apart is far enough. PyTorch's default: 1. */
+  /** The distance that is far enough. PyTorch's default: 1. */
   readonly margin?: Float;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
-/** Of distances: the distance itself where the target is 1, and max(0, margin - distance) where it is -1: `F.hinge_embedding_loss`. */
+/**
+ * The model gives distances. The loss is the distance where the target is 1, and max(0, margin - distance) where it is
+ * -1: `F.hinge_embedding_loss`.
+ */
 export const hingeEmbedding: LossFactory<HingeEmbeddingOptions> = define<HingeEmbeddingOptions>({
   name: "hingeEmbedding",
   function: "hinge_embedding_loss",
@@ -251,13 +265,16 @@ export const hingeEmbedding: LossFactory<HingeEmbeddingOptions> = define<HingeEm
 });
 
 export interface MarginRankingOptions {
-  /** How far apart is far enough. PyTorch's default: 0. */
+  /** The distance that is far enough. PyTorch's default: 0. */
   readonly margin?: Float;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
-/** max(0, -target · (input1 - input2) + margin), with targets 1 and -1: the model gives (input1, input2): `F.margin_ranking_loss`. */
+/**
+ * max(0, -target · (input1 - input2) + margin), with targets 1 and -1; the model gives (input1, input2):
+ * `F.margin_ranking_loss`.
+ */
 export const marginRanking: LossFactory<MarginRankingOptions> = define<MarginRankingOptions>({
   name: "marginRanking",
   function: "margin_ranking_loss",
@@ -271,13 +288,16 @@ export const marginRanking: LossFactory<MarginRankingOptions> = define<MarginRan
 });
 
 export interface CosineEmbeddingOptions {
-  /** How far apart is far enough. PyTorch's default: 0. */
+  /** The distance that is far enough. PyTorch's default: 0. */
   readonly margin?: Float;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
-/** 1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1: the model gives (input1, input2): `F.cosine_embedding_loss`. */
+/**
+ * 1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1; the model gives (input1, input2):
+ * `F.cosine_embedding_loss`.
+ */
 export const cosineEmbedding: LossFactory<CosineEmbeddingOptions> = define<CosineEmbeddingOptions>({
   name: "cosineEmbedding",
   function: "cosine_embedding_loss",
@@ -291,21 +311,24 @@ export const cosineEmbedding: LossFactory<CosineEmbeddingOptions> = define<Cosin
 });
 
 export interface TripletMarginOptions {
-  /** How far apart is far enough. PyTorch's default: 1. */
+  /** The distance that is far enough. PyTorch's default: 1. */
   readonly margin?: Float;
   /** The norm that measures distances. PyTorch's default: 2. */
   readonly p?: Float;
   /** Added to the differences. PyTorch's default: 1e-6. */
   readonly eps?: Float;
-  /** Takes the distance of positive and negative where it is less than that of anchor and negative. PyTorch's default: false. */
+  /**
+   * Uses the distance of positive and negative where it is less than that of anchor and negative. PyTorch's default:
+   * false.
+   */
   readonly swap?: boolean;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
 /**
- * max(0, |anchor - positive| - |anchor - negative| + margin): the model gives (anchor, positive, negative), and there is no target:
- * `F.triplet_margin_loss`.
+ * max(0, |anchor - positive| - |anchor - negative| + margin); the model gives (anchor, positive, negative), and there
+ * is no target: `F.triplet_margin_loss`.
  */
 export const tripletMargin: LossFactory<TripletMarginOptions> = define<TripletMarginOptions>({
   name: "tripletMargin",
@@ -323,18 +346,24 @@ export const tripletMargin: LossFactory<TripletMarginOptions> = define<TripletMa
 });
 
 export interface TripletMarginWithDistanceOptions {
-  /** A reference to a Python function of two tensors that gives their distances. PyTorch's default: the Euclidean distance. */
+  /**
+   * A reference to a Python function of two tensors that gives their distances. PyTorch's default: the Euclidean
+   * distance.
+   */
   readonly distanceFunction?: PyObject;
-  /** How far apart is far enough. PyTorch's default: 1. */
+  /** The distance that is far enough. PyTorch's default: 1. */
   readonly margin?: Float;
-  /** Takes the distance of positive and negative where it is less than that of anchor and negative. PyTorch's default: false. */
+  /**
+   * Uses the distance of positive and negative where it is less than that of anchor and negative. PyTorch's default:
+   * false.
+   */
   readonly swap?: boolean;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
 }
 
 /**
- * As tripletMargin, with a distance of one's own: the model gives (anchor, positive, negative), and there is no target:
+ * tripletMargin with a distance of your own; the model gives (anchor, positive, negative), and there is no target:
  * `F.triplet_margin_with_distance_loss`.
  */
 export const tripletMarginWithDistance: LossFactory<TripletMarginWithDistanceOptions> =
@@ -355,7 +384,7 @@ export const tripletMarginWithDistance: LossFactory<TripletMarginWithDistanceOpt
 export interface MultiMarginOptions {
   /** The power of the hinge, 1 or 2. PyTorch's default: 1. */
   readonly p?: Int;
-  /** How far apart is far enough. PyTorch's default: 1. */
+  /** The distance that is far enough. PyTorch's default: 1. */
   readonly margin?: Float;
   /** A weight for each class. PyTorch's default: none. */
   readonly weight?: TensorOption;
@@ -363,7 +392,7 @@ export interface MultiMarginOptions {
   readonly reduction?: Reduction;
 }
 
-/** Hinge between scores [N, C] and indices of classes [N]: `F.multi_margin_loss`. */
+/** The hinge loss of scores [N, C] for indices of classes [N]: `F.multi_margin_loss`. */
 export const multiMargin: LossFactory<MultiMarginOptions> = define<MultiMarginOptions>({
   name: "multiMargin",
   function: "multi_margin_loss",
@@ -381,7 +410,10 @@ export interface MultilabelMarginOptions {
   readonly reduction?: Reduction;
 }
 
-/** Hinge between scores [N, C] and indices of classes [N, C], of which those before the first -1 count: `F.multilabel_margin_loss`. */
+/**
+ * The hinge loss of scores [N, C] for indices of classes [N, C], of which those before the first -1 count:
+ * `F.multilabel_margin_loss`.
+ */
 export const multilabelMargin: LossFactory<MultilabelMarginOptions> = define<MultilabelMarginOptions>({
   name: "multilabelMargin",
   function: "multilabel_margin_loss",
@@ -398,7 +430,10 @@ export interface MultilabelSoftMarginOptions {
   readonly reduction?: Reduction;
 }
 
-/** bceWithLogits, as a mean over the classes: of logits [N, C] and zeros and ones [N, C]: `F.multilabel_soft_margin_loss`. */
+/**
+ * bceWithLogits of logits [N, C] and zeros and ones [N, C], as a mean over the classes:
+ * `F.multilabel_soft_margin_loss`.
+ */
 export const multilabelSoftMargin: LossFactory<MultilabelSoftMarginOptions> = define<MultilabelSoftMarginOptions>({
   name: "multilabelSoftMargin",
   function: "multilabel_soft_margin_loss",
@@ -429,11 +464,14 @@ export interface CtcOptions {
   readonly blank?: Int;
   /** How the losses of a batch become one number; "none" leaves them. PyTorch's default: "mean". */
   readonly reduction?: Reduction;
-  /** Counts sequences that are too short for their targets as 0, and not as infinite. PyTorch's default: false. */
+  /** Counts sequences that are too short for their targets as 0, not as infinite. PyTorch's default: false. */
   readonly zeroInfinity?: boolean;
 }
 
-/** Connectionist temporal classification, of log-probabilities [T, N, C]: the target is (targets, inputLengths, targetLengths): `F.ctc_loss`. */
+/**
+ * Connectionist temporal classification of log-probabilities [T, N, C]; the target is (targets, inputLengths,
+ * targetLengths): `F.ctc_loss`.
+ */
 export const ctc: LossFactory<CtcOptions> = define<CtcOptions>({
   name: "ctc",
   function: "ctc_loss",

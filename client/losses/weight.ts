@@ -1,4 +1,4 @@
-/** What the loss of a step weighs in the mean over an epoch. */
+/** The weight of a step's loss in the mean over an epoch. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
@@ -7,47 +7,56 @@ import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { described } from "../options/keywords.ts";
 
-/** Where the worker knows what a loss was divided by, `weigher` tells it from the outputs and targets; else the program says it. */
+/**
+ * The worker tells the divisor of a loss from its outputs and targets, through `weigher`, where it knows it. Else the
+ * program says it.
+ */
 export type LossWeight =
   | { readonly weigher: AnyRef; readonly yhat: unknown; readonly ys: unknown }
   | { readonly said: () => PyObject | number };
 
-/** The loss of a step, and what it adds to the mean over an epoch: Σ total / Σ weight. Without a weight it counts by its samples. */
+/**
+ * The loss of a step, and its part in the mean over an epoch: Σ total / Σ weight. Without a weight it counts by its
+ * samples.
+ */
 export interface CountedLoss {
   readonly loss: number;
   readonly weight: number | undefined;
   readonly total: number | undefined;
 }
 
-/** Of a loss that is a mean, `weight` is what it was divided by, where that is known, else the samples of the batch; `total` is the product. */
+/**
+ * For a loss that is a mean, `weight` is its divisor where that is known, else the number of samples; `total` is the
+ * product.
+ */
 export interface WeighedLoss {
   readonly total: number;
   readonly weight: number;
 }
 
-/** A step, as far as its loss goes. */
+/** The loss of a step, and its weight where a phase gives one. */
 interface WithLoss {
   readonly loss: AnyRef;
   readonly lossWeight?: PyObject | number | undefined;
 }
 
-/** By the reference that a loss gave. */
+/** The weight of each reference that a loss returned. */
 const ofLoss = new WeakMap<object, LossWeight>();
-/** Of each step: of the losses that the learner's function gave; null where they were several. */
+/** The weight of the loss that the learner's function returned in each step; null where it returned several. */
 const ofStep = new WeakMap<WithLoss, LossWeight | null>();
 
-/** Notes what `loss`, made of these outputs and targets, weighs; returns it. */
+/** Notes the weight of `loss`, and returns `loss`. */
 export function weighed<T extends object>(loss: T, weight: LossWeight): T {
   ofLoss.set(loss, weight);
   return loss;
 }
 
-/** What `make` takes from the module that knows what losses divide by. */
+/** Makes a weigher in the worker's module that knows the divisors of losses, and keeps it. */
 export function weigherBy(worker: Worker, make: (denominators: AnyRef) => AnyRef): AnyRef {
   return worker.scope(() => py.keep(make(worker.import("torchwire_worker.helpers.denominators"))));
 }
 
-/** Notes that the learner's function gave `loss` in this step, which may go on from it. */
+/** Notes that the learner's function returned `loss` in this step. The step may compute its own loss from it. */
 export function given<T extends object>(step: WithLoss | undefined, loss: T): T {
   const weight = ofLoss.get(loss);
   if (step === undefined || weight === undefined) return loss;
@@ -63,7 +72,10 @@ export function weightOf(step: WithLoss): LossWeight | undefined {
   return ofLoss.get(step.loss) ?? ofStep.get(step) ?? undefined;
 }
 
-/** For a helper that asks for the weight where it needs it: a weigher with outputs and targets, or what was said; nothing where it is not known. */
+/**
+ * Arguments for a helper that needs the weight: a weigher with outputs and targets, or the stated weight; none where it
+ * is unknown.
+ */
 export function weightArguments(step: WithLoss): readonly unknown[] {
   const weight = weightOf(step);
   if (weight === undefined) return [];
@@ -71,8 +83,9 @@ export function weightArguments(step: WithLoss): readonly unknown[] {
 }
 
 /**
- * Asks for a step's loss with what it weighs: in its batch, as one operation where the worker knows it. The function returned waits for them; not
- * before, as what is awaited in a step is sent for at once.
+ * Asks for a step's loss and its weight in the step's batch, by one operation where the worker knows the weight. The
+ * returned function awaits them. It must be called after the step, since awaiting within a step would send its batch
+ * early.
  */
 export function counted(step: WithLoss): () => Promise<CountedLoss> {
   const { loss } = step;
@@ -99,13 +112,13 @@ export function counted(step: WithLoss): () => Promise<CountedLoss> {
 
 function checked(said: unknown): PyObject | number {
   if (typeof said !== "number" && inner(said) === undefined)
-    throw refused(said, "it is to be a number or a reference to one, given at once");
+    throw refused(said, "it must be a number or a reference to one, given at once");
   return said as PyObject | number;
 }
 
 function weightFrom(value: unknown): number {
   const weight = Number(isNDArray(value) && value.data.length === 1 ? value.data[0] : value);
-  if (!(weight >= 0 && weight < Infinity)) throw refused(value, "it is to be a number from 0");
+  if (!(weight >= 0 && weight < Infinity)) throw refused(value, "it must be a number from 0");
   return weight;
 }
 

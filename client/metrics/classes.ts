@@ -1,4 +1,4 @@
-/** Metrics of classes, and of yes and no, that are counted: how many were right, and how surprised the model was. */
+/** Counting metrics of classes, and of yes and no: accuracy and perplexity. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described, type Kinds } from "../options/keywords.ts";
 import { metric, type CountingMetric } from "./metric.ts";
@@ -23,14 +23,16 @@ const kinds: Kinds<ClassMetricOptions> = { ...sumKinds, ...classKinds };
 const topKinds: Kinds<TopKOptions> = { ...kinds, threshold: number };
 
 /**
- * The fraction of samples whose class is among the `k` with the largest scores; of equal scores the class with the smaller index goes first.
+ * The fraction of samples whose class is among the `k` with the largest scores. Among equal scores the smaller index
+ * comes first.
  *
- * Outputs [N, C, …] are scores of classes, targets [N, …] their indices, or probabilities [N, C, …], of which the largest counts. The name is "top5" for
- * k = 5. Where there are fewer classes than k, the fit fails. Yes and no have k = 1: see `accuracy`.
+ * Outputs [N, C, …] are scores of classes. Targets are their indices [N, …], or probabilities [N, C, …], of which the
+ * largest counts. The name is "top5" for k = 5. The fit fails where there are fewer classes than k. Yes and no have
+ * k = 1: see `accuracy`.
  */
 export function topK(k: number, options: TopKOptions = {}): CountingMetric {
   if (!Number.isSafeInteger(k) || k < 1)
-    throw new TorchwireError("MISUSE", `topK: k is ${described(k)}; it is to be a whole number from 1`);
+    throw new TorchwireError("MISUSE", `topK: k is ${described(k)}; it must be a whole number from 1`);
   const { name = `top${k}` } = check("topK", topKinds, options);
   return metric(name, {
     update: (yhat, ys, _, loss) => ({ counts: helper(yhat, "hits")(yhat, ys, k, reading(loss, options)) }),
@@ -40,18 +42,20 @@ export function topK(k: number, options: TopKOptions = {}): CountingMetric {
 }
 
 /**
- * The fraction of targets that the outputs meet. Classes: the largest score, along axis 1, is that of the target's class; targets are indices, or
- * probabilities. Yes or no, of a sample, a pixel or a label each: the output is on the target's side of the threshold, 0 of logits and 0.5 of probabilities.
- * The loss decides which it is, or else the shapes; of a loss of numbers the fit fails. Targets that the loss ignores do not count. With options it is
- * `topK(1, { name: "accuracy", … })`.
+ * The fraction of targets that the outputs meet. For classes, the largest score along axis 1 must be that of the
+ * target's class; targets are indices, or probabilities. For a yes or no (for each sample, pixel or label), the output
+ * must be on the target's side of the threshold: 0 for logits, 0.5 for probabilities. The loss decides which of the two
+ * it is, else the shapes. The fit fails where the loss is one of numbers. Targets that the loss ignores do not count.
+ * For options use `topK(1, { name: "accuracy", … })`.
  */
 export const accuracy: CountingMetric = topK(1, { name: "accuracy" });
 
 /**
- * e to the power of the mean of -log p of what was there, over all targets of an epoch: a model that knows nothing of C classes has C.
+ * The exponential of the mean of -log p over all targets of an epoch, where p is the probability that the model gave
+ * the target. A model that knows nothing about C classes has C.
  *
- * Outputs [N, C, …] are scores, targets [N, …] indices, or probabilities [N, C, …]; the classes of a language model often come last: `axis: -1`. Yes or no
- * are two classes.
+ * Outputs [N, C, …] are scores. Targets are indices [N, …], or probabilities [N, C, …]. The classes of a language model
+ * often come last: `axis: -1`. Yes and no are two classes.
  */
 export function perplexity(options: ClassMetricOptions = {}): CountingMetric {
   const { name = "perplexity" } = check("perplexity", kinds, options);
@@ -62,14 +66,14 @@ export function perplexity(options: ClassMetricOptions = {}): CountingMetric {
   });
 }
 
-/** Of [sum, count, targets that cannot be what they were taken for]. */
+/** `data` holds [sum, count, number of targets that do not fit the kind that the shapes suggest]. */
 function ratio(name: string, { data }: SumArray): number {
   const [sum, count, odd] = data as unknown as [number, number, number];
   if (odd > 0)
     throw new TorchwireError(
       "MISUSE",
-      `${name}: ${odd} targets are neither the probabilities of classes nor yes (1) and no (0), which they were taken for by the shapes; measure numbers by ` +
-        `meanAbsoluteError() or r2(), and say it where they are labels, each a yes or a no: topK(1, { name: "accuracy", task: "labels" })`,
+      `${name}: by their shapes the targets are probabilities of classes, or yes (1) and no (0), but ${odd} of them are neither; measure numbers with ` +
+        `meanAbsoluteError() or r2(), and where each is a label, a yes or a no, say so: topK(1, { name: "accuracy", task: "labels" })`,
     );
   return sum / count;
 }

@@ -2,7 +2,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described } from "../options/keywords.ts";
 import { checkMean, Mean, Metric, statefulMetric, type MeanBy, type Tally } from "./metric.ts";
 
-/** What a phase makes of nothing but its loss. */
+/** A metric that needs nothing but the loss of a phase. */
 abstract class LossMetric implements Metric {
   readonly name: string;
   readonly isFor: Metric["isFor"];
@@ -14,9 +14,10 @@ abstract class LossMetric implements Metric {
 }
 
 /**
- * "loss": always the first of the metrics, without being given. The mean over the whole epoch: of its steps' losses, each by what it was divided by
- * (targets that are not ignored, weights of classes, elements), or, where that is not known, by its samples; of sums, over the same. A batch without
- * a target that counts adds nothing, and the value of an epoch of such is NaN, as PyTorch's. With `{ mean: "steps" }` unweighted, as in FluxTraining.
+ * "loss": always the first of the metrics, without being asked for. It is the mean over the whole epoch: each step's
+ * loss weighs as much as its divisor (targets that are not ignored, weights of classes, elements), or, where that is
+ * unknown, as its number of samples. Sums are divided by the same. A batch in which no target counts adds nothing, and
+ * an epoch of such batches is NaN, as in PyTorch. `{ mean: "steps" }` weighs all steps the same, as FluxTraining does.
  */
 export class MeanLoss extends LossMetric {
   constructor({ mean = "samples" }: { readonly mean?: MeanBy } = {}) {
@@ -37,18 +38,21 @@ export class MeanLoss extends LossMetric {
 }
 
 /**
- * "smoothLoss": a mean of an epoch's losses in which each earlier step weighs `beta` times as much as the next, and in the history of the steps
- * as it goes along:
+ * "smoothLoss": a running mean of an epoch's losses, in which each step weighs `beta` times as much as the next one.
+ * The history of steps has its value at each step:
  *
  *     m(t) = beta · m(t-1) + (1 - beta) · loss(t), m(0) = 0;   smoothLoss(t) = m(t) / (1 - beta^t)
  *
- * The default is FluxTraining's, 0.02, which hardly smooths; 0.98 does, and is fastai's. FluxTraining does not divide.
+ * The default is FluxTraining's 0.02, which hardly smooths. fastai uses 0.98, which does. FluxTraining does not divide.
  */
 export class SmoothLoss extends LossMetric {
   /** @throws MISUSE unless 0 <= beta < 1. */
   constructor(beta = 0.02) {
     if (!(beta >= 0 && beta < 1))
-      throw new TorchwireError("MISUSE", `new SmoothLoss: beta is ${described(beta)}; it is to be from 0 to below 1`);
+      throw new TorchwireError(
+        "MISUSE",
+        `new SmoothLoss: beta is ${described(beta)}; it must be at least 0 and below 1`,
+      );
     super("smoothLoss", () => {
       let smooth = 0;
       let weight = 0;

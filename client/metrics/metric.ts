@@ -1,4 +1,4 @@
-/** Metrics: what to count in the worker, batch by batch, and what number to make of it. */
+/** A metric says what the worker counts, batch by batch, and which number it makes of the counts. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { NDArray } from "../../bridge/values/ndarray.ts";
 import { inner } from "../../bridge/reference/ref.ts";
@@ -13,57 +13,57 @@ import type { Phase } from "../training/phases.ts";
 import { merged, plain } from "./sums.ts";
 
 /**
- * A number goes into the history; undefined does not. A record of numbers goes there as several, `name/key`; an array is kept in `metricsTable`, of the
- * last epoch alone.
+ * A number goes into the history, undefined does not. A record of numbers goes there as several metrics, `name/key`. An
+ * array goes into `metricsTable`, which holds the last epoch alone.
  */
 export type MetricResult = number | undefined | NDArray | { readonly [key: string]: number };
 
-/** Of a step that the worker has done. */
+/** A step that the worker has done. */
 export interface DoneStep {
-  /** Undefined in a phase that has none, and where no target of the batch counts. */
+  /** Undefined in a phase without a loss, and where no target of the batch counts. */
   readonly loss: number | undefined;
-  /** What that adds to the mean over an epoch, which is Σ total / Σ weight. Undefined in a phase without a loss. */
+  /** The loss's part in the mean over an epoch, Σ total / Σ weight. Undefined in a phase without a loss. */
   readonly weighed: WeighedLoss | undefined;
-  /** Samples. */
+  /** The number of samples. */
   readonly size: number;
 }
 
 /** A metric in one epoch. */
 export interface Tally {
   /**
-   * In line, at the end of a step: what the worker is to do, and references whose values `add` is to have; they travel with the step. `loss` is the
-   * learner's. Not async.
+   * Runs in line at the end of a step. It queues work for the worker, and returns references whose values `add` gets;
+   * they travel with the step. `loss` is the learner's. It must not be async.
    */
   readonly update?: (yhat: AnyRef, ys: any, step: Readonly<Step>, loss?: Loss) => Measured;
-  /** When the step is done, with the values of what `update` gave: the value of this step, or none. */
+  /** Runs when the step is done, with the values of `update`. Returns the value of this step, or undefined. */
   readonly add: (values: any, step: DoneStep) => number | undefined;
-  /** At the end of the epoch, if it had a step: its value. What is awaited here costs a round trip. */
+  /** Returns the value of an epoch, at its end, if it had a step. Each value awaited here costs a round trip. */
   readonly compute: () => MetricResult | PromiseLike<MetricResult>;
 }
 
 type PhaseClass = abstract new (...args: any[]) => Phase;
 
-/** How the steps of an epoch count in a mean: by their samples, or all the same, as in FluxTraining. */
+/** How the steps of an epoch count in a mean: by their samples, or all the same as in FluxTraining. */
 export type MeanBy = "samples" | "steps";
 
 export interface MetricOptions {
-  /** Under which it is kept. Default: the function's own. */
+  /** The metric's name. Default: the function's. */
   readonly name?: string;
-  /** Only in phases of this class. Default: in all. */
+  /** Measures only in phases of this class. Default: in all. */
   readonly phase?: PhaseClass;
-  /** What the value of an epoch is: the mean of its steps, by their samples (the default) or unweighted. */
+  /** How the mean over an epoch weighs its steps: by "samples" (default), or all the same. */
   readonly mean?: MeanBy;
 }
 
 /**
- * FluxTraining's form: the mean of a function of outputs and targets, which gives a number or a reference to one.
+ * FluxTraining's form: the mean of a function of outputs and targets, which returns a number or a reference to one.
  *
  *     new Metric(function bias(yhat, ys) { return yhat.sub(ys).mean(); }, { phase: ValidationPhase })
  */
 export class Metric {
   readonly name: string;
   readonly isFor: (phase: Phase) => boolean;
-  /** Called when an epoch begins. */
+  /** Called at the beginning of an epoch. */
   readonly start: () => Tally;
 
   /** @throws MISUSE where the function has no name and none is given. */
@@ -82,14 +82,14 @@ export class Metric {
       if (typeof value === "number" || inner(value) !== undefined) return { value };
       throw new TorchwireError(
         "MISUSE",
-        `metric ${name}: the function gave ${described(value)}; it is to give a number or a reference to one, and not to be async`,
+        `metric ${name}: the function gave ${described(value)}; it must return a number or a reference to one, and must not be async`,
       );
     };
     const compute = ({ value }: { value: unknown }): number => {
       if (typeof value === "number") return value;
       throw new TorchwireError(
         "MISUSE",
-        `metric ${name}: the function gave a tensor with axes; it is to give one number`,
+        `metric ${name}: the function gave a tensor with axes; it must return one number`,
       );
     };
     ({
@@ -107,21 +107,27 @@ export class Metric {
 
 export interface MetricParts {
   /**
-   * Of one batch: references to numbers or tensors, or numbers, that can be added up over batches: counts and sums, not means. `yhat` carries
-   * no gradient; what else a phase of one's own has left is in `step`; `loss` is the learner's. Not async.
+   * Counts one batch. It returns numbers, or references to numbers or tensors, that can be added up over batches:
+   * counts and sums, not means. `yhat` carries no gradient. `step` holds whatever else a phase of your own put there,
+   * and `loss` is the learner's. It must not be async.
    */
   readonly update: (yhat: AnyRef, ys: any, step: Readonly<Step>, loss?: Loss) => Measured;
-  /** The value, of the sums over the batches of an epoch, or of one batch. A tensor with axes is a `SumArray` here: `{ shape, data }`, in float64. */
+  /**
+   * The value from the sums over an epoch, or from one batch. A tensor with axes is a `SumArray` here:
+   * `{ shape, data }`, in float64.
+   */
   readonly compute: (sums: any) => number;
-  /** What two batches make together, each as `update` gave it. Default: the sums, key by key. */
+  /** Merges two results of `update`. Default: adds them key by key. */
   readonly merge?: (one: any, other: any) => any;
-  /** The value of an epoch is the mean of those of its steps: by their samples, or unweighted. Default: that of the sums. */
+  /**
+   * The value of an epoch is the mean of its steps' values, by samples or unweighted. Default: the value of the sums.
+   */
   readonly mean?: MeanBy;
-  /** Only in phases of this class. Default: in all. */
+  /** Measures only in phases of this class. Default: in all. */
   readonly phase?: PhaseClass;
 }
 
-/** What `metric` makes. */
+/** A metric of sums, made by `metric`. */
 export interface CountingMetric extends Metric {
   readonly update: MetricParts["update"];
   readonly compute: MetricParts["compute"];
@@ -142,7 +148,7 @@ export function metric(name: string, parts: MetricParts): CountingMetric {
   return { name, isFor, start, update, compute };
 }
 
-/** A metric that is more than sums: `start` is called when an epoch begins, and what it returns lives as long as that. */
+/** A metric that is not a sum. `start` is called when an epoch begins, and its result lives as long as the epoch. */
 export function statefulMetric(
   name: string,
   { start, phase }: { readonly start: () => Tally; readonly phase?: PhaseClass },
@@ -151,15 +157,15 @@ export function statefulMetric(
   if (phase !== undefined && typeof phase !== "function")
     throw new TorchwireError(
       "MISUSE",
-      `metric ${name}: phase is ${described(phase)}; it is to be a class, such as ValidationPhase`,
+      `metric ${name}: phase is ${described(phase)}; it must be a class, such as ValidationPhase`,
     );
   return { name, isFor: (one) => phase === undefined || one instanceof phase, start };
 }
 
-/** What `part` of a metric of sums gave: a step's value is known at once. */
+/** Throws where `part` of a metric of sums returned a promise: a step's value must be known at once. */
 function atOnce<T>(metric: string, part: string, value: T): T {
   if (isRefusedPromise(value))
-    throw new TorchwireError("MISUSE", `metric ${metric}: ${part} gave a Promise; it is not to be async`);
+    throw new TorchwireError("MISUSE", `metric ${metric}: ${part} gave a Promise; it must not be async`);
   return value;
 }
 
@@ -201,8 +207,8 @@ export class Mean {
   }
 }
 
-/** @throws MISUSE for what is not a way to take a mean. */
+/** @throws MISUSE where `mean` is not a way to take a mean. */
 export function checkMean(name: string, mean: unknown): void {
   if (mean !== undefined && mean !== "samples" && mean !== "steps")
-    throw new TorchwireError("MISUSE", `metric ${name}: mean is ${described(mean)}; it is to be "samples" or "steps"`);
+    throw new TorchwireError("MISUSE", `metric ${name}: mean is ${described(mean)}; it must be "samples" or "steps"`);
 }

@@ -1,9 +1,9 @@
-/** What the steps of an epoch add up to. */
+/** The sums over the steps of an epoch. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
 import { numbersIn } from "../data/plain-numbers.ts";
 
-/** A tensor with axes, as `compute` and `merge` are given it. */
+/** A tensor with axes, as `compute` and `merge` get it. */
 export interface SumArray extends NDArray {
   readonly dtype: "float64";
   readonly data: Float64Array;
@@ -13,12 +13,12 @@ interface Values {
   readonly [name: string]: unknown;
 }
 
-/** Numbers and arrays of float64: of int64 there come bigints. */
+/** Numbers, and arrays of float64. (An int64 array would hold bigints.) */
 export function plain(values: Values): Values {
   return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, number(value)]));
 }
 
-/** Key by key, and arrays element by element. */
+/** Adds key by key, and arrays element by element. */
 export function merged(one: Values, other: Values): Values {
   const keys = new Set([...Object.keys(one), ...Object.keys(other)]);
   return Object.fromEntries([...keys].map((key) => [key, sum(one[key], other[key], key)]));
@@ -27,7 +27,10 @@ export function merged(one: Values, other: Values): Values {
 function number(value: unknown): number | SumArray {
   if (typeof value === "number" || typeof value === "boolean" || typeof value === "bigint") return Number(value);
   if (!isNDArray(value))
-    throw new TorchwireError("MISUSE", "a metric's update gave what cannot be added up: numbers and tensors can");
+    throw new TorchwireError(
+      "MISUSE",
+      "a metric's update gave something that cannot be added up; numbers and tensors can",
+    );
   return float64(value);
 }
 
@@ -43,7 +46,7 @@ function sum(one: unknown, other: unknown, key: string): unknown {
   if (a.data?.length !== b.data?.length)
     throw new TorchwireError(
       "MISUSE",
-      `a metric's update gave ${key} of another shape than before; what is added up must keep its shape`,
+      `a metric's update gave ${key} of another shape than before; a sum must keep its shape`,
     );
   return { ...a, data: a.data.map((x, i) => x + b.data[i]!) };
 }

@@ -1,18 +1,18 @@
-/** Optimisers put together as Flux does it: what each part makes of a gradient goes on to the next. */
+/** Optimisers composed as in Flux: each part passes its gradient to the next one. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { described, float } from "../options/keywords.ts";
 import type { OptimizerSpec } from "./spec.ts";
 
-/** A step on the way of a gradient: `clipNorm(1)`. */
+/** One part that a gradient passes through: `clipNorm(1)`. */
 export interface ChainPart {
   readonly part: string;
   readonly values: readonly number[];
 }
 
 /**
- * Flux's `WeightDecay(wd)`: adds `wd` times the parameter to the gradient: an L2 penalty. Behind the optimiser it is added to the update, apart from
- * the gradient, and not multiplied by the learning rate, as adamW's is.
+ * Flux's `WeightDecay(wd)`, an L2 penalty: adds `wd` times the parameter to the gradient. After the optimiser it adds to the
+ * update instead, and is not multiplied by the learning rate, which adamW's is.
  */
 export function weightDecay(wd = 0): ChainPart {
   return made("weightDecay", { wd }, isNatural);
@@ -24,43 +24,45 @@ export function clipValue(threshold: number): ChainPart {
 }
 
 /**
- * Flux's `ClipNorm(thresh)`: scales the gradient of a parameter down to the norm `threshold` where it is greater: each parameter by itself, as Flux
- * does it. PyTorch's `clip_grad_norm_`, which is PyTorchBackend's `clipGradNorm`, takes the norm of all of them together.
+ * Flux's `ClipNorm(thresh)`: scales the gradient of a parameter down to the norm `threshold` where its norm is greater. It
+ * treats each parameter by itself, as Flux does. PyTorchBackend's `clipGradNorm`, which is PyTorch's `clip_grad_norm_`, takes
+ * the norm of all parameters together.
  */
 export function clipNorm(threshold: number): ChainPart {
   return made("clipNorm", { threshold }, isPositive);
 }
 
 /**
- * Flux's `ExpDecay(η, decay, step, clip, start)`: multiplies by `eta`, which after every `decayStep` steps (of those after `start`) is multiplied by
- * `decay`, and is then no less than `clip`. To scale the steps of an optimiser that does not mind the size of gradients, such as Adam, put it behind
- * the optimiser.
+ * Flux's `ExpDecay(η, decay, step, clip, start)`: multiplies by a factor that begins at `eta`. After every `decayStep` steps
+ * past `start`, the factor is multiplied by `decay`, down to `clip`. For an optimiser that ignores the size of gradients,
+ * such as Adam, put it after the optimiser.
  */
 export function expDecay(eta = 0.001, decay = 0.1, decayStep = 1000, clip = 1e-4, start = 0): ChainPart {
   if (!Number.isSafeInteger(decayStep) || decayStep < 1 || !Number.isSafeInteger(start))
-    throw new TorchwireError("MISUSE", "expDecay: decayStep is to be a whole number from 1, and start a whole number");
+    throw new TorchwireError("MISUSE", "expDecay: decayStep must be a whole number from 1, and start a whole number");
   return made("expDecay", { eta, decay, decayStep, clip, start }, isNatural);
 }
 
-/** Flux's `InvDecay(γ)`: multiplies by 1 / (1 + gamma · n) in step n, the first being 1. */
+/** Flux's `InvDecay(γ)`: multiplies by 1 / (1 + gamma · n) in step n, counted from 1. */
 export function invDecay(gamma = 0.001): ChainPart {
   return made("invDecay", { gamma }, isNatural);
 }
 
 interface Chained extends OptimizerSpec {
-  /** What it was made of. */
+  /** Its parts. */
   readonly chained?: readonly (ChainPart | OptimizerSpec)[];
 }
 
-/** What follows an optimiser must be something that its learning rate can do; those of these do not follow it. */
+/** Parts after an optimiser work through its learning rate. The updates of these optimisers are not proportional to it. */
 const WITHOUT_AFTER = ["Adafactor", "ASGD", "Rprop"];
 
 /**
- * Parts and one optimiser, in the order in which a gradient goes through them, as Flux's `Optimiser` and `OptimiserChain`: `chain(weightDecay(1e-4),
- * clipValue(0.5), clipNorm(1), adam())`.
+ * Chains parts and one optimiser, in the order in which a gradient passes through them, as Flux's `Optimiser` and
+ * `OptimiserChain`: `chain(weightDecay(1e-4), clipValue(0.5), clipNorm(1), adam())`.
  *
- * What comes before the optimiser changes the gradients at the beginning of its `step()`, in a loop of one's own too, when those of all batches are
- * there. What comes after it changes its update: weightDecay and the decays may. How far the decays are is kept in the optimiser's `state_dict`.
+ * Parts before the optimiser change the gradients at the beginning of its `step()`, in hand-written loops too, when the
+ * gradients of all batches have been added up. Parts after it change its update; only weightDecay and the decays can. The
+ * decays keep their count in the optimiser's `state_dict`.
  */
 export function chain(...parts: readonly (ChainPart | OptimizerSpec)[]): OptimizerSpec {
   const flat = parts.flatMap((part) => (part as Chained | null | undefined)?.chained ?? [part]);
@@ -71,7 +73,7 @@ export function chain(...parts: readonly (ChainPart | OptimizerSpec)[]): Optimiz
         `chain: ${described(part)} is neither a part, such as clipNorm(1), nor an optimizer, such as adam()`,
       );
   const at = flat.findIndex(isSpec);
-  if (at === -1) throw new TorchwireError("MISUSE", "chain: there is no optimizer in it: chain(clipNorm(1), adam())");
+  if (at === -1) throw new TorchwireError("MISUSE", "chain: it has no optimizer; write chain(clipNorm(1), adam())");
   const optimizer = flat[at] as OptimizerSpec;
   const [before, after] = [flat.slice(0, at) as ChainPart[], flat.slice(at + 1)];
   check(optimizer, after);
@@ -91,20 +93,20 @@ function check({ name, closure }: OptimizerSpec, after: readonly (ChainPart | Op
   if (closure === true)
     throw new TorchwireError(
       "MISUSE",
-      `chain: ${name} evaluates gradients anew within a step, where no part would see them`,
+      `chain: ${name} computes new gradients within a step, where no part would see them`,
     );
   const [first] = after;
   if (first === undefined) return;
   const second = after.find(isSpec);
   if (second !== undefined)
-    throw new TorchwireError("MISUSE", `chain: there are two optimizers in it, ${name} and ${second.name}`);
+    throw new TorchwireError("MISUSE", `chain: it has two optimizers, ${name} and ${second.name}; it must have one`);
   const clip = (after as ChainPart[]).find(({ part }) => part.startsWith("clip"));
   if (clip !== undefined)
-    throw new TorchwireError("MISUSE", `chain: ${clip.part} is to come before ${name}; an update cannot be clipped`);
+    throw new TorchwireError("MISUSE", `chain: ${clip.part} must come before ${name}; an update cannot be clipped`);
   if (WITHOUT_AFTER.includes(name))
     throw new TorchwireError(
       "MISUSE",
-      `chain: ${(first as ChainPart).part} is to come before ${name}, whose update is not proportional to its learning rate`,
+      `chain: ${(first as ChainPart).part} must come before ${name}, whose update is not proportional to its learning rate`,
     );
 }
 
@@ -118,6 +120,6 @@ const isPositive = { is: "a number above 0", holds: (value: number) => value > 0
 function made(part: string, values: { readonly [name: string]: number }, rule: typeof isNatural): ChainPart {
   for (const [name, value] of Object.entries(values))
     if (typeof value !== "number" || !rule.holds(value))
-      throw new TorchwireError("MISUSE", `${part}: ${name} is ${described(value)}; it is to be ${rule.is}`);
+      throw new TorchwireError("MISUSE", `${part}: ${name} is ${described(value)}; it must be ${rule.is}`);
   return { part, values: Object.values(values) };
 }

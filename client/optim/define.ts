@@ -1,4 +1,4 @@
-/** A row of the table of optimisers: a class of torch.optim, its options, and groups of parameters with options of their own. */
+/** Makes optimisers from the rows of the table: a class of torch.optim, its options, and groups of parameters. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
@@ -8,10 +8,10 @@ import type { Worker } from "../../bridge/worker.ts";
 import { described, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { OptimizerSpec } from "./spec.ts";
 
-/** Which parameters a group has, and the options that are its own; the others are those of the optimiser. */
+/** The parameters of a group, and its own options. All other options are the optimiser's. */
 export type ParameterGroup<O> = O & {
   /**
-   * Parameters, a module for all of its parameters, something iterable of these, or an array of any:
+   * Parameters, a module (all of its parameters), an iterable of these, or an array of any:
    * `(m) => m.fc`, `(m) => [m.layer4.parameters(), m.fc.weight]`.
    */
   readonly params: (model: AnyRef) => PyObject | readonly PyObject[];
@@ -19,32 +19,32 @@ export type ParameterGroup<O> = O & {
 
 export interface Grouped<O> {
   /**
-   * Parameters with options of their own, by name. Each becomes one of PyTorch's param_groups, with its name under the key
-   * "name", in this order. What is in no group is the group "default", which comes first and is left out where it is empty.
+   * Parameters with options of their own, by name. Each becomes one of PyTorch's param_groups, in this order, with its name
+   * under the key "name". All other parameters form the group "default", which comes first and is left out where empty.
    */
   readonly groups?: { readonly [name: string]: ParameterGroup<O> };
 }
 
 export type OptimizerFactory<O extends object> = (options?: O & Grouped<O>) => OptimizerSpec;
 
-/** What the table says of an optimiser. */
+/** A row of the table of optimisers. */
 export interface OptimizerRow<O extends object> {
-  /** Its function in TypeScript. */
+  /** The name in TypeScript. */
   readonly name: string;
-  /** Its class in torch.optim. */
+  /** The class in torch.optim. */
   readonly className: string;
   readonly options: Kinds<O>;
-  /** The first torch that has it, where not all that are supported do. */
+  /** The first torch that has it, unless every supported torch does. */
   readonly since?: string;
-  /** Its step takes a closure. */
+  /** True where its step takes a closure. */
   readonly closure?: boolean;
 }
 
 /**
- * The function that a row stands for.
+ * Makes the function for a row.
  *
- * It throws MISUSE for an unknown option and for a value of a wrong kind, also in a group. A parameter in two groups, and
- * a group without parameters, are a PythonError when the optimiser is made.
+ * It throws MISUSE for an unknown option and for a value of a wrong kind, also in a group. A parameter in two groups, and a
+ * group without parameters, raise a PythonError when the optimiser is made.
  */
 export function define<O extends object>(row: OptimizerRow<O>): OptimizerFactory<O> {
   const { name, className, options: kinds, since, closure } = row;
@@ -63,7 +63,7 @@ export function define<O extends object>(row: OptimizerRow<O>): OptimizerFactory
   };
 }
 
-/** The class; where torch is older, the error says so. */
+/** The class. Where torch is too old for it, the error says so. */
 function found(worker: Worker, className: string, since: string): AnyRef {
   return worker.import("torchwire_worker.helpers.optim").optimizer_class(className, since) as AnyRef;
 }
@@ -74,29 +74,29 @@ interface Group {
 }
 type Groups = ReadonlyMap<string, Group>;
 
-/** `groups` as one more kind of option: each of them is checked when the spec is made. */
+/** `groups` as a kind of option: each group is checked when the spec is made. */
 function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
   const checked = (name: string, group: unknown): Group => {
     const where = `${optimizer}: group "${name}"`;
     if (name === "default")
       throw new TorchwireError(
         "MISUSE",
-        `${where} is what is in no other group: its options are those of ${optimizer}`,
+        `${where} holds all parameters that no other group has: its options are those of ${optimizer}`,
       );
     if (typeof group !== "object" || group === null)
-      throw new TorchwireError("MISUSE", `${where} is ${described(group)}; it is to be { params: (m) => …, lr: … }`);
+      throw new TorchwireError("MISUSE", `${where} is ${described(group)}; it must be { params: (m) => …, lr: … }`);
     const { params, ...options } = group as ParameterGroup<O>;
     if (typeof params !== "function" || inner(params) !== undefined)
       throw new TorchwireError(
         "MISUSE",
-        `${where}: params is ${described(params)}; it is to be a function of the model: (m) => m.fc.parameters()`,
+        `${where}: params is ${described(params)}; it must be a function of the model: (m) => m.fc.parameters()`,
       );
     const take = (model: AnyRef): unknown => {
       const found: unknown = params(model);
       if (inner(found) === undefined && !(Array.isArray(found) && found.every((one) => inner(one) !== undefined)))
         throw new TorchwireError(
           "MISUSE",
-          `${where}: params gave ${described(found)}; it is to give references, at once: (m) => m.fc.parameters()`,
+          `${where}: params gave ${described(found)}; it must return references, at once: (m) => m.fc.parameters()`,
         );
       return found;
     };
@@ -111,7 +111,7 @@ function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
   };
 }
 
-/** What the optimiser's first argument is: the model's parameters, or a list of param_groups. */
+/** The optimiser's first argument: the model's parameters, or a list of param_groups. */
 function parametersOf(worker: Worker, model: PyObject, groups: Groups | undefined): AnyRef {
   const any = model as unknown as AnyRef;
   if (groups === undefined || groups.size === 0) return any.parameters();

@@ -1,4 +1,4 @@
-/** Hyperparameters: those of the optimizer, and one's own. Nothing else writes to an optimizer's param_groups. */
+/** Hyperparameters, the optimizer's and your own. Only this file writes to an optimizer's param_groups. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
@@ -13,27 +13,28 @@ interface Owner {
 /** A number arrives as a float, a bigint as an int: `hyper.set("maxIter", 20n)`. */
 export type HyperValue = number | boolean | bigint;
 
-/** Which groups of parameters: those of this name, of this model where the learner has several. Default: all. */
+/** The groups of parameters with this name, in this model where the learner has several. Default: all. */
 export interface HyperTarget {
   readonly group?: string | undefined;
   readonly model?: string | undefined;
 }
 
-/** What is written to one hyperparameter: its own value from here on, or one for now, or a multiple of its own for now. */
+/** A change of one hyperparameter: "own" sets its own value from here on; "now" sets a value, and "relative" a multiple of its own, for now. */
 export interface HyperChange extends HyperTarget {
   readonly name: string;
   readonly value: HyperValue;
   readonly how: "own" | "now" | "relative";
 }
 
-/** Of one group: numbers, and arrays of them (betas), under the names of JavaScript. */
+/** The hyperparameters of one group, under the names of JavaScript: numbers, and arrays of them (betas). */
 export interface HyperValues {
   readonly [name: string]: number | boolean | string | readonly number[];
 }
 
 /**
- * The hyperparameters of the learner's optimizer, by PyTorch's names in camelCase: `lr`, `momentum`, `weightDecay`, `"betas.0"`. Groups go by their
- * name; what is in none is "default". Those of an optimizer of one's own that have no name go by their number, "0".
+ * The hyperparameters of the learner's optimizer, by PyTorch's names in camelCase: `lr`, `momentum`, `weightDecay`,
+ * `"betas.0"`. Groups go by their names; parameters in no group are in "default". Nameless groups of an optimizer of your
+ * own go by their number, "0".
  */
 export class Hyper {
   readonly #learner: Owner;
@@ -43,14 +44,15 @@ export class Hyper {
   }
 
   /**
-   * `hyper.set("lr", 1e-3)`, in all groups or in those of `where`, from this place of the program on. It is also what `relative` schedules multiply.
-   * An optimizer that has no such hyperparameter or group is a PythonError at this place, which names those there are.
+   * `hyper.set("lr", 1e-3)` sets a value in all groups, or in those of `where`, from this place of the program on. `relative`
+   * schedules multiply it. An optimizer without such a hyperparameter or group raises a PythonError at this place, which
+   * names those that exist.
    */
   set(name: string, value: HyperValue, where: string | HyperTarget = {}): void {
     this.write([{ name, value, how: "own", ...targetOf(where) }]);
   }
 
-  /** Several at once, by one operation. */
+  /** Makes several changes by one operation. */
   write(changes: readonly HyperChange[]): void {
     const assign = this.#helper("assign");
     const result = assign(this.#optimizers, changes.map(onWire));
@@ -58,14 +60,14 @@ export class Hyper {
     assign[Symbol.dispose]();
   }
 
-  /** Its value now. Rejects where several groups have it, with values of their own. */
+  /** The present value. Rejects where several groups have different values. */
   get(name: string, where: string | HyperTarget = {}): Promise<number | boolean | readonly number[]> {
     const { model = null, group = null } = targetOf(where);
     const [key, index] = keyOf(name);
     return this.#ask("read", model, key, index, group) as Promise<number>;
   }
 
-  /** All of them, by group, in the order of the groups. */
+  /** All hyperparameters, by group, in the order of the groups. */
   async groups(model?: string): Promise<{ readonly [group: string]: HyperValues }> {
     const found = (await this.#ask("groups", model ?? null)) as {
       [group: string]: { [name: string]: number };
@@ -76,15 +78,15 @@ export class Hyper {
   }
 
   /**
-   * For those who write at each step: what makes all changes by one operation, whose result is a dict of the values that are there then, by name
-   * (`lr`, `lr/head`). Made outside of steps, it serves as long as the learner.
+   * For changes at each step: returns a function that makes all changes by one operation. Its result is a dict of the
+   * values after the changes, by name (`lr`, `lr/head`). Call `writer` outside of steps; it serves as long as the learner.
    */
   writer(): (changes: readonly HyperChange[]) => AnyRef {
     const assign = py.keep(this.#helper("assign"));
     return (changes) => assign(this.#optimizers, changes.map(onWire));
   }
 
-  /** Of all groups, `value * factor`, as ReduceLROnPlateau does it; the values then, by name. */
+  /** Multiplies a value in all groups by `factor`, as ReduceLROnPlateau does. Returns the new values, by name. */
   scale(
     name: string,
     factor: number,
@@ -95,7 +97,7 @@ export class Hyper {
     return scaled as Promise<{ [name: string]: number }>;
   }
 
-  /** What is used once is not left to the garbage collection: outside of steps nothing else frees it. */
+  /** Frees its references itself: outside of steps, only the garbage collection would. */
   #ask(name: string, ...args: unknown[]): Promise<unknown> {
     const helper = this.#helper(name);
     const result = helper(this.#optimizers, ...args);
@@ -126,7 +128,7 @@ function keyOf(name: unknown): [key: string, index: number | null] {
   if (key === undefined)
     throw new TorchwireError(
       "MISUSE",
-      `${described(name)} is no name of a hyperparameter; they are as PyTorch's, in camelCase: lr, weightDecay, "betas.0"`,
+      `${described(name)} is not the name of a hyperparameter; they are PyTorch's, in camelCase: lr, weightDecay, "betas.0"`,
     );
   return [snakeCase(key), index === undefined ? null : Number(index)];
 }
@@ -134,7 +136,7 @@ function keyOf(name: unknown): [key: string, index: number | null] {
 function onWire({ model, group, name, value, how }: HyperChange): unknown[] {
   const kind = typeof value;
   if (kind !== "number" && kind !== "boolean" && kind !== "bigint")
-    throw new TorchwireError("MISUSE", `hyper: ${name} is ${described(value)}; it is to be a number, true or false`);
+    throw new TorchwireError("MISUSE", `hyper: ${name} is ${described(value)}; it must be a number, true or false`);
   if (Number.isNaN(value)) throw new TorchwireError("MISUSE", `hyper: ${name} is NaN`);
   const [key, index] = keyOf(name);
   const label = model === undefined ? name : `${model}/${name}`;
@@ -142,13 +144,13 @@ function onWire({ model, group, name, value, how }: HyperChange): unknown[] {
 }
 
 export interface HyperparameterOptions {
-  /** Called with each value that it is given: `(p) => { model.dropout.p = py.float(p); }`. */
+  /** Called with each value that is set: `(p) => { model.dropout.p = py.float(p); }`. */
   readonly apply?: (value: number) => void;
 }
 
 /**
- * A hyperparameter of one's own: a weight in a loss, a probability of dropout. A loss function or a phase reads its `value` when a step is issued, and
- * a Scheduler, or anybody, sets it.
+ * A hyperparameter of your own: a weight in a loss, a probability of dropout. A loss function or a phase reads its `value`
+ * when a step is issued. A Scheduler, or your own code, sets it.
  */
 export class Hyperparameter {
   readonly name: string;
@@ -157,11 +159,11 @@ export class Hyperparameter {
 
   constructor(name: string, value: number, { apply }: HyperparameterOptions = {}) {
     if (typeof name !== "string" || name === "")
-      throw new TorchwireError("MISUSE", "hyperparameter(name, value): there is no name");
+      throw new TorchwireError("MISUSE", "hyperparameter(name, value): the name is missing");
     if (apply !== undefined && typeof apply !== "function")
       throw new TorchwireError(
         "MISUSE",
-        `hyperparameter ${name}: apply is ${described(apply)}; it is to be a function of the value`,
+        `hyperparameter ${name}: apply is ${described(apply)}; it must be a function of the value`,
       );
     this.name = name;
     this.#apply = apply;
@@ -174,13 +176,13 @@ export class Hyperparameter {
 
   set value(value: number) {
     if (typeof value !== "number" || Number.isNaN(value))
-      throw new TorchwireError("MISUSE", `hyperparameter ${this.name}: ${described(value)} is no number`);
+      throw new TorchwireError("MISUSE", `hyperparameter ${this.name}: ${described(value)} is not a number`);
     this.#value = value;
     this.#apply?.(value);
   }
 }
 
-/** `const beta = hyperparameter("beta", 0.1)`, and in the loss `… + beta.value * …`. */
+/** Makes a hyperparameter: `const beta = hyperparameter("beta", 0.1)`, and in the loss `… + beta.value * …`. */
 export function hyperparameter(name: string, value: number, options?: HyperparameterOptions): Hyperparameter {
   return new Hyperparameter(name, value, options);
 }

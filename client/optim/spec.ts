@@ -1,4 +1,4 @@
-/** Optimisers as values, and what becomes of one in a worker. */
+/** Optimisers as values, and how they are made in a worker. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, is, PyObject } from "../../bridge/types/core.ts";
@@ -6,26 +6,26 @@ import type { OptimizerLike } from "../../bridge/types/optim.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { described } from "../options/keywords.ts";
 
-/** An optimiser that is to be made: `adamW({ lr: 1e-3 })`. */
+/** An optimiser to be made: `adamW({ lr: 1e-3 })`. */
 export interface OptimizerSpec {
   /** The class in torch.optim. */
   readonly name: string;
-  /** Its step evaluates the loss again, by a closure (L-BFGS). Default false. */
+  /** True where its step evaluates the loss again, by a closure (L-BFGS). Default: false. */
   readonly closure?: boolean;
-  /** Makes it for the parameters of `model`, and waits for nothing. */
+  /** Makes it for the parameters of `model`, without waiting. */
   create(worker: Worker, model: PyObject): AnyRef;
 }
 
-/** Makes an optimiser of the model, at once: `(m) => torch.optim.Adagrad(m.parameters())`. It is a function and no class of Python. */
+/** Makes an optimiser for the model, at once: `(m) => torch.optim.Adagrad(m.parameters())`. It is a function, not a class of Python. */
 export type OptimizerFunction = ((model: AnyRef) => OptimizerLike & PyObject) & { readonly [is]?: never };
 
-/** What a learner takes: a spec, an optimiser in the worker, or a function that makes one of the model. */
+/** A learner takes a spec, an optimiser in the worker, or a function that makes one for the model. */
 export type OptimizerOption = OptimizerSpec | OptimizerLike | OptimizerFunction;
 
 /**
- * The optimiser that `option` stands for, as a reference that is the caller's to keep. A reference is taken as it is.
+ * Makes the optimiser for `option`. The caller keeps the reference. A reference is taken as it is.
  *
- * Throws MISUSE where a function gives anything but a reference, such as a Promise.
+ * Throws MISUSE where a function returns anything but a reference, such as a Promise.
  */
 export function toOptimizer(worker: Worker, option: OptimizerOption, model: PyObject): AnyRef {
   if (inner(option) !== undefined) return option as unknown as AnyRef;
@@ -34,7 +34,7 @@ export function toOptimizer(worker: Worker, option: OptimizerOption, model: PyOb
     if (inner(made) === undefined)
       throw new TorchwireError(
         "MISUSE",
-        `the function that makes the optimizer gave ${described(made)}; it is to give a reference, at once: ` +
+        `the function that makes the optimizer gave ${described(made)}; it must return a reference, at once: ` +
           "(model) => torch.optim.SGD(model.parameters())",
       );
     return made as AnyRef;
@@ -42,7 +42,7 @@ export function toOptimizer(worker: Worker, option: OptimizerOption, model: PyOb
   if (typeof (option as OptimizerSpec | null | undefined)?.create !== "function")
     throw new TorchwireError(
       "MISUSE",
-      `the optimizer is ${described(option)}; it is to be adamW({ … }) or its like, an optimizer in the worker, or a function`,
+      `the optimizer is ${described(option)}; it must be adamW({ … }) or its like, an optimizer in the worker, or a function`,
     );
   const spec = option as OptimizerSpec;
   const made = spec.create(worker, model);

@@ -7,13 +7,15 @@ import { define, type OptimizerFactory } from "./define.ts";
 export interface AdadeltaOptions {
   /** Scales the update. PyTorch's default: 1. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running mean of the squared gradient each step keeps. PyTorch's default: 0.9. */
+  /** The share of the squared gradient's running mean that each step keeps. PyTorch's default: 0.9. */
   readonly rho?: Float;
   /** Added to the denominator. PyTorch's default: 1e-6. */
   readonly eps?: Float;
   /** L2 penalty, added to the gradient. PyTorch's default: 0. */
   readonly weightDecay?: Float;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Can be captured in a CUDA graph. PyTorch's default: false. */
   readonly capturable?: boolean;
@@ -23,7 +25,7 @@ export interface AdadeltaOptions {
   readonly differentiable?: boolean;
 }
 
-/** Steps scaled by a window of past updates and gradients, https://arxiv.org/abs/1212.5701: `torch.optim.Adadelta`. */
+/** Scales steps by a window of past updates and gradients, https://arxiv.org/abs/1212.5701: `torch.optim.Adadelta`. */
 export const adadelta: OptimizerFactory<AdadeltaOptions> = define<AdadeltaOptions>({
   name: "adadelta",
   className: "Adadelta",
@@ -42,24 +44,27 @@ export const adadelta: OptimizerFactory<AdadeltaOptions> = define<AdadeltaOption
 export interface AdafactorOptions {
   /** The greatest step size, relative to the size of the parameter. PyTorch's default: 0.01. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running mean of squares is kept: 1 - step ^ beta2Decay. PyTorch's default: -0.8. */
+  /** The share of the squares' running mean that a step keeps is 1 - step ^ beta2Decay. PyTorch's default: -0.8. */
   readonly beta2Decay?: Float;
   /**
-   * Added to the squared gradient (null: the dtype's epsilon), and the least size of a parameter that steps are relative to. PyTorch's default:
-   * [null, 0.001].
+   * Two numbers: one is added to the squared gradient (null: the dtype's epsilon), the other is the least size of a
+   * parameter that steps are relative to. PyTorch's default: [null, 0.001].
    */
   readonly eps?: readonly [Float | null, Float];
-  /** The greatest root mean square of an update: larger ones are scaled down. PyTorch's default: 1. */
+  /** The greatest root mean square of an update; larger updates are scaled down. PyTorch's default: 1. */
   readonly d?: Float;
   /** Shrinks the weights by lr · weightDecay at each step, apart from the gradient. PyTorch's default: 0. */
   readonly weightDecay?: Float;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: false. */
+  /** Uses one operation for many tensors: faster, with more memory. PyTorch's default: false. */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
 }
 
-/** Adam with little memory, for matrices the means of rows and columns, https://arxiv.org/abs/1804.04235: `torch.optim.Adafactor`. */
+/**
+ * Adam with little memory: for a matrix it keeps only means of rows and columns, https://arxiv.org/abs/1804.04235:
+ * `torch.optim.Adafactor`.
+ */
 export const adafactor: OptimizerFactory<AdafactorOptions> = define<AdafactorOptions>({
   name: "adafactor",
   className: "Adafactor",
@@ -81,21 +86,23 @@ export interface AdagradOptions {
   readonly lrDecay?: Float;
   /** L2 penalty, added to the gradient. PyTorch's default: 0. */
   readonly weightDecay?: Float;
-  /** Where the sums of squares begin. PyTorch's default: 0. */
+  /** The first value of the sums of squares. PyTorch's default: 0. */
   readonly initialAccumulatorValue?: Float;
   /** Added to the denominator. PyTorch's default: 1e-10. */
   readonly eps?: Float;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
   /** Lets gradients flow through the update. PyTorch's default: false. */
   readonly differentiable?: boolean;
-  /** The whole update as one kernel. PyTorch's default: false. */
+  /** Runs the whole update as one kernel. PyTorch's default: false. */
   readonly fused?: boolean;
 }
 
-/** Steps scaled by all past gradients, https://jmlr.org/papers/v12/duchi11a.html: `torch.optim.Adagrad`. */
+/** Scales steps by all past gradients, https://jmlr.org/papers/v12/duchi11a.html: `torch.optim.Adagrad`. */
 export const adagrad: OptimizerFactory<AdagradOptions> = define<AdagradOptions>({
   name: "adagrad",
   className: "Adagrad",
@@ -115,7 +122,10 @@ export const adagrad: OptimizerFactory<AdagradOptions> = define<AdagradOptions>(
 export interface AdamOptions {
   /** Step size. PyTorch's default: 0.001. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running means of the gradient and of its square each step keeps. PyTorch's default: [0.9, 0.999]. */
+  /**
+   * The shares that each step keeps of the running means of the gradient and of its square. PyTorch's default: [0.9,
+   * 0.999].
+   */
   readonly betas?: readonly [Float | TensorLike, Float | TensorLike];
   /** Added to the denominator. PyTorch's default: 1e-8. */
   readonly eps?: Float;
@@ -123,7 +133,9 @@ export interface AdamOptions {
   readonly weightDecay?: Float;
   /** Divides by the greatest mean square so far instead of the present one. PyTorch's default: false. */
   readonly amsgrad?: boolean;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
@@ -131,7 +143,7 @@ export interface AdamOptions {
   readonly capturable?: boolean;
   /** Lets gradients flow through the update. PyTorch's default: false. */
   readonly differentiable?: boolean;
-  /** The whole update as one kernel. PyTorch's default: false. */
+  /** Runs the whole update as one kernel. PyTorch's default: false. */
   readonly fused?: boolean;
   /** Decays the weights as adamW does, apart from the gradient. PyTorch's default: false. */
   readonly decoupledWeightDecay?: boolean;
@@ -159,7 +171,10 @@ export const adam: OptimizerFactory<AdamOptions> = define<AdamOptions>({
 export interface AdamWOptions {
   /** Step size. PyTorch's default: 0.001. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running means of the gradient and of its square each step keeps. PyTorch's default: [0.9, 0.999]. */
+  /**
+   * The shares that each step keeps of the running means of the gradient and of its square. PyTorch's default: [0.9,
+   * 0.999].
+   */
   readonly betas?: readonly [Float | TensorLike, Float | TensorLike];
   /** Added to the denominator. PyTorch's default: 1e-8. */
   readonly eps?: Float;
@@ -169,13 +184,15 @@ export interface AdamWOptions {
   readonly amsgrad?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Can be captured in a CUDA graph. PyTorch's default: false. */
   readonly capturable?: boolean;
   /** Lets gradients flow through the update. PyTorch's default: false. */
   readonly differentiable?: boolean;
-  /** The whole update as one kernel. PyTorch's default: false. */
+  /** Runs the whole update as one kernel. PyTorch's default: false. */
   readonly fused?: boolean;
 }
 
@@ -200,13 +217,18 @@ export const adamW: OptimizerFactory<AdamWOptions> = define<AdamWOptions>({
 export interface AdamaxOptions {
   /** Step size. PyTorch's default: 0.002. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running mean of the gradient and of its greatest value each step keeps. PyTorch's default: [0.9, 0.999]. */
+  /**
+   * The shares that each step keeps of the gradient's running mean and of its greatest value. PyTorch's default: [0.9,
+   * 0.999].
+   */
   readonly betas?: readonly [Float, Float];
   /** Added to the denominator. PyTorch's default: 1e-8. */
   readonly eps?: Float;
   /** L2 penalty, added to the gradient. PyTorch's default: 0. */
   readonly weightDecay?: Float;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
@@ -243,7 +265,9 @@ export interface AsgdOptions {
   readonly t0?: Float;
   /** L2 penalty, added to the gradient. PyTorch's default: 0. */
   readonly weightDecay?: Float;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
@@ -253,7 +277,10 @@ export interface AsgdOptions {
   readonly capturable?: boolean;
 }
 
-/** Averaged stochastic gradient descent, https://dl.acm.org/citation.cfm?id=131098; the means are in the state, under `ax`: `torch.optim.ASGD`. */
+/**
+ * Averaged stochastic gradient descent, https://dl.acm.org/citation.cfm?id=131098; the state holds the means, under
+ * `ax`: `torch.optim.ASGD`.
+ */
 export const asgd: OptimizerFactory<AsgdOptions> = define<AsgdOptions>({
   name: "asgd",
   className: "ASGD",
@@ -273,23 +300,26 @@ export const asgd: OptimizerFactory<AsgdOptions> = define<AsgdOptions>({
 export interface LbfgsOptions {
   /** Step size. PyTorch's default: 1. */
   readonly lr?: Float | TensorLike;
-  /** Iterations a step at the most. PyTorch's default: 20. */
+  /** The most iterations in a step. PyTorch's default: 20. */
   readonly maxIter?: Int;
-  /** Evaluations of the loss a step at the most. PyTorch's default: 1.25 · maxIter. */
+  /** The most evaluations of the loss in a step. PyTorch's default: 1.25 · maxIter. */
   readonly maxEval?: Int;
   /** Ends the step where no gradient is larger. PyTorch's default: 1e-7. */
   readonly toleranceGrad?: Float;
   /** Ends the step where loss or parameters change by less. PyTorch's default: 1e-9. */
   readonly toleranceChange?: Float;
-  /** Past updates that are remembered. PyTorch's default: 100. */
+  /** The number of past updates that are remembered. PyTorch's default: 100. */
   readonly historySize?: Int;
-  /** How far to go along a direction; without it `lr` far. PyTorch's default: none. */
+  /** How the length of a step is searched for; without it the length is `lr`. PyTorch's default: none. */
   readonly lineSearchFn?: "strong_wolfe";
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
 }
 
-/** L-BFGS, which evaluates model and loss several times a step, in the worker. One group only: `torch.optim.LBFGS`. */
+/**
+ * L-BFGS evaluates model and loss several times in a step, in the worker, and takes one group only:
+ * `torch.optim.LBFGS`.
+ */
 export const lbfgs: OptimizerFactory<LbfgsOptions> = define<LbfgsOptions>({
   name: "lbfgs",
   className: "LBFGS",
@@ -311,7 +341,7 @@ export interface MuonOptions {
   readonly lr?: Float;
   /** Shrinks the weights by lr · weightDecay at each step, apart from the gradient. PyTorch's default: 0.1. */
   readonly weightDecay?: Float;
-  /** How much of the running mean of the gradient each step keeps. PyTorch's default: 0.95. */
+  /** The share of the gradient's running mean that each step keeps. PyTorch's default: 0.95. */
   readonly momentum?: Float;
   /** Nesterov's momentum. PyTorch's default: true. */
   readonly nesterov?: boolean;
@@ -325,7 +355,10 @@ export interface MuonOptions {
   readonly adjustLrFn?: "original" | "match_rms_adamw";
 }
 
-/** Momentum made orthogonal, https://kellerjordan.github.io/posts/muon; every parameter must be a matrix: `torch.optim.Muon`. Since torch 2.9. */
+/**
+ * Momentum made orthogonal, https://kellerjordan.github.io/posts/muon; every parameter must be a matrix:
+ * `torch.optim.Muon`. Since torch 2.9.
+ */
 export const muon: OptimizerFactory<MuonOptions> = define<MuonOptions>({
   name: "muon",
   className: "Muon",
@@ -345,7 +378,10 @@ export const muon: OptimizerFactory<MuonOptions> = define<MuonOptions>({
 export interface NadamOptions {
   /** Step size. PyTorch's default: 0.002. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running means of the gradient and of its square each step keeps. PyTorch's default: [0.9, 0.999]. */
+  /**
+   * The shares that each step keeps of the running means of the gradient and of its square. PyTorch's default: [0.9,
+   * 0.999].
+   */
   readonly betas?: readonly [Float, Float];
   /** Added to the denominator. PyTorch's default: 1e-8. */
   readonly eps?: Float;
@@ -355,7 +391,9 @@ export interface NadamOptions {
   readonly momentumDecay?: Float;
   /** Decays the weights as adamW does, apart from the gradient. PyTorch's default: false. */
   readonly decoupledWeightDecay?: boolean;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
@@ -386,7 +424,10 @@ export const nadam: OptimizerFactory<NadamOptions> = define<NadamOptions>({
 export interface RadamOptions {
   /** Step size. PyTorch's default: 0.001. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running means of the gradient and of its square each step keeps. PyTorch's default: [0.9, 0.999]. */
+  /**
+   * The shares that each step keeps of the running means of the gradient and of its square. PyTorch's default: [0.9,
+   * 0.999].
+   */
   readonly betas?: readonly [Float, Float];
   /** Added to the denominator. PyTorch's default: 1e-8. */
   readonly eps?: Float;
@@ -394,7 +435,9 @@ export interface RadamOptions {
   readonly weightDecay?: Float;
   /** Decays the weights as adamW does, apart from the gradient. PyTorch's default: false. */
   readonly decoupledWeightDecay?: boolean;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
@@ -424,19 +467,21 @@ export const radam: OptimizerFactory<RadamOptions> = define<RadamOptions>({
 export interface RmspropOptions {
   /** Step size. PyTorch's default: 0.01. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running mean of the squared gradient each step keeps. PyTorch's default: 0.99. */
+  /** The share of the squared gradient's running mean that each step keeps. PyTorch's default: 0.99. */
   readonly alpha?: Float;
   /** Added to the denominator. PyTorch's default: 1e-8. */
   readonly eps?: Float;
   /** L2 penalty, added to the gradient. PyTorch's default: 0. */
   readonly weightDecay?: Float;
-  /** How much of the last update is in the next one. PyTorch's default: 0. */
+  /** The share of the last update in the next one. PyTorch's default: 0. */
   readonly momentum?: Float;
   /** Divides by an estimate of the variance instead of the mean square. PyTorch's default: false. */
   readonly centered?: boolean;
   /** Can be captured in a CUDA graph. PyTorch's default: false. */
   readonly capturable?: boolean;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
@@ -444,7 +489,7 @@ export interface RmspropOptions {
   readonly differentiable?: boolean;
 }
 
-/** Steps scaled by a running mean of squared gradients: `torch.optim.RMSprop`. */
+/** Scales steps by a running mean of squared gradients: `torch.optim.RMSprop`. */
 export const rmsprop: OptimizerFactory<RmspropOptions> = define<RmspropOptions>({
   name: "rmsprop",
   className: "RMSprop",
@@ -465,13 +510,17 @@ export const rmsprop: OptimizerFactory<RmspropOptions> = define<RmspropOptions>(
 export interface RpropOptions {
   /** Step size. PyTorch's default: 0.01. */
   readonly lr?: Float | TensorLike;
-  /** Factors of the step size where the sign of the gradient changes, and where it stays. PyTorch's default: [0.5, 1.2]. */
+  /**
+   * Factors of the step size where the sign of the gradient changes, and where it stays. PyTorch's default: [0.5, 1.2].
+   */
   readonly etas?: readonly [Float, Float];
   /** The least and the greatest step. PyTorch's default: [1e-6, 50]. */
   readonly stepSizes?: readonly [Float, Float];
   /** Can be captured in a CUDA graph. PyTorch's default: false. */
   readonly capturable?: boolean;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
@@ -479,7 +528,10 @@ export interface RpropOptions {
   readonly differentiable?: boolean;
 }
 
-/** Resilient propagation: by the signs of gradients, over all of the data at once: `torch.optim.Rprop`. */
+/**
+ * Resilient propagation, which steps by the signs of gradients and needs the whole data in one batch:
+ * `torch.optim.Rprop`.
+ */
 export const rprop: OptimizerFactory<RpropOptions> = define<RpropOptions>({
   name: "rprop",
   className: "Rprop",
@@ -497,21 +549,23 @@ export const rprop: OptimizerFactory<RpropOptions> = define<RpropOptions>({
 export interface SgdOptions {
   /** Step size. PyTorch's default: 0.001. */
   readonly lr?: Float | TensorLike;
-  /** How much of the last update is in the next one. PyTorch's default: 0. */
+  /** The share of the last update in the next one. PyTorch's default: 0. */
   readonly momentum?: Float;
-  /** How much of the gradient is left out of the momentum. PyTorch's default: 0. */
+  /** The share of the gradient that the momentum leaves out. PyTorch's default: 0. */
   readonly dampening?: Float;
   /** L2 penalty, added to the gradient. PyTorch's default: 0. */
   readonly weightDecay?: Float | TensorLike;
-  /** Nesterov's momentum; asks for a momentum and no dampening. PyTorch's default: false. */
+  /** Nesterov's momentum; needs a momentum and no dampening. PyTorch's default: false. */
   readonly nesterov?: boolean;
   /** Climbs instead of descending. PyTorch's default: false. */
   readonly maximize?: boolean;
-  /** One operation for many tensors: faster and with more memory. PyTorch's default: on CUDA, where `fused` is not. */
+  /**
+   * Uses one operation for many tensors: faster, with more memory. PyTorch's default: on CUDA, where `fused` is not.
+   */
   readonly foreach?: boolean;
   /** Lets gradients flow through the update. PyTorch's default: false. */
   readonly differentiable?: boolean;
-  /** The whole update as one kernel. PyTorch's default: false. */
+  /** Runs the whole update as one kernel. PyTorch's default: false. */
   readonly fused?: boolean;
 }
 
@@ -535,7 +589,10 @@ export const sgd: OptimizerFactory<SgdOptions> = define<SgdOptions>({
 export interface SparseAdamOptions {
   /** Step size. PyTorch's default: 0.001. */
   readonly lr?: Float | TensorLike;
-  /** How much of the running means of the gradient and of its square each step keeps. PyTorch's default: [0.9, 0.999]. */
+  /**
+   * The shares that each step keeps of the running means of the gradient and of its square. PyTorch's default: [0.9,
+   * 0.999].
+   */
   readonly betas?: readonly [Float, Float];
   /** Added to the denominator. PyTorch's default: 1e-8. */
   readonly eps?: Float;
@@ -543,7 +600,7 @@ export interface SparseAdamOptions {
   readonly maximize?: boolean;
 }
 
-/** Adam for sparse gradients, as of `Embedding(…, sparse=True)`: others it refuses: `torch.optim.SparseAdam`. */
+/** Adam for sparse gradients alone, such as those of `Embedding(…, sparse=True)`: `torch.optim.SparseAdam`. */
 export const sparseAdam: OptimizerFactory<SparseAdamOptions> = define<SparseAdamOptions>({
   name: "sparseAdam",
   className: "SparseAdam",

@@ -14,7 +14,7 @@ export type TensorOption = readonly number[] | TypedArray | NDArray | TensorLike
 
 /** What an option may be, and how it is sent. */
 export interface Kind {
-  /** Completes "it is to be …". */
+  /** Completes "it must be …". */
   readonly is: string;
   /** What is sent, or undefined for what the option cannot be. */
   readonly send: (value: unknown) => unknown;
@@ -105,7 +105,7 @@ export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, opti
     const kind = kinds[name as keyof O];
     const sent = kind.send(value);
     if (sent === undefined)
-      throw new TorchwireError("MISUSE", `${what}: ${name} is ${described(value)}; it is to be ${kind.is}`);
+      throw new TorchwireError("MISUSE", `${what}: ${name} is ${described(value)}; it must be ${kind.is}`);
     keywords[snakeCase(name)] = sent;
   }
   return keywords;

@@ -1,24 +1,30 @@
-/** Schedules made of schedules. Inside of a part, "run" is the length of that part. */
+/** Schedules made of schedules. Within a part, "run" means the length of that part. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described } from "../options/keywords.ts";
 import { checkNumbers, durationOf, toSchedule, type Duration, type RunLength, type Schedule } from "./schedule.ts";
 
-/** A schedule, or a constant number, and how long it lasts; the last one may leave that out: the rest of the run. */
+/**
+ * A schedule, or a constant, and its duration. The last stage may leave out its duration: it lasts for the rest of the
+ * run.
+ */
 export type Stage = readonly [schedule: Schedule | number, duration: Duration] | readonly [schedule: Schedule | number];
 
-/** One after the other, each from its own step 1: `sequence([warmUp, "1ep"], [decay])`. Past the end the last one goes on. */
+/**
+ * Runs stages one after the other, each from its own step 1: `sequence([warmUp, "1ep"], [decay])`. The last one goes on
+ * past its end.
+ */
 export function sequence(...stages: readonly Stage[]): Schedule {
   if (stages.length === 0)
-    throw new TorchwireError("MISUSE", "sequence: there are no stages: sequence([schedule, 100], [another])");
+    throw new TorchwireError("MISUSE", "sequence: there are no stages; write sequence([schedule, 100], [another])");
   const parts = stages.map((stage, i) => {
     if (!Array.isArray(stage))
       throw new TorchwireError(
         "MISUSE",
-        `sequence: stage ${i} is ${described(stage)}; it is to be [schedule, duration]`,
+        `sequence: stage ${i} is ${described(stage)}; it must be [schedule, duration]`,
       );
     const [schedule, duration] = stage as [Schedule | number, Duration?];
     if (duration === undefined && i < stages.length - 1)
-      throw new TorchwireError("MISUSE", `sequence: stage ${i} has no duration; only the last one needs none`);
+      throw new TorchwireError("MISUSE", `sequence: stage ${i} has no duration; only the last stage may leave it out`);
     return {
       schedule: toSchedule(`sequence: stage ${i}`, schedule),
       steps: duration === undefined ? undefined : durationOf(`sequence: stage ${i}`, duration),
@@ -35,7 +41,7 @@ export function sequence(...stages: readonly Stage[]): Schedule {
   };
 }
 
-/** `schedule`, from its step 1 again after each `period` steps. */
+/** Starts `schedule` again from its step 1 after each `period` steps. */
 export function loop(schedule: Schedule, period: Duration): Schedule {
   const inner = toSchedule("loop", schedule);
   const length = durationOf("loop: period", period);
@@ -45,7 +51,7 @@ export function loop(schedule: Schedule, period: Duration): Schedule {
   };
 }
 
-/** `schedule(ceil(t / rate))`: each of its steps takes `rate`. With "1ep" it counts epochs. */
+/** `schedule(ceil(t / rate))`: each step of `schedule` takes `rate`. With "1ep" it counts epochs. */
 export function interpolator(schedule: Schedule, rate: Duration, ceil: (t: number) => number = Math.ceil): Schedule {
   const inner = toSchedule("interpolator", schedule);
   const length = durationOf("interpolator: rate", rate);
@@ -57,25 +63,34 @@ export function interpolator(schedule: Schedule, rate: Duration, ceil: (t: numbe
   };
 }
 
-/** `schedule`, whose first step is its step `offset`. */
+/** Starts `schedule` at its step `offset`. */
 export function shifted(schedule: Schedule, offset: number): Schedule {
   const inner = toSchedule("shifted", schedule);
   checkNumbers("shifted", { offset });
   return (t, run) => inner(t - 1 + offset, run);
 }
 
-/** A schedule whose parameters are scheduled: at step t that of `make(…parameters at t)`. `composed((top) => sin(0, top, 20), [exp(1, 0.9)])`. */
+/**
+ * A schedule whose parameters are schedules: at step t it is `make(…parameters at t)`. Example:
+ * `composed((top) => sin(0, top, 20), [exp(1, 0.9)])`.
+ */
 export function composed(
   make: (...parameters: number[]) => Schedule,
   parameters: readonly (Schedule | number)[],
 ): Schedule {
   if (typeof make !== "function")
-    throw new TorchwireError("MISUSE", `composed: ${described(make)} is to be a function that makes a schedule`);
+    throw new TorchwireError(
+      "MISUSE",
+      `composed: make is ${described(make)}; it must be a function that makes a schedule`,
+    );
   const all = parameters.map((one, i) => toSchedule(`composed: parameters[${i}]`, one));
   return (t, run) => make(...all.map((one) => one(t, run)))(t, run);
 }
 
-/** In a straight line from `from`, 0 by default, up to where `schedule` begins, in `duration` steps; then `schedule`, from its step 1, with the rest of the run. */
+/**
+ * Goes in a straight line from `from` (default: 0) to the first value of `schedule`, in `duration` steps. Then
+ * `schedule` runs from its step 1.
+ */
 export function warmUp(duration: Duration, schedule: Schedule, from = 0): Schedule {
   const inner = toSchedule("warmUp", schedule);
   const length = durationOf("warmUp: duration", duration);
@@ -87,15 +102,15 @@ export function warmUp(duration: Duration, schedule: Schedule, from = 0): Schedu
   };
 }
 
-/** A schedule that counts by itself, for loops of one's own: ParameterSchedulers.jl's Stateful. */
+/** A schedule that counts its own steps, for hand-written loops: ParameterSchedulers.jl's Stateful. */
 export interface Stateful {
-  /** The value of the present step, and on to the next one. */
+  /** Returns the value of the present step, and goes to the next one. */
   next(): number;
-  /** Back to step 1. */
+  /** Goes back to step 1. */
   reset(): void;
 }
 
-/** `advance` says whether `next` goes on, by the step that it gave. Default: always. */
+/** `advance` gets the step that `next` used, and returns whether to go to the next one. Default: always. */
 export function stateful(
   schedule: Schedule,
   { run, advance = () => true }: { readonly run?: RunLength; readonly advance?: (t: number) => boolean } = {},

@@ -1,4 +1,4 @@
-/** ParameterSchedulers.jl's schedules that decay. Steps count from 1. */
+/** ParameterSchedulers.jl's decaying schedules. Steps count from 1. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described } from "../options/keywords.ts";
 import { checkNumbers, durationOf, type Duration, type Schedule } from "./schedule.ts";
@@ -10,8 +10,8 @@ export function constant(value: number): Schedule {
 }
 
 /**
- * `start · decay^i` in the i-th range, from 0. Ranges are `sizes` steps long each, without end; or as long as the array says, and the last one
- * goes on.
+ * `start · decay^i` in the i-th range, counted from 0. One size holds for all ranges. An array gives each range its own
+ * size, and the last range has no end.
  */
 export function step(start: number, decay: number, sizes: Duration | readonly Duration[]): Schedule {
   checkNumbers("step", { start, decay });
@@ -20,7 +20,7 @@ export function step(start: number, decay: number, sizes: Duration | readonly Du
     return (t, run) => start * decay ** Math.floor((t - 1) / size(run));
   }
   if (sizes.length === 0)
-    throw new TorchwireError("MISUSE", "step: sizes is an empty array; it is to have a size for each range");
+    throw new TorchwireError("MISUSE", "step: sizes is an empty array; it must have a size for each range");
   const all = (sizes as readonly Duration[]).map((size, i) => durationOf(`step: sizes[${i}]`, size));
   return (t, run) => {
     let end = 0;
@@ -36,7 +36,9 @@ export function exp(start: number, decay: number): Schedule {
   return (t) => start * decay ** (t - 1);
 }
 
-/** `start · (1 - (t - 1) / max)^degree`. It ends: MISUSE past `max` steps. (`polynomialLR` stays where it ends.) */
+/**
+ * `start · (1 - (t - 1) / max)^degree`. Throws MISUSE past `max` steps. (`polynomialLR` keeps its last value instead.)
+ */
 export function poly(start: number, degree: number, max: Duration): Schedule {
   checkNumbers("poly", { start, degree });
   const length = durationOf("poly: max", max);
@@ -53,10 +55,10 @@ export function inv(start: number, decay: number, degree: number): Schedule {
   return (t) => start / (1 + (t - 1) * decay) ** degree;
 }
 
-/** `schedule`, for `steps` steps and no more: MISUSE after that. */
+/** `schedule` for `steps` steps only. Throws MISUSE after them. */
 export function shortened(schedule: Schedule, steps: Duration): Schedule {
   if (typeof schedule !== "function")
-    throw new TorchwireError("MISUSE", `shortened: ${described(schedule)} is no schedule`);
+    throw new TorchwireError("MISUSE", `shortened: ${described(schedule)} is not a schedule`);
   const length = durationOf("shortened: steps", steps);
   return (t, run) => {
     const end = length(run);
@@ -68,5 +70,5 @@ export function shortened(schedule: Schedule, steps: Duration): Schedule {
 const ended = (what: string, end: number, t: number): TorchwireError =>
   new TorchwireError(
     "MISUSE",
-    `${what} ends after ${end} steps, and was asked for step ${t}: say in a sequence what comes after it`,
+    `${what} ends after ${end} steps, and was asked for step ${t}; use sequence to say what follows`,
   );

@@ -1,12 +1,12 @@
 /**
- * The schedules of torch.optim.lr_scheduler, by their closed forms. `start` is what the parameter group was made with in PyTorch: with `relative(…)`
- * around and a start of 1 that is what each group was made with. PyTorch's counter is `t - 1`.
+ * The schedules of torch.optim.lr_scheduler, by their closed forms. `start` is the value that PyTorch's parameter group
+ * starts with. Within `relative(…)`, with a start of 1, it is each group's own. PyTorch's counter is `t - 1`.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described } from "../options/keywords.ts";
 import { checkNumbers, checkOptions, durationOf, type Duration, type Schedule } from "./schedule.ts";
 
-/** StepLR: times `gamma`, 0.1 by default, after each `stepSize` steps. */
+/** StepLR: multiplies by `gamma` (0.1) after each `stepSize` steps. */
 export function stepLR(start: number, options: { readonly stepSize: Duration; readonly gamma?: number }): Schedule {
   checkOptions("stepLR", options, ["stepSize", "gamma"]);
   const { stepSize, gamma = 0.1 } = options;
@@ -15,7 +15,7 @@ export function stepLR(start: number, options: { readonly stepSize: Duration; re
   return (t, run) => start * gamma ** Math.floor((t - 1) / size(run));
 }
 
-/** MultiStepLR: times `gamma`, 0.1 by default, when so many steps are over. */
+/** MultiStepLR: multiplies by `gamma` (0.1) at each milestone. */
 export function multiStepLR(
   start: number,
   options: { readonly milestones: readonly Duration[]; readonly gamma?: number },
@@ -26,13 +26,13 @@ export function multiStepLR(
   if (!Array.isArray(milestones))
     throw new TorchwireError(
       "MISUSE",
-      `multiStepLR: milestones is ${described(milestones)}; it is to be an array of durations`,
+      `multiStepLR: milestones is ${described(milestones)}; it must be an array of durations`,
     );
   const all = (milestones as readonly Duration[]).map((one, i) => durationOf(`multiStepLR: milestones[${i}]`, one));
   return (t, run) => start * gamma ** all.filter((milestone) => t - 1 >= milestone(run)).length;
 }
 
-/** ConstantLR: times `factor`, 1/3 by default, for `totalIters` steps, 5 by default; then `start`. */
+/** ConstantLR: multiplies by `factor` (1/3) for `totalIters` steps (5). After that it is `start`. */
 export function constantLR(
   start: number,
   options: { readonly factor?: number; readonly totalIters?: Duration } = {},
@@ -44,7 +44,10 @@ export function constantLR(
   return (t, run) => (t - 1 >= total(run) ? start : start * factor);
 }
 
-/** LinearLR: from `startFactor` (1/3) to `endFactor` (1) times `start` in `totalIters` steps (5), and there it stays: a linear warm-up. */
+/**
+ * LinearLR, a linear warm-up: goes from `startFactor` (1/3) to `endFactor` (1) times `start` in `totalIters` steps (5),
+ * and stays there.
+ */
 export function linearLR(
   start: number,
   options: { readonly startFactor?: number; readonly endFactor?: number; readonly totalIters?: Duration } = {},
@@ -59,7 +62,7 @@ export function linearLR(
   };
 }
 
-/** ExponentialLR: times `gamma` at each step. */
+/** ExponentialLR: multiplies by `gamma` at each step. */
 export function exponentialLR(start: number, options: { readonly gamma: number }): Schedule {
   checkOptions("exponentialLR", options, ["gamma"]);
   const { gamma } = options;
@@ -67,7 +70,7 @@ export function exponentialLR(start: number, options: { readonly gamma: number }
   return (t) => start * gamma ** (t - 1);
 }
 
-/** PolynomialLR: down to 0 in `totalIters` steps (5) as `(1 - x)^power` (1), and there it stays. */
+/** PolynomialLR: falls to 0 in `totalIters` steps (5) as `(1 - x)^power` (1), and stays there. */
 export function polynomialLR(
   start: number,
   options: { readonly totalIters?: Duration; readonly power?: number } = {},
@@ -85,7 +88,7 @@ export function polynomialLR(
 const cosine = (start: number, etaMin: number, over: number, length: number): number =>
   etaMin + ((start - etaMin) * (1 + Math.cos((Math.PI * over) / length))) / 2;
 
-/** CosineAnnealingLR: along half a cosine down to `etaMin` (0) in `tMax` steps, and up again as it came. */
+/** CosineAnnealingLR: falls along half a cosine to `etaMin` (0) in `tMax` steps, and rises again the same way. */
 export function cosineAnnealingLR(
   start: number,
   options: { readonly tMax: Duration; readonly etaMin?: number },
@@ -98,8 +101,8 @@ export function cosineAnnealingLR(
 }
 
 /**
- * CosineAnnealingWarmRestarts: along half a cosine down to `etaMin` (0) in `t0` steps, then from `start` again, in `tMult` (1) times as many steps
- * each time.
+ * CosineAnnealingWarmRestarts: falls along half a cosine to `etaMin` (0) in `t0` steps, then restarts at `start`. Each
+ * further period is `tMult` (1) times as long as the one before.
  */
 export function cosineAnnealingWarmRestarts(
   start: number,
@@ -111,7 +114,7 @@ export function cosineAnnealingWarmRestarts(
   if (!Number.isInteger(tMult) || tMult < 1)
     throw new TorchwireError(
       "MISUSE",
-      `cosineAnnealingWarmRestarts: tMult is ${tMult}; it is to be a whole number from 1`,
+      `cosineAnnealingWarmRestarts: tMult is ${tMult}; it must be a whole number from 1`,
     );
   const first = durationOf("cosineAnnealingWarmRestarts: t0", t0);
   return (t, run) => {
@@ -123,13 +126,15 @@ export function cosineAnnealingWarmRestarts(
 }
 
 export interface CyclicLROptions {
-  /** Steps on the way up. Default 2000. */
+  /** Steps on the way up. Default: 2000. */
   readonly stepSizeUp?: Duration;
-  /** Steps on the way down. Default: as many. */
+  /** Steps on the way down. Default: `stepSizeUp`. */
   readonly stepSizeDown?: Duration;
-  /** The height of a cycle: always the same; half of the last one's; times `gamma` at each step. Default "triangular". */
+  /**
+   * How the height of a cycle changes: never; by half in each cycle; by `gamma` at each step. Default: "triangular".
+   */
   readonly mode?: "triangular" | "triangular2" | "exp_range";
-  /** Of "exp_range". Default 1. */
+  /** The factor of "exp_range". Default: 1. */
   readonly gamma?: number;
 }
 
@@ -139,7 +144,10 @@ const HEIGHTS = {
   exp_range: (_cycle: number, over: number, gamma: number) => gamma ** over,
 };
 
-/** CyclicLR: in straight lines from `base` to `top` and back, again and again. (A momentum that does the opposite is another schedule.) */
+/**
+ * CyclicLR: goes in straight lines from `base` to `top` and back, again and again. (A momentum that does the opposite
+ * is another schedule.)
+ */
 export function cyclicLR(base: number, top: number, options: CyclicLROptions = {}): Schedule {
   checkOptions("cyclicLR", options, ["stepSizeUp", "stepSizeDown", "mode", "gamma"]);
   const { stepSizeUp = 2000, stepSizeDown = stepSizeUp, mode = "triangular", gamma = 1 } = options;
@@ -147,7 +155,7 @@ export function cyclicLR(base: number, top: number, options: CyclicLROptions = {
   if (!Object.hasOwn(HEIGHTS, mode))
     throw new TorchwireError(
       "MISUSE",
-      `cyclicLR: mode is ${described(mode)}; it is to be ${Object.keys(HEIGHTS).join(", ")}`,
+      `cyclicLR: mode is ${described(mode)}; it must be one of ${Object.keys(HEIGHTS).join(", ")}`,
     );
   const up = durationOf("cyclicLR: stepSizeUp", stepSizeUp);
   const down = durationOf("cyclicLR: stepSizeDown", stepSizeDown);
@@ -163,21 +171,21 @@ export function cyclicLR(base: number, top: number, options: CyclicLROptions = {
 
 export interface OneCycleLROptions {
   readonly totalSteps: Duration;
-  /** The share of the steps in which it rises. Default 0.3. */
+  /** The share of the steps in which the value rises. Default: 0.3. */
   readonly pctStart?: number;
-  /** Default "cos". */
+  /** Default: "cos". */
   readonly annealStrategy?: "cos" | "linear";
-  /** The top by this is where it begins. Default 25. */
+  /** The first value is `top` divided by this. Default: 25. */
   readonly divFactor?: number;
-  /** Where it begins by this is where it ends. Default 1e4. */
+  /** The last value is the first one divided by this. Default: 1e4. */
   readonly finalDivFactor?: number;
-  /** Down to where it began in as many steps as up, and only then to the end. Default false. */
+  /** Falls to the first value in as many steps as it rose, and then to the last. Default: false. */
   readonly threePhase?: boolean;
 }
 
 /**
- * OneCycleLR: up to `top` and down again. Other than `oneCycle`'s, its last step is at the end value, where it stays. (PyTorch's cycles the momentum
- * too, by default: here that is another schedule, `oneCycleMomentum`.)
+ * OneCycleLR: rises to `top` and falls again. Unlike `oneCycle`, it reaches the last value at its last step, and stays
+ * there. (PyTorch's also cycles the momentum by default; here `oneCycleMomentum` is a schedule of its own.)
  */
 export function oneCycleLR(top: number, options: OneCycleLROptions): Schedule {
   const { divFactor = 25, finalDivFactor = 1e4, ...when } = options;
@@ -188,7 +196,9 @@ export function oneCycleLR(top: number, options: OneCycleLROptions): Schedule {
   );
 }
 
-/** What OneCycleLR does to a momentum: down from `top` (0.95) to `base` (0.85) while the rate rises, and up again while it falls. */
+/**
+ * OneCycleLR's momentum: falls from `top` (0.95) to `base` (0.85) while the rate rises, and rises again while it falls.
+ */
 export function oneCycleMomentum(
   options: Omit<OneCycleLROptions, "divFactor" | "finalDivFactor"> & { readonly base?: number; readonly top?: number },
 ): Schedule {
@@ -197,7 +207,7 @@ export function oneCycleMomentum(
   return phases(when, (threePhase) => (threePhase ? [top, base, top, top] : [top, base, top]));
 }
 
-/** Between values, one phase each, whose ends are where OneCycleLR has them. */
+/** Goes from value to value, one phase each. The phases end where OneCycleLR's do. */
 function phases(
   options: Omit<OneCycleLROptions, "divFactor" | "finalDivFactor">,
   valuesOf: (threePhase: boolean) => readonly number[],
@@ -206,11 +216,11 @@ function phases(
   const { totalSteps, pctStart = 0.3, annealStrategy = "cos", threePhase = false } = options;
   checkNumbers("oneCycleLR", { pctStart });
   if (pctStart < 0 || pctStart > 1)
-    throw new TorchwireError("MISUSE", `oneCycleLR: pctStart is ${pctStart}; it is to be from 0 to 1`);
+    throw new TorchwireError("MISUSE", `oneCycleLR: pctStart is ${pctStart}; it must be from 0 to 1`);
   if (annealStrategy !== "cos" && annealStrategy !== "linear")
     throw new TorchwireError(
       "MISUSE",
-      `oneCycleLR: annealStrategy is ${described(annealStrategy)}; it is to be "cos" or "linear"`,
+      `oneCycleLR: annealStrategy is ${described(annealStrategy)}; it must be "cos" or "linear"`,
     );
   const total = durationOf("oneCycleLR: totalSteps", totalSteps);
   const values = valuesOf(threePhase);
@@ -221,7 +231,7 @@ function phases(
     const phase = ends.findIndex((end, i) => over <= end || i === ends.length - 1);
     const start = phase === 0 ? 0 : ends[phase - 1]!;
     const [from, to] = [values[phase]!, values[phase + 1]!];
-    // A phase of no length, in a run of one step, is over.
+    // A phase of no length, in a run of one step, has ended.
     const length = ends[phase]! - start;
     const place = length === 0 ? 1 : (over - start) / length;
     return annealStrategy === "cos"

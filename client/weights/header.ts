@@ -6,7 +6,10 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { sizeOf } from "../../bridge/values/ndarray.ts";
 import { oneLine, quoted, shownValue } from "../../bridge/errors/shown.ts";
 
-/** The format's names of element types, those that fill whole bytes and that PyTorch has, and their sizes in bytes. */
+/**
+ * The format's names of element types, and their sizes in bytes: those types that fill whole bytes and that PyTorch
+ * has.
+ */
 const itemSizes = {
   F64: 8,
   F32: 4,
@@ -35,30 +38,33 @@ export interface TensorInfo {
   readonly shape: readonly number[];
 }
 
-/** A tensor in a file; `begin` and `end` are counted from the end of the header. */
+/** A tensor in a file. `begin` and `end` count from the end of the header. */
 export interface TensorPlace extends TensorInfo {
   readonly begin: number;
   readonly end: number;
 }
 
 export interface Header {
-  /** In the order in which their bytes lie in the file, without a gap. */
+  /** In the order of their bytes in the file, which has no gaps. */
   readonly tensors: readonly TensorPlace[];
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** Bytes of the length that comes before the JSON. */
+/** The bytes of the header's length, which come before the JSON. */
 export const prefixBytes = 8;
 
-/** As the reference implementation has it. */
+/** The reference implementation's limit. */
 export const mostHeaderBytes = 100_000_000;
 
 export const byteLengthOf = ({ dtype, shape }: TensorInfo): number => itemSizes[dtype] * sizeOf(shape);
 
-/** No tensor that PyTorch's operations take has more. */
+/** PyTorch's operations take no tensor with more axes. */
 const mostAxes = 64;
 
-/** One for each tensor, and two more. What has some hundreds of thousands of tensors is no model, and takes many seconds to parse. */
+/**
+ * One object for each tensor, and two more. A file with hundreds of thousands of tensors is not a model, and takes many
+ * seconds to parse.
+ */
 const mostObjects = 200_000;
 
 function countOf(sign: number, bytes: Uint8Array): number {
@@ -68,10 +74,11 @@ function countOf(sign: number, bytes: Uint8Array): number {
 }
 
 /**
- * Reads and checks the JSON of a header. `dataBytes` is what follows it in the file; `file` is for errors.
+ * Reads and checks the JSON of a header. `dataBytes` bytes follow it in the file. Errors name `file`.
  *
- * Throws BAD_DATA, naming file and tensor, unless every tensor has a known dtype, at most 64 plain counts as its shape and as many bytes as both ask for,
- * and the tensors fill the data from its beginning to its end. The worker's reader refuses the same (helpers/safetensors_file.py).
+ * Throws BAD_DATA, naming file and tensor, unless each tensor has a known dtype, a shape of at most 64 plain counts,
+ * and the number of bytes that both need, and unless the tensors fill the data from its beginning to its end. The
+ * worker's reader refuses the same files (helpers/safetensors_file.py).
  */
 export function parseHeader(json: Uint8Array, dataBytes: number, file: string): Header {
   const refuse = (what: string): never => {
@@ -86,7 +93,7 @@ export function parseHeader(json: Uint8Array, dataBytes: number, file: string): 
     text = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(json);
     content = JSON.parse(text) as Record<string, unknown>;
   } catch (error) {
-    // It is not the cause: it quotes the file as it is.
+    // The error is not the cause: it quotes the file as it is.
     return refuse(`its header is not JSON: ${oneLine((error as Error).message)}`);
   }
   const faults = faultsOf(text);
@@ -135,8 +142,8 @@ function parseTensor(name: string, info: unknown, refuse: (what: string) => neve
   }
   if (bytes !== BigInt(end - begin))
     return refuse(`${dtype} of shape ${shownValue(shape)} takes ${bytes} bytes, its data_offsets have ${end - begin}`);
-  // Other readers multiply 64 bits.
-  if (most >= 2n ** 53n) return refuse(`shape ${shownValue(shape)}: its sizes are past what can be counted to`);
+  // Other readers multiply in 64 bits.
+  if (most >= 2n ** 53n) return refuse(`shape ${shownValue(shape)}: its sizes are too large to count`);
   return { name, dtype: dtype as SafetensorsDType, shape, begin, end };
 }
 
@@ -146,7 +153,7 @@ const isRecord = (value: unknown): value is Record<string, unknown> =>
 const isCounts = (value: unknown): value is number[] =>
   Array.isArray(value) && value.every((n) => Number.isSafeInteger(n) && n >= 0);
 
-/** The format needs three; no reader takes many more. */
+/** The format needs three levels; no reader takes many more. */
 const deepest = 100;
 
 interface Faults {
@@ -155,12 +162,13 @@ interface Faults {
 }
 
 /**
- * What valid JSON may have and no header. In its structure: a key twice in one object (JSON.parse takes the last one and says nothing), and half a surrogate
- * pair. In detail, the first number that is no plain count (1.0 and -0 are none to other readers), or objects and lists deep within each other.
+ * Finds faults that valid JSON may have and a header may not. In its structure: a key twice in one object (JSON.parse
+ * silently takes the last one), and half a surrogate pair. In detail: the first number that is not a plain count (other
+ * readers refuse 1.0 and -0), and objects or lists nested too deep.
  */
 function faultsOf(json: string): Faults {
   let detail: string | undefined;
-  // For each object that is open its keys, for each list nothing.
+  // The keys of each open object; undefined for each open list.
   const open: (Set<string> | undefined)[] = [];
   let keyComes = false;
   for (let at = 0; at < json.length; at++) {
@@ -169,12 +177,13 @@ function faultsOf(json: string): Faults {
       const start = at + 1;
       at = json.indexOf('"', start);
       const isPlain = !json.slice(start, at).includes("\\");
-      // (A regular expression would recurse into a long string.)
+      // A regular expression would recurse into a long string.
       if (!isPlain)
         for (at = start; json.charCodeAt(at) !== SIGN.quote; at++) if (json.charCodeAt(at) === SIGN.escape) at++;
       if (isPlain && !keyComes) continue;
       const text = isPlain ? json.slice(start, at) : (JSON.parse(json.slice(start - 1, at + 1)) as string);
-      if (!isPlain && /\p{Surrogate}/u.test(text)) return { structure: `${quoted(text)}, which is no text`, detail };
+      if (!isPlain && /\p{Surrogate}/u.test(text))
+        return { structure: `${quoted(text)}, which is not valid text`, detail };
       if (keyComes) {
         if (open.at(-1)!.has(text)) return { structure: `${quoted(text)} twice`, detail };
         open.at(-1)!.add(text);
@@ -193,7 +202,7 @@ function faultsOf(json: string): Faults {
       while (isOfNumber(json.charCodeAt(at + 1))) at++;
       const length = at + 1 - start;
       if (length > 16 || !/^\d+$/.test(json.slice(start, at + 1)))
-        detail ??= `the number ${oneLine(json.slice(start, at + 1), 40)}, which is no count`;
+        detail ??= `the number ${oneLine(json.slice(start, at + 1), 40)}, which is not a plain count`;
     }
   }
   return { detail };
@@ -218,7 +227,10 @@ const isOfNumber = (sign: number): boolean =>
   (sign >= 0x2b && sign <= 0x2e && sign !== SIGN.comma) ||
   (sign | 0x20) === 0x65;
 
-/** The length and the JSON, padded so that the tensors begin at a multiple of 8, and the number of bytes that must follow. */
+/**
+ * Builds the length and the JSON, padded so that the tensors begin at a multiple of 8, and counts the bytes that must
+ * follow.
+ */
 export function buildHeader(
   tensors: readonly TensorInfo[],
   metadata: Readonly<Record<string, string>>,

@@ -10,29 +10,32 @@ import { openSafetensors, openToRead, readRanges } from "./safetensors.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
 export interface LoadWeightsOptions {
-  /** True (the default): the file must have each of the module's tensors and no others. False: what fits is loaded. */
+  /** True (default): the file must have exactly the module's tensors. False: the tensors that fit are loaded. */
   readonly strict?: boolean;
-  /** Taken off the names in the file that begin with it: `"module."` of a file that DataParallel made, `"_orig_mod."` of a compiled model's, `"backbone."`. */
+  /**
+   * Removed from the beginning of names in the file: `"module."` for a file that DataParallel made, `"_orig_mod."` for
+   * a compiled model's, `"backbone."`.
+   */
   readonly prefix?: string;
-  /** The name that a tensor of the file is to have instead, after `prefix`: `(name) => "module." + name`. */
+  /** Maps a name in the file, without `prefix`, to the module's name: `(name) => "module." + name`. */
   readonly rename?: (name: string) => string;
-  /** Called after each piece that the worker has taken, with bytes. */
+  /** Called, with bytes, after each piece that the worker has taken. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
-/** What did not fit, by name; all of it is empty where `strict` is true. */
+/** The names of tensors that did not fit. With `strict` all lists are empty. */
 export interface LoadedWeights {
-  /** In the module, and not in the file: left as it was. */
+  /** Tensors of the module that the file lacks. They stay as they were. */
   readonly missing: readonly string[];
-  /** In the file, and not in the module. */
+  /** Tensors of the file that the module lacks. */
   readonly unexpected: readonly string[];
-  /** In both, with different shapes: left as it was. */
+  /** Tensors with different shapes in file and module. They stay as they were. */
   readonly mismatched: readonly string[];
   /** The strings in the header of a safetensors file. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
-/** As load_into in the worker has it. */
+/** The result of load_into in the worker. */
 interface Found {
   readonly is_loaded: boolean;
   readonly fitting: number;
@@ -44,17 +47,20 @@ interface Found {
 }
 
 /**
- * Loads a module's state from a file on this machine: safetensors, or a state dict that `torch.save` wrote, which may lie under "state_dict",
- * "model_state_dict" or "model" in a larger one. Which of the two it is, its first bytes tell. `{ generator, critic }` loads several from one file.
+ * Loads a module's state from a file on this machine: safetensors, or a state dict that `torch.save` wrote. The first
+ * bytes tell which of the two it is. The state dict may lie under "state_dict", "model_state_dict" or "model" in a
+ * larger one. `{ generator, critic }` loads several modules from one file.
  *
- * It is PyTorch's `load_state_dict`, with the modules' own hooks, that says what fits: it fills in what an older file lacks, translates old names, and
- * converts values to the dtypes, and moves them to the devices, of what they replace. Tied tensors are found under any of their names. Values are gathered
- * in the worker's main memory, beside a copy of what they replace (each as much as the state has; a `.pt` file once more): a load that fails leaves the
- * module as it was, to the bit. Names are those of a model that was not compiled.
- * `.pt` files are pickles; they are read with `weights_only=True`, and only by a torch of 2.10 or newer.
+ * PyTorch's `load_state_dict`, with the modules' own hooks, decides what fits. It fills in what an older file lacks,
+ * translates old names, and converts values to the dtypes and devices of the values that they replace. Tied tensors are
+ * found under any of their names. Names are those of a model that was not compiled.
  *
- * Throws BAD_DATA where the file cannot be read, is not what it says it is, or does not fit, with everything that does not, ENVIRONMENT for a torch that
- * must not read a `.pt` file, MISUSE for arguments that make no sense.
+ * A load that fails leaves the module as it was, to the bit. For that the worker's main memory holds the new values and
+ * a copy of the old ones, each as large as the state; a `.pt` file needs as much once more. `.pt` files are pickles:
+ * they are read with `weights_only=True`, and only by torch 2.10 or newer.
+ *
+ * Throws BAD_DATA where the file cannot be read, is not what it claims to be, or does not fit, with a list of all that
+ * does not fit; ENVIRONMENT where torch is too old for a `.pt` file; MISUSE for arguments that make no sense.
  */
 export function loadWeights(
   module: Modules,
@@ -64,7 +70,7 @@ export function loadWeights(
   return traced("loadWeights", async () => {
     const worker = workerOfModules(module, "loadWeights");
     if (typeof prefix !== "string" || (rename !== undefined && typeof rename !== "function"))
-      throw new TorchwireError("MISUSE", "loadWeights: prefix is to be a string, and rename a function of a name");
+      throw new TorchwireError("MISUSE", "loadWeights: prefix must be a string, and rename a function of a name");
     const named = (names: readonly string[]): string[] => renamed(names, prefix, rename);
     const load = (await isPickled(path)) ? loadPickled : loadSafetensors;
     return load(worker, module, path, strict, named, onProgress);
@@ -80,7 +86,7 @@ type Load = (
   onProgress: LoadWeightsOptions["onProgress"],
 ) => Promise<LoadedWeights>;
 
-/** They travel in one operation, with some bytes beside each. */
+/** All names travel in one operation, with some bytes beside each. */
 const mostNames = 12 * 2 ** 20;
 
 const loadSafetensors: Load = async (worker, module, path, strict, named, onProgress) => {
@@ -136,7 +142,7 @@ interface Opened {
   readonly names: readonly string[];
 }
 
-/** The names by which the file's tensors go to the module. Two of one name would be one tensor lost. */
+/** The names under which the file's tensors go to the module. Throws where two tensors would get one name. */
 function renamed(names: readonly string[], prefix: string, rename: LoadWeightsOptions["rename"]): string[] {
   const found = names.map((name) => {
     const own = name.startsWith(prefix) ? name.slice(prefix.length) : name;
@@ -160,7 +166,10 @@ function renamed(names: readonly string[], prefix: string, rename: LoadWeightsOp
   return found;
 }
 
-/** Hands `pieces` to `target.write`, in a lane of its own: nothing that fails elsewhere stops it, and nothing is changed by it. */
+/**
+ * Hands `pieces` to `target.write`, in a lane of its own: failures elsewhere do not stop it, and it changes nothing
+ * elsewhere.
+ */
 function send(
   worker: Worker,
   target: AnyRef,
@@ -206,7 +215,7 @@ function check({ is_loaded: isLoaded, ...found }: Found, path: string): void {
   );
 }
 
-/** One side's names begin with what the other's do not. */
+/** Advice where one side's names begin with a prefix that the other's lack. */
 function adviceFor([file, module]: readonly [file: string, module: string]): string {
   const differ = [
     ...(file === "" ? [] : [`the names in the file begin with ${quoted(file)}`]),
@@ -226,7 +235,10 @@ const report = (found: Found, metadata: Readonly<Record<string, string>>): Loade
   metadata,
 });
 
-/** As torch.save writes: a zip archive, or (before torch 1.6) a bare pickle. The header of a safetensors file begins at its ninth byte. */
+/**
+ * `torch.save` writes a zip archive, or before torch 1.6 a bare pickle. The JSON of a safetensors file begins at the
+ * ninth byte.
+ */
 async function isPickled(path: string): Promise<boolean> {
   const handle = await openToRead(path);
   try {

@@ -55,7 +55,7 @@ describe("what is refused before anything is sent", () => {
       "grey with a mean for each of three",
       image(imagenet),
       bytes(2, 4, 4, 1),
-      "image: mean has 3 values for 1 channels of an array of shape [2, 4, 4, 1]; channels: 3 repeats the one that there is",
+      "image: mean has 3 values for 1 channels of an array of shape [2, 4, 4, 1]; channels: 3 repeats the only channel",
     ],
     [
       "four channels with a std for each of three",
@@ -91,9 +91,9 @@ describe("what is refused before anything is sent", () => {
     [
       "no mean at all",
       () => video({ mean: [] }),
-      /^video: mean is \[\]; it is to be a number, or one for each channel$/,
+      /^video: mean is \[\]; it must be a number, or one for each channel$/,
     ],
-    ["NaN", () => image({ mean: Number.NaN }), /^image: mean is NaN; it is to be a number/],
+    ["NaN", () => image({ mean: Number.NaN }), /^image: mean is NaN; it must be a number/],
     ["half a channel", () => image({ channels: 0.5 }), /^image: channels is 0\.5, not a whole number above 0$/],
     [
       "an axis twice",
@@ -132,7 +132,7 @@ describe("the default", () => {
     const error = await caught(() => defaultFormat(shaped(dtype, 64, 32, 32, 3), "target"));
     expect(error.message).toBe(
       `target is ${dtype} of shape [64, 32, 32, 3], which may be [N, H, W, C] or [N, C, H, W]. Say which it is: ` +
-        `"target: image({ … })" for the first, "target: same" for what PyTorch is to get as it is`,
+        `"target: image({ … })" for the first, "target: same" for the second`,
     );
     expect(error.code).toBe("MISUSE");
   });

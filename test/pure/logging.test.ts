@@ -93,23 +93,23 @@ describe("images", () => {
 
   test.each<[string, () => unknown, RegExp]>([
     ["too many channels", () => Loggables.image(bytes([2, 2, 5])), /shape is \[2, 2, 5\].*1 to 4 channels/],
-    ["PyTorch's axes unsaid", () => Loggables.image(bytes([3, 8, 9])), /of PyTorch's images, axes: "CHW"/],
+    ["PyTorch's axes unsaid", () => Loggables.image(bytes([3, 8, 9])), /for PyTorch's images, say axes: "CHW"/],
     ["a vector", () => Loggables.image(bytes([6])), /shape is \[6\]/],
     ["nothing in it", () => Loggables.image(bytes([0, 6])), /shape is \[0, 6\]/],
-    ["no array", () => Loggables.image("cat.png" as never), /'cat.png'; it is to be \{ dtype, shape, data \}/],
+    ["no array", () => Loggables.image("cat.png" as never), /'cat.png'; they must be \{ dtype, shape, data \}/],
     ["other axes", () => Loggables.image(bytes([2, 2]), { axes: "WHC" as never }), /"HWC" or "CHW"/],
     [
       "elements that do not fit",
       () => Loggables.image({ ...bytes([2, 2]), shape: [2, 3] }),
       /4 elements are not an array of shape \[2, 3\]/,
     ],
-    ["a value that is none", () => Loggables.value("1" as never), /it is to be a number/],
-    ["a text that is none", () => Loggables.text(1 as never), /it is to be a string/],
+    ["a value that is none", () => Loggables.value("1" as never), /it must be a number/],
+    ["a text that is none", () => Loggables.text(1 as never), /it must be a string/],
     ["a sample rate", () => Loggables.audio(Float32Array.of(1), 0), /sampleRate is 0/],
-    ["sounds", () => Loggables.audio([1] as never, 8000), /to be a Float32Array/],
+    ["sounds", () => Loggables.audio([1] as never, 8000), /must be a Float32Array/],
     ["sounds of three axes", () => Loggables.audio(bytes([1, 1, 1]), 8000), /\[frames\] or \[frames, channels\]/],
     ["bins", () => Loggables.histogram([1], { bins: 1.5 }), /bins is 1.5/],
-    ["numbers", () => Loggables.histogram(1 as never), /it takes an array of numbers/],
+    ["numbers", () => Loggables.histogram(1 as never), /it must be an array of numbers/],
   ])("%s: refused", (_, make, message) => {
     expect(make).toThrow(
       expect.objectContaining({ code: "MISUSE", message: expect.stringMatching(message) as string }),
@@ -322,7 +322,7 @@ describe("what is refused", () => {
     [
       "a value that is none",
       () => jsonLines(folder).log({ group: ["a"], at: 1, values: { x: "1" as never } }),
-      /jsonLines: a\/x is '1'; it is to be a number, or one of Loggables/,
+      /jsonLines: a\/x is '1'; it must be a number, or one of Loggables/,
     ],
     [
       "undefined",
@@ -338,20 +338,20 @@ describe("what is refused", () => {
     [
       "a folder for a backend",
       () => new LogMetrics("runs" as never),
-      /LogMetrics: 'runs' is no backend; give tensorBoard\(folder\)/,
+      /LogMetrics: 'runs' is not a backend; give tensorBoard\(folder\)/,
     ],
-    ["what is like one", () => new LogMetrics(broken), /is no backend/],
+    ["what is like one", () => new LogMetrics(broken), /is not a backend/],
     [
       "freq",
       () => new LogHistograms(tensorBoard(folder), { freq: 0 }),
-      /LogHistograms: freq is 0; it is to be a whole number from 1/,
+      /LogHistograms: freq is 0; it must be a whole number from 1/,
     ],
     [
       "a reference for a function",
       () => new LogVisualization(undefined as never, tensorBoard(folder)),
       /LogVisualization: undefined is no function of the step/,
     ],
-    ["no path", () => jsonLines(""), /jsonLines\(''\): it is to be the path of a folder/],
+    ["no path", () => jsonLines(""), /jsonLines\(''\): it must be the path of a folder/],
     ["a name with a slash", () => new RunFolder(folder, { name: "a/b" }), /RunFolder: name is 'a\/b'/],
   ])("%s", (_, make, message) => {
     expect(make).toThrow(

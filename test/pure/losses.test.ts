@@ -24,22 +24,22 @@ describe("options are checked when the spec is made", () => {
     [
       "an unknown reduction",
       () => l1(unchecked({ reduction: "avg" })),
-      /^l1: reduction is 'avg'; it is to be "mean" or "sum" or "none"$/,
+      /^l1: reduction is 'avg'; it must be "mean" or "sum" or "none"$/,
     ],
     [
       "a fraction as an index",
       () => crossEntropy(unchecked({ ignoreIndex: 0.5 })),
-      /^crossEntropy: ignoreIndex is 0\.5; it is to be a whole number$/,
+      /^crossEntropy: ignoreIndex is 0\.5; it must be a whole number$/,
     ],
     [
       "a number as a tensor",
       () => bceWithLogits(unchecked({ posWeight: 2 })),
-      /^bceWithLogits: posWeight is 2; it is to be an array of numbers or a reference to a tensor$/,
+      /^bceWithLogits: posWeight is 2; it must be an array of numbers or a reference to a tensor$/,
     ],
     [
       "strings as a tensor",
       () => crossEntropy(unchecked({ weight: ["1"] })),
-      /^crossEntropy: weight is \[ '1' \]; it is to be an array of numbers or a reference to a tensor$/,
+      /^crossEntropy: weight is \[ '1' \]; it must be an array of numbers or a reference to a tensor$/,
     ],
     ["a number as options", () => crossEntropy(unchecked(0.1)), /^crossEntropy takes an object of options, not 0\.1$/],
   ])("%s", async (_what, run, message) => {

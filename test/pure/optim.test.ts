@@ -117,18 +117,18 @@ describe("options are checked when the spec is made", () => {
       () => sgd(unchecked({ betas: [0, 1] })),
       /^sgd has no option "betas"; it has lr, momentum, /,
     ],
-    ["a string as a float", () => sgd(unchecked({ lr: "0.1" })), /^sgd: lr is '0\.1'; it is to be a number$/],
-    ["null as a float", () => sgd(unchecked({ lr: null })), /^sgd: lr is null; it is to be a number$/],
-    ["a number as a flag", () => sgd(unchecked({ nesterov: 1 })), /^sgd: nesterov is 1; it is to be true or false$/],
+    ["a string as a float", () => sgd(unchecked({ lr: "0.1" })), /^sgd: lr is '0\.1'; it must be a number$/],
+    ["null as a float", () => sgd(unchecked({ lr: null })), /^sgd: lr is null; it must be a number$/],
+    ["a number as a flag", () => sgd(unchecked({ nesterov: 1 })), /^sgd: nesterov is 1; it must be true or false$/],
     [
       "one beta",
       () => adam(unchecked({ betas: [0.9] })),
-      /^adam: betas is \[ 0\.9 \]; it is to be an array of two numbers$/,
+      /^adam: betas is \[ 0\.9 \]; it must be an array of two numbers$/,
     ],
     [
       "strings as betas",
       () => adam(unchecked({ betas: ["0", 1] })),
-      /^adam: betas is \[ '0', 1 \]; it is to be an array/,
+      /^adam: betas is \[ '0', 1 \]; it must be an array/,
     ],
     ["a number as options", () => sgd(unchecked(0.1)), /^sgd takes an object of options, not 0\.1$/],
     ["null as options", () => sgd(unchecked(null)), /^sgd takes an object of options, not null$/],
@@ -140,27 +140,27 @@ describe("options are checked when the spec is made", () => {
     [
       "a wrong one of a group",
       () => sgd({ groups: { head: unchecked({ params: () => undefined, lr: [1] }) } }),
-      /^sgd: group "head": lr is \[ 1 \]; it is to be a number$/,
+      /^sgd: group "head": lr is \[ 1 \]; it must be a number$/,
     ],
     [
       "a group without params",
       () => sgd({ groups: { head: unchecked({ lr: 1 }) } }),
-      /^sgd: group "head": params is undefined; it is to be a function of the model: \(m\) => m\.fc\.parameters\(\)$/,
+      /^sgd: group "head": params is undefined; it must be a function of the model: \(m\) => m\.fc\.parameters\(\)$/,
     ],
     [
       "a group that is none",
       () => sgd({ groups: { head: unchecked(null) } }),
-      /^sgd: group "head" is null; it is to be \{ params/,
+      /^sgd: group "head" is null; it must be \{ params/,
     ],
     [
       "groups that are a list",
       () => sgd({ groups: unchecked([]) }),
-      /^sgd: groups is \[\]; it is to be an object of groups/,
+      /^sgd: groups is \[\]; it must be an object of groups/,
     ],
     [
       "a group called default",
       () => sgd({ groups: { default: { params: (m) => m, lr: 1 } } }),
-      /^sgd: group "default" is what is in no other group: its options are those of sgd$/,
+      /^sgd: group "default" holds all parameters that no other group has: its options are those of sgd$/,
     ],
   ])("%s", async (_what, run, message) => {
     const error = await caught(run);

@@ -112,8 +112,8 @@ describe("weights of classes", () => {
 
   test("classWeights: scikit-learn's balanced", () => {
     expect([...classWeights([0, 1, 1, 1])]).toEqual([2, Math.fround(2 / 3)]);
-    expect(() => classWeights([0, 2])).toThrow("there is no sample of class 1");
-    expect(() => classWeights([0, 3], 3)).toThrow("the label 3 is none of 3 classes");
+    expect(() => classWeights([0, 2])).toThrow("class 1 has no sample");
+    expect(() => classWeights([0, 3], 3)).toThrow("the label 3 is not one of the 3 classes");
     expect(() => classWeights([])).toThrow("there are no labels");
   });
 });

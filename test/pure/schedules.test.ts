@@ -180,7 +180,7 @@ describe("2.9.17: the formulas of ParameterSchedulers' tests", () => {
     expect(poly(1, 1, 10)(10)).toBeCloseTo(0.1, 12);
     expect(await caught(() => poly(1, 1, 10)(11))).toMatchObject({
       code: "MISUSE",
-      message: "poly ends after 10 steps, and was asked for step 11: say in a sequence what comes after it",
+      message: "poly ends after 10 steps, and was asked for step 11; use sequence to say what follows",
     });
     expect(shortened(exp(1, 0.5), 3)(3)).toBe(0.25);
     expect(await caught(() => shortened(exp(1, 0.5), 3)(4))).toMatchObject({ code: "MISUSE" });
@@ -231,17 +231,17 @@ describe("durations", () => {
     [
       "the run's length",
       () => oneCycle("run", 1)(1),
-      /^oneCycle: duration is 'run', and how many steps the run has is not known here/,
+      /^oneCycle: duration is 'run', and the number of steps in the run is not known here/,
     ],
     [
       "an epoch's",
       () => step(1, 0.5, "2ep")(1, { steps: 5 }),
-      /^step: sizes is '2ep', and how many steps an epoch has is not known/,
+      /^step: sizes is '2ep', and the number of steps in an epoch is not known/,
     ],
     [
       "that of words",
       () => step(1, 0.5, unchecked("2 epochs")),
-      /^step: sizes is '2 epochs'; it is to be a number of steps above 0, or of epochs, "10ep"/,
+      /^step: sizes is '2 epochs'; it must be a number of steps above 0, or of epochs, "10ep"/,
     ],
     ["that of nothing", () => oneCycle(0, 1), /^oneCycle: duration is 0; /],
     ["that of an epoch by itself", () => exp.length && loop((t) => t, unchecked("ep")), /^loop: period is 'ep'; /],
@@ -302,7 +302,7 @@ describe("PyTorch's, by their closed forms", () => {
 });
 
 test.each<[string, () => unknown, RegExp]>([
-  ["a number that is none", () => exp(unchecked("1"), 0.5), /^exp: start is '1'; it is to be a number$/],
+  ["a number that is none", () => exp(unchecked("1"), 0.5), /^exp: start is '1'; it must be a number$/],
   [
     "an option that is none",
     () => oneCycle(5, 1, unchecked({ start: 1 })),
@@ -311,34 +311,34 @@ test.each<[string, () => unknown, RegExp]>([
   [
     "a share above 1",
     () => oneCycle(5, 1, { percentStart: 30 }),
-    /^oneCycle: percentStart is 30; it is to be from 0 to 1$/,
+    /^oneCycle: percentStart is 30; it must be from 0 to 1$/,
   ],
   [
     "a form",
     () => oneCycle(5, 1, { form: unchecked("cos") }),
-    /^oneCycle: form is 'cos'; it is to be "cosine" or "sine"$/,
+    /^oneCycle: form is 'cos'; it must be "cosine" or "sine"$/,
   ],
   [
     "a stage that is none",
     () => sequence(unchecked(exp(1, 1))),
-    /^sequence: stage 0 is .*; it is to be \[schedule, duration\]$/,
+    /^sequence: stage 0 is .*; it must be \[schedule, duration\]$/,
   ],
   [
     "a stage without an end",
     () => sequence([1], [2, 5]),
-    /^sequence: stage 0 has no duration; only the last one needs none$/,
+    /^sequence: stage 0 has no duration; only the last stage may leave it out$/,
   ],
   ["no stage", () => sequence(), /^sequence: there are no stages/],
   [
     "a growth through 0",
     () => anneal(0, 1, 5, "exponential"),
-    /^anneal: "exponential" multiplies, and cannot lead from 0 to 1$/,
+    /^anneal: "exponential" multiplies, so it cannot lead from 0 to 1$/,
   ],
   ["no ranges", () => step(1, 0.5, []), /^step: sizes is an empty array/],
   [
     "a mode",
     () => cyclicLR(0, 1, { mode: unchecked("sawtooth") }),
-    /^cyclicLR: mode is 'sawtooth'; it is to be triangular, triangular2, exp_range$/,
+    /^cyclicLR: mode is 'sawtooth'; it must be one of triangular, triangular2, exp_range$/,
   ],
 ])("MISUSE where it is made: %s", async (_, make, message) => {
   expect(await caught(make)).toMatchObject({ code: "MISUSE", message: expect.stringMatching(message) as string });

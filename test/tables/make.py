@@ -3,8 +3,8 @@
     python make.py optim  > ../../client/optim/table.ts
     python make.py losses > ../../client/losses/table.ts
 
-Names, kinds and defaults are torch's; what an option means is said here, and a new one that is not is an error. With --json, names and
-defaults alone. The tests run both with the worker's torch.
+Names, kinds and defaults come from torch. The meaning of each option is written here; an option without one is an error. --json prints
+names and defaults alone. The tests run both with the worker's torch.
 """
 
 from __future__ import annotations
@@ -22,30 +22,30 @@ import torch.nn.functional as F
 VERSION = ".".join(torch.__version__.split(".")[:2])
 
 
-# --- what is said about them ---
+# --- meanings ---
 
-# Name in TypeScript, and what it is.
+# The name in TypeScript, and a description.
 OPTIMIZERS: dict[str, tuple[str, str]] = {
-    "Adadelta": ("adadelta", "Steps scaled by a window of past updates and gradients, https://arxiv.org/abs/1212.5701"),
-    "Adafactor": ("adafactor", "Adam with little memory, for matrices the means of rows and columns, https://arxiv.org/abs/1804.04235"),
-    "Adagrad": ("adagrad", "Steps scaled by all past gradients, https://jmlr.org/papers/v12/duchi11a.html"),
+    "Adadelta": ("adadelta", "Scales steps by a window of past updates and gradients, https://arxiv.org/abs/1212.5701"),
+    "Adafactor": ("adafactor", "Adam with little memory: for a matrix it keeps only means of rows and columns, https://arxiv.org/abs/1804.04235"),
+    "Adagrad": ("adagrad", "Scales steps by all past gradients, https://jmlr.org/papers/v12/duchi11a.html"),
     "Adam": ("adam", "Adam, https://arxiv.org/abs/1412.6980"),
     "AdamW": ("adamW", "Adam with decoupled weight decay, https://arxiv.org/abs/1711.05101"),
     "Adamax": ("adamax", "Adam by the greatest gradient instead of the mean square, https://arxiv.org/abs/1412.6980"),
-    "ASGD": ("asgd", "Averaged stochastic gradient descent, https://dl.acm.org/citation.cfm?id=131098; the means are in the state, under `ax`"),
-    "LBFGS": ("lbfgs", "L-BFGS, which evaluates model and loss several times a step, in the worker. One group only"),
+    "ASGD": ("asgd", "Averaged stochastic gradient descent, https://dl.acm.org/citation.cfm?id=131098; the state holds the means, under `ax`"),
+    "LBFGS": ("lbfgs", "L-BFGS evaluates model and loss several times in a step, in the worker, and takes one group only"),
     "Muon": ("muon", "Momentum made orthogonal, https://kellerjordan.github.io/posts/muon; every parameter must be a matrix"),
     "NAdam": ("nadam", "Adam with Nesterov's momentum, https://openreview.net/forum?id=OM0jvwB8jIp57ZJjtNEZ"),
     "RAdam": ("radam", "Rectified Adam, https://arxiv.org/abs/1908.03265"),
-    "RMSprop": ("rmsprop", "Steps scaled by a running mean of squared gradients"),
-    "Rprop": ("rprop", "Resilient propagation: by the signs of gradients, over all of the data at once"),
+    "RMSprop": ("rmsprop", "Scales steps by a running mean of squared gradients"),
+    "Rprop": ("rprop", "Resilient propagation, which steps by the signs of gradients and needs the whole data in one batch"),
     "SGD": ("sgd", "Stochastic gradient descent"),
-    "SparseAdam": ("sparseAdam", "Adam for sparse gradients, as of `Embedding(…, sparse=True)`: others it refuses"),
+    "SparseAdam": ("sparseAdam", "Adam for sparse gradients alone, such as those of `Embedding(…, sparse=True)`"),
 }
-# The first torch that has it, where not all that are supported do.
+# The first torch that has it, unless every supported torch does.
 SINCE = {"Muon": "2.9"}
 
-# Of all optimisers, or of one: "Adam.lr".
+# Options of all optimisers, or of one: "Adam.lr".
 OPTIONS = {
     "lr": "Step size",
     "Adadelta.lr": "Scales the update",
@@ -57,45 +57,45 @@ OPTIONS = {
     "NAdam.weight_decay": "L2 penalty, added to the gradient unless `decoupledWeightDecay`",
     "RAdam.weight_decay": "L2 penalty, added to the gradient unless `decoupledWeightDecay`",
     "decoupled_weight_decay": "Decays the weights as adamW does, apart from the gradient",
-    "betas": "How much of the running means of the gradient and of its square each step keeps",
-    "Adamax.betas": "How much of the running mean of the gradient and of its greatest value each step keeps",
+    "betas": "The shares that each step keeps of the running means of the gradient and of its square",
+    "Adamax.betas": "The shares that each step keeps of the gradient's running mean and of its greatest value",
     "eps": "Added to the denominator",
-    "Adafactor.eps": "Added to the squared gradient (null: the dtype's epsilon), and the least size of a parameter that steps are relative to",
+    "Adafactor.eps": "Two numbers: one is added to the squared gradient (null: the dtype's epsilon), the other is the least size of a parameter that steps are relative to",
     "amsgrad": "Divides by the greatest mean square so far instead of the present one",
-    "momentum": "How much of the last update is in the next one",
-    "Muon.momentum": "How much of the running mean of the gradient each step keeps",
-    "dampening": "How much of the gradient is left out of the momentum",
-    "nesterov": "Nesterov's momentum; asks for a momentum and no dampening",
+    "momentum": "The share of the last update in the next one",
+    "Muon.momentum": "The share of the gradient's running mean that each step keeps",
+    "dampening": "The share of the gradient that the momentum leaves out",
+    "nesterov": "Nesterov's momentum; needs a momentum and no dampening",
     "Muon.nesterov": "Nesterov's momentum",
     "momentum_decay": "How fast the momentum approaches its final value",
-    "rho": "How much of the running mean of the squared gradient each step keeps",
-    "alpha": "How much of the running mean of the squared gradient each step keeps",
+    "rho": "The share of the squared gradient's running mean that each step keeps",
+    "alpha": "The share of the squared gradient's running mean that each step keeps",
     "ASGD.alpha": "The power by which the step size shrinks",
     "centered": "Divides by an estimate of the variance instead of the mean square",
     "lr_decay": "The step size is lr / (1 + lrDecay · (step - 1))",
-    "initial_accumulator_value": "Where the sums of squares begin",
+    "initial_accumulator_value": "The first value of the sums of squares",
     "lambd": "How fast the step size shrinks, and the weights with it",
     "t0": "The step at which averaging begins",
     "etas": "Factors of the step size where the sign of the gradient changes, and where it stays",
     "step_sizes": "The least and the greatest step",
-    "beta2_decay": "How much of the running mean of squares is kept: 1 - step ^ beta2Decay",
-    "d": "The greatest root mean square of an update: larger ones are scaled down",
+    "beta2_decay": "The share of the squares' running mean that a step keeps is 1 - step ^ beta2Decay",
+    "d": "The greatest root mean square of an update; larger updates are scaled down",
     "ns_coefficients": "Coefficients of the Newton-Schulz iteration",
     "ns_steps": "Rounds of the Newton-Schulz iteration",
     "adjust_lr_fn": "How the step size follows from the shape of a matrix",
-    "max_iter": "Iterations a step at the most",
-    "max_eval": "Evaluations of the loss a step at the most",
+    "max_iter": "The most iterations in a step",
+    "max_eval": "The most evaluations of the loss in a step",
     "tolerance_grad": "Ends the step where no gradient is larger",
     "tolerance_change": "Ends the step where loss or parameters change by less",
-    "history_size": "Past updates that are remembered",
-    "line_search_fn": "How far to go along a direction; without it `lr` far",
-    "foreach": "One operation for many tensors: faster and with more memory",
-    "fused": "The whole update as one kernel",
+    "history_size": "The number of past updates that are remembered",
+    "line_search_fn": "How the length of a step is searched for; without it the length is `lr`",
+    "foreach": "Uses one operation for many tensors: faster, with more memory",
+    "fused": "Runs the whole update as one kernel",
     "maximize": "Climbs instead of descending",
     "differentiable": "Lets gradients flow through the update",
     "capturable": "Can be captured in a CUDA graph",
 }
-# What a default of None comes to.
+# The meaning of a default of None.
 NONES = {
     "foreach": "on CUDA, where `fused` is not",
     "Adafactor.foreach": "false",
@@ -112,74 +112,74 @@ CHOICES = {
     "adjust_lr_fn": ["original", "match_rms_adamw"],
 }
 
-# Name in TypeScript; the kind of target; arguments that the model's output gives, and those that the target gives; what it is.
+# The name in TypeScript; the kind of target; the arguments from the model's output, and those from the target; a description.
 LOSSES: dict[str, tuple[str, str, list[str], list[str], str]] = {
     "l1_loss": ("l1", "values", ["input"], ["target"], "The mean of the absolute differences. Shapes that differ are broadcast, [N, 1] against [N] to [N, N]"),
     "mse_loss": ("mse", "values", ["input"], ["target"], "The mean of the squared differences. Shapes that differ are broadcast, [N, 1] against [N] to [N, N]"),
-    "huber_loss": ("huber", "values", ["input"], ["target"], "Half the squared difference up to `delta`, and beyond it delta · (|difference| - delta / 2)"),
-    "smooth_l1_loss": ("smoothL1", "values", ["input"], ["target"], "Half the squared difference / beta up to `beta`, and beyond it |difference| - beta / 2"),
+    "huber_loss": ("huber", "values", ["input"], ["target"], "Half the squared difference up to `delta`; beyond it delta · (|difference| - delta / 2)"),
+    "smooth_l1_loss": ("smoothL1", "values", ["input"], ["target"], "Half the squared difference / beta up to `beta`; beyond it |difference| - beta / 2"),
     "cross_entropy": (
         "crossEntropy", "classes", ["input"], ["target"],
-        "Between logits [N, C, …] and indices of classes [N, …], or probabilities [N, C, …]. Targets of an integer type are indices; those of a float type are probabilities",
+        "Compares logits [N, C, …] with indices of classes [N, …], or with probabilities [N, C, …]. Targets of an integer type are indices; those of a float type are probabilities",
     ),
-    "nll_loss": ("nll", "classes", ["input"], ["target"], "Between log-probabilities [N, C, …] and indices of classes [N, …]"),
-    "binary_cross_entropy": ("bce", "values", ["input"], ["target"], "Between probabilities and probabilities of the same shape, each by itself; logarithms end at -100"),
-    "binary_cross_entropy_with_logits": ("bceWithLogits", "values", ["input"], ["target"], "Between logits and probabilities of the same shape, each by itself"),
-    "kl_div": ("klDiv", "values", ["input"], ["target"], 'Kullback-Leibler divergence, between log-probabilities and probabilities. "mean" is over all elements: its definition is "batchmean"'),
-    "poisson_nll_loss": ("poissonNll", "values", ["input"], ["target"], "Negative log-likelihood of counts, given the logarithms of their rates"),
-    "gaussian_nll_loss": ("gaussianNll", "values", ["input", "var"], ["target"], "Negative log-likelihood of values, given their means and variances: the model gives (means, variances)"),
-    "hinge_embedding_loss": ("hingeEmbedding", "values", ["input"], ["target"], "Of distances: the distance itself where the target is 1, and max(0, margin - distance) where it is -1"),
-    "margin_ranking_loss": ("marginRanking", "values", ["input1", "input2"], ["target"], "max(0, -target · (input1 - input2) + margin), with targets 1 and -1: the model gives (input1, input2)"),
+    "nll_loss": ("nll", "classes", ["input"], ["target"], "Compares log-probabilities [N, C, …] with indices of classes [N, …]"),
+    "binary_cross_entropy": ("bce", "values", ["input"], ["target"], "Compares probabilities with probabilities of the same shape, element by element; logarithms end at -100"),
+    "binary_cross_entropy_with_logits": ("bceWithLogits", "values", ["input"], ["target"], "Compares logits with probabilities of the same shape, element by element"),
+    "kl_div": ("klDiv", "values", ["input"], ["target"], 'The Kullback-Leibler divergence between log-probabilities and probabilities. "mean" divides by all elements; the divergence by definition is "batchmean"'),
+    "poisson_nll_loss": ("poissonNll", "values", ["input"], ["target"], "The negative log-likelihood of counts, given the logarithms of their rates"),
+    "gaussian_nll_loss": ("gaussianNll", "values", ["input", "var"], ["target"], "The negative log-likelihood of values, given their means and variances; the model gives (means, variances)"),
+    "hinge_embedding_loss": ("hingeEmbedding", "values", ["input"], ["target"], "The model gives distances. The loss is the distance where the target is 1, and max(0, margin - distance) where it is -1"),
+    "margin_ranking_loss": ("marginRanking", "values", ["input1", "input2"], ["target"], "max(0, -target · (input1 - input2) + margin), with targets 1 and -1; the model gives (input1, input2)"),
     "cosine_embedding_loss": (
         "cosineEmbedding", "values", ["input1", "input2"], ["target"],
-        "1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1: the model gives (input1, input2)",
+        "1 - cosine where the target is 1, and max(0, cosine - margin) where it is -1; the model gives (input1, input2)",
     ),
     "triplet_margin_loss": (
         "tripletMargin", "values", ["anchor", "positive", "negative"], [],
-        "max(0, |anchor - positive| - |anchor - negative| + margin): the model gives (anchor, positive, negative), and there is no target",
+        "max(0, |anchor - positive| - |anchor - negative| + margin); the model gives (anchor, positive, negative), and there is no target",
     ),
     "triplet_margin_with_distance_loss": (
         "tripletMarginWithDistance", "values", ["anchor", "positive", "negative"], [],
-        "As tripletMargin, with a distance of one's own: the model gives (anchor, positive, negative), and there is no target",
+        "tripletMargin with a distance of your own; the model gives (anchor, positive, negative), and there is no target",
     ),
-    "multi_margin_loss": ("multiMargin", "classes", ["input"], ["target"], "Hinge between scores [N, C] and indices of classes [N]"),
-    "multilabel_margin_loss": ("multilabelMargin", "classes", ["input"], ["target"], "Hinge between scores [N, C] and indices of classes [N, C], of which those before the first -1 count"),
-    "multilabel_soft_margin_loss": ("multilabelSoftMargin", "values", ["input"], ["target"], "bceWithLogits, as a mean over the classes: of logits [N, C] and zeros and ones [N, C]"),
+    "multi_margin_loss": ("multiMargin", "classes", ["input"], ["target"], "The hinge loss of scores [N, C] for indices of classes [N]"),
+    "multilabel_margin_loss": ("multilabelMargin", "classes", ["input"], ["target"], "The hinge loss of scores [N, C] for indices of classes [N, C], of which those before the first -1 count"),
+    "multilabel_soft_margin_loss": ("multilabelSoftMargin", "values", ["input"], ["target"], "bceWithLogits of logits [N, C] and zeros and ones [N, C], as a mean over the classes"),
     "soft_margin_loss": ("softMargin", "values", ["input"], ["target"], "log(1 + exp(-target · input)), with targets 1 and -1"),
     "ctc_loss": (
         "ctc", "classes", ["log_probs"], ["targets", "input_lengths", "target_lengths"],
-        "Connectionist temporal classification, of log-probabilities [T, N, C]: the target is (targets, inputLengths, targetLengths)",
+        "Connectionist temporal classification of log-probabilities [T, N, C]; the target is (targets, inputLengths, targetLengths)",
     ),
 }
-# A layer and its loss in one, over a weight that is neither output nor target.
+# These join a layer and its loss, so their weight is neither output nor target.
 NO_LOSSES = ["linear_cross_entropy"]
 
 LOSS_OPTIONS = {
     "reduction": 'How the losses of a batch become one number; "none" leaves them',
-    "weight": "A weight for each element; broadcast",
+    "weight": "A weight for each element, broadcast",
     "cross_entropy.weight": "A weight for each class",
     "nll_loss.weight": "A weight for each class",
     "multi_margin_loss.weight": "A weight for each class",
     "multilabel_soft_margin_loss.weight": "A weight for each class",
-    "pos_weight": "A weight of the positive examples for each class; above 1 favours recall",
-    "ignore_index": "Targets of this index count for nothing",
-    "label_smoothing": "How much of the target is spread evenly over all classes, 0 to 1",
-    "delta": "Where the square ends and the line begins",
-    "beta": "Where the square ends and the line begins; with 0 it is l1",
+    "pos_weight": "The weight of positive examples, for each class; above 1 it favours recall",
+    "ignore_index": "Targets of this index do not count",
+    "label_smoothing": "The share of the target, 0 to 1, that is spread evenly over all classes",
+    "delta": "The difference at which the square ends and the line begins",
+    "beta": "The difference at which the square ends and the line begins; 0 makes it l1",
     "log_target": "The targets are log-probabilities too",
-    "log_input": "The model gives logarithms of rates, and not the rates",
-    "full": "With Stirling's approximation of the term that does not depend on the model",
-    "gaussian_nll_loss.full": "With the term that does not depend on the model",
-    "eps": "Keeps away from log(0); with `logInput: false` alone",
+    "log_input": "The model gives logarithms of rates, not rates",
+    "full": "Adds Stirling's approximation of the term that does not depend on the model",
+    "gaussian_nll_loss.full": "Adds the term that does not depend on the model",
+    "eps": "Keeps logarithms away from log(0), with `logInput: false` only",
     "gaussian_nll_loss.eps": "The least variance",
     "triplet_margin_loss.eps": "Added to the differences",
-    "margin": "How far apart is far enough",
+    "margin": "The distance that is far enough",
     "p": "The power of the hinge, 1 or 2",
     "triplet_margin_loss.p": "The norm that measures distances",
-    "swap": "Takes the distance of positive and negative where it is less than that of anchor and negative",
+    "swap": "Uses the distance of positive and negative where it is less than that of anchor and negative",
     "distance_function": "A reference to a Python function of two tensors that gives their distances",
     "blank": "The class that stands for no label",
-    "zero_infinity": "Counts sequences that are too short for their targets as 0, and not as infinite",
+    "zero_infinity": "Counts sequences that are too short for their targets as 0, not as infinite",
 }
 REDUCTIONS = {"kl_div": ["mean", "batchmean", "sum", "none"]}
 DEPRECATED = {"size_average", "reduce"}
@@ -201,12 +201,12 @@ def written(value: Any) -> str:
         return json.dumps(value)
     if isinstance(value, tuple):
         return f"[{', '.join(written(item) for item in value)}]"
-    # 0 and 0.0 are one number there.
+    # TypeScript has one number for 0 and 0.0.
     return repr(value).replace("e-0", "e-").removesuffix(".0")
 
 
 def kind_of(owner: str, option: str, annotation: str, default: Any) -> tuple[str, str]:
-    """Its kind, and its type in TypeScript."""
+    """The option's kind, and its type in TypeScript."""
     if option == "reduction":
         names = REDUCTIONS.get(owner)
         return (choice(names), union(names)) if names else ("reduction", "Reduction")
@@ -239,7 +239,7 @@ def union(names: list[str]) -> str:
 
 
 def options_of(owner: str, function: Any, without: set[str]) -> list[tuple[str, str, Any]]:
-    """Of each option its name, its annotation and its default."""
+    """The name, the annotation and the default of each option."""
     parameters = list(inspect.signature(function).parameters.values())
     return [
         (parameter.name, inspect.formatannotation(parameter.annotation), parameter.default)
@@ -255,9 +255,9 @@ def default_of(owner: str, option: str, value: Any) -> str:
 
 
 def comment(text: str, indent: str = "") -> list[str]:
-    if len(indent) + len(text) + 8 <= 150:
+    if len(indent) + len(text) + 7 <= 120:
         return [f"{indent}/** {text} */"]
-    return [f"{indent}/**", *(f"{indent} * {line}" for line in textwrap.wrap(text, 146 - len(indent), break_on_hyphens=False)), f"{indent} */"]
+    return [f"{indent}/**", *(f"{indent} * {line}" for line in textwrap.wrap(text, 117 - len(indent), break_on_hyphens=False)), f"{indent} */"]
 
 
 def interface(name: str, owner: str, options: list[tuple[str, str, Any]], said: dict[str, str]) -> list[str]:
@@ -272,7 +272,7 @@ def interface(name: str, owner: str, options: list[tuple[str, str, Any]], said: 
 def constant(name: str, factory: str, typed: str, row: list[str], owner: str, options: list[tuple[str, str, Any]]) -> list[str]:
     pairs = [(camel(option), kind_of(owner, option, annotation, default)[0]) for option, annotation, default in options]
     declared, made = f"export const {name}: {factory}<{typed}> =", f"define<{typed}>({{"
-    # As oxfmt breaks it.
+    # oxfmt breaks lines here.
     fits = len(declared) + 1 + len(made) <= 120
     body = [
         *(f"  {part}," for part in row),
@@ -289,7 +289,7 @@ def optimizers() -> dict[str, list[tuple[str, str, Any]]]:
     found.remove("Optimizer")
     unknown = sorted(set(found) - set(OPTIMIZERS))
     if unknown:
-        raise SystemExit(f"torch.optim has {', '.join(unknown)}: say what they are in OPTIMIZERS")
+        raise SystemExit(f"torch.optim has {', '.join(unknown)}: describe them in OPTIMIZERS")
     return {
         name: options_of(name, getattr(torch.optim, name).__init__, {"self", "params"})
         for name in OPTIMIZERS
@@ -302,7 +302,7 @@ def losses() -> dict[str, list[tuple[str, str, Any]]]:
     found = [name for name in vars(F) if looks.search(name) and not name.startswith("_")]
     unknown = sorted(set(found) - set(LOSSES) - set(NO_LOSSES))
     if unknown:
-        raise SystemExit(f"torch.nn.functional has {', '.join(unknown)}: say what they are in LOSSES")
+        raise SystemExit(f"torch.nn.functional has {', '.join(unknown)}: describe them in LOSSES")
     return {
         name: options_of(name, getattr(F, name), {*LOSSES[name][2], *LOSSES[name][3]})
         for name in LOSSES
@@ -318,7 +318,7 @@ def optim_table() -> list[str]:
         HEAD,
         'import type { Float, Int } from "../../bridge/types/core.ts";',
         'import type { TensorLike } from "../../bridge/types/values.ts";',
-        'import { flag, float, floats, int, oneOf } from "../keywords.ts";',
+        'import { flag, float, floats, int, oneOf } from "../options/keywords.ts";',
         'import { define, type OptimizerFactory } from "./define.ts";',
     ]
     for cls, options in optimizers().items():
@@ -338,7 +338,7 @@ def losses_table() -> list[str]:
     lines = [
         HEAD,
         'import type { Float, Int, PyObject } from "../../bridge/types/core.ts";',
-        'import { flag, float, int, oneOf, reference, tensor, type TensorOption } from "../keywords.ts";',
+        'import { flag, float, int, oneOf, reference, tensor, type TensorOption } from "../options/keywords.ts";',
         'import { define, reduction, type LossFactory, type Reduction } from "./define.ts";',
     ]
     for function, options in losses().items():
