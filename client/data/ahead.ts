@@ -10,14 +10,14 @@ export interface Made {
   readonly lease: Lease;
 }
 
-/** Where the batches of one pass come from, asked for in order. */
+/** The source of one pass's batches, asked for in order. */
 export interface Source {
   batch(index: number): Made | Promise<Made>;
-  /** Resolves when nothing of it runs any more. */
+  /** Resolves when no call of `get` runs any more. */
   stop(): Promise<void>;
 }
 
-/** One pass over samples: which of them in which order, and how far ahead they are read. */
+/** One pass over samples: their order, and how far ahead they are read. */
 export interface Pass {
   readonly dataset: Dataset;
   /** Undefined: the order of the data. */
@@ -34,7 +34,7 @@ export interface Pass {
 
 interface Slot {
   readonly values: unknown[];
-  /** Samples that have neither come nor failed. */
+  /** How many samples have neither come nor failed. */
   missing: number;
   failure: { readonly place: number; readonly error: unknown } | undefined;
   made: Made | undefined;
@@ -46,11 +46,11 @@ interface Slot {
 export class Ahead implements Source {
   readonly #pass: Pass;
   readonly #slots = new Map<number, Slot>();
-  /** The place in the order of the sample that is read next. */
+  /** Reading goes on with the sample at this place of the order. */
   #next: number;
-  /** The place before which reading stops. */
+  /** Reading stops before this place. */
   #until: number;
-  /** The place up to which it may go on by itself. */
+  /** Reading ahead may raise `#until` up to this place. */
   #goal = 0;
   #running = 0;
   #stopped = false;
@@ -82,7 +82,7 @@ export class Ahead implements Source {
     if (this.#running > 0) await new Promise<void>((resolve) => (this.#idle = resolve));
   }
 
-  /** After the loop has been served, and a batch in each turn: where `get` needs no waiting, it would hold up everything else. */
+  /** Reads ahead one batch in each turn of the event loop: a `get` that never waits would hold up everything else. */
   #readAhead(): void {
     if (this.#until >= this.#goal) return;
     this.#later ??= setImmediate(() => {
@@ -138,7 +138,7 @@ export class Ahead implements Source {
   #failed(place: number, cause: unknown): void {
     const index = Math.floor(place / this.#pass.batchSize);
     const slot = this.#slot(index);
-    // Of several, the first in the order, whichever failed first.
+    // The error of a batch is that of its first failed sample in the order, whichever failed first in time.
     if (slot.failure === undefined || place < slot.failure.place) {
       const sample = this.#pass.order?.[place] ?? place;
       const reason = messageOf(cause);

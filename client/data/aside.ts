@@ -7,8 +7,9 @@ import { overReference } from "./remote.ts";
 import type { BatchLike, Data } from "./types.ts";
 
 /**
- * The same data, to be looked at: a loader stays where it is, and is gone through as a whole from the beginning of its epoch; one in the worker, in
- * the order that its generator gives next, which the generator gives again afterwards.
+ * The same data, for a look at it that changes nothing. A loader keeps its position, and the copy starts at the
+ * beginning of its epoch. Data in the worker comes in the order that its generator gives next, and the generator is
+ * then put back.
  */
 export function aside(data: Data | PyObject): Data {
   if (isReference(data)) return overReferenceAside(data as AnyRef);
@@ -26,7 +27,7 @@ const overReferenceAside = (data: AnyRef): Data => ({
     try {
       yield* overReference(data) as AsyncIterable<BatchLike>;
     } finally {
-      // What failed has closed the lane.
+      // A lane of its own: a failure above has closed the current one.
       await worker.lane(() => worker.scope(() => py.js(generators.restore())));
       generators[Symbol.dispose]();
     }

@@ -1,4 +1,4 @@
-/** A batch as data gives it, and as a step takes it. */
+/** A batch as the data gives it and as a step takes it. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
@@ -8,7 +8,7 @@ import type { Batch, BatchLike, Inputs, Values } from "./types.ts";
 
 export const isReference = (value: unknown): boolean => inner(value) !== undefined;
 
-/** Throws BAD_DATA for what is no batch. */
+/** Throws BAD_DATA where `item` is not a batch. */
 export function toBatch(item: BatchLike): Batch {
   if (isReference(item)) return { xs: py.at(item, 0), ys: py.at(item, 1) };
   if (Array.isArray(item)) {
@@ -21,7 +21,7 @@ export function toBatch(item: BatchLike): Batch {
   throw bad(isNDArray(item) ? "an array without targets" : item === null ? "null" : typeof item);
 }
 
-/** Samples in a batch, where JavaScript can tell. Throws BAD_DATA where its arrays do not agree. */
+/** How many samples a batch has, where JavaScript can tell. Throws BAD_DATA where its arrays do not agree. */
 export function samplesIn({ xs, ys }: Batch): number | undefined {
   let known: { name: string; samples: number } | undefined;
   for (const [name, value] of [...namesOf(xs, "xs"), ...namesOf(ys, "ys")]) {

@@ -6,17 +6,20 @@ import { permutation } from "./shuffle.ts";
 export interface BatchOptions {
   /** Rows in a batch. */
   readonly batchSize: number;
-  /** The order of `permutation(rows, seed, epoch)`; false, the default, keeps the order of the data. `epoch` is 0 by default. */
+  /**
+   * `permutation(rows, seed, epoch)`, where `epoch` is 0 by default. False, the default, keeps the order of the data.
+   */
   readonly shuffle?: { readonly seed: number; readonly epoch?: number } | false;
-  /** Leaves out a last batch with fewer than `batchSize` rows. Default false. */
+  /** Leaves out a last batch with fewer than `batchSize` rows. Default: false. */
   readonly dropLast?: boolean;
 }
 
 /**
- * Cuts `data` into batches along the first axis, for a hand-written loop. Every batch is a fresh copy, so it may be sent, kept or changed.
+ * Cuts `data` into batches along the first axis, for a hand-written loop. Every batch is a fresh copy, so the program
+ * may send it, keep it or change it.
  *
- * Throws at the call, not at the first batch: BAD_DATA where `xs` and `ys` have no rows to cut or not equally many, NOT_SENDABLE where an array's
- * shape and data disagree, MISUSE for an option out of range.
+ * Throws at the call, not at the first batch: BAD_DATA where `xs` or `ys` has no rows, or they have different numbers
+ * of rows; NOT_SENDABLE where an array's shape and data disagree; MISUSE for an option out of range.
  */
 export function batches(data: Rows, options: BatchOptions): Generator<{ xs: NDArray; ys: NDArray }, void, undefined> {
   const { batchSize, shuffle = false, dropLast = false } = options;
@@ -29,7 +32,7 @@ export function batches(data: Rows, options: BatchOptions): Generator<{ xs: NDAr
   return cut(data, total, rows, batchSize, order);
 }
 
-/** How many batches `rows` rows make. The last may be smaller, and is left out with `dropLast` (false by default). Throws MISUSE. */
+/** How many batches `rows` rows make. `dropLast` (default: false) leaves out a smaller last batch. Throws MISUSE. */
 export function numBatches(rows: number, batchSize: number, dropLast = false): number {
   if (!Number.isSafeInteger(batchSize) || batchSize < 1)
     throw new TorchwireError("MISUSE", `batchSize must be a positive integer, not ${String(batchSize)}`);

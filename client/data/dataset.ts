@@ -7,7 +7,7 @@ import { permutation } from "./shuffle.ts";
 import { mapTree, type Tree } from "./tree.ts";
 import type { Batch, Dataset, Inputs, Sample } from "./types.ts";
 
-/** Inputs and targets that are there as a whole: row i of every array is sample i. Several arrays go by position or by name. */
+/** Inputs and targets as whole arrays: row i of every array is sample i. Lists and records hold several arrays. */
 export interface ArrayRows {
   readonly xs: Tree<AnyArray>;
   readonly ys: Tree<AnyArray>;
@@ -19,12 +19,12 @@ export interface SplitOptions {
 }
 
 /**
- * The rows of arrays as samples. Arrays may be all that `toNDArray` takes, nested in lists (by position) and records (by name). A list of numbers,
- * or of typed arrays of one length, is one array; a list of other arrays is several.
+ * The rows of arrays as samples. `toNDArray` must accept each array. Lists nest arrays by position, records by name. A
+ * list of numbers, or of typed arrays of one length, is one array; a list of other arrays is several.
  *
- * `ys` that is a plain list of whole numbers is labels: int64. All other plain numbers are float32.
+ * `ys` that is a plain list of whole numbers holds labels: int64. All other plain numbers are float32.
  *
- * Throws BAD_DATA where something is no array, or the arrays do not have equally many rows.
+ * Throws BAD_DATA where something is not an array, or the arrays have different numbers of rows.
  */
 export function arrayDataset(data: ArrayRows): ArrayDataset {
   return new ArrayDataset(data);
@@ -61,7 +61,7 @@ export class ArrayDataset implements Dataset {
     this.length = before!.rows;
   }
 
-  /** Resolves when every array is there; undefined where all are. */
+  /** Resolves when every array has arrived; undefined where all have. */
   ready(): Promise<void> | undefined {
     if (this.#late.every(({ array }) => array !== undefined)) return undefined;
     this.#loading ??= Promise.all(this.#late.map((column) => column.load())).then(
@@ -74,7 +74,7 @@ export class ArrayDataset implements Dataset {
     return this.#loading;
   }
 
-  /** Row `index` of every array, copied, without the axis that counts samples. */
+  /** A copy of row `index` of every array, without the axis that counts samples. */
   get(index: number): Sample | Promise<Sample> {
     checkIndex(index, this.length);
     const cut = { start: index, end: index + 1, order: undefined };
@@ -82,7 +82,7 @@ export class ArrayDataset implements Dataset {
     return this.ready()?.then(row) ?? row();
   }
 
-  /** The rows of `cut` in arrays that `make` gives, to be filled. Every array must be there. */
+  /** Fills the arrays that `make` returns with the rows of `cut`. Every array must have arrived. */
   gather(cut: Cut, make: (dtype: NDArray["dtype"], shape: readonly number[]) => NDArray): Batch {
     const { start, end } = cut;
     return this.#cut(cut, ({ dtype, shape }) => make(dtype, [end - start, ...shape.slice(1)]));
@@ -104,13 +104,13 @@ export class ArrayDataset implements Dataset {
   }
 }
 
-/** Some samples of a data set, by their indices there. */
+/** Some samples of a data set, by their indices in it. */
 export class Subset implements Dataset {
-  /** Never a subset itself: one of a subset counts in the data set underneath. */
+  /** Never a subset itself: the indices of a nested subset count in the data set underneath. */
   readonly data: Dataset;
   readonly indices: Uint32Array;
 
-  /** Throws MISUSE where an index is not one of `data`. */
+  /** Throws MISUSE where an index is out of range. */
   constructor(data: Dataset | ArrayRows, indices: ArrayLike<number>) {
     const within = asDataset(data);
     const { length } = within;
@@ -134,10 +134,10 @@ export class Subset implements Dataset {
 }
 
 /**
- * Two parts of `data` that share no sample and together hold all: `fraction` of them, drawn by `seed`, and the rest. Each keeps the order of the
- * data. The same number of samples, fraction and seed make the same split, always.
+ * Splits `data` into two parts that share no sample: `fraction` of the samples, drawn by `seed`, and the rest. Each
+ * part keeps the order of the data. The split depends on the number of samples, the fraction and the seed alone.
  *
- * Throws MISUSE unless `fraction` is between 0 and 1, both left out.
+ * Throws MISUSE unless `fraction` lies between 0 and 1, exclusive.
  */
 export function split(data: Dataset | ArrayRows, fraction: number, options: SplitOptions = {}): [Subset, Subset] {
   const whole = asDataset(data);
@@ -145,7 +145,7 @@ export function split(data: Dataset | ArrayRows, fraction: number, options: Spli
   return [new Subset(whole, first), new Subset(whole, second)];
 }
 
-/** What `split` is: the first round(fraction · length) of `permutation(length, seed)`, and the rest, each in ascending order. */
+/** The first round(fraction · length) indices of `permutation(length, seed)`, and the rest, each in ascending order. */
 export function splitIndices(
   length: number,
   fraction: number,
@@ -161,7 +161,9 @@ export function splitIndices(
   return [order.slice(0, cut).toSorted(), order.slice(cut).toSorted()];
 }
 
-/** The samples of `data` at `indices`, in their order; an index may come more than once. Throws MISUSE where there is none of that index. */
+/**
+ * The samples of `data` at `indices`, in that order. An index may come twice. Throws MISUSE where one is out of range.
+ */
 export function subset(data: Dataset | ArrayRows, indices: ArrayLike<number>): Subset {
   return new Subset(data, indices);
 }
@@ -194,7 +196,7 @@ export function asDataset(data: Dataset | ArrayRows): Dataset {
   );
 }
 
-/** One array, or what it will be made of. */
+/** One array, or the source that it will be made from. */
 class Column {
   readonly name: string;
   readonly rows: number;
@@ -219,7 +221,7 @@ class Column {
   async load(): Promise<void> {
     if (this.array !== undefined) return;
     const array = await toNDArray(this.#source, { name: this.name });
-    // Its shape was believed so far.
+    // So far only the claimed shape was known.
     if (rowsOf(array, this.name) !== this.rows)
       throw new TorchwireError("BAD_DATA", `${this.name} changed its shape while its elements were waited for`);
     this.array = array;

@@ -1,4 +1,4 @@
-/** A data set that lies in the worker, cut into batches from here. */
+/** Cuts a data set that lies in the worker into batches. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
@@ -10,9 +10,9 @@ import type { BatchLike, Data } from "./types.ts";
 export interface FromWorkerOptions {
   /** Samples in a batch. */
   readonly batchSize: number;
-  /** A new order in each pass: `permutation(samples, seed, pass)`, as DataLoader has it. Default false. */
+  /** A new order in each pass: `permutation(samples, seed, pass)`, as in DataLoader. Default: false. */
   readonly shuffle?: boolean | { readonly seed: number };
-  /** Leaves out a last batch with fewer than `batchSize` samples. Default false. */
+  /** Leaves out a last batch with fewer than `batchSize` samples. Default: false. */
   readonly dropLast?: boolean;
 }
 
@@ -22,10 +22,10 @@ export interface FromWorkerOptions {
  *     const digits = torchvision.datasets.MNIST("data", kw({ transform: torchvision.transforms.ToTensor() }));
  *     const training = await fromWorker(digits, { batchSize: 64, shuffle: true });
  *
- * Samples are read by the worker, in the same process that trains; nothing of them comes here. A torch.utils.data.DataLoader needs none of this: it is
- * data by itself.
+ * The worker reads the samples in the process that trains; none of them comes here. A torch.utils.data.DataLoader does
+ * not need this function: it is data by itself.
  *
- * Throws MISUSE for what is no reference or an option out of range.
+ * Throws MISUSE where `dataset` is not a reference, or an option is out of range.
  */
 export async function fromWorker(
   dataset: PyObject,

@@ -22,16 +22,17 @@ const elementTypes: ReadonlyMap<number, DType> = new Map([
 
 const maxDimensions = 8;
 
-/** What a file may claim before its bytes are seen: nothing larger is allocated ahead of them. */
+/** The first allocation, in bytes: a header alone cannot make us allocate more. */
 const firstAllocation = 1 << 16;
 
 /**
  * Reads an IDX file (the format of MNIST and its relatives) into an array in this machine's byte order.
  *
- * The file may be gzipped, which is seen from its first two bytes, not from its name. Element types: uint8, int8, int16, int32, float32 and float64,
- * in 1 to 8 dimensions. Memory is taken for bytes that are there, never for what a header promises.
+ * The file may be gzipped: its first two bytes tell, not its name. Element types are uint8, int8, int16, int32, float32
+ * and float64, in 1 to 8 dimensions. Memory grows with the bytes that arrive, whatever the header promises.
  *
- * Throws BAD_DATA, naming the file, where it cannot be read, is not IDX, or holds fewer or more bytes than its header says.
+ * Throws BAD_DATA, naming the file, where it cannot be read, is not IDX, or holds fewer or more bytes than its header
+ * says.
  */
 export function readIdx(path: string | URL): Promise<NDArray> {
   return traced("readIdx", async () => {
@@ -55,7 +56,7 @@ async function readOpened(handle: FileHandle, file: string): Promise<NDArray> {
   const { buffer: magic, bytesRead } = await handle.read(new Uint8Array(2), 0, 2, 0);
   const gzipped = bytesRead === 2 && magic[0] === 0x1f && magic[1] === 0x8b;
 
-  // Closing the handle is the caller's, so that an error on the way here closes it too.
+  // The caller closes the handle, so that an error closes it too.
   const raw = handle.createReadStream({ start: 0, autoClose: false, highWaterMark: 1 << 20 });
   const chunks: Readable = gzipped ? pipeline(raw, createGunzip({ chunkSize: 1 << 18 }), ignoreEnd) : raw;
 
@@ -73,7 +74,7 @@ async function readOpened(handle: FileHandle, file: string): Promise<NDArray> {
       payload = new Uint8Array(gzipped ? Math.min(header.bytes, firstAllocation) : header.bytes);
       rest = head.subarray(header.length);
     }
-    // Surplus bytes are counted, for the error, and not kept.
+    // Count surplus bytes for the error, but do not keep them.
     const room = header.bytes - found;
     if (room > 0) {
       const kept = rest.subarray(0, room);
@@ -98,7 +99,7 @@ interface Header {
   readonly bytes: number;
 }
 
-/** The header that `head` starts with, or undefined where more bytes are needed to tell. */
+/** The header at the start of `head`, or undefined where more bytes are needed. */
 function parseHeader(head: Uint8Array, file: string): Header | undefined {
   const [first, second, code, dimensions] = head;
   if ((first ?? 0) !== 0 || (second ?? 0) !== 0) {
@@ -118,7 +119,7 @@ function parseHeader(head: Uint8Array, file: string): Header | undefined {
   if (head.length < length) return undefined;
   const view = new DataView(head.buffer, head.byteOffset, length);
   const shape = Array.from({ length: dimensions }, (_, i) => view.getUint32(4 + 4 * i));
-  // Eight dimensions of 32 bits: the product is exact only as a bigint.
+  // Eight dimensions of 32 bits each: only a bigint holds their product exactly.
   const bytes = shape.reduce((product, n) => product * BigInt(n), BigInt(itemSize(dtype)));
   if (bytes > BigInt(constants.MAX_LENGTH))
     throw bad(
@@ -151,7 +152,7 @@ function toNativeOrder(payload: Uint8Array, size: number): void {
   else bytes.swap64();
 }
 
-/** The loop that reads the stream gets its errors; `pipeline` wants to be told that somebody does. */
+/** `pipeline` needs a callback. Errors reach the loop that reads the stream. */
 function ignoreEnd(): void {}
 
 function bad(file: string, what: string): TorchwireError {

@@ -1,4 +1,4 @@
-/** The files of a folder with a sub-folder per class, in the order of torchvision.datasets.ImageFolder. */
+/** Lists the files of a folder with one sub-folder per class, in the order of torchvision.datasets.ImageFolder. */
 import type { Dirent } from "node:fs";
 import { readdir, realpath, stat } from "node:fs/promises";
 import { extname, join } from "node:path";
@@ -6,29 +6,30 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { oneLine } from "../../bridge/errors/shown.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 
-/** A path, or what holds one, in an error: it may be longer than other names, and hold as much that is not to be printed. */
+/** A path, or text that holds one, for an error: on one line, and longer than other names may be. */
 export const shownPath = (path: string): string => oneLine(path, 1000);
 
-/** What is taken for an image, by its name; capitals make no difference. Of animations, the first frame. */
+/** The name's ending tells an image; capitals make no difference. An animation gives its first frame. */
 export const extensions: readonly string[] = [".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".avif"];
 
-/** Images too, and to leave them out in silence would change the data; but sharp as it is published does not read them. */
+/** Kinds of images that the published sharp cannot read. Leaving them out in silence would change the data. */
 const unreadable: readonly string[] = [".bmp", ".pgm", ".ppm", ".pnm", ".heic", ".heif", ".jxl", ".jp2"];
 
 export interface ClassFiles {
   /** The class: the sub-folder's name. */
   readonly name: string;
-  /** Paths of its images, the folder's own path in front. */
+  /** Paths of its images, each beginning with the folder's own path. */
   readonly paths: string[];
-  /** Paths of files that are images of a kind that cannot be read. */
+  /** Paths of images of a kind that cannot be read. */
   readonly unreadable: string[];
 }
 
 /**
- * The sub-folders of `root`, by name, each with the images in it and in folders within it: by folder, then by name, compared by code points, which
- * is the same on every platform. Links are followed. Names that start with a dot are ignored, and so are images beside the sub-folders.
+ * The sub-folders of `root`, by name, each with the images in it and in the folders within it. Images are sorted by
+ * folder, then by name; both by code points, which is the same on every platform. Links are followed. Names that start
+ * with a dot are ignored, and so are images outside of the sub-folders.
  *
- * Throws BAD_DATA where `root` is no folder, has no sub-folder, or a link leads back into a folder it lies in.
+ * Throws BAD_DATA where `root` is not a folder, has no sub-folder, or a link leads back into a folder that holds it.
  */
 export async function classFiles(root: string): Promise<ClassFiles[]> {
   const { folders, files } = await list(root);
@@ -58,7 +59,10 @@ async function filesOf(root: string, name: string): Promise<ClassFiles> {
   return { name, paths, unreadable: unreadablePaths };
 }
 
-/** `folder` and `found` are relative to `root`, with slashes on every platform. `trail`: the real paths of the folders above. */
+/**
+ * `folder` and `found` are relative to `root`, with slashes on every platform. `trail`: the real paths of the folders
+ * above.
+ */
 async function walk(
   root: string,
   folder: string,
@@ -77,7 +81,9 @@ async function walk(
   for (const name of folders) await walk(root, `${folder}/${name}`, [...trail, real], found);
 }
 
-/** The names in a folder. A link that leads nowhere counts as a file: reading it will tell. Sockets, pipes and devices are neither. */
+/**
+ * The names in a folder. A broken link counts as a file: reading it will fail. Sockets, pipes and devices are left out.
+ */
 async function list(path: string): Promise<{ folders: string[]; files: string[] }> {
   let entries: Dirent[];
   try {
@@ -99,7 +105,9 @@ async function list(path: string): Promise<{ folders: string[]; files: string[] 
 
 const has = (known: readonly string[], name: string): boolean => known.includes(extname(name).toLowerCase());
 
-/** Python's order of strings. JavaScript compares UTF-16 units, in which U+10000 and above come before U+E000 to U+FFFF. */
+/**
+ * Python's order of strings. JavaScript compares UTF-16 units, in which U+10000 and above come before U+E000 to U+FFFF.
+ */
 export function byCodePoint(a: string, b: string): number {
   const end = Math.min(a.length, b.length);
   for (let i = 0; i < end; i++) {

@@ -1,13 +1,13 @@
 import { lend, reclaim } from "../../bridge/values/lend.ts";
 import { type DType, fromBytes, itemSize, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
 
-/** What a loader has spent on its batches: blocks of memory that were made, and how often one was used again. */
+/** The memory of a loader's batches: how many blocks were made, and how often one was used again. */
 export interface MemoryCounts {
   readonly made: number;
   readonly reused: number;
 }
 
-/** Memory of batches. A block goes out with a batch, lent, and is used again when the worker has it and the loop has gone on. */
+/** Memory of batches. A block is lent with a batch, and used again once the worker has it and the loop has gone on. */
 export class BatchMemory {
   readonly #free: ArrayBuffer[] = [];
   #bytes = 0;
@@ -22,7 +22,7 @@ export class BatchMemory {
     return new Lease(this);
   }
 
-  /** `bytes` of memory with whatever was in it. */
+  /** `bytes` of memory, not cleared. */
   take(bytes: number): ArrayBuffer {
     const at = this.#free.findIndex(({ byteLength }) => byteLength === bytes);
     const [block] = at < 0 ? [] : this.#free.splice(at, 1);
@@ -38,7 +38,7 @@ export class BatchMemory {
   giveBack(block: ArrayBuffer): void {
     this.#free.push(block);
     this.#bytes += block.byteLength;
-    // Batches of many sizes would pile up: the oldest goes.
+    // Batches of many sizes would pile up: drop the oldest block.
     while (this.#bytes > MOST_BYTES) this.#bytes -= this.#free.shift()!.byteLength;
   }
 }
@@ -53,7 +53,7 @@ export class Lease {
     this.#memory = memory;
   }
 
-  /** An array to be filled from end to end: it holds what was there before. */
+  /** An array that the caller must fill from end to end: its memory is not cleared. */
   array(dtype: DType, shape: readonly number[]): NDArray {
     const bytes = sizeOf(shape) * itemSize(dtype);
     if (bytes < WORTHWHILE) return fromBytes(dtype, shape, new Uint8Array(bytes));
@@ -62,7 +62,7 @@ export class Lease {
     return array;
   }
 
-  /** The loop has gone on to the next batch: from now on the memory is taken back as soon as the worker has it. */
+  /** The loop has gone on to the next batch: take the memory back as soon as the worker has it. */
   end(): void {
     this.#over = true;
     for (const array of this.#arrays) this.#takeBack(array);
@@ -74,6 +74,6 @@ export class Lease {
   }
 }
 
-/** Below this, a copy costs less than lending. */
+/** Below this many bytes, a copy costs less than lending. */
 const WORTHWHILE = 4096;
 const MOST_BYTES = 512 * 2 ** 20;

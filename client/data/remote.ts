@@ -1,15 +1,15 @@
-/** Data that lies in the worker, such as a torch.utils.data.DataLoader: iterated from here. */
+/** Iterates data that lies in the worker, such as a torch.utils.data.DataLoader. */
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import type { BatchLike, Data } from "./types.ts";
 
-/** Batches fetched ahead in one go: they take memory there. */
+/** How many batches are fetched at a time. They take memory in the worker. */
 const AHEAD = 4;
 
 /**
- * A new iterator each time. The next batches are made while the loop works on those before, as far as one process can; whether more come is
- * known when that answer is in.
+ * Gives a new iterator each time. The worker makes the next batches while the loop works on the ones before, as far as
+ * one process can. Only the answer to a request tells whether more batches come.
  */
 export function overReference(data: AnyRef): Data {
   return {

@@ -8,7 +8,7 @@ export interface Rows {
   readonly ys: NDArray;
 }
 
-/** Which rows: `order[start]` to `order[end - 1]`, or `start` to `end - 1` where there is no order. */
+/** The rows from `start` to `end - 1`, or `order[start]` to `order[end - 1]` where there is an order. */
 export interface Cut {
   readonly start: number;
   readonly end: number;
@@ -16,8 +16,8 @@ export interface Cut {
 }
 
 /**
- * Copies rows of `array` into `target`, which has `end - start` of them. Throws NOT_SENDABLE where the memory of `array`, which is the program's, is not
- * there any more: `target` would keep rows of an earlier batch.
+ * Copies rows of `array` into `target`, which has `end - start` rows. Throws NOT_SENDABLE where the program has given
+ * the memory of `array` away: `target` would else keep rows of an earlier batch.
  */
 export function gather(array: NDArray, { start, end, order }: Cut, target: NDArray): void {
   checkNDArray(array, "an array of the data set");
@@ -36,7 +36,10 @@ export function gather(array: NDArray, { start, end, order }: Cut, target: NDArr
   }
 }
 
-/** How many rows `array` has. `name` names it in errors: BAD_DATA where it has none, NOT_SENDABLE where its shape and data disagree. */
+/**
+ * The number of rows of `array`. Throws BAD_DATA, naming `name`, where it has none, and NOT_SENDABLE where its shape
+ * and data disagree.
+ */
 export function rowsOf(array: NDArray, name: string): number {
   checkNDArray(array, name);
   const [rows] = array.shape;

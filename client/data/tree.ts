@@ -1,4 +1,4 @@
-/** Things by position or by name, nested: how the inputs and the targets of one step may be put together. */
+/** Things nested by position or by name, as the inputs and targets of a step may be. */
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 
 export type Tree<T> = T | readonly Tree<T>[] | { readonly [name: string]: Tree<T> };
@@ -7,7 +7,10 @@ export type Tree<T> = T | readonly Tree<T>[] | { readonly [name: string]: Tree<T
 export const memberOf = (path: string, name: string): string =>
   /^[\p{ID_Start}_$][\p{ID_Continue}$]*$/u.test(name) ? `${path}.${name}` : `${path}[${JSON.stringify(name)}]`;
 
-/** The same tree, each leaf changed. What `isLeaf` does not take is an array or a record of parts, or goes to `refuse`. */
+/**
+ * The same tree with each leaf changed. A part that `isLeaf` rejects must be an array or a record of parts, else it
+ * goes to `refuse`.
+ */
 export function mapTree<T, U>(
   tree: unknown,
   path: string,

@@ -2,17 +2,17 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { FormatContext } from "./format.ts";
 
-/** `x` with the axes after the leading ones in the order `axes`, as a view. */
+/** A view of `x` whose axes after the leading ones are in the order `axes`. */
 export function permuted(x: AnyRef, axes: readonly number[], { lead = 0 }: FormatContext): AnyRef {
   const order = [...Array.from({ length: lead }, (_, i) => i), ...axes.map((axis) => axis + lead)];
-  // Without an axis there is nothing to move, and PyTorch wants at least one argument.
+  // `permute` needs at least one argument, and without an axis there is nothing to move.
   return order.length === 0 ? x : x.permute(...order);
 }
 
 /** The permutation that undoes `axes`. */
 export const inverse = (axes: readonly number[]): number[] => axes.map((_, i) => axes.indexOf(i));
 
-/** Throws MISUSE where the array is known and has not the axes `names` after the leading ones. */
+/** Throws MISUSE where the array's shape is known and does not have the axes `names` after the leading ones. */
 export function checkAxes(format: string, names: readonly string[], { shape, lead = 0 }: FormatContext): void {
   if (shape === undefined || shape.length === lead + names.length) return;
   const all = [...Array.from({ length: lead }, (_, i) => (i === 0 ? "N" : `N${i + 1}`)), ...names];

@@ -1,4 +1,4 @@
-/** From a JavaScript array to the tensor that a model takes. */
+/** Converts a JavaScript array to the tensor that a model takes. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { lookAfter } from "../../bridge/reference/refused.ts";
@@ -12,14 +12,14 @@ import { ofBatch, type Format } from "./format.ts";
 export interface Conversion {
   readonly worker: Worker;
   readonly device: string;
-  /** Default: by the array's dtype and shape. */
+  /** Default: chosen by the array's dtype and shape. */
   readonly format: Format | undefined;
   readonly channelsLast?: boolean;
 }
 
 /**
- * On the device and in PyTorch's axes, as operations of the batch that is being built. A reference is PyTorch's already, and is only moved. `path`
- * names the array in errors.
+ * Converts `value` to a tensor on the device, in PyTorch's axes, by operations of the batch that is being built. A
+ * reference is in PyTorch's axes already and only moves to the device. `path` names the array in errors.
  */
 export function toTorch(value: Values, path: string, { worker, device, format, channelsLast }: Conversion): AnyRef {
   const move = (tensor: AnyRef): AnyRef => (device === "cpu" ? tensor : tensor.to(device));

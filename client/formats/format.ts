@@ -1,39 +1,43 @@
 /**
- * How arrays lie in JavaScript, and how PyTorch wants them. A batch is sent as it lies in memory; a format is what is done
- * to it in the worker, as operations on references. Each has its inverse: `fromTorch(toTorch(a))` is `a`.
+ * A format says how an array lies in JavaScript and how PyTorch needs it. A batch is sent as it lies in memory; the
+ * format then changes it in the worker, by operations on references. Each format has its inverse:
+ * `fromTorch(toTorch(a))` is `a`.
  */
 import type { DType } from "../../bridge/values/ndarray.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 
-/** What a format is told about the array. */
+/** The array that a format converts, and how. */
 export interface FormatContext {
   readonly worker: Worker;
-  /** The element type that the array has in JavaScript, in both directions. */
+  /** The array's element type in JavaScript, in both directions. */
   readonly dtype: DType;
-  /** Its shape in JavaScript, where that is known: `toTorch` checks it, so that an error can name it. */
+  /** The array's shape in JavaScript, where it is known. `toTorch` checks it, so that errors name it. */
   readonly shape?: readonly number[];
-  /** How many axes come before those that the format describes. Default 0; `batch` adds one. */
+  /** The number of axes before those that the format describes. Default: 0; `batch` adds one. */
   readonly lead?: number;
-  /** Images keep their order in memory, and get PyTorch's axes as a view of it. Default false: they are made contiguous. */
+  /** Images keep their order in memory, and PyTorch's axes are a view of it. Default: false, a contiguous copy. */
   readonly channelsLast?: boolean;
 }
 
 export interface Format {
-  /** In error messages. */
+  /** Names the format in errors. */
   readonly name: string;
-  /** It describes a whole batch, whose first axis counts the samples. Otherwise it describes one sample, and `batch` lifts it. */
+  /**
+   * True where it describes a whole batch, whose first axis counts the samples. Else it describes one sample, and
+   * `batch` lifts it.
+   */
   readonly batched: boolean;
-  /** From the axes of JavaScript to those of PyTorch; `x` is where the model is. */
+  /** Converts from JavaScript's axes to PyTorch's, on the model's device. */
   toTorch(x: AnyRef, how: FormatContext): AnyRef;
-  /** The way back. */
+  /** Converts back. */
   fromTorch(y: AnyRef, how: FormatContext): AnyRef;
 }
 
-/** As it is. */
+/** Leaves the array as it is. */
 export const same: Format = { name: "same", batched: false, toTorch: (x) => x, fromTorch: (y) => y };
 
-/** Lifts a format by one leading axis: what it says of one sample holds for each of a batch. */
+/** Lifts a format by one leading axis: it then holds for each sample of a batch. */
 export function batch(format: Format): Format {
   const lifted = (how: FormatContext): FormatContext => ({ ...how, lead: (how.lead ?? 0) + 1 });
   return {
@@ -44,5 +48,5 @@ export function batch(format: Format): Format {
   };
 }
 
-/** `format` for a batch: itself where it describes one, else lifted. A learner does this with every format it is given. */
+/** `format` for a batch: lifted unless it describes a batch already. A learner applies this to every format. */
 export const ofBatch = (format: Format): Format => (format.batched ? format : batch(format));

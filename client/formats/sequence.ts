@@ -4,13 +4,14 @@ import { shapeText } from "./axes.ts";
 import type { Format, FormatContext } from "./format.ts";
 
 export interface SequenceOptions {
-  /** The model takes [N, T, …], as one made with `batch_first=True` does. Default false: PyTorch's own, [T, N, …]. */
+  /** True where the model takes [N, T, …], as with `batch_first=True`. Default: false, PyTorch's own [T, N, …]. */
   readonly batchFirst?: boolean;
 }
 
 /**
- * A batch of sequences, samples first: [N, T, F] → [T, N, F], PyTorch's default for recurrent networks and transformers. Also of
- * token ids, [N, T] → [T, N]. It describes a whole batch, as the axis of the samples moves.
+ * A batch of sequences, samples first: [N, T, F] → [T, N, F], PyTorch's default for recurrent networks and
+ * transformers. It takes token ids too: [N, T] → [T, N]. It describes a whole batch, because the axis of the samples
+ * moves.
  */
 export function sequence({ batchFirst = false }: SequenceOptions = {}): Format {
   const swapped = (x: AnyRef, { lead = 0 }: FormatContext): AnyRef =>

@@ -1,17 +1,20 @@
-/** Histograms: how often numbers are in which range. */
+/** Histograms: how many numbers lie in each range. */
 
-/** Of all the numbers, those that are not finite aside. */
+/** The bins of all finite numbers. */
 export interface Bins {
-  /** From the least to the greatest; one more than there are counts. Bin i is from edge i, inclusive, to edge i + 1; the last has both of its edges. */
+  /**
+   * From the least to the greatest, one more than counts. Bin i goes from edge i, inclusive, to edge i + 1. The last
+   * bin includes both edges.
+   */
   readonly edges: readonly number[];
   readonly counts: readonly number[];
   readonly sum: number;
   readonly sumSquares: number;
-  /** How many numbers were NaN or infinite, and are in no bin. */
+  /** The number of NaNs and infinities, which are in no bin. */
   readonly notFinite: number;
 }
 
-/** `count` bins of one width. */
+/** Makes `count` bins of one width. */
 export function histogramOf(numbers: ArrayLike<number>, count: number): Bins {
   let [low, high, sum, sumSquares, notFinite] = [Infinity, -Infinity, 0, 0, 0];
   for (let i = 0; i < numbers.length; i++) {
@@ -20,14 +23,14 @@ export function histogramOf(numbers: ArrayLike<number>, count: number): Bins {
       notFinite++;
       continue;
     }
-    // Not -0, which is none less than 0.
+    // `+ 0` turns -0 into 0, since -0 is not less than 0.
     if (x < low) low = x + 0;
     if (x > high) high = x + 0;
     sum += x;
     sumSquares += x * x;
   }
   if (low > high) return { edges: [0, 0], counts: [0], sum, sumSquares, notFinite };
-  // All the same: one bin around it would have no width.
+  // All numbers are the same: more bins would have no width.
   if (low === high) return { edges: [low, high], counts: [numbers.length - notFinite], sum, sumSquares, notFinite };
   const counts = Array.from({ length: count }, () => 0);
   for (let i = 0; i < numbers.length; i++) {

@@ -4,8 +4,9 @@ import { fileOf, madeFolder } from "./folder.ts";
 import { RecordFile } from "./record-file.ts";
 
 /**
- * `log.csv` in `folder`: a row for each value, `time,tag,at,value`, the tag being `Step/training/Metrics/loss` or the like. Images, sounds and files lie
- * in `files/`, and the value is their path. It keeps no histograms. A file that is there is gone on with.
+ * Writes `log.csv` in `folder`: a row `time,tag,at,value` for each value, with a tag such as
+ * `Step/training/Metrics/loss`. Images, sounds and files lie in `files/`, and the value is their path. It keeps no
+ * histograms. It appends to an existing file.
  */
 export const csv = (folder: string): LoggerBackend => new Csv(folder);
 
@@ -43,5 +44,5 @@ class Csv implements LoggerBackend {
   }
 }
 
-/** By RFC 4180. */
+/** Quotes a cell as RFC 4180 says. */
 const quoted = (cell: string): string => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);

@@ -7,8 +7,9 @@ import { RecordFile } from "./record-file.ts";
 import type { Ending } from "../training/report.ts";
 
 /**
- * `log.jsonl` in `folder`: a line of JSON for each record, `{ time, group, at, values }`. A number is a number, or "NaN", "Infinity" and "-Infinity", which
- * JSON lacks; text a string; images, sounds and files lie in `files/`, and the line has their paths. A file that is there is gone on with.
+ * Writes `log.jsonl` in `folder`: a line of JSON, `{ time, group, at, values }`, for each record. A number is a number,
+ * or "NaN", "Infinity" and "-Infinity", which JSON lacks. Text is a string. Images, sounds and files lie in `files/`,
+ * and the line has their paths. It appends to an existing file.
  */
 export const jsonLines = (folder: string): LoggerBackend => new JsonLines(folder);
 

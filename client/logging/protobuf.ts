@@ -1,4 +1,7 @@
-/** Protocol buffers, as they are written: https://protobuf.dev/programming-guides/encoding. A message is its fields, one behind the other. */
+/**
+ * Writes protocol buffers: https://protobuf.dev/programming-guides/encoding. A message is its fields, one after the
+ * other.
+ */
 
 export type Field = Uint8Array;
 
@@ -7,7 +10,7 @@ const FIXED64 = 1;
 const BYTES = 2;
 const FIXED32 = 5;
 
-/** int32, int64, bool or an enum, from 0 to 2^53 - 1. */
+/** An int32, int64, bool or enum, from 0 to 2^53 - 1. */
 export const integer = (field: number, value: number): Field => Buffer.concat([key(field, VARINT), varint(value)]);
 
 export const double = (field: number, value: number): Field => Buffer.concat([key(field, FIXED64), doubles([value])]);

@@ -3,12 +3,13 @@ import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, wri
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 
-/** The longest that what was written may stay in the memory of this machine alone. */
+/** Data may stay in this machine's memory alone for at most this long. */
 const SYNC_MS = 1000;
 
 /**
- * Each record is in the file when `write` returns, in one piece, and on the disk about a second later: whoever reads finds whole records, whenever this
- * process or its machine stops, and where the disk is full. The file is made with the first record.
+ * Each record is in the file, in one piece, when `write` returns, and on the disk about a second later. Readers
+ * therefore find whole records, even if this process or its machine stops, or the disk is full. The first record makes
+ * the file.
  */
 export class RecordFile {
   readonly path: string;
@@ -17,18 +18,21 @@ export class RecordFile {
   #isBroken = false;
   #sync: NodeJS.Timeout | undefined;
 
-  /** `isText`: a record is a line. What a machine that stopped has left of a last line is then cut off. */
+  /** `isText`: a record is a line. Half a last line, left by a machine that stopped, is then cut off. */
   constructor(path: string, { isText }: { readonly isText: boolean }) {
     this.path = path;
     this.#isText = isText;
   }
 
-  /** Half a record is at its end, and could not be taken back: nothing is to follow it. */
+  /** The file ends in half a record, which could not be removed. Nothing may follow it. */
   get isBroken(): boolean {
     return this.#isBroken;
   }
 
-  /** `first` comes before the first record of a file that is empty. Throws NOT_SAVED, and the file ends with the record before. */
+  /**
+   * Writes a record. In an empty file `first` comes before it. Throws NOT_SAVED, and the file then ends with the record
+   * before.
+   */
   write(record: string | Uint8Array, first?: string | Uint8Array): void {
     try {
       const fd = (this.#fd ??= this.#open());
@@ -59,7 +63,7 @@ export class RecordFile {
     try {
       ftruncateSync(fd, size);
     } catch {
-      // Opened again, a text is cut to its last whole line.
+      // A text file is cut to its last whole line when it is opened again.
       this.#isBroken = !this.#isText;
       this.close();
     }
@@ -73,12 +77,12 @@ export class RecordFile {
 
   #flush(fd: number): void {
     this.#sync = undefined;
-    // It may have been closed meanwhile; and there are file systems that cannot.
+    // The file may be closed by now, and some file systems cannot sync.
     if (fd === this.#fd) fdatasync(fd, () => undefined);
   }
 }
 
-/** Where the last whole line ends. */
+/** The end of the last whole line. */
 function endOfLines(fd: number): number {
   const piece = Buffer.alloc(4096);
   for (let end = fstatSync(fd).size; end > 0;) {

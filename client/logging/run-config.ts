@@ -1,4 +1,4 @@
-/** What a run was made of, for config.json. */
+/** config.json: the parts and settings of a run. */
 import { execFile } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { hostname } from "node:os";
@@ -14,7 +14,7 @@ import type { RunHyperparameters } from "./backend.ts";
 import { plain } from "./json.ts";
 import { writeWhole } from "./whole-file.ts";
 
-/** The file: written when a run begins, and again with what the worker says of its side. */
+/** The file is written when a run begins, and again with the worker's facts. */
 export class RunConfig {
   readonly #path: string;
   readonly #hyperparameters: RunHyperparameters;
@@ -26,7 +26,7 @@ export class RunConfig {
     this.#hyperparameters = hyperparameters;
   }
 
-  /** Notes what this side knows, the first time. */
+  /** Writes this side's facts, at its first call. */
   async begin(learner: Trainer): Promise<void> {
     if (this.#facts !== undefined) return;
     this.#facts = factsOf(learner, this.#hyperparameters);
@@ -34,20 +34,20 @@ export class RunConfig {
     this.#write();
   }
 
-  /** Adds what the worker knows. */
+  /** Adds the worker's facts. */
   add(described: object): void {
     this.#described = described;
     this.#write();
   }
 
-  /** The old one stays until the new one is whole. */
+  /** Keeps the old file until the new one is whole. */
   #write(): void {
     const text = `${JSON.stringify({ ...this.#facts, ...this.#described }, plain, 2)}\n`;
     writeWhole(this.#path, (draft) => writeFileSync(draft, text));
   }
 }
 
-/** What this side knows. */
+/** The facts that this side knows. */
 function factsOf(learner: Trainer, hyperparameters: RunHyperparameters): object {
   const { worker, loss, data, callbacks } = learner;
   return {
@@ -73,7 +73,7 @@ function sizesOf(data: unknown): object {
   return typeof length === "number" ? { batches: length } : {};
 }
 
-/** The commit that the working directory has, or null where git knows of none. */
+/** The commit of the working directory, or null where git knows none. */
 async function gitCommit(): Promise<string | null> {
   try {
     const git = promisify(execFile)("git", ["rev-parse", "HEAD"], { timeout: 5000 });

@@ -11,7 +11,7 @@ type Histories = DeepReadonly<Pick<State, "history" | "metricsStep" | "metricsEp
 
 interface EpochUnderWay {
   readonly epoch: number;
-  /** Of all epochs of the phase before it. */
+  /** The samples of all earlier epochs of the phase. */
   readonly samples: number;
   readonly started: number;
   isCancelled: boolean;
@@ -22,20 +22,20 @@ export class RunLog {
   readonly #metrics: RecordFile;
   readonly #checkpoints: RecordFile;
   readonly #epochs = new Unlogged();
-  /** By phase. */
+  /** The current epoch of each phase. */
   readonly #underWay = new Map<string, EpochUnderWay>();
-  /** Checkpoints that were told of. */
+  /** Checkpoints that have been reported. */
   readonly #told = new Set<string>();
   #files: readonly Checkpoint[] = [];
 
-  /** `freq`: every how many steps of a phase there is a line for one. */
+  /** `freq`: every `freq`-th step of a phase gets a line. */
   constructor(path: string, freq: number) {
     this.#freq = freq;
     this.#metrics = new RecordFile(join(path, "metrics.jsonl"), { isText: true });
     this.#checkpoints = new RecordFile(join(path, "checkpoints.jsonl"), { isText: true });
   }
 
-  /** What there is in the state by now is not of this run. */
+  /** Skips the present state: it does not belong to this run. */
   skip({ metricsEpoch = {}, checkpoints = [] }: Partial<State>): void {
     for (const [phase, history] of Object.entries(metricsEpoch)) this.#epochs.take(phase, history);
     for (const one of checkpoints) this.#told.add(keyOf(one));
@@ -63,7 +63,7 @@ export class RunLog {
     if (underWay !== undefined) underWay.isCancelled = true;
   }
 
-  /** Also of a part of one, where the fit ended in it. */
+  /** Also called for a part of an epoch, where the fit ended in it. */
   epochEnd(phase: string, { history, metricsEpoch }: Histories, isWhole = true): void {
     const metrics = [...this.#epochs.take(phase, metricsEpoch[phase]).values()];
     const underWay = this.#underWay.get(phase);
@@ -87,14 +87,14 @@ export class RunLog {
     this.#write("fitEnd", { status, reason, by });
   }
 
-  /** `files`: those that are there. Each is told of once. */
+  /** Reports each of the existing `files` once. */
   checkpoints(files: readonly Checkpoint[] = []): void {
-    // It is another array whenever one has come.
+    // The array is a new one whenever it has changed.
     if (files === this.#files) return;
     for (const one of files) {
       if (this.#told.has(keyOf(one))) continue;
       this.#checkpoints.write(jsonLine({ ...one, time: new Date(one.time).toISOString() }));
-      // What could not be written is told of another time.
+      // A checkpoint counts as reported only once its line is written.
       this.#told.add(keyOf(one));
     }
     this.#files = files;

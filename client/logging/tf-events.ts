@@ -1,14 +1,17 @@
-/** TensorBoard's events, as bytes. The numbers are those of the fields in tensorboard/compat/proto/{event,summary,tensor}.proto and hparams/plugin_data.proto. */
+/**
+ * TensorBoard's events as bytes. The field numbers are those of tensorboard/compat/proto/{event,summary,tensor}.proto
+ * and hparams/plugin_data.proto.
+ */
 import type { Ending } from "../training/report.ts";
 import type { RunHyperparameters } from "./backend.ts";
 import type { Loggable, LoggedAudio, LoggedHistogram, LoggedImage } from "./loggables.ts";
 import { bytes, double, float, integer, packed, string, type Field } from "./protobuf.ts";
 
-/** What a file begins with. `time` is in seconds. */
+/** The first event of a file. `time` is in seconds. */
 export const fileVersion = (time: number): Uint8Array =>
   Buffer.concat([double(EVENT.wallTime, time), string(EVENT.fileVersion, "brain.Event:2")]);
 
-/** Values of one moment. */
+/** The values of one moment. */
 export const event = (time: number, step: number, values: readonly Field[]): Uint8Array =>
   Buffer.concat([double(EVENT.wallTime, time), integer(EVENT.step, step), bytes(EVENT.summary, ...values)]);
 
@@ -26,7 +29,7 @@ export function summaryValue(tag: string, loggable: Exclude<Loggable, { kind: "f
 
 const valueOf = (tag: string, ...fields: readonly Field[]): Field => bytes(1, string(VALUE.tag, tag), ...fields);
 
-/** For plugins that find what is theirs by it. */
+/** Plugins find their own values by this. */
 const metadata = (plugin: string, content: Uint8Array): Field =>
   bytes(VALUE.metadata, bytes(1, string(1, plugin), bytes(2, content)));
 
@@ -64,9 +67,9 @@ const histogramOf = ({ edges, counts, sum, sumSquares }: LoggedHistogram): Field
     packed(7, counts),
   );
 
-/** That a run with these settings began. The HParams page makes its columns of them. */
+/** Says that a run with these settings began. They become the columns of the HParams page. */
 export function sessionStart(time: number, hyperparameters: RunHyperparameters): Field {
-  // A map is a list of keys and values.
+  // Protocol buffers encode a map as a list of keys and values.
   const entries = Object.entries(hyperparameters).map(([name, value]) =>
     bytes(1, string(1, name), bytes(2, jsonValue(value))),
   );
@@ -76,7 +79,7 @@ export function sessionStart(time: number, hyperparameters: RunHyperparameters):
 export function sessionEnd(time: number, { status }: Ending): Field {
   return hparams("_hparams_/session_end_info", bytes(4, integer(1, STATUS[status]), double(2, time)));
 }
-/** Unknown, success or failure. */
+/** TensorBoard's codes: 0 is unknown, 1 success, 2 failure. */
 const STATUS = { interrupted: 0, completed: 1, stopped: 1, failed: 2 } as const satisfies Record<
   Ending["status"],
   number
@@ -84,7 +87,7 @@ const STATUS = { interrupted: 0, completed: 1, stopped: 1, failed: 2 } as const 
 
 const hparams = (tag: string, info: Field): Field => valueOf(tag, metadata("hparams", info));
 
-/** google.protobuf.Value */
+/** A google.protobuf.Value. */
 const jsonValue = (value: number | string | boolean): Field =>
   typeof value === "number"
     ? double(2, value)

@@ -1,6 +1,9 @@
-/** The frame of a record in TensorFlow's files: its length and its bytes, each with a checksum, so that a reader knows where what was cut off begins. */
+/**
+ * The frame of a record in TensorFlow's files: its length and its bytes, each with a checksum. A reader can therefore
+ * tell where a file was cut off.
+ */
 
-/** CRC-32C (Castagnoli), of all bytes. */
+/** The table of CRC-32C (Castagnoli), by byte. */
 const TABLE = Uint32Array.from({ length: 256 }, (_, byte) => {
   let crc = byte;
   for (let bit = 0; bit < 8; bit++) crc = crc & 1 ? (crc >>> 1) ^ 0x82f63b78 : crc >>> 1;
@@ -13,7 +16,7 @@ export function crc32c(bytes: Uint8Array): number {
   return ~crc >>> 0;
 }
 
-/** https://github.com/google/crc32c: a checksum of data that hold checksums is masked. */
+/** Masks the checksum, as data that holds checksums needs: https://github.com/google/crc32c. */
 function masked(bytes: Uint8Array): number {
   const crc = crc32c(bytes);
   return (((crc >>> 15) | (crc << 17)) + 0xa282ead8) >>> 0;

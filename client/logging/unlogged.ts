@@ -1,4 +1,4 @@
-/** Histories, and how much of them has been logged. */
+/** Tells which part of a history has not been logged yet. */
 
 export interface Entry {
   readonly at: number;
@@ -9,17 +9,23 @@ export interface History {
   readonly [name: string]: readonly Entry[];
 }
 
-/** What was added to histories since they were last asked for. A callback asks when a learner gets it, too: what was there before is not its own. */
+/**
+ * Gives each entry of a history once. A callback also calls it when it gets a learner, to skip entries that are not its
+ * own.
+ */
 export class Unlogged {
   readonly #seen = new Map<string, number>();
 
-  /** Of the history `key`: by index, in order, the values by name. Those that are no numbers are left out. */
+  /**
+   * The new entries of the history `key`: by index, in order, the values by name. It leaves out values that are not
+   * numbers.
+   */
   take(key: string, history: History | undefined): Map<number, { [name: string]: number }> {
     const found = new Map<number, { [name: string]: number }>();
     for (const [name, entries] of Object.entries(history ?? {})) {
       const place = `${key}\n${name}`;
       const { length } = entries;
-      // A history that became shorter was begun anew, or set back.
+      // A shorter history was started anew, or set back.
       for (let i = Math.min(this.#seen.get(place) ?? 0, length); i < length; i++) {
         const { at, value } = entries[i]!;
         if (typeof value !== "number") continue;

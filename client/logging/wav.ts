@@ -1,4 +1,4 @@
-/** WAV files: samples from -1 to 1 as whole numbers of 16 bits, the channels in turn. */
+/** Writes WAV files: samples from -1 to 1 become whole numbers of 16 bits, with the channels in turn. */
 export function wav(samples: ArrayLike<number>, channels: number, sampleRate: number): Uint8Array {
   const size = 2 * samples.length;
   const file = Buffer.alloc(44 + size);
@@ -6,7 +6,7 @@ export function wav(samples: ArrayLike<number>, channels: number, sampleRate: nu
   file.writeUInt32LE(36 + size, 4);
   file.write("WAVEfmt ", 8, "latin1");
   file.writeUInt32LE(16, 16);
-  // 1: not compressed.
+  // 1 means not compressed.
   file.writeUInt16LE(1, 20);
   file.writeUInt16LE(channels, 22);
   file.writeUInt32LE(sampleRate, 24);

@@ -3,8 +3,9 @@ import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 
 /**
- * A file that is there as a whole or not at all: `write` makes it under another name, which it has until it is done. Where that fails, as on a full disk, what
- * was at `path` is as it was, and nothing is left beside it. Throws NOT_SAVED.
+ * Writes a file as a whole or not at all: `write` makes it under another name, and it gets its own name when it is
+ * done. If that fails, as on a full disk, the old file stays as it was, and nothing is left beside it. Throws
+ * NOT_SAVED.
  */
 export function writeWhole(path: string, write: (draft: string) => void): void {
   const draft = `${path}.tmp`;

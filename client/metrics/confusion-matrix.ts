@@ -18,11 +18,12 @@ export interface ConfusionMatrixOptions extends CommonOptions, ClassOptions, Thr
 const kinds: Kinds<ConfusionMatrixOptions> = { ...commonKinds, ...classKinds, threshold: number };
 
 /**
- * How often a sample of class i (the row) was taken for one of class j (the column): [C, C], in `learner.state.metricsTable[phase]["confusionMatrix"]`, of
- * the last epoch of the phase. It is counted in the worker, and fetched at the end of the epoch.
+ * Counts how often a sample of class i (row) was taken for class j (column): [C, C], for the last epoch of the phase,
+ * in `learner.state.metricsTable[phase]["confusionMatrix"]`. The worker counts; the matrix is fetched at the end of the
+ * epoch.
  *
- * Outputs [N, C, …] are scores, targets [N, …] indices of classes; or both have the same shape, and it is [2, 2], of no and yes.
- * A sample whose output is NaN is in no column.
+ * Outputs [N, C, …] are scores and targets [N, …] indices of classes. Or both have the same shape; the matrix of no and
+ * yes is then [2, 2]. A sample whose output is NaN is in no column.
  */
 export function confusionMatrix(options: ConfusionMatrixOptions = {}): Metric {
   const { name = "confusionMatrix" } = check("confusionMatrix", kinds, options);

@@ -1,6 +1,6 @@
 import { statefulMetric, type Metric } from "./metric.ts";
 
-/** "seconds": how long an epoch took, of the clock on the wall. */
+/** "seconds": how long an epoch took, by the wall clock. */
 export const epochSeconds: Metric = statefulMetric("seconds", {
   start() {
     const started = performance.now();

@@ -1,4 +1,6 @@
-/** Metrics of what cannot be summed up: an object in the worker gathers it over an epoch, and its value is fetched at the end. */
+/**
+ * Metrics that are not sums: an object in the worker gathers them over an epoch, and its value is fetched at the end.
+ */
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
@@ -9,11 +11,11 @@ import type { CommonOptions } from "./options.ts";
 import { float64 } from "./sums.ts";
 
 interface Gathering {
-  /** What gathers, anew for each epoch; asked for in its first step. */
+  /** Makes the object that gathers, in the first step of each epoch. */
   readonly make: (yhat: AnyRef, loss: Loss | undefined) => AnyRef;
-  /** What a step does with it. */
+  /** Gives the object one step's outputs and targets. */
   readonly update: (object: AnyRef, yhat: AnyRef, ys: AnyRef) => Measured | void;
-  /** The object is nobody's but the metric's, and freed when its value is there. */
+  /** True where the object belongs to the metric alone, and is freed once its value has been fetched. */
   readonly isOwn: boolean;
 }
 
@@ -43,7 +45,7 @@ const numberOr = (value: unknown): number | undefined => {
   return typeof result === "number" ? result : undefined;
 };
 
-/** Tensors without axes are numbers, also in a record. */
+/** Turns tensors without axes into numbers, also within a record. */
 function resultOf(value: unknown): MetricResult {
   if (typeof value === "bigint" || typeof value === "boolean") return Number(value);
   if (isNDArray(value)) return value.shape.length === 0 ? float64(value).data[0]! : float64(value);

@@ -1,4 +1,4 @@
-/** Options that metrics share, and what each may be. */
+/** Options that metrics share, and the kinds of their values. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { inner } from "../../bridge/reference/ref.ts";
@@ -10,14 +10,17 @@ import type { Phase } from "../training/phases.ts";
 import type { MeanBy } from "./metric.ts";
 
 export interface CommonOptions {
-  /** Under which it is kept and printed. */
+  /** The name under which the value is kept and printed. */
   readonly name?: string;
-  /** Only in phases of this class. Default: in all. */
+  /** Measures only in phases of this class. Default: in all. */
   readonly phase?: abstract new (...args: any[]) => Phase;
 }
 
 export interface SumOptions extends CommonOptions {
-  /** The value of an epoch as the mean of those of its steps, by samples or unweighted. Default: that of the sums over the epoch. */
+  /**
+   * Makes an epoch's value the mean of its steps' values, by samples or unweighted. Default: the value of the sums over
+   * the epoch.
+   */
   readonly mean?: MeanBy;
 }
 
@@ -26,16 +29,21 @@ export interface ClassOptions {
   readonly axis?: number;
   /** Targets of this value do not count. Default: the loss's own, or -100, as in `crossEntropy`. */
   readonly ignoreIndex?: number;
-  /** "classes": one of them for each sample. "labels": each output is a yes or a no by itself. Default: as the loss or the shapes say. */
+  /**
+   * "classes": each sample has one of them. "labels": each output is a yes or a no. Default: the loss decides, or the
+   * shapes.
+   */
   readonly task?: Task;
 }
 
-/** What outputs say of samples. */
+/** The meaning of outputs: one of several classes, or a yes or no for each label. */
 export type Task = "classes" | "labels";
 
-/** `ClassOptions` of metrics that decide between yes and no. */
+/** `ClassOptions` for metrics that decide between yes and no. */
 export interface ThresholdOptions {
-  /** A yes-or-no output above it is a yes. Default: 0.5 where the loss takes probabilities, as `bce` does, else 0, as outputs are logits. */
+  /**
+   * An output above this is a yes. Default: 0.5 where the loss takes probabilities, as `bce` does, else 0, for logits.
+   */
   readonly threshold?: number;
 }
 
@@ -63,31 +71,31 @@ export const classKinds: Kinds<ClassOptions> = {
   task: taskKind,
 };
 
-/** How the worker is to read outputs and targets: the arguments of its `Reading`. */
+/** The arguments of the worker's `Reading`, which reads outputs and targets. */
 export function reading(loss: Loss | undefined, options: ClassOptions & ThresholdOptions): readonly unknown[] {
   const { options: own = {} } = (typeof loss === "object" ? loss : {}) as Partial<LossSpec>;
   const { task = null, axis = own["dim"] ?? null, ignoreIndex = own["ignore_index"] ?? null, threshold } = options;
   return [named(loss), task, axis, ignoreIndex, threshold === undefined ? null : py.float(threshold)];
 }
 
-/** Of a loss that the worker can know: itself, or the name of its function. Else null. */
+/** The loss as the worker knows it: the module itself, or the name of its function; else null. */
 export function named(loss: Loss | undefined): PyObject | string | null {
   if (inner(loss) !== undefined) return loss as unknown as PyObject;
   return typeof loss === "object" ? (loss as LossSpec).name : null;
 }
 
-/** @throws MISUSE for an option that `what` does not have, or that cannot be what it is. */
+/** @throws MISUSE for an option that `what` does not have, and for a value of a wrong kind. */
 export function check<O extends object>(what: string, kinds: Kinds<O>, options: O): O {
   keywordsOf(what, kinds, options);
   return options;
 }
 
-/** What of `options` was given of those that all metrics have. */
+/** Picks those of `options` that all metrics have and that were given. */
 export function common({ phase, mean }: SumOptions): SumOptions {
   return { ...(phase && { phase }), ...(mean && { mean }) };
 }
 
-/** The function `name` of the worker's metrics, where `ref` is. */
+/** The function `name` of the module of metrics, in the worker that holds `ref`. */
 export function helper(ref: AnyRef, name: string): AnyRef {
   const worker = workerOf(ref);
   if (worker === undefined)

@@ -1,16 +1,16 @@
-/** Metrics of numbers that were to be met: over all elements of an epoch, in double precision. */
+/** Metrics of numbers, over all elements of an epoch, in double precision. */
 import { metric, type CountingMetric } from "./metric.ts";
 import { check, common, helper, sumKinds, type SumOptions } from "./options.ts";
 import type { SumArray } from "./sums.ts";
 
-/** The mean of |ŷ - y|; outputs and targets of the same shape. The name is "mae". */
+/** The mean of |ŷ - y|. Outputs and targets have the same shape. The name is "mae". */
 export const meanAbsoluteError = (options: SumOptions = {}): CountingMetric =>
   errors("mae", 1, (mean) => mean, options);
 
-/** The mean of (ŷ - y)²; outputs and targets of the same shape. The name is "mse". */
+/** The mean of (ŷ - y)². Outputs and targets have the same shape. The name is "mse". */
 export const meanSquaredError = (options: SumOptions = {}): CountingMetric => errors("mse", 2, (mean) => mean, options);
 
-/** The root of the mean of (ŷ - y)²; outputs and targets of the same shape. The name is "rmse". */
+/** The root of the mean of (ŷ - y)². Outputs and targets have the same shape. The name is "rmse". */
 export const rootMeanSquaredError = (options: SumOptions = {}): CountingMetric => errors("rmse", 2, Math.sqrt, options);
 
 function errors(what: string, power: 1 | 2, of: (mean: number) => number, options: SumOptions): CountingMetric {
@@ -23,10 +23,11 @@ function errors(what: string, power: 1 | 2, of: (mean: number) => number, option
 }
 
 /**
- * The coefficient of determination, 1 - Σ(y - ŷ)² / Σ(y - mean(y))²; outputs and targets of the same shape [N, …], of whose outputs it is the mean.
+ * The coefficient of determination, 1 - Σ(y - ŷ)² / Σ(y - mean(y))². Outputs and targets have the same shape [N, …];
+ * the value is the mean over the outputs.
  *
- * Where the targets do not vary it is 1 if the outputs meet them, else 0; of fewer than two samples NaN. The sums are put together about their means, so that
- * targets far from zero lose no digits.
+ * Where the targets do not vary, it is 1 if the outputs meet them, else 0. With fewer than two samples it is NaN.
+ * Batches are merged about their means, so that targets far from zero lose no digits.
  */
 export function r2(options: SumOptions = {}): CountingMetric {
   const { name = "r2" } = check("r2", sumKinds, options);
@@ -38,12 +39,12 @@ export function r2(options: SumOptions = {}): CountingMetric {
   });
 }
 
-/** [4, D]: samples, their mean, the squares of their distances to it, and to the outputs. */
+/** [4, D]: the number of samples, their mean, the sum of squared distances to it, and of those to the outputs. */
 interface Residuals {
   readonly residuals: SumArray;
 }
 
-/** Chan, Golub and LeVeque (1979). */
+/** Merges as Chan, Golub and LeVeque (1979) do. */
 function merged(one: SumArray, other: SumArray): SumArray {
   const outputs = one.shape[1]!;
   const [a, b] = [one.data, other.data];

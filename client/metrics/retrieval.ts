@@ -1,4 +1,4 @@
-/** Precision, recall and F1: of counts of what was found rightly, what was found, and what was there. */
+/** Precision, recall and F1, from three counts: found rightly, found, and present. */
 import type { Kinds } from "../options/keywords.ts";
 import type { TopKOptions } from "./classes.ts";
 import { metric, type CountingMetric } from "./metric.ts";
@@ -7,13 +7,14 @@ import type { SumArray } from "./sums.ts";
 
 export interface FoundOptions extends TopKOptions {
   /**
-   * "binary" (the default): of the positive class of two, or of all yes-or-no outputs together. "macro": the mean over classes, or labels, that
-   * occur in outputs or targets. "weighted": their mean by how often each is in the targets. "micro": of the counts of all together.
+   * "binary" (default): the positive one of two classes, or all yes-or-no outputs together. "macro": the mean over the
+   * classes, or labels, that occur in outputs or targets. "weighted": their mean, weighted by how often each is in the
+   * targets. "micro": one value from the counts of all together.
    */
   readonly average?: "binary" | "macro" | "micro" | "weighted";
-  /** Which of two classes is the positive one. Default 1. */
+  /** The positive one of two classes. Default: 1. */
   readonly positive?: 0 | 1;
-  /** The value where there is nothing to divide by, such as the precision of a class that is never found. Default 0. */
+  /** The value where the divisor is 0, as for the precision of a class that is never found. Default: 0. */
   readonly zeroDivision?: number;
 }
 
@@ -26,30 +27,33 @@ const kinds: Kinds<FoundOptions> = {
   zeroDivision: number,
 };
 
-/** Of one class: how often it was found rightly, was found, and was there. */
+/** How often one class was found rightly, was found, and was present. */
 interface Counts {
   readonly right: number;
   readonly found: number;
   readonly there: number;
 }
 
-/** A ratio, as what is above and what is below. */
+/** A ratio as numerator and denominator. */
 type Ratio = (counts: Counts) => readonly [number, number];
 
 /**
- * Of what was found, the fraction that was right: TP / (TP + FP).
+ * The fraction of found samples that were right: TP / (TP + FP).
  *
- * Outputs [N, C, …] are scores of classes and targets [N, …] indices of classes; or both have the same shape (or outputs one axis of length 1 more), and each
- * output is a yes or a no: with labels along axis 1, or one of all.
+ * Outputs [N, C, …] are scores of classes and targets [N, …] their indices. Or both have the same shape (outputs may
+ * have one more axis of length 1), and each output is a yes or a no: one for each label along axis 1, or all together.
  */
 export const precision = (options: FoundOptions = {}): CountingMetric =>
   retrieval("precision", ({ right, found }) => [right, found], options);
 
-/** Of what was there, the fraction that was found: TP / (TP + FN). Shapes as for `precision`. */
+/** The fraction of present samples that were found: TP / (TP + FN). Shapes are as for `precision`. */
 export const recall = (options: FoundOptions = {}): CountingMetric =>
   retrieval("recall", ({ right, there }) => [right, there], options);
 
-/** The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN). Shapes as for `precision`; averages are those of each class's own F1. */
+/**
+ * The harmonic mean of precision and recall: 2 TP / (2 TP + FP + FN). Shapes are as for `precision`. Averages are over
+ * each class's F1.
+ */
 export const f1 = (options: FoundOptions = {}): CountingMetric =>
   retrieval("f1", ({ right, found, there }) => [2 * right, found + there], options);
 
@@ -86,7 +90,7 @@ const together = (a: Counts, b: Counts): Counts => ({
   there: a.there + b.there,
 });
 
-/** Of an array [3, C]. */
+/** Splits an array [3, C] into the counts of each class. */
 function rowsOf({ shape, data }: SumArray): Counts[] {
   const classes = shape[1]!;
   const at = (row: number, i: number): number => data[row * classes + i]!;

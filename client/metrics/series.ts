@@ -1,10 +1,10 @@
-/** A history of every step: an array of { at, value } to whoever reads it, and 16 bytes for each in memory. */
+/** A history of every step. It reads like an array of { at, value }, and takes 16 bytes for each. */
 import { inspect } from "node:util";
 import type { MetricValue } from "../training/state.ts";
 
 const PAIRS = 512;
 
-/** It grows at its end; what is in it can be replaced and cut off, but has no holes. */
+/** An array without holes: it grows at its end, and its elements can be replaced and cut off. */
 export function series(): MetricValue[] {
   const pieces: Float64Array[] = [];
   let length = 0;
@@ -31,7 +31,7 @@ export function series(): MetricValue[] {
     return length;
   };
   const target: MetricValue[] = [];
-  // Node shows what is behind a proxy, which is empty.
+  // Node would show the empty target behind the proxy.
   const shown = { configurable: true, value: () => Array.from({ length }, (_, i) => get(i)) };
   Object.defineProperty(target, inspect.custom, shown);
   const indexOf = (key: string | symbol): number => {

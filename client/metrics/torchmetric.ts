@@ -6,15 +6,16 @@ import type { Metric } from "./metric.ts";
 import { check, commonKinds, helper, yesOrNo, type CommonOptions } from "./options.ts";
 
 export interface TorchmetricOptions extends Omit<CommonOptions, "name"> {
-  /** The value of each step as well, by `forward`; with most objects that is twice the work. Default false. */
+  /** Measures each step as well, by `forward`. With most objects that is twice the work. Default: false. */
   readonly steps?: boolean;
 }
 
 const kinds: Kinds<TorchmetricOptions> = { phase: commonKinds.phase, steps: yesOrNo };
 
 /**
- * An object in the worker with the methods of those of the package torchmetrics: `reset()` when an epoch begins, `update(yhat, ys)` with each step,
- * `compute()` at the end of the epoch, whose value is fetched then. It goes to the device of the outputs, and keeps its state until the next epoch.
+ * A metric by an object in the worker, with the methods of the package torchmetrics: `reset()` when an epoch begins,
+ * `update(yhat, ys)` at each step, and `compute()` at the end of the epoch, whose value is then fetched. The object
+ * goes to the device of the outputs, and keeps its state until the next epoch.
  *
  *     torchmetric("kappa", worker.import("torchmetrics").CohenKappa(kw({ task: "multiclass", num_classes: 10 })))
  */

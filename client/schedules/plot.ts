@@ -3,17 +3,17 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { checkNumbers, type Schedule } from "./schedule.ts";
 
 export interface PlotOptions {
-  /** How long the run is. Default 100. */
+  /** The length of the run. Default: 100. */
   readonly steps?: number;
-  /** For durations in epochs. */
+  /** Needed for durations in epochs. */
   readonly stepsPerEpoch?: number;
-  /** Characters in a line, with the numbers at its left. Default 72. */
+  /** Characters in a line, including the numbers at its left. Default: 72. */
   readonly width?: number;
-  /** Lines, without those below the axis. Default 12. */
+  /** Lines above the axis. Default: 12. */
   readonly height?: number;
 }
 
-/** A schedule over a run, as text: `console.log(plot(oneCycle("run", 1e-3), { steps: 500 }))`. */
+/** Plots a schedule over a run, as text: `console.log(plot(oneCycle("run", 1e-3), { steps: 500 }))`. */
 export function plot(schedule: Schedule, options: PlotOptions = {}): string {
   const { steps = 100, stepsPerEpoch, width, height } = options;
   if (!Number.isSafeInteger(steps) || steps < 1)
@@ -24,14 +24,17 @@ export function plot(schedule: Schedule, options: PlotOptions = {}): string {
 }
 
 export interface CurveOptions {
-  /** What stands below the first and the last value. */
+  /** Labels below the first and the last value. */
   readonly from: string;
   readonly to: string;
   readonly width?: number | undefined;
   readonly height?: number | undefined;
 }
 
-/** Values at equal distances, joined. A braille character is two dots wide and four high. What is not finite is left out. */
+/**
+ * Plots values at equal distances, joined by lines. A braille character is two dots wide and four high. Infinities and
+ * NaN are left out.
+ */
 export function curve(values: readonly number[], { from, to, width = 72, height = 12 }: CurveOptions): string {
   checkNumbers("plot", { width, height });
   const finite = values.filter(Number.isFinite);
@@ -52,7 +55,7 @@ export function curve(values: readonly number[], { from, to, width = 72, height 
       continue;
     }
     const y = yOf(value);
-    // Down to the one before, so that a jump is a line.
+    // Draw down to the value before, so that a jump is a line.
     const [top, bottom] = [Math.min(y, before ?? y), Math.max(y, before ?? y)];
     for (let each = top; each <= bottom; each++) dots[each >> 2]![x >> 1]! |= BRAILLE[x & 1]![each & 3]!;
     before = y;
@@ -74,5 +77,5 @@ const BRAILLE = [
 
 const least = (values: readonly number[]): number => values.reduce((a, b) => Math.min(a, b));
 
-/** Three digits. */
+/** Rounds to three digits. */
 const short = (value: number): string => String(Number(value.toPrecision(3)));

@@ -1,11 +1,14 @@
-/** Which checkpoints stay, and how they are called. */
+/** Ranks checkpoints and names them. */
 import type { Direction } from "./monitor.ts";
 
 interface Ranked {
   readonly value: number | undefined;
 }
 
-/** The best first. What has no value, or NaN, comes last, and of those the latest first; `files` are in the order in which they were written. */
+/**
+ * The best first. Files without a value, or with NaN, come last, the latest of them first. `files` are in the order of
+ * writing.
+ */
 export function bestFirst<T extends Ranked>(files: readonly T[], mode: Direction): T[] {
   const isBad = ({ value }: Ranked): boolean => value === undefined || Number.isNaN(value);
   const sign = mode === "min" ? 1 : -1;
@@ -19,7 +22,7 @@ export function keptOf<T extends Ranked>(files: readonly T[], keep: number, mode
   return files.filter((one) => best.has(one) || one === files.at(-1));
 }
 
-/** "validation.accuracy" as phase and metric; the phase is undefined where none is named. */
+/** Splits "validation.accuracy" into phase and metric. The phase is undefined where the text names none. */
 export function splitMonitor(monitor: string): [phase: string | undefined, metric: string] {
   const dot = monitor.indexOf(".");
   return dot < 0 ? [undefined, monitor] : [monitor.slice(0, dot), monitor.slice(dot + 1)];
@@ -27,7 +30,7 @@ export function splitMonitor(monitor: string): [phase: string | undefined, metri
 
 interface Named {
   readonly epoch: number;
-  /** Where it is not the end of the epoch. */
+  /** The step, unless the epoch has ended. */
   readonly step: number | undefined;
   readonly monitor: string;
   readonly value: number | undefined;

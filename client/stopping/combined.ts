@@ -1,9 +1,10 @@
-/** Criteria made of others. */
+/** Criteria made of other criteria. */
 import { checkValue, count } from "./criteria.ts";
 import { checkCriterion, criterion, misuse, type StoppingCriterion } from "./criterion.ts";
 
 /**
- * `inner`, which sees nothing of the first `n` losses, those of the training counted too: `Warmup`. `n` is a whole number from 1, default 1.
+ * Hides the first `n` losses from `inner`, training losses included: `Warmup`. `n` is a whole number from 1; default:
+ * 1.
  */
 export function warmup<S>(
   inner: StoppingCriterion<S>,
@@ -30,8 +31,8 @@ export function warmup<S>(
 const parts = new WeakMap<StoppingCriterion, readonly StoppingCriterion[]>();
 
 /**
- * Stops when one of them does: `Disjunction`, `a + b`. Those in it that are such themselves are taken apart, and of two with one name the first is
- * taken. The message is that of all that are done.
+ * Stops when any of `criteria` stops: `Disjunction`, `a + b`. Nested disjunctions are flattened, and the first of
+ * several criteria with one name is used. The message joins those of all criteria that are done.
  */
 export function or(...criteria: readonly StoppingCriterion[]): StoppingCriterion<readonly unknown[]> {
   if (criteria.length === 0) throw misuse("or takes criteria: or(patience(5), invalidValue())");
@@ -49,5 +50,5 @@ export function or(...criteria: readonly StoppingCriterion[]): StoppingCriterion
   return made;
 }
 
-/** `or`, by EarlyStopping.jl's name. */
+/** EarlyStopping.jl's name for `or`. */
 export const disjunction: typeof or = or;

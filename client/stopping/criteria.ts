@@ -6,7 +6,7 @@ import { criterion, misuse, type StoppingCriterion } from "./criterion.ts";
 export const never = (): StoppingCriterion<never> =>
   criterion<never>({ name: "Never()", update: () => undefined, done: () => false });
 
-/** Stops once a loss, of the training too, is NaN or infinite: `InvalidValue`. */
+/** Stops once a loss is NaN or infinite, training losses included: `InvalidValue`. */
 export function invalidValue(): StoppingCriterion<boolean> {
   const update = (loss: number, found = false): boolean => found || !Number.isFinite(loss);
   return criterion<boolean>({
@@ -24,7 +24,7 @@ export type TimeLimitOptions =
   | { readonly minutes: number; readonly hours?: never; readonly seconds?: never }
   | { readonly seconds: number; readonly hours?: never; readonly minutes?: never };
 
-/** Stops when more than this has passed since the first loss: `TimeLimit`. Default half an hour. */
+/** Stops when more than this time has passed since the first loss: `TimeLimit`. Default: half an hour. */
 export function timeLimit(
   options: TimeLimitOptions = { hours: 0.5 },
 ): StoppingCriterion<{ start: number; now: number }> {
@@ -57,10 +57,16 @@ const followed = (loss: number, before: { readonly least: number | undefined } |
   least: before?.least === undefined ? loss : Math.min(loss, before.least),
 });
 
-/** In percent of the best loss: 100 (E - Emin) / |Emin|. (EarlyStopping.jl computes E / |Emin| - 1, which is another thing for losses below 0.) */
+/**
+ * Percent of the best loss: 100 (E - Emin) / |Emin|. (EarlyStopping.jl computes E / |Emin| - 1, which differs for
+ * losses below 0.)
+ */
 const generalizationLoss = ({ loss, least }: Loss): number => (100 * (loss - least)) / Math.abs(least);
 
-/** Stops when the loss lies more than `alpha` percent above the best one, Prechelt's GL: `GL`. `alpha` is above 0, default 2. */
+/**
+ * Stops when the loss is more than `alpha` percent above the best one: `GL`, Prechelt's GL. `alpha` is above 0;
+ * default: 2.
+ */
 export function gl(alpha = 2): StoppingCriterion<Loss> {
   checkValue("gl", "alpha", positive, alpha);
   return criterion<Loss>({
@@ -71,28 +77,29 @@ export function gl(alpha = 2): StoppingCriterion<Loss> {
 }
 
 export interface PqOptions {
-  /** Default 0.75. */
+  /** Default: 0.75. */
   readonly alpha?: number;
-  /** Training losses that tell the progress: a whole number from 2. Default 5. */
+  /** The number of training losses that show the progress: a whole number from 2. Default: 5. */
   readonly k?: number;
-  /** Below this the training makes no progress. Default 2^-52. */
+  /** Below this the training makes no progress. Default: 2^-52. */
   readonly tol?: number;
 }
 
 interface PqState {
-  /** The last `k`. */
+  /** The last `k` training losses. */
   readonly training: readonly number[];
-  /** A training loss came last. */
+  /** True where a training loss came last. */
   readonly waits: boolean;
   readonly loss: number | undefined;
   readonly least: number | undefined;
 }
 
 /**
- * Stops when the loss has risen more than the training has progressed, Prechelt's PQ: `PQ`. With GL as in `gl`, M and m the mean and the least of the
- * last `k` training losses and the progress P = 1000 (M - m) / |m|, that is when GL / P > alpha, or when P is not above `tol`.
+ * Stops when the loss has risen more than the training has progressed: `PQ`, Prechelt's PQ. GL is as in `gl`. The
+ * progress is P = 1000 (M - m) / |m|, where M is the mean and m the least of the last `k` training losses. PQ stops
+ * when GL / P > alpha, or when P is not above `tol`.
  *
- * Not before there are `k` training losses, and only after a loss that is not of the training.
+ * It needs `k` training losses first, and stops only after a loss that is not a training loss.
  */
 export function pq(options: PqOptions = {}): StoppingCriterion<PqState> {
   keywordsOf("pq", PQ_KINDS, options);
@@ -111,15 +118,16 @@ export function pq(options: PqOptions = {}): StoppingCriterion<PqState> {
       const mean = training.reduce((sum, one) => sum + one, 0) / k;
       const min = Math.min(...training);
       const progress = (1000 * (mean - min)) / Math.abs(min);
-      // Also where it is NaN.
+      // `!(… > tol)` also holds where progress is NaN.
       return !(progress > tol) || generalizationLoss({ loss, least }) / progress > alpha;
     },
   });
 }
 
 /**
- * Stops when the loss has risen `n` times in a row, Prechelt's UP: `Patience`. A loss that stays the same, or falls a little, begins the count anew;
- * `numberSinceBest` is what other libraries call patience. `n` is a whole number from 1, default 5.
+ * Stops when the loss has risen `n` times in a row: `Patience`, Prechelt's UP. A loss that stays the same, or falls a
+ * little, starts the count again. Other libraries mean `numberSinceBest` by patience. `n` is a whole number from 1;
+ * default: 5.
  */
 export function patience(n = 5): StoppingCriterion<{ loss: number; rises: number }> {
   checkValue("patience", "n", count, n);
@@ -130,7 +138,10 @@ export function patience(n = 5): StoppingCriterion<{ loss: number; rises: number
   });
 }
 
-/** Stops when `n` losses in a row were not below the best one: `NumberSinceBest`. `n` is a whole number from 1, default 6. */
+/**
+ * Stops when `n` losses in a row were not below the best one: `NumberSinceBest`. `n` is a whole number from 1; default:
+ * 6.
+ */
 export function numberSinceBest(n = 6): StoppingCriterion<{ best: number; since: number }> {
   checkValue("numberSinceBest", "n", count, n);
   return criterion<{ best: number; since: number }>({
@@ -141,7 +152,7 @@ export function numberSinceBest(n = 6): StoppingCriterion<{ best: number; since:
   });
 }
 
-/** Stops after `n` losses, those of the training not counted: `NumberLimit`. `n` is a whole number from 1, default 100. */
+/** Stops after `n` losses, training losses not counted: `NumberLimit`. `n` is a whole number from 1; default: 100. */
 export function numberLimit(n = 100): StoppingCriterion<number> {
   checkValue("numberLimit", "n", count, n);
   return criterion<number>({
@@ -151,7 +162,7 @@ export function numberLimit(n = 100): StoppingCriterion<number> {
   });
 }
 
-/** Stops when the loss is below `value`: `Threshold`. Default 0. */
+/** Stops when the loss is below `value`: `Threshold`. Default: 0. */
 export function threshold(value = 0): StoppingCriterion<number> {
   checkValue("threshold", "value", finite, value);
   return criterion<number>({
@@ -161,7 +172,7 @@ export function threshold(value = 0): StoppingCriterion<number> {
   });
 }
 
-// --- what the options may be ---
+// --- values of the options ---
 
 const kind = (is: string, fits: (value: number) => boolean): Kind => ({
   is,
@@ -184,10 +195,10 @@ const PQ_KINDS: Kinds<PqOptions> = {
   tol: positive,
 };
 
-/** The one parameter of a criterion, by the same rules. */
+/** Checks the one parameter of a criterion by the rules of options. */
 export function checkValue(what: string, name: string, its: Kind, value: unknown): void {
   keywordsOf(what, { [name]: its }, { [name]: value });
 }
 
-/** As Julia prints a float. */
+/** Formats a float as Julia prints it. */
 const float = (value: number): string => (Number.isInteger(value) ? value.toFixed(1) : String(value));

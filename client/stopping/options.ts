@@ -1,4 +1,4 @@
-/** What options of callbacks may be, beside what PyTorch's may. */
+/** Kinds of options that callbacks have and PyTorch's functions do not. */
 import type { Kind } from "../options/keywords.ts";
 import { Phase } from "../training/phases.ts";
 

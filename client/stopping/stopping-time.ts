@@ -1,8 +1,8 @@
 import { checkCriterion, type StoppingCriterion } from "./criterion.ts";
 
 /**
- * After how many of `losses` the criterion stops, those of the training not counted; 0 where it does not. `isTraining` says of each whether it is one
- * of the training; default: none is. As if a second passed between two of them.
+ * After how many of `losses` the criterion stops, training losses not counted; 0 where it does not stop. `isTraining`
+ * marks the training losses; by default there are none. One second passes between two losses.
  */
 export function stoppingTime(
   criterion: StoppingCriterion,

@@ -1,20 +1,23 @@
-/** What saving and loading have in common: which modules, and how their bytes travel. */
+/** Shared by saving and loading: the modules, and how their bytes travel. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py, type AnyReference } from "../../bridge/reference/py.ts";
 import { oneLine } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
 
-/** A module, or several: in a file, `{ generator, critic }` has names that begin with `generator.` and `critic.`. */
+/** A module, or several. In a file, the names of `{ generator, critic }` begin with `generator.` and `critic.`. */
 export type Modules = AnyReference | Readonly<Record<string, AnyReference>>;
 
-/** Bytes of one piece: large enough to cost few messages, small enough not to hold a training step up. */
+/** The bytes of one piece: large enough to need few messages, small enough not to delay a training step. */
 export const pieceBytes: number = 4 * 2 ** 20;
 
-/** Pieces that are asked for and have not come, so that neither side waits for the other. */
+/** The number of pieces that are requested ahead, so that neither side waits for the other. */
 export const onTheWay = 4;
 
-/** The worker that has them. Throws MISUSE unless `modules` is a reference, or an object of references, of one worker, under names that can be prefixes. */
+/**
+ * The worker of `modules`. Throws MISUSE unless they are one reference, or an object of references of one worker under
+ * names that can be prefixes.
+ */
 export function workerOfModules(modules: Modules, who: string): Worker {
   const refuse = (what: string): never => {
     throw new TorchwireError("MISUSE", `${who}: ${what}`);
@@ -34,7 +37,7 @@ export function workerOfModules(modules: Modules, who: string): Worker {
   return worker!;
 }
 
-/** Makes an object in the worker that outlives the scope it is made in, and nothing else: its owner disposes it. */
+/** Makes an object in the worker that outlives its scope. Its owner must dispose it. */
 export function make(
   worker: Worker,
   helpers: "state" | "loading" | "pickled" | "checkpoint",
@@ -47,7 +50,7 @@ export function make(
   });
 }
 
-/** The first hundred, which is enough to see what is wrong; on one line. */
+/** The first hundred names, on one line: enough to see what is wrong. */
 export function nameList(names: readonly string[]): string {
   const most = 100;
   const more = names.length > most ? `, and ${names.length - most} more` : "";

@@ -1,4 +1,6 @@
-/** Files in the safetensors format: read in pieces, written in one pass. Nothing here holds a whole file in memory. */
+/**
+ * Files in the safetensors format: read in pieces, written in one pass. No function here holds a whole file in memory.
+ */
 import { randomUUID } from "node:crypto";
 import { open, type FileHandle, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
@@ -14,10 +16,10 @@ import {
   type TensorPlace,
 } from "./header.ts";
 
-/** A safetensors file that is open: its header has been read and checked, its tensors have not. */
+/** An open safetensors file. Its header has been read and checked, its tensors have not. */
 export class SafetensorsFile implements AsyncDisposable {
   readonly path: string;
-  /** In the order in which they lie in the file. */
+  /** In the order of the file. */
   readonly tensors: readonly TensorPlace[];
   readonly metadata: Readonly<Record<string, string>>;
   readonly #handle: FileHandle;
@@ -32,8 +34,8 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 
   /**
-   * The bytes of `tensors`, one behind the other, in pieces of at most `pieceBytes` (default 4 MiB). A piece is only valid until the next one is asked
-   * for. Throws BAD_DATA where the file has become shorter.
+   * The bytes of `tensors`, one after the other, in pieces of at most `pieceBytes` (default: 4 MiB). A piece is valid
+   * until the next one is asked for. Throws BAD_DATA where the file has become shorter.
    */
   pieces(
     tensors: readonly TensorPlace[],
@@ -58,7 +60,7 @@ export class SafetensorsFile implements AsyncDisposable {
   }
 }
 
-/** The bytes of `ranges`, which are [begin, end), in pieces; all of them lie in one buffer, which is used again. */
+/** The bytes of `ranges`, each [begin, end), in pieces. All pieces share one buffer. */
 export async function* readRanges(
   handle: FileHandle,
   ranges: readonly (readonly [begin: number, end: number])[],
@@ -83,9 +85,9 @@ export async function* readRanges(
 }
 
 /**
- * Opens a safetensors file. Its header, of at most 100 MB, is read and checked; see parseHeader for what is asked of it.
+ * Opens a safetensors file. It reads and checks the header, of at most 100 MB; see parseHeader for the rules.
  *
- * Throws BAD_DATA, naming the file, where it cannot be read or is not what the format says.
+ * Throws BAD_DATA, naming the file, where it cannot be read or breaks the format.
  */
 export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   const handle = await openToRead(path);
@@ -99,7 +101,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
         `not a safetensors file: it has ${size} bytes, and the length of its header takes ${prefixBytes}`,
       );
     const claimed = prefix.readBigUInt64LE();
-    // Before anything of that length is allocated.
+    // Check this before allocating that much.
     if (claimed > BigInt(mostHeaderBytes))
       throw bad(
         path,
@@ -122,7 +124,7 @@ export async function openSafetensors(path: string): Promise<SafetensorsFile> {
   }
 }
 
-/** Throws BAD_DATA where there is no such file, or something else than a file. */
+/** Throws BAD_DATA where `path` does not exist, or is not a file. */
 export async function openToRead(path: string): Promise<FileHandle> {
   try {
     return await openRegularFile(path);
@@ -132,12 +134,13 @@ export async function openToRead(path: string): Promise<FileHandle> {
 }
 
 /**
- * Writes a safetensors file: `chunks` are the bytes of `tensors`, one behind the other, cut anywhere.
+ * Writes a safetensors file. `chunks` are the bytes of `tensors`, one after the other, cut anywhere.
  *
- * They go to a temporary file in the same folder, which takes the place of `path` only when it is on the disk as a whole: whatever fails before leaves
- * the old file as it was (and the temporary one behind, if this process is killed).
+ * They go to a temporary file in the same folder, which replaces `path` once it is on the disk as a whole. Any earlier
+ * failure leaves the old file as it was. (If this process is killed, the temporary file stays behind.)
  *
- * Throws NOT_SAVED where the file cannot be written, MISUSE where the chunks are not as many bytes as the tensors, and what `chunks` throws.
+ * Throws NOT_SAVED where the file cannot be written, MISUSE where the chunks and the tensors differ in size, and
+ * whatever `chunks` throws.
  */
 export async function writeSafetensors(
   path: string,
@@ -146,7 +149,7 @@ export async function writeSafetensors(
   metadata: Readonly<Record<string, string>> = {},
 ): Promise<void> {
   const { bytes, dataBytes } = buildHeader(tensors, metadata);
-  // A link stays one.
+  // Write through a link, so that it stays a link.
   const target = await realpath(path).catch(() => path);
   const temporary = join(dirname(target), `.${basename(target)}.${randomUUID().slice(0, 8)}.tmp`);
   const handle = await writing(path, open(temporary, "wx"));
@@ -172,7 +175,7 @@ export async function writeSafetensors(
   await syncFolder(dirname(target));
 }
 
-/** So that the new name outlives a power cut too, where the system can do that. */
+/** Makes the new name survive a power cut, where the system can. */
 async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r").catch(() => undefined);
   await handle?.sync().catch(() => undefined);

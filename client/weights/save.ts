@@ -8,28 +8,30 @@ import { writeSafetensors } from "./safetensors.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
 export interface SaveWeightsOptions {
-  /** Strings that are written into the file's header. `format: "pt"`, which other libraries ask for, is there by default. */
+  /** Strings for the file's header. By default it has `format: "pt"`, which other libraries require. */
   readonly metadata?: Readonly<Record<string, string>>;
-  /** Called after each piece that was written, with bytes. */
+  /** Called, with bytes, after each piece that was written. */
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
 interface Described {
   readonly tensors: readonly [name: string, dtype: SafetensorsDType, shape: number[]][];
   readonly refused: readonly [name: string, why: string][];
-  /** What the worker writes into the header. */
+  /** The worker's part of the header. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
 /**
- * Writes the state of a module (its parameters and persistent buffers) to a safetensors file on this machine. `{ generator, critic }` writes several into
- * one file.
+ * Writes the state of a module (its parameters and persistent buffers) to a safetensors file on this machine.
+ * `{ generator, critic }` writes several modules into one file.
  *
- * What is saved is the state as it is where this call stands in the program: it is copied at once, in the worker's main memory, and training that goes on
- * meanwhile does not show in it. That costs the worker as much memory as the state has, and the time of one copy; here a few pieces of 4 MiB are held.
- * Tied tensors are written under each of their names, and names are those of a model that was not compiled. An interrupted save leaves the old file as it was.
+ * The file has the state at this call's place in the program: the worker copies it at once, in its main memory, so
+ * training may go on meanwhile. That costs the worker as much memory as the state has, and the time of one copy; this
+ * side holds a few pieces of 4 MiB. Tied tensors are written under each of their names. Names are those of a model that
+ * was not compiled. An interrupted save leaves the old file as it was.
  *
- * Throws NOT_SAVED where the file cannot be written or the state holds something else than dense tensors, MISUSE for arguments that make no sense.
+ * Throws NOT_SAVED where the file cannot be written or the state holds anything but dense tensors, and MISUSE for
+ * arguments that make no sense.
  */
 export function saveWeights(
   module: Modules,
@@ -49,7 +51,7 @@ export function saveWeights(
       if (refused.length > 0) throw notTensors(path, refused);
       const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
       const total = infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
-      // A lane of its own: the state is there, and what fails elsewhere from now on is none of its business.
+      // A lane of its own: the state is copied, so failures elsewhere must not stop its saving.
       await worker.lane(() =>
         writeSafetensors(path, infos, fetched(worker, snapshot, total, onProgress), {
           format: "pt",

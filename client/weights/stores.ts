@@ -1,4 +1,4 @@
-/** Where checkpoints are written: on the disk of this machine, or of the worker's. */
+/** Stores for checkpoints: the disk of this machine, or the worker's. */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { access, constants, mkdir, rm } from "node:fs/promises";
 import { resolve } from "node:path";
@@ -14,15 +14,18 @@ import { saveWeights } from "./save.ts";
 type Metadata = Readonly<Record<string, string>>;
 
 export interface Store {
-  /** Makes sure that there is such a folder and that it can be written to; its absolute path. */
+  /** Makes the folder, checks that it can be written to, and returns its absolute path. */
   prepare(worker: Worker, folder: string): Promise<string>;
-  /** The weights as they are at this place of the program; it resolves once they are on the disk, under that name only as a whole. */
+  /**
+   * Writes the weights as they are at this point of the program. It resolves once the whole file is on the disk under
+   * its name.
+   */
   write(worker: Worker, modules: Modules, path: string, metadata: Metadata): Promise<void>;
   remove(worker: Worker, path: string): Promise<void>;
   load(worker: Worker, modules: Modules, path: string): Promise<void>;
 }
 
-/** Neither in the lane nor in the context of whoever asks: both may be over before it is done. */
+/** Outside of the caller's lane and context, since both may end before the work is done. */
 const outside = AsyncLocalStorage.snapshot();
 
 const apart = <T>(worker: Worker, what: () => Promise<T>): Promise<T> => outside(() => worker.lane(what));
@@ -43,7 +46,7 @@ const client: Store = {
   load: async (_, modules, path) => void (await loadWeights(modules, path)),
 };
 
-/** How often the worker is asked whether it is done: a thread of its own writes there, while it trains. */
+/** How often to ask the worker whether it is done: a thread of its own writes there while it trains. */
 const ASK_MS = 20;
 
 const helpers = (worker: Worker): AnyRef => worker.import("torchwire_worker.helpers.checkpoint");
