@@ -1,40 +1,45 @@
 /**
- * What every reference is made of, as TypeScript sees it. Nothing here exists at run time: a reference is a proxy, and the
- * symbols below are names for the type checker alone.
+ * The types of references. Nothing here exists at run time: a reference is a proxy, and the symbols below are names for
+ * the type checker alone.
  *
  * Rules for adding a declaration:
  *
- * 1. A parameter asks for a brand, `Is<"torch.Tensor">`, or for a plain value, or for both (`Int`, `Str`, …). A result is a
- *    full interface with `[is]` naming its class and the bases that parameters ask for, wrapped in `Ref` (or in `Maybe`,
- *    where Python may give None); Python's int, float, bool, str and None are `PyInt`, `PyFloat`, … without a wrapper.
- *    `Self` is `this`.
- * 2. The names of parameters are Python's, in Python's order, and optional where Python has a default. What Python takes
- *    by keyword only stands in the keywords' interface alone. Try each in the oldest torch that is supported: its stubs
- *    are wrong in places (they let `torch.tensor` take `dtype` by position).
+ * 1. A parameter asks for a brand, `Is<"torch.Tensor">`, for a plain value, or for both (`Int`, `Str`, …). A result is
+ *    a full interface whose `[is]` names its class and the bases that parameters ask for. It is wrapped in `Ref`, or in
+ *    `Maybe` where Python may give None. Python's int, float, bool, str and None are `PyInt`, `PyFloat`, … without a
+ *    wrapper. `Self` is `this`.
+ * 2. The names of parameters are Python's, in Python's order, and optional where Python has a default. Keyword-only
+ *    parameters stand in the keywords' interface alone. Try each in the oldest supported torch: its stubs are wrong in
+ *    places (they let `torch.tensor` take `dtype` by position).
  * 3. One signature per Python signature: every optional positional parameter, and the last required one, also takes
- *    `Kw<…>`. `X_Opt` holds the optional names, `X_Kw` the required ones too; with R required ones, add an overload that
- *    ends in `Kw<…>` for each k < R - 1 of them given by position. Where Python itself has overloads, use `KwIn` instead of
- *    `Kw`, merge those that differ in a union only, and put the commonest last: its error is the one that is shown.
- * 4. An attribute that can be set has a getter and a setter: they give a reference and take a brand.
- * 5. A callable object extends `Callable`, or else TypeScript gives it the `name`, `length`, … of JavaScript's functions.
- *    No base class has a call signature: subclasses would inherit it as an overload, and it would swallow their errors.
- * 6. A Python name `then`, `catch`, `finally`, `toString`, … is not declared: those are ours. One called `new` is quoted.
- * 7. Interfaces are closed, so that a misspelt name is an error with a suggestion. Names of torch that nobody has declared
- *    are listed in undeclared.ts and are `AnyRef`; whoever declares one takes it off that list.
+ *    `Kw<…>`. `X_Opt` holds the optional names, `X_Kw` the required ones too. With R required parameters, add an
+ *    overload that ends in `Kw<…>` for each k < R - 1 of them given by position. Where Python itself has overloads, use
+ *    `KwIn` instead of `Kw`, merge those that differ in a union only, and put the commonest last: its error is the one
+ *    that shows.
+ * 4. An attribute that can be set has a getter, which gives a reference, and a setter, which takes a brand.
+ * 5. A callable object extends `Callable`, or else TypeScript gives it the `name`, `length`, … of JavaScript's
+ *    functions. No base class has a call signature: subclasses would inherit it as an overload, and it would swallow
+ *    their errors.
+ * 6. Python names such as `then`, `catch`, `finally` and `toString` are not declared: they are ours. `new` is quoted.
+ * 7. Interfaces are closed, so that a misspelt name is an error with a suggestion. Names of torch that nobody has
+ *    declared are listed in undeclared.ts and are `AnyRef`; whoever declares one takes it off that list.
  * 8. A class object is a `PyClass`: callable, and constructible with `new`.
  *
  * A forgotten `await` does not compile in `if (x)`, `x ? a : b`, `x && a` (TS2801), `x > 1`, `x + 1` (TS2365), `x * 1`
- * (TS2362), `x === 1` (TS2367), `switch (x)`, `items[x]`, `for (… of x)`, nor where a number, string or boolean is asked for.
- * What TypeScript lets through, and who sees it:
- *   - `!x`, `while (x)`, `for (; x;)`, `x || a`, and an `if (x)` that mentions x again: the lint rule no-misused-promises;
- *   - `-x` and `${x}`: the lint rules no-unsafe-unary-minus and restrict-template-expressions, and an error when it runs;
+ * (TS2362), `x === 1` (TS2367), `switch (x)`, `items[x]`, `for (… of x)`, nor where a number, string or boolean is
+ * asked for. TypeScript lets these through, and something else finds them:
+ *   - `!x`, `while (x)`, `for (; x;)`, `x || a`, and an `if (x)` that mentions x again: the lint rule
+ *     no-misused-promises;
+ *   - `-x` and `${x}`: the lint rules no-unsafe-unary-minus and restrict-template-expressions, and an error when it
+ *     runs;
  *   - `x > y` between two references, `Number(x)`: an error when it runs;
  *   - `x === y` between two references, and `x === null`: false when it runs. Write `(await x) === null`;
- *   - anything past the first dot of an `AnyRef`, which is `any`: its attributes can be set to every kind of value, and an
+ *   - anything past the first dot of an `AnyRef`, which is `any`: its attributes can be set to every kind of value, and
+ *     an
  *     index signature has one type for reading and writing (another one would be `| undefined` for whoever compiles with
  *     noUncheckedIndexedAccess).
- * Run-time errors also are: `kw` that is not last (where what follows would be right without it), a parameter given both by
- * position and by keyword (unless it is a required one), and None behind a `Maybe`.
+ * These are run-time errors too: `kw` that is not last (where the rest would be right without it), a parameter given
+ * both by position and by keyword (unless it is a required one), and None behind a `Maybe`.
  */
 
 export declare const is: unique symbol;
@@ -45,14 +50,17 @@ declare const kwTag: unique symbol;
 declare const kwNames: unique symbol;
 declare const kwContext: unique symbol;
 
-/** What every reference has. `B` names its class and bases. Disposing frees the Python object early; scopes do it anyway. */
+/**
+ * The base of all references. `B` names its class and bases. Disposing frees the Python object early; scopes free it
+ * anyway.
+ */
 export interface PyObject<B = {}> {
   readonly [is]: B;
   [Symbol.dispose](): void;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** What a parameter asks for: a reference to an instance of the class `N`. */
+/** A parameter type: a reference to an instance of the class `N`. */
 export interface Is<N extends string> {
   readonly [is]: { readonly [K in N]: true };
 }
@@ -60,17 +68,17 @@ export interface Is<N extends string> {
 /** A result: usable at once, and `await` settles it. */
 export type Ref<T> = T & PromiseLike<T>;
 
-/** A result that may be None: usable at once (at one's own risk), and `await` tells which. */
+/** A result that may be None. It is usable at once, at your own risk; `await` tells which it is. */
 export type Maybe<T> =
   T extends PromiseLike<infer V> ? Omit<T, "then"> & PromiseLike<V | null> : T & PromiseLike<T | null>;
 
-/** A reference to what a container holds. */
+/** A reference to an item of a container. */
 export type Item<T> = T extends PromiseLike<unknown> ? T : Ref<T>;
 
 /** An int. `await` gives a number, and a bigint for what a number cannot hold exactly. */
 export interface PyInt extends PyObject<{ int: true; float: true }>, PromiseLike<number> {}
 export interface PyFloat extends PyObject<{ float: true }>, PromiseLike<number> {}
-/** An int or a float, whichever Python has there. */
+/** An int or a float: Python decides which. */
 export interface PyNumber extends PyObject<{ int: true; float: true }>, PromiseLike<number> {}
 export interface PyBool extends PyObject<{ bool: true; int: true; float: true }>, PromiseLike<boolean> {}
 export interface PyStr extends PyObject<{ str: true }>, PromiseLike<string> {}
@@ -84,7 +92,7 @@ export type Bytes = Uint8Array | Is<"bytes">;
 /** Any Python number that is not complex. */
 export type Scalar = number | bigint | boolean | Is<"float">;
 
-/** What `Seq` and `Iter` accept besides an array. */
+/** References that `Seq` and `Iter` accept besides arrays. */
 export interface SequenceOf<T> {
   readonly [is]: { readonly Sequence: true };
   readonly [item]: T;
@@ -97,7 +105,7 @@ export interface MappingOf<V> {
   readonly [is]: { readonly Mapping: true };
   readonly [item]: V;
 }
-/** What `py.tuple` makes. */
+/** The result of `py.tuple`. */
 export type TupleOf<T> = SequenceOf<T> & IterableOf<T>;
 export type Seq<T> = readonly T[] | SequenceOf<T>;
 export type Iter<T> = readonly T[] | IterableOf<T>;
@@ -124,7 +132,9 @@ export interface PyTuple<T> extends PyObject<{ tuple: true; Sequence: true; Iter
   [Symbol.asyncIterator](): AsyncIterator<Awaited<T>>;
 }
 
-/** A tuple whose items are known one by one. A reference is not a JavaScript iterable: `const { 0: a, 1: b } = pair`. */
+/**
+ * A tuple whose items are known one by one. A reference is not a JavaScript iterable: `const { 0: a, 1: b } = pair`.
+ */
 export type Tup<T extends readonly unknown[]> = PyObject<{ tuple: true; Sequence: true; Iterable: true }> & {
   readonly [item]: T[number];
   [Symbol.asyncIterator](): AsyncIterator<Awaited<T[number]>>;
@@ -139,12 +149,14 @@ export interface PyDict<V> extends PyObject<{ dict: true; Mapping: true; Iterabl
   [Symbol.asyncIterator](): AsyncIterator<string>;
 }
 
-/** What `py.with` and `worker.context` take; `T` is what entering it gives. */
+/** A context manager, for `py.with` and `worker.context`. Entering it gives `T`. */
 export interface ContextManager<T = null> extends PyObject<{ ContextManager: true }> {
   readonly [entered]: T;
 }
 
-/** The base of callable references: `name` and its like would be those of JavaScript's functions, which no reference has. */
+/**
+ * The base of callable references. It hides `name` and other members of JavaScript's functions, which no reference has.
+ */
 export interface Callable<B> extends PyObject<B> {
   readonly name?: never;
   readonly length?: never;
@@ -154,7 +166,7 @@ export interface Callable<B> extends PyObject<B> {
   readonly caller?: never;
 }
 
-/** What every class object has; `T` is its instances. */
+/** The base of all class objects. `T` is the type of their instances. */
 export interface ClassObject<T> extends Callable<{ type: true }> {
   readonly [inst]: T;
   readonly apply?: never;
@@ -166,18 +178,18 @@ export interface PyClass<T, A extends readonly unknown[] = any[]> extends ClassO
   new (...args: A): Ref<T>;
 }
 
-/** A class object whose required arguments, more than one, may all be given by name. */
+/** A class object with more than one required argument, all of which may be given by name. */
 export interface KeywordClass<T, A extends readonly unknown[], K> extends PyClass<T, A> {
   (kw: Kw<K>): Ref<T>;
   new (kw: Kw<K>): Ref<T>;
 }
 
 /**
- * A reference of which TypeScript knows nothing: Python's Any. It has every attribute, can be called and constructed, and
- * is accepted wherever a reference is asked for, but never as a number, string or boolean: `await` it first.
+ * A reference that TypeScript knows nothing about: Python's Any. It has every attribute, can be called and constructed,
+ * and is accepted wherever a reference is asked for, but never as a number, string or boolean: `await` it first.
  *
- * Who compiles with noPropertyAccessFromIndexSignature writes `ref["name"]`.
- * `ref as unknown as AnyRef` makes one of any reference, and `py.get(ref, "name")` reads an attribute that is not declared.
+ * With noPropertyAccessFromIndexSignature, write `ref["name"]`. `ref as unknown as AnyRef` makes one of any reference,
+ * and `py.get(ref, "name")` reads an attribute that is not declared.
  */
 export interface AnyRef extends PromiseLike<any> {
   readonly [is]: any;
@@ -204,8 +216,9 @@ export interface AnyRef extends PromiseLike<any> {
 export type Undeclared<N extends string> = { readonly [K in N]: AnyRef };
 
 /**
- * What `kw({…})` returns. `C` is what the place where it stands accepts, so that each name is checked inside the braces. It
- * is the parameter of a method because those are bivariant: else overriding methods could not narrow their keywords.
+ * The result of `kw({…})`. `C` is the type that its place accepts, so that each name is checked within the braces. `C`
+ * is the parameter of a method because methods are bivariant: otherwise overriding methods could not narrow their
+ * keywords.
  */
 export interface KwArgs<out T, C = unknown, out K = keyof T> {
   readonly [kwTag]: T;

@@ -87,7 +87,7 @@ interface With_Input {
 
 /** The module `torch.nn.functional`. */
 export interface Functional extends PyObject<{ module: true }>, Undeclared<UndeclaredOfFunctional> {
-  /** Between logits and class indices, or probabilities. */
+  /** Compares logits with class indices, or with probabilities. */
   cross_entropy(
     input: TensorLike,
     target: TensorLike | Kw<Omit<cross_entropy_Kw, "input">>,
@@ -109,7 +109,7 @@ export interface Functional extends PyObject<{ module: true }>, Undeclared<Undec
     weight?: TensorLike | null | Kw<mse_loss_Opt>,
   ): Ref<Tensor>;
   mse_loss(kw: Kw<mse_loss_Kw>): Ref<Tensor>;
-  /** Between log-probabilities and class indices. */
+  /** Compares log-probabilities with class indices. */
   nll_loss(
     input: TensorLike,
     target: TensorLike | Kw<Omit<nll_loss_Kw, "input">>,
@@ -121,7 +121,7 @@ export interface Functional extends PyObject<{ module: true }>, Undeclared<Undec
   ): Ref<Tensor>;
   nll_loss(kw: Kw<nll_loss_Kw>): Ref<Tensor>;
   relu(input: TensorLike | Kw<relu_Opt & With_Input>, inplace?: Bool | Kw<relu_Opt>): Ref<Tensor>;
-  /** Along `dim`, which is to be given: its default is deprecated. */
+  /** Normalises along `dim`, which you must give: its default is deprecated. */
   softmax(
     input: TensorLike | Kw<softmax_Opt & With_Input>,
     dim?: Int | null | Kw<softmax_Opt>,
@@ -140,7 +140,7 @@ export interface Functional extends PyObject<{ module: true }>, Undeclared<Undec
     training?: Bool | Kw<dropout_Opt>,
     inplace?: Bool | Kw<dropout_Opt>,
   ): Ref<Tensor>;
-  /** The greatest value of each window. For the indices too, see max_pool2d_with_indices. */
+  /** The greatest value of each window. max_pool2d_with_indices gives the indices too. */
   max_pool2d(
     input: TensorLike,
     kernel_size: Extent | Kw<Omit<max_pool2d_Kw, "input">>,
@@ -160,7 +160,10 @@ export interface Functional extends PyObject<{ module: true }>, Undeclared<Undec
     divisor_override?: Int | null | Kw<avg_pool2d_Opt>,
   ): Ref<Tensor>;
   avg_pool2d(kw: Kw<avg_pool2d_Kw>): Ref<Tensor>;
-  /** Class indices as rows of zeros with a one; as many columns as the greatest index asks for, by default. */
+  /**
+   * Turns class indices into rows of zeros with a one. By default there are as many columns as the greatest index
+   * needs.
+   */
   one_hot(input: TensorLike | Kw<one_hot_Kw>, num_classes?: Int | Kw<Omit<one_hot_Kw, "input">>): Ref<Tensor>;
   /** y = x Wᵀ + b */
   linear(

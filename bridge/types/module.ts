@@ -1,4 +1,4 @@
-/** torch.nn.Module and what its methods give. */
+/** torch.nn.Module, and the results of its methods. */
 import type { AnyRef, Bool, Callable, Int, is, Is, Kw, KwIn, Mapping, PyBool, PyDict, PyIter, PyList } from "./core.ts";
 import type { PyNone, PyStr, Ref, Str, Tup, Undeclared } from "./core.ts";
 import type { Parameter, Tensor } from "./tensor.ts";
@@ -7,7 +7,7 @@ import type { DeviceLike, DTypeLike, MemoryFormatLike, TensorLike } from "./valu
 
 export type ModuleLike = Is<"torch.nn.Module">;
 
-/** What `load_state_dict` found. */
+/** The result of `load_state_dict`. */
 export type IncompatibleKeys = Tup<[PyList<PyStr>, PyList<PyStr>]> & {
   readonly missing_keys: Ref<PyList<PyStr>>;
   readonly unexpected_keys: Ref<PyList<PyStr>>;
@@ -38,8 +38,8 @@ interface load_Kw extends load_Opt {
 }
 
 /**
- * The base of all networks and layers. It is closed: `model.fcc` is an error. Where Python says no more than "a module",
- * the result is an `AnyModule`.
+ * The base of all networks and layers. It is closed: `model.fcc` is an error. Where Python says no more than "a
+ * module", the result is an `AnyModule`.
  */
 export interface Module extends Callable<{ "torch.nn.Module": true }>, Undeclared<UndeclaredOfModule> {
   readonly training: PyBool;
@@ -57,7 +57,7 @@ export interface Module extends Callable<{ "torch.nn.Module": true }>, Undeclare
   ): Ref<PyIter<Tup<[PyStr, Tensor]>>>;
   children(): Ref<PyIter<AnyModule>>;
   named_children(): Ref<PyIter<Tup<[PyStr, AnyModule]>>>;
-  /** Itself and every module below it. */
+  /** This module and every module below it. */
   modules(remove_duplicate?: Bool | Kw<{ remove_duplicate?: Bool }>): Ref<PyIter<AnyModule>>;
   get_submodule(target: Str | Kw<{ target: Str }>): Ref<AnyModule>;
   get_parameter(target: Str | Kw<{ target: Str }>): Ref<Parameter>;
@@ -72,7 +72,7 @@ export interface Module extends Callable<{ "torch.nn.Module": true }>, Undeclare
     assign?: Bool | Kw<load_Opt>,
   ): Ref<IncompatibleKeys>;
 
-  /** Puts it into training mode, or with `false` into evaluation mode. Inside a fit, use a context instead. */
+  /** Puts it into training mode, or with `false` into evaluation mode. Within a fit, use a context instead. */
   train(mode?: Bool | Kw<{ mode?: Bool }>): this;
   eval(): this;
   requires_grad_(requires_grad?: Bool | Kw<{ requires_grad?: Bool }>): this;
@@ -94,13 +94,13 @@ export interface Module extends Callable<{ "torch.nn.Module": true }>, Undeclare
   bfloat16(): this;
 }
 
-/** Some module: it can be called with anything, and any attribute it may have is `any`. */
+/** Some module. It can be called with anything, and any attribute that it may have is `any`. */
 export interface AnyModule extends Module {
   (...args: any[]): AnyRef;
   [name: string]: any;
 }
 
-/** What `Linear`, `ResNet` and a `Sequential` that ends in a layer have in common: a tensor in, a tensor out. */
+/** A module that maps a tensor to a tensor: `Linear`, `ResNet`, a `Sequential` that ends in a layer. */
 export type Network = Module & ((input: TensorLike) => Ref<Tensor>);
 
 /** Modules of `torch.nn` that map one tensor to another. */

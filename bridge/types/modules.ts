@@ -1,4 +1,4 @@
-/** What `worker.import` gives for each name. */
+/** The types that `worker.import` gives by name. */
 import type { AnyRef } from "./core.ts";
 import type { Functional } from "./functional.ts";
 import type { Nn } from "./nn.ts";
@@ -7,17 +7,17 @@ import type { Cuda, Torch } from "./torch.ts";
 import type { Models, Torchvision } from "./torchvision.ts";
 
 /**
- * Types for modules of one's own, or better ones for a bundled module:
+ * Types for modules of your own, or better types for a bundled module:
  *
  *     declare module "torchwire" {
  *       interface PythonModules { mypackage: { answer(): PyInt } }
  *     }
  *
- * It is empty here, because an interface cannot be given the same name twice, and what a user declares wins.
+ * It is empty here, because no name can be declared twice, and a user's declaration wins.
  */
 export interface PythonModules {}
 
-/** The modules that have types without anybody declaring them. */
+/** The modules whose types come with the package. */
 export interface BundledModules {
   torch: Torch;
   "torch.cuda": Cuda;
@@ -30,7 +30,7 @@ export interface BundledModules {
 
 export type KnownModule = keyof PythonModules | keyof BundledModules;
 
-/** The type of the Python module `K`: `AnyRef` for one that nobody has declared. */
+/** The type of the Python module `K`: `AnyRef` where nobody has declared it. */
 export type PythonModule<K> = K extends keyof PythonModules
   ? PythonModules[K]
   : K extends keyof BundledModules

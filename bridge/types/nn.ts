@@ -154,7 +154,7 @@ type ReLUClass = PyClass<ReLU, [inplace?: Bool | Kw<{ inplace?: Bool }>]>;
 
 /** The greatest value of each window. */
 export interface MaxPool2d extends Layer<"torch.nn.MaxPool2d"> {
-  /** As it was given: an int or a tuple of them. */
+  /** An int or a tuple of ints, as given. */
   readonly kernel_size: AnyRef;
   readonly stride: AnyRef;
   readonly padding: AnyRef;
@@ -181,14 +181,14 @@ type MaxPool2dClass = PyClass<
   ]
 >;
 
-/** Averages so that images of any size come out in this one. */
+/** Averages images of any size to this size. */
 export interface AdaptiveAvgPool2d extends Layer<"torch.nn.AdaptiveAvgPool2d"> {
   readonly output_size: AnyRef;
 }
 type OutputSize = Int | null | Seq<Int | null>;
 type AdaptiveAvgPool2dClass = PyClass<AdaptiveAvgPool2d, [output_size: OutputSize | Kw<{ output_size: OutputSize }>]>;
 
-/** Makes one dimension of several: all but the first, by default. */
+/** Joins several dimensions into one; by default all but the first. */
 export interface Flatten extends Layer<"torch.nn.Flatten"> {
   readonly start_dim: PyInt;
   readonly end_dim: PyInt;
@@ -211,13 +211,13 @@ interface Dropout_Opt {
 }
 type DropoutClass = PyClass<Dropout, [p?: Float | Kw<Dropout_Opt>, inplace?: Bool | Kw<Dropout_Opt>]>;
 
-/** Gives what it is given. */
+/** Returns its input. */
 export interface Identity extends Module {
   readonly [is]: { "torch.nn.Identity": true; "torch.nn.Module": true };
   (input: TensorLike | Kw<{ input: TensorLike }>): Ref<Tensor>;
 }
 
-/** Modules one after the other. `R` is what the last one gives. */
+/** Modules one after the other. `R` is the last one's result. */
 export interface Sequential<R = AnyRef> extends Module {
   readonly [is]: { "torch.nn.Sequential": true; "torch.nn.Module": true };
   readonly [index: number]: Ref<AnyModule>;

@@ -21,7 +21,7 @@ import type { TensorLike } from "./values.ts";
 
 export type OptimizerLike = Is<"torch.optim.Optimizer">;
 
-/** Options of its own for some of the parameters; what is missing holds for all. */
+/** Some of the parameters, with options of their own. All other options are the optimizer's. */
 export interface ParameterGroup {
   params: Iter<TensorLike> | TensorLike;
   lr?: Float | TensorLike;
@@ -36,11 +36,11 @@ export type Params = Iter<TensorLike> | readonly ParameterGroup[] | Iter<Seq<Str
 
 /** Steps parameters along their gradients. */
 export interface Optimizer extends PyObject<{ "torch.optim.Optimizer": true }> {
-  /** One update from the gradients that are there. */
+  /** Updates the parameters once, from the present gradients. */
   step(): PyNone;
-  /** With a Python function that computes the loss again; gives what it gave. */
+  /** Updates them with a Python function that computes the loss again. Returns that function's result. */
   step(closure: Is<"function">): AnyRef;
-  /** Forgets the gradients; sets them to None by default. */
+  /** Forgets the gradients. By default it sets them to None. */
   zero_grad(set_to_none?: Bool | Kw<{ set_to_none?: Bool }>): PyNone;
   /** `py.setAt(optimizer.param_groups[0]!, "lr", 0.01)` changes an option. */
   readonly param_groups: Ref<PyList<PyDict<AnyRef>>>;

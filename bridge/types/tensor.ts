@@ -30,7 +30,7 @@ import type {
 } from "./values.ts";
 import type { MemoryFormatLike, Operand, Size, Sized, TensorLike } from "./values.ts";
 
-/** What a reduction to the extremes, a sort, or a top-k returns. */
+/** The result of a minimum or maximum along a dimension, a sort, or a top-k. */
 export type ValuesAndIndices = Tup<[Tensor, Tensor]> & {
   readonly values: Ref<Tensor>;
   readonly indices: Ref<Tensor>;
@@ -166,7 +166,7 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
   readonly is_leaf: PyBool;
   get requires_grad(): PyBool;
   set requires_grad(value: Bool);
-  /** The accumulated gradient; None before the first backward. */
+  /** The accumulated gradient. It is None before the first backward. */
   get grad(): Maybe<Tensor>;
   set grad(value: TensorLike | null);
   get data(): Ref<Tensor>;
@@ -174,7 +174,7 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
   readonly T: Ref<Tensor>;
   readonly mT: Ref<Tensor>;
 
-  /** The only element. `await` gives a number; a boolean where the dtype is bool; a bigint past 2^53. */
+  /** The only element. `await` gives a number, a boolean where the dtype is bool, or a bigint past 2^53. */
   item(): PyNumber;
   /** A nested list of Python numbers: `await py.js(x.tolist())`. Prefer `py.ndarray(x)`. */
   tolist(): AnyRef;
@@ -190,7 +190,9 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
   is_contiguous(memory_format?: Kw<MemoryFormat_Opt>): PyBool;
   is_floating_point(): PyBool;
 
-  /** Adds the gradients of this tensor, a scalar unless `gradient` is given, to `grad` of the leaves. */
+  /**
+   * Adds the gradients of this tensor to `grad` of the leaves. The tensor must be a scalar unless `gradient` is given.
+   */
   backward(
     gradient?: TensorLike | null | Kw<backward_Opt>,
     retain_graph?: Bool | null | Kw<backward_Opt>,
@@ -209,7 +211,7 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
     copy?: Bool | KwIn<Copy_Opt>,
     kw?: KwIn<Copy_Opt>,
   ): Ref<Tensor>;
-  /** On another device, or with another dtype; itself, where nothing is to be done. */
+  /** Moves it to another device, or converts it to another dtype. It is the same tensor where neither changes. */
   to(
     device?: DeviceLike | null | KwIn<to_Opt>,
     dtype?: DTypeLike | null | KwIn<to_Opt>,
@@ -219,21 +221,21 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
   ): Ref<Tensor>;
   cpu(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
   cuda(device?: DeviceLike | null | Kw<cuda_Opt>, non_blocking?: Bool | Kw<cuda_Opt>, kw?: Kw<cuda_Opt>): Ref<Tensor>;
-  /** As float32. */
+  /** Converts to float32. */
   float(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
-  /** As float64. */
+  /** Converts to float64. */
   double(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
-  /** As float16. */
+  /** Converts to float16. */
   half(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
   bfloat16(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
-  /** As int64. */
+  /** Converts to int64. */
   long(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
-  /** As int32. */
+  /** Converts to int32. */
   int(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
   bool(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
   type_as(other: TensorLike | Kw<{ other: TensorLike }>): Ref<Tensor>;
 
-  /** Another tensor on the same data, its dimensions in another order. */
+  /** Another tensor on the same data, with its dimensions in another order. */
   permute(...dims: Dims): Ref<Tensor>;
   transpose(dim0: Int, dim1: Int): Ref<Tensor>;
   contiguous(kw?: Kw<MemoryFormat_Opt>): Ref<Tensor>;
@@ -301,7 +303,7 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
   sum(dim: Extent | null | KwIn<Sum_Kw>, keepdim?: Bool | KwIn<Sum_Opt>, kw?: KwIn<DType_Opt>): Ref<Tensor>;
   mean(kw?: KwIn<DType_Opt>): Ref<Tensor>;
   mean(dim: Extent | null | KwIn<Sum_Kw>, keepdim?: Bool | KwIn<Sum_Opt>, kw?: KwIn<DType_Opt>): Ref<Tensor>;
-  /** The standard deviation; `correction` is 1 by default. */
+  /** The standard deviation. `correction` is 1 by default. */
   std(dim?: Extent | null | KwIn<Spread_Opt>, kw?: KwIn<Omit<Spread_Opt, "dim">>): Ref<Tensor>;
   var(dim?: Extent | null | KwIn<Spread_Opt>, kw?: KwIn<Omit<Spread_Opt, "dim">>): Ref<Tensor>;
   norm(
@@ -329,7 +331,7 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
     largest?: Bool | Kw<topk_Opt>,
     sorted?: Bool | Kw<topk_Opt>,
   ): Ref<ValuesAndIndices>;
-  /** A stable sort has all its arguments by keyword: `x.sort(kw({ stable: true, dim: 0 }))`. */
+  /** A stable sort needs all its arguments by keyword: `x.sort(kw({ stable: true, dim: 0 }))`. */
   sort(dim?: Int | Kw<sort_Opt>, descending?: Bool | Kw<Pick<sort_Opt, "descending">>): Ref<ValuesAndIndices>;
   argsort(dim?: Int | Kw<sort_Opt>, descending?: Bool | Kw<Pick<sort_Opt, "descending">>): Ref<Tensor>;
 
@@ -348,7 +350,7 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<U
   new_zeros(...size: Sized<new_Opt>): Ref<Tensor>;
 }
 
-/** A tensor that a module counts among what it learns. */
+/** A tensor that a module learns. */
 export interface Parameter extends Tensor {
   readonly [is]: { "torch.nn.Parameter": true; "torch.Tensor": true };
 }

@@ -156,9 +156,9 @@ export interface Cuda extends PyObject<{ module: true }>, Undeclared<UndeclaredO
   /** Waits until everything queued on the device is done. */
   synchronize(device?: DeviceOrNone | DeviceKw): PyNone;
   empty_cache(): PyNone;
-  /** In bytes. */
+  /** The number of bytes. */
   memory_allocated(device?: DeviceOrNone | DeviceKw): PyInt;
-  /** In bytes. */
+  /** The number of bytes. */
   max_memory_allocated(device?: DeviceOrNone | DeviceKw): PyInt;
   manual_seed(seed: Int | Kw<{ seed: Int }>): PyNone;
   manual_seed_all(seed: Int | Kw<{ seed: Int }>): PyNone;
@@ -191,20 +191,20 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
   readonly int: Ref<DType>;
   readonly long: Ref<DType>;
   readonly strided: Ref<Layout>;
-  /** NHWC in memory, NCHW to look at. */
+  /** NHWC in memory, with NCHW as its shape. */
   readonly channels_last: Ref<MemoryFormat>;
   readonly contiguous_format: Ref<MemoryFormat>;
   readonly preserve_format: Ref<MemoryFormat>;
 
-  /** A new tensor with a copy of the data; its dtype is inferred unless given. */
+  /** Makes a tensor with a copy of the data. Its dtype is inferred unless given. */
   tensor(data: TensorData | Kw<tensor_Kw>, kw?: Kw<tensor_Opt>): Ref<Tensor>;
-  /** As `tensor`, but shares memory with an array or tensor that is already in the worker. */
+  /** Makes a tensor that shares memory with an array or tensor in the worker. */
   as_tensor(data: TensorData | Kw<as_tensor_Kw>, kw?: Kw<as_tensor_Opt>): Ref<Tensor>;
   /** A tensor that shares memory with a NumPy array. */
   from_numpy(ndarray: AnyRef): Ref<Tensor>;
   zeros(...size: Sized<Factory_Opt>): Ref<Tensor>;
   ones(...size: Sized<Factory_Opt>): Ref<Tensor>;
-  /** Uninitialised. */
+  /** Makes a tensor without initialising it. */
   empty(...size: Sized<Factory_Opt & { memory_format?: MemoryFormatLike | null }>): Ref<Tensor>;
   full(size: Seq<Int>, fill_value: Scalar | Kw<Omit<full_Kw, "size">>, kw?: Kw<Factory_Opt>): Ref<Tensor>;
   full(kw: Kw<full_Kw>): Ref<Tensor>;
@@ -225,7 +225,7 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
   randperm(n: Int | Kw<Random_Opt & { n: Int }>, kw?: Kw<Random_Opt>): Ref<Tensor>;
   arange(kw: KwIn<arange_Kw>): Ref<Tensor>;
   arange(end: Scalar | KwIn<Factory_Opt & { end: Scalar }>, kw?: KwIn<Factory_Opt>): Ref<Tensor>;
-  /** From start to end, without end. */
+  /** Numbers from start to end, without end. */
   arange(
     start: Scalar,
     end: Scalar,
@@ -247,9 +247,9 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
   rand_like(input: TensorLike | Kw<RandomLike_Opt & With_Input>, kw?: Kw<RandomLike_Opt>): Ref<Tensor>;
   randn_like(input: TensorLike | Kw<RandomLike_Opt & With_Input>, kw?: Kw<RandomLike_Opt>): Ref<Tensor>;
 
-  /** Along a dimension that is there. */
+  /** Joins tensors along an existing dimension. */
   cat(tensors: Seq<TensorLike> | Kw<cat_Kw>, dim?: Int | Kw<cat_Opt>, kw?: Kw<Out_Opt>): Ref<Tensor>;
-  /** Along a new dimension. */
+  /** Joins tensors along a new dimension. */
   stack(tensors: Seq<TensorLike> | Kw<cat_Kw>, dim?: Int | Kw<cat_Opt>, kw?: Kw<Out_Opt>): Ref<Tensor>;
   where(condition: TensorLike, input: Operand, other: Operand): Ref<Tensor>;
   flatten(
@@ -322,7 +322,7 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
     dtype?: DTypeLike | null | Kw<Omit<softmax_Kw, "dim">>,
   ): Ref<Tensor>;
 
-  /** Without gradients. It travels with each batch: `worker.context` and `py.with` take it. */
+  /** Computes no gradients. It travels with each batch: `worker.context` and `py.with` take it. */
   readonly no_grad: PyClass<ContextManager, []>;
   readonly enable_grad: PyClass<ContextManager, []>;
   readonly inference_mode: PyClass<ContextManager, [mode?: Bool | Kw<{ mode?: Bool }>]>;
@@ -344,6 +344,9 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
   is_tensor(obj: unknown): PyBool;
   /** Pickles to a path on the worker's machine. */
   save(obj: unknown, f: Str | AnyRef, kw?: Kw<save_Opt>): PyNone;
-  /** Reads what `save` wrote. Only tensors and plain containers, unless `weights_only` is false: then it runs any code. */
+  /**
+   * Reads a file that `save` wrote. It reads only tensors and plain containers; with `weights_only` false it may run
+   * any code.
+   */
   load(f: Str | AnyRef, map_location?: load_Opt["map_location"] | Kw<load_Opt>, kw?: Kw<load_Opt>): AnyRef;
 }

@@ -1,6 +1,7 @@
 /**
- * The public names of torch 2.14 and torchvision 0.29 that nobody has declared yet: each is an `AnyRef`. They are listed, rather
- * than let through by an index signature, so that a misspelt name is an error. Whoever declares one takes it off its list.
+ * The public names of torch 2.14 and torchvision 0.29 that nobody has declared yet: each is an `AnyRef`. They are
+ * listed, rather than let through by an index signature, so that a misspelt name is an error. Whoever declares one
+ * takes it off its list.
  */
 
 // prettier-ignore

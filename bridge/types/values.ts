@@ -30,7 +30,10 @@ export type GeneratorLike = Is<"torch.Generator">;
 export type Extent = Int | Seq<Int>;
 
 type Nested<T> = T | readonly Nested<T>[];
-/** What becomes a tensor: numbers, nested arrays of them, a typed array, an `NDArray`, or a reference to a tensor or array. */
+/**
+ * Data that becomes a tensor: numbers, nested arrays of them, a typed array, an `NDArray`, or a reference to a tensor
+ * or array.
+ */
 export type TensorData = Nested<Scalar | TensorLike> | TypedArray | NDArray | Seq<Scalar>;
 
 /** A size given as numbers or as one array, and then keywords. */
@@ -46,7 +49,7 @@ export interface DType extends PyObject<{ "torch.dtype": true }> {
   readonly itemsize: PyInt;
 }
 
-/** Where a tensor lives. */
+/** The device of a tensor. */
 export interface Device extends PyObject<{ "torch.device": true; ContextManager: true }> {
   /** `"cpu"`, `"cuda"`, … */
   readonly type: PyStr;
