@@ -28,16 +28,17 @@
  * A forgotten `await` does not compile in `if (x)`, `x ? a : b`, `x && a` (TS2801), `x > 1`, `x + 1` (TS2365), `x * 1`
  * (TS2362), `x === 1` (TS2367), `switch (x)`, `items[x]`, `for (… of x)`, nor where a number, string or boolean is
  * asked for. TypeScript lets these through, and something else finds them:
- *   - `!x`, `while (x)`, `for (; x;)`, `x || a`, and an `if (x)` that mentions x again: the lint rule
- *     no-misused-promises;
- *   - `-x` and `${x}`: the lint rules no-unsafe-unary-minus and restrict-template-expressions, and an error when it
- *     runs;
- *   - `x > y` between two references, `Number(x)`: an error when it runs;
- *   - `x === y` between two references, and `x === null`: false when it runs. Write `(await x) === null`;
- *   - anything past the first dot of an `AnyRef`, which is `any`: its attributes can be set to every kind of value, and
- *     an
- *     index signature has one type for reading and writing (another one would be `| undefined` for whoever compiles with
- *     noUncheckedIndexedAccess).
+ *
+ * - `!x`, `while (x)`, `for (; x;)`, `x || a`, and an `if (x)` that mentions x again: the lint rule
+ *   no-misused-promises finds them.
+ * - `-x` and `${x}`: the lint rules no-unsafe-unary-minus and restrict-template-expressions find them, and they throw
+ *   when they run.
+ * - `x > y` between two references, and `Number(x)`, throw when they run.
+ * - `x === y` between two references, and `x === null`, are false when they run. Write `(await x) === null`.
+ * - Anything past the first dot of an `AnyRef` is `any`. Its attributes can be set to every kind of value, and an index
+ *   signature has one type for reading and writing. (Another type would be `| undefined` with
+ *   noUncheckedIndexedAccess.)
+ *
  * These are run-time errors too: `kw` that is not last (where the rest would be right without it), a parameter given
  * both by position and by keyword (unless it is a required one), and None behind a `Maybe`.
  */
