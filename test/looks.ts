@@ -60,6 +60,8 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   },
   "Learner.model": ({ learner }) => py.js(learner.model[0].weight.sum().item()),
   "Learner.modules": ({ learner }) => learner.modules,
+  "Learner.backend": ({ learner }) => learner.backend.device,
+  "Learner.window": ({ learner }) => learner.window,
   "Learner.callbacks": ({ learner }) => learner.callbacks,
   "Learner.getCallback": ({ learner }) => learner.getCallback(SWA),
   "Learner.lossFn": ({ learner, worker }) =>

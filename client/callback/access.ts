@@ -1,7 +1,7 @@
 /** What a callback may touch: declared once, checked by the compiler and again at run time. */
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Data } from "../data/types.ts";
-import type { BetweenSteps, EventName, KeysAt, StepKey, StepState } from "../training/events.ts";
+import type { BetweenSteps, EventName, KeysAt, Step, StepKey, StepState } from "../training/events.ts";
 import type { Hyper } from "../optim/hyper.ts";
 import type { WeighedLoss } from "../losses/weight.ts";
 import type { Phase } from "../training/phases.ts";
@@ -23,7 +23,7 @@ export interface Access {
   readonly hyper?: "write" | { readonly [name: string]: HyperAccess };
   readonly lossFn?: Mode;
   readonly data?: Mode;
-  readonly step?: Mode | { readonly [K in StepKey]?: Mode };
+  readonly step?: Mode | { readonly [K in StepKey | "group"]?: K extends "group" ? "use" : Mode };
   readonly state?: { readonly [K in StateKey]?: Mode };
   /** To cancel a step, an epoch or the fit. */
   readonly control?: "write";
@@ -88,8 +88,8 @@ type Granted<T, A> = {
     : Granted<T[K], A[K]>;
 } & { -readonly [K in keyof A & keyof T as A[K] extends "write" ? K : never]: T[K] };
 
-/** A step that has only the keys of its event. */
-type StepAt<E extends EventName> = { [K in KeysAt<E> & keyof StepState]: StepState[K] };
+/** A step that has only the keys of its event, and its group. */
+type StepAt<E extends EventName> = { [K in KeysAt<E> & keyof StepState]: StepState[K] } & Pick<Step, "group">;
 
 /** What a handler of the event `E` sees with the access `A`. */
 export type View<A, E extends EventName> = Circumstances<E> &

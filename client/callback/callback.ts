@@ -28,15 +28,25 @@ export interface CallbackSpec<A extends Access> {
    */
   readonly around?: (phase: Phase, epoch: () => Promise<void>) => Promise<void>;
   /** In line: run when the step is issued, in which they may still change it. What they await, the loop awaits. */
-  readonly on?: { readonly [E in EventName]?: (view: View<A, E>) => void | PromiseLike<void> };
+  readonly on?: Handlers<A>;
   /**
    * At the end of a step: references whose values `observe.stepEnd` is to have, by name, as `values`. They travel with the step, so that
    * nothing waits for them.
    */
   readonly measure?: (view: View<A, "stepEnd">) => Measured;
   /** Observing: run when the worker has answered, in order, with plain numbers. */
-  readonly observe?: { readonly [E in ObservedEvent]?: (view: ObserverView<A, E>) => void | PromiseLike<void> };
+  readonly observe?: Observers<A>;
 }
+
+/** By event, for a callback with the access `A`. */
+export type Handlers<A extends Access> = {
+  readonly [E in EventName]?: (view: View<A, E>) => void | PromiseLike<void>;
+};
+
+/** As `Handlers`, for those that observe. */
+export type Observers<A extends Access> = {
+  readonly [E in ObservedEvent]?: (view: ObserverView<A, E>) => void | PromiseLike<void>;
+};
 
 export type CallbackClass = abstract new (...args: any[]) => Callback;
 export type Resolution = "before" | "after" | "either" | "never";
@@ -121,31 +131,26 @@ function checkAccess(name: string, access: Access): void {
   }
 }
 
-/** The base of callbacks that are classes, so that a learner can be asked for them: `learner.getCallback(Metrics)`. */
+/**
+ * The base of callbacks that are classes, so that a learner can be asked for them: `learner.getCallback(Metrics)`. A class sets as fields what a literal
+ * gives to `callback`. The type of `on` and `observe` names its `access`, which keeps the handlers to it:
+ *
+ *     override readonly access = { state: { history: "write" } } as const;
+ *     override readonly observe: Observers<Recorder["access"]> = { epochBegin: ({ phase, state }) => … };
+ */
 export abstract class CallbackObject implements Callback {
-  readonly name: string;
-  readonly access: Access;
-  readonly phase: Callback["phase"];
-  readonly runAfter: Callback["runAfter"];
-  readonly resolveConflict: Callback["resolveConflict"];
-  readonly init: Callback["init"];
-  readonly around: Callback["around"];
-  readonly on: Callback["on"];
-  readonly measure: Callback["measure"];
-  readonly observe: Callback["observe"];
+  readonly name: string = "";
+  readonly access: Access = {};
+  readonly phase: Callback["phase"] = undefined;
+  readonly runAfter: Callback["runAfter"] = [];
+  readonly resolveConflict: Callback["resolveConflict"] = undefined;
+  readonly init: Callback["init"] = undefined;
+  readonly around: Callback["around"] = undefined;
+  readonly on: Callback["on"] = {};
+  readonly measure: Callback["measure"] = undefined;
+  readonly observe: Callback["observe"] = {};
 
-  constructor(made: Callback) {
-    ({
-      name: this.name,
-      access: this.access,
-      phase: this.phase,
-      runAfter: this.runAfter,
-      resolveConflict: this.resolveConflict,
-      init: this.init,
-      around: this.around,
-      on: this.on,
-      measure: this.measure,
-      observe: this.observe,
-    } = made);
+  constructor(made?: Callback) {
+    Object.assign(this, made);
   }
 }

@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import { CallbackObject, type Handlers } from "../callback/callback.ts";
 import { aside } from "../data/aside.ts";
 import { isReference, toBatch } from "../data/batch.ts";
 import type { Data, Inputs } from "../data/types.ts";
@@ -11,71 +11,61 @@ import { AbstractTrainingPhase, forward, type Phase } from "../training/phases.t
 
 interface Averaging {
   readonly name: string;
-  /** Of an exponential average; undefined is a mean. */
+  /** The decay of an exponential average; undefined for a mean. */
   readonly decay: number | undefined;
   readonly buffers: boolean;
-  /** Validation epochs are those of the average. */
+  /** Whether validation epochs run with the average. */
   readonly validate: boolean;
-  /** Whether it is shown the weights after an update, or at the end of an epoch. */
+  /** When the average takes the weights in: after each update, or at the end of each epoch. */
   readonly shown: "updates" | "epochs";
   /** The first epoch whose weights count, from 1. */
   readonly start: number;
 }
 
 /**
- * What `EMA` and `SWA` have in common: torch.optim.swa_utils.AveragedModel, in the worker. It changes nothing of the training.
+ * The base of `EMA` and `SWA`: torch.optim.swa_utils.AveragedModel, in the worker. It changes nothing of the training.
  *
- * With `validate` the model itself has the averages during a validation epoch, from before its first handler until after its last one: whatever looks at
- * the weights then, or keeps them, has those that the epoch's values were measured on, in whatever order callbacks are listed. Meanwhile the worker
- * needs room for another copy of the weights.
+ * With `validate` the model itself has the averages during a validation epoch, from before its first handler until after its last one. So every callback,
+ * in whatever order, sees and keeps the weights that the epoch's values were measured on. Meanwhile the worker needs room for another copy of the weights.
  *
- * The average is of updates. Where the weights become others in another way (`learner.load`, EarlyStopping's `restoreBest`, by hand between two
- * epochs), validation is of the model itself until the next update, which begins a new average; a new `learner.model` has one of its own.
+ * The average is of updates. When the weights change in another way (`learner.load`, EarlyStopping's `restoreBest`, by hand between two epochs),
+ * validation is of the model itself until the next update, which begins a new average. A new `learner.model` gets an average of its own.
  */
 export abstract class AveragedWeights extends CallbackObject {
+  override readonly name: string;
+  override readonly access = { model: "use", step: "use" } as const;
+  override readonly on: Handlers<AveragedWeights["access"]>;
   readonly validate: boolean;
   readonly #averaging: Averaging;
   #learner: Trainer | undefined;
-  /** The average, and of which model it is. */
+  /** The average, and the model that it is of. */
   #current: { readonly model: unknown; readonly average: AnyRef } | undefined;
   #isShown = false;
 
   protected constructor(averaging: Averaging) {
+    super();
     const { name, validate, shown, start } = averaging;
     if (!Number.isSafeInteger(start) || start < 1)
       throw new TorchwireError("MISUSE", `${name}: start must be the number of an epoch, from 1, not ${String(start)}`);
-    // The literal is made before `this` is there.
-    const self: { current?: AveragedWeights } = {};
-    const update = (epoch: number): void => {
-      if (epoch >= start) self.current!.#average.update();
-    };
-    super(
-      callback({
-        name,
-        access: { model: "use", step: "use" },
-        init: (learner) => self.current!.#init(learner),
-        around: (phase, epoch) => self.current!.#around(phase, epoch),
-        on:
-          shown === "updates"
-            ? {
-                stepEnd: ({ phase, epoch }) => {
-                  const { step } = self.current!.#known;
-                  if (phase instanceof AbstractTrainingPhase && step!.group.isLast) update(epoch);
-                },
-              }
-            : {
-                epochEnd: ({ phase, epoch }) => {
-                  if (phase instanceof AbstractTrainingPhase) update(epoch);
-                },
-              },
-      }),
-    );
-    self.current = this;
+    this.name = name;
     this.validate = validate;
     this.#averaging = averaging;
+    const isMeant = (phase: Phase, epoch: number): boolean => phase instanceof AbstractTrainingPhase && epoch >= start;
+    this.on =
+      shown === "epochs"
+        ? {
+            epochEnd: ({ phase, epoch }) => {
+              if (isMeant(phase, epoch)) this.#average.update();
+            },
+          }
+        : {
+            stepEnd: ({ phase, epoch, step }) => {
+              if (step.group.isLast && isMeant(phase, epoch)) this.#average.update();
+            },
+          };
   }
 
-  /** The averaged model, to predict with, to save: `saveWeights(ema.model, path)`. It stays what it is until the next update. */
+  /** The averaged model, to predict with and to save: `saveWeights(ema.model, path)`. The next update changes it. */
   get model(): AnyRef {
     return this.#average.module as AnyRef;
   }
@@ -86,8 +76,9 @@ export abstract class AveragedWeights extends CallbackObject {
   }
 
   /**
-   * Computes the running statistics of batch normalisation anew, over `data` (default: the learner's training data): the average was never run, so that they are
-   * those of no model. Needs no gradients, and changes nothing else: a loader stays where it is, and random numbers are drawn in a fork.
+   * Computes the running statistics of batch normalisation anew, over `data` (default: the learner's training data). The average itself has never run, so
+   * until then it has the statistics of no model. Needs no gradients, and changes nothing else: a loader keeps its position, and random numbers come from
+   * a fork.
    */
   async updateBatchNorm(data: Data | PyObject | undefined = this.#known.data.training): Promise<void> {
     const { worker } = this.#known;
@@ -110,7 +101,7 @@ export abstract class AveragedWeights extends CallbackObject {
           );
         whole = true;
       } finally {
-        // What failed has closed the lane.
+        // A failure has closed the lane: use another one.
         await worker.lane(() => worker.scope(() => py.js(recomputing.end(whole))));
         recomputing[Symbol.dispose]();
       }
@@ -126,7 +117,7 @@ export abstract class AveragedWeights extends CallbackObject {
     return this.#known.worker.import("torchwire_worker.helpers.averaging");
   }
 
-  /** Another model has another average. */
+  /** The average of the model that the learner has now: another model gets another average. */
   get #average(): AnyRef {
     const { model, worker } = this.#known;
     if (this.#current?.model !== model) {
@@ -139,7 +130,7 @@ export abstract class AveragedWeights extends CallbackObject {
     return this.#current!.average;
   }
 
-  #init(learner: Trainer): void {
+  override readonly init = (learner: Trainer): void => {
     if (!isReference(learner.model))
       throw new TorchwireError(
         "MISUSE",
@@ -154,34 +145,34 @@ export abstract class AveragedWeights extends CallbackObject {
       );
     this.#learner = learner;
     void this.#average;
-  }
+  };
 
-  async #around(phase: Phase, epoch: () => Promise<void>): Promise<void> {
+  override readonly around = async (phase: Phase, epoch: () => Promise<void>): Promise<void> => {
     const { worker } = this.#known;
     const average = this.#average;
     const shows = this.validate && !(phase instanceof AbstractTrainingPhase);
     this.#isShown = ((await worker.scope(() => py.js(average.begin(shows)))) as boolean) && shows;
     const [outcome] = await Promise.allSettled([epoch()]);
     this.#isShown = false;
-    // What failed has closed the lane. Of several errors the first is told.
+    // A failure has closed the lane: use another one. Of several errors throw the first.
     const end = worker.lane(() => worker.scope(() => py.js(average.end())));
     if (outcome.status === "fulfilled") return void (await end);
     await end.catch(() => undefined);
     throw outcome.reason;
-  }
+  };
 }
 
 export interface EmaOptions {
   /** How much of the average each update keeps. Default 0.999. */
   readonly decay?: number;
-  /** Averages buffers too, the running statistics of batch normalisation for one; else they are copied as they are. Default false. */
+  /** Averages buffers too, such as the running statistics of batch normalisation. Otherwise they are copied as they are. Default false. */
   readonly buffers?: boolean;
-  /** Validation epochs are those of the averages. Default true. */
+  /** Validation epochs run with the averages. Default true. */
   readonly validate?: boolean;
 }
 
 /**
- * The exponential moving average of the weights, shown them after each update of the optimizer: the first time it takes them as they are, then
+ * The exponential moving average of the weights. It takes them in after each update of the optimizer: the first time as they are, then as
  * `decay · average + (1 - decay) · weights`, PyTorch's get_ema_multi_avg_fn.
  */
 export class EMA extends AveragedWeights {
@@ -195,9 +186,9 @@ export class EMA extends AveragedWeights {
 export interface SwaOptions {
   /** The first epoch whose weights are in the mean, counted from 1 over all fits. */
   readonly start: number;
-  /** As of EMA. Default false. */
+  /** As in EMA. Default false. */
   readonly buffers?: boolean;
-  /** As of EMA, once there is a mean. Default false: batch normalisation has to be updated first, see `updateBatchNorm`. */
+  /** As in EMA, once there is a mean. Default false, because batch normalisation must be updated first: see `updateBatchNorm`. */
   readonly validate?: boolean;
 }
 

@@ -1,5 +1,7 @@
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import type { Access } from "../callback/access.ts";
+import { CallbackObject, type Callback, type Handlers, type Resolution } from "../callback/callback.ts";
 import { flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { AbstractTrainingPhase, AbstractValidationPhase } from "../training/phases.ts";
@@ -13,17 +15,17 @@ import { Checkpointer } from "./checkpointer.ts";
 export interface EarlyStoppingOptions {
   /** A metric by its name, of both phases. Default "loss". */
   readonly monitor?: string;
-  /** Whether it is to become small or large. Default: "min" for a loss; for anything else it must be said. Criteria see the negative of what is to become large. */
+  /** Whether small or large values are better. Default: "min" for a loss; anything else must say it. Criteria see the negative of a "max" metric. */
   readonly mode?: Direction;
-  /** An improvement on the best value by no more than this is none: the criterion sees the best value again. Default 0. */
+  /** A value improves on the best one only by more than this; otherwise the criterion sees the best value again. Default 0. */
   readonly minDelta?: number;
-  /** When the fit ends, the model gets back the weights (and buffers) of the best epoch, a copy of which is kept in the worker. Default false. */
+  /** When the fit ends, the model gets back the weights and buffers of the best epoch. The worker keeps a copy of them. Default false. */
   readonly restoreBest?: boolean;
   /** Epochs of this phase give the losses. Default AbstractValidationPhase. */
   readonly testPhase?: PhaseClass;
-  /** Epochs of this phase give the training losses, which few criteria look at. Default AbstractTrainingPhase. */
+  /** Epochs of this phase give the training losses. Few criteria use them. Default AbstractTrainingPhase. */
   readonly trainPhase?: PhaseClass;
-  /** Where a learner has several. Default "EarlyStopping". */
+  /** Tells several of one learner apart. Default "EarlyStopping". */
   readonly name?: string;
 }
 
@@ -37,124 +39,140 @@ const KINDS: Kinds<EarlyStoppingOptions> = {
   name: text,
 };
 
-/** The value that was best in this fit, and the training epochs that the learner had behind it then. */
+/** The best value of a fit, and the number of training epochs that the learner had done by then. */
 export interface BestEpoch {
   readonly epoch: number;
   readonly value: number;
 }
 
+const WATCHES = { state: { metricsEpoch: "read", history: "read" }, control: "write" } as const;
+const RESTORES = { model: "write", state: { metricsEpoch: "read", history: "read" }, control: "write" } as const;
+
+/** They write an epoch down, so they must run before the fit may end. Names, because this room does not know all of them. */
+const LOGGERS = ["RunFolder", "LogMetrics", "LogTraces", "LogHyperParams", "LogHistograms", "LogVisualization"];
+
 /**
  * Stops the fit when a criterion says so, at the end of an epoch: `new EarlyStopping(stopping.numberSinceBest(5))`. A number `n` is `patience(n)`: n
  * rises of the loss in a row.
  *
- * The report's `status` is then "stopped", its `by` "EarlyStopping". Everything else that a callback does at the end of the epoch is done before. Each
- * fit begins anew, with nothing remembered. Throws MISUSE for options that make no sense.
+ * The report's `status` is then "stopped", its `by` "EarlyStopping". All other callbacks finish the epoch first. Each fit begins anew, with nothing
+ * remembered. Throws MISUSE for options that make no sense.
  */
 export class EarlyStopping extends CallbackObject {
+  override readonly name: string;
+  override readonly access: Access;
+  override readonly runAfter: Callback["runAfter"] = [
+    Checkpointer,
+    "Metrics",
+    "ProgressPrinter",
+    "MetricsPrinter",
+    ...LOGGERS,
+  ];
   readonly criterion: StoppingCriterion;
-  readonly #watching: { best: BestEpoch | undefined };
+  readonly #options: Required<Omit<EarlyStoppingOptions, "name" | "mode">>;
+  /** Criteria see the monitored value times this, so that less is better. */
+  readonly #sign: 1 | -1;
+  #worker!: Worker;
+  #best: BestEpoch | undefined;
+  #state: unknown;
+  #least: number | undefined;
+  /** The name of the training phase. */
+  #training: string | undefined;
+  #trained = 0;
+  #tested = 0;
+  /** A copy of the best weights, and the model that they are of. */
+  #kept: { readonly copy: AnyRef; readonly model: unknown } | undefined;
 
   constructor(criterion: StoppingCriterion | number, options: EarlyStoppingOptions = {}) {
+    super();
     keywordsOf("EarlyStopping", KINDS, options);
-    const { monitor = "loss", minDelta = 0, restoreBest = false, name = "EarlyStopping" } = options;
+    const { monitor = "loss", mode, minDelta = 0, restoreBest = false, name = "EarlyStopping" } = options;
     const { testPhase = AbstractValidationPhase, trainPhase = AbstractTrainingPhase } = options;
-    const sign = directionOf("EarlyStopping", monitor, options.mode) === "min" ? 1 : -1;
-    const own = typeof criterion === "number" ? patience(criterion) : checkCriterion(criterion, "EarlyStopping");
-
-    const watching: { best: BestEpoch | undefined } = { best: undefined };
-    let state: unknown;
-    let least: number | undefined;
-    let training: string | undefined;
-    let trained = 0;
-    let tested = 0;
-    let learner!: Trainer;
-    let kept: AnyRef | undefined;
-    let keptOf: unknown;
-    const forget = (): void => {
-      kept?.[Symbol.dispose]();
-      kept = undefined;
-    };
-    /** What the criterion is to see of a loss. */
-    const seen = (loss: number, epoch: number): number => {
-      if (least !== undefined && !(loss < least - minDelta)) return loss < least ? least : loss;
-      if (Number.isNaN(loss)) return loss;
-      least = loss;
-      watching.best = { epoch, value: sign * loss };
-      if (restoreBest) {
-        // First the old copy goes: there are never two.
-        forget();
-        kept = make(learner.worker, "checkpoint", "Kept", learner.model);
-        keptOf = learner.model;
-      }
-      return loss;
-    };
-
-    super(
-      callback({
-        name,
-        access: {
-          ...(restoreBest ? { model: "write" } : {}),
-          state: { metricsEpoch: "read", history: "read" },
-          control: "write",
-        },
-        runAfter: [Checkpointer, "Metrics", "ProgressPrinter", "MetricsPrinter", ...LOGGERS],
-        // What it puts back is for after the fit: it comes last.
-        resolveConflict: (other) => (other instanceof EarlyStopping ? undefined : "after"),
-        init: (given) => {
-          learner = given;
-        },
-        on: {
-          fitBegin: () => {
-            state = least = watching.best = undefined;
-            trained = tested = 0;
-            forget();
-          },
-          epochEnd: ({ phase, state: of, control, epochs }) => {
-            // A lone epoch, `validate` for one, is part of no fit that could be stopped.
-            if (epochs === undefined) return;
-            const isTest = phase instanceof testPhase;
-            const isTraining = phase instanceof trainPhase;
-            if (phase instanceof AbstractTrainingPhase) {
-              training = phase.name;
-              trained++;
-            }
-            if (!isTest && !isTraining) return;
-            const value = valueOf(name, monitor, phase.name, of);
-            if (value === undefined) return;
-            const now = performance.now();
-            if (isTest) {
-              tested++;
-              state = own.update(seen(sign * value, of.history[training ?? ""]?.epochs ?? 0), state, now);
-            } else state = own.updateTraining(sign * value, state, now);
-            if (own.done(state)) control.cancel("fit", own.message(state).trim());
-          },
-          fitEnd: ({ ending }) => {
-            if (kept !== undefined && keptOf === learner.model && ending?.status !== "failed")
-              learner.worker.scope(() => void kept!.restore());
-            forget();
-            if (trained > 1 && tested === 0 && ending?.status === "completed")
-              process.emitWarning(
-                `${name} had nothing to go by: there was no epoch of ${testPhase.name} with a step in it. Give the learner validation data, ` +
-                  "or watch the training: testPhase: AbstractTrainingPhase",
-                { type: "TorchwireWarning" },
-              );
-          },
-        },
-      }),
-    );
-    this.criterion = own;
-    this.#watching = watching;
+    this.name = name;
+    this.access = restoreBest ? RESTORES : WATCHES;
+    this.criterion = typeof criterion === "number" ? patience(criterion) : checkCriterion(criterion, "EarlyStopping");
+    this.#options = { monitor, minDelta, restoreBest, testPhase, trainPhase };
+    this.#sign = directionOf("EarlyStopping", monitor, mode) === "min" ? 1 : -1;
   }
 
-  /** Of the last fit, or of the one under way. */
+  /** The best epoch of the last fit, or of the one under way. */
   get best(): BestEpoch | undefined {
-    return this.#watching.best;
+    return this.#best;
   }
 
   override toString(): string {
     return `EarlyStopping(${this.criterion.name})`;
   }
-}
 
-/** What writes down an epoch, by name: it is written before the fit may end. */
-const LOGGERS = ["RunFolder", "LogMetrics", "LogTraces", "LogHyperParams", "LogHistograms", "LogVisualization"];
+  /** It restores the weights after the fit, so it runs last. */
+  override readonly resolveConflict = (other: Callback): Resolution | undefined =>
+    other instanceof EarlyStopping ? undefined : "after";
+
+  override readonly init = ({ worker }: Trainer): void => {
+    this.#worker = worker;
+  };
+
+  override readonly on: Handlers<typeof RESTORES> = {
+    fitBegin: () => {
+      this.#state = this.#least = this.#best = undefined;
+      this.#trained = this.#tested = 0;
+      this.#forget();
+    },
+    epochEnd: (view) => {
+      const { phase, state, control, epochs } = view;
+      // A lone epoch, of `validate` for one, is part of no fit.
+      if (epochs === undefined) return;
+      const { monitor, testPhase, trainPhase, restoreBest } = this.#options;
+      const isTest = phase instanceof testPhase;
+      const isTraining = phase instanceof trainPhase;
+      if (phase instanceof AbstractTrainingPhase) {
+        this.#training = phase.name;
+        this.#trained++;
+      }
+      if (!isTest && !isTraining) return;
+      const value = valueOf(this.name, monitor, phase.name, state);
+      if (value === undefined) return;
+      const now = performance.now();
+      if (isTest) {
+        this.#tested++;
+        const epoch = state.history[this.#training ?? ""]?.epochs ?? 0;
+        const loss = this.#seen(this.#sign * value, epoch, restoreBest ? view.model : undefined);
+        this.#state = this.criterion.update(loss, this.#state, now);
+      } else this.#state = this.criterion.updateTraining(this.#sign * value, this.#state, now);
+      if (this.criterion.done(this.#state)) control.cancel("fit", this.criterion.message(this.#state).trim());
+    },
+    fitEnd: (view) => {
+      const { status } = view.ending ?? {};
+      const kept = this.#kept;
+      if (kept !== undefined && kept.model === view.model && status !== "failed")
+        this.#worker.scope(() => void kept.copy.restore());
+      this.#forget();
+      if (this.#trained > 1 && this.#tested === 0 && status === "completed")
+        process.emitWarning(
+          `${this.name} had nothing to go by: there was no epoch of ${this.#options.testPhase.name} with a step in it. ` +
+            "Give the learner validation data, or watch the training: testPhase: AbstractTrainingPhase",
+          { type: "TorchwireWarning" },
+        );
+    },
+  };
+
+  /** What the criterion sees of a loss. Notes the best one, and keeps the weights of `model` then. */
+  #seen(loss: number, epoch: number, model: AnyRef | undefined): number {
+    const least = this.#least;
+    if (least !== undefined && !(loss < least - this.#options.minDelta)) return loss < least ? least : loss;
+    if (Number.isNaN(loss)) return loss;
+    this.#least = loss;
+    this.#best = { epoch, value: this.#sign * loss };
+    if (model !== undefined) {
+      // There are never two copies: forget the old one first.
+      this.#forget();
+      this.#kept = { copy: make(this.#worker, "checkpoint", "Kept", model), model };
+    }
+    return loss;
+  }
+
+  #forget(): void {
+    this.#kept?.copy[Symbol.dispose]();
+    this.#kept = undefined;
+  }
+}
