@@ -1,11 +1,11 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { Access, View } from "../callback/access.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import { callback, CallbackObject, type Callback } from "../callback/callback.ts";
 import type { EventName } from "../training/events.ts";
 import type { Phase } from "../training/phases.ts";
 
 export interface CustomCallbackOptions<A extends Access> {
-  /** Default: one that no other has. */
+  /** Default: a name that no other has. */
   readonly name?: string;
   readonly access?: A;
   readonly phase?: abstract new (...args: any[]) => Phase;
@@ -13,8 +13,13 @@ export interface CustomCallbackOptions<A extends Access> {
 
 let made = 0;
 
-/** One function at one event, in line: `new CustomCallback("epochEnd", ({ epoch }) => console.log(epoch))`. */
+/** Runs one function at one event, in line: `new CustomCallback("epochEnd", ({ epoch }) => console.log(epoch))`. */
 export class CustomCallback<E extends EventName, const A extends Access = {}> extends CallbackObject {
+  override readonly name: string;
+  override readonly access: Access;
+  override readonly phase: Callback["phase"];
+  override readonly on: Callback["on"];
+
   constructor(
     event: E,
     handler: (view: View<A, E>) => void | PromiseLike<void>,
@@ -22,13 +27,13 @@ export class CustomCallback<E extends EventName, const A extends Access = {}> ex
   ) {
     if (typeof handler !== "function")
       throw new TorchwireError("MISUSE", "new CustomCallback(event, handler): there is no handler");
-    super(
-      callback<A>({
-        name,
-        ...(access === undefined ? {} : { access }),
-        ...(phase === undefined ? {} : { phase }),
-        on: { [event]: handler },
-      }),
-    );
+    super();
+    const same = callback<A>({
+      name,
+      ...(access === undefined ? {} : { access }),
+      ...(phase === undefined ? {} : { phase }),
+      on: { [event]: handler },
+    });
+    ({ name: this.name, access: this.access, phase: this.phase, on: this.on } = same);
   }
 }

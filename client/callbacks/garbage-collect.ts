@@ -1,24 +1,32 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { every } from "../logging/every.ts";
 import { count, checkValue } from "../stopping/criteria.ts";
-import { throttle } from "./throttle.ts";
+import type { Trainer } from "../training/trainer.ts";
 
 /**
- * Collects the worker's garbage after the first step, and after every `n`-th from then on, and gives memory that is free back to the system where it
- * can (`malloc_trim`). In line, and waited for by nobody. `n` is a whole number from 1, default 100.
+ * Collects the worker's garbage after the first step, and after every `n`-th from then on, and gives free memory back to the system where that is
+ * possible (`malloc_trim`). It is in line, and nothing waits for it. `n` is a whole number from 1, default 100.
  */
 export class GarbageCollect extends CallbackObject {
+  override readonly name = "GarbageCollect";
+  readonly #isDue: () => boolean;
+  #collect!: AnyRef;
+
   constructor(n = 100) {
+    super();
     checkValue("GarbageCollect", "n", count, n);
-    let collect: AnyRef | undefined;
-    const always = callback({
-      name: "GarbageCollect",
-      init: ({ worker }) => {
-        collect = py.keep(worker.import("torchwire_worker.helpers.garbage").collect as AnyRef);
-      },
-      on: { stepEnd: () => void collect!() },
-    });
-    super(throttle(always, "stepEnd", { freq: n }));
+    this.#isDue = every("GarbageCollect", n);
   }
+
+  override readonly init = ({ worker }: Trainer): void => {
+    this.#collect = py.keep(worker.import("torchwire_worker.helpers.garbage").collect as AnyRef);
+  };
+
+  override readonly on: Handlers<{}> = {
+    stepEnd: () => {
+      if (this.#isDue()) this.#collect();
+    },
+  };
 }

@@ -65,13 +65,12 @@ export {
 export {
   Relative,
   relative,
-  Scheduler,
   type GroupSchedules,
   type Schedulable,
   type Scheduled,
-  type SchedulerOptions,
   type Schedules,
-} from "./scheduler.ts";
+} from "./scheduled.ts";
+export { Scheduler, type SchedulerOptions } from "./scheduler.ts";
 export { StopOnNaNLoss } from "./stop-on-nan-loss.ts";
 export { throttle, type ThrottleOptions } from "./throttle.ts";
 export { Traces, type Trace, type TracesOptions, type TraceView } from "./traces.ts";

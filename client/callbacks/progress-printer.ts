@@ -1,7 +1,8 @@
 import { oneLine } from "../../bridge/errors/shown.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Observers } from "../callback/callback.ts";
+import type { Phase } from "../training/phases.ts";
 
-/** What is printed to: process.stderr, or the like. */
+/** Where text is printed: process.stderr, or the like. */
 export interface Output {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -14,75 +15,85 @@ const WIDTH = 20;
 const MIN_WIDTH = 5;
 
 /**
- * A line for each epoch with samples a second, the loss and the time left. On a terminal it is a bar that is drawn again; elsewhere a plain
- * line, every few seconds and at the end.
+ * Prints a line for each epoch with samples a second, the loss and the time left. On a terminal it draws a bar again and again; elsewhere it prints a
+ * plain line every few seconds and at the end.
  */
 export class ProgressPrinter extends CallbackObject {
+  override readonly name = "ProgressPrinter";
+  override readonly runAfter: Callback["runAfter"] = ["Recorder"];
+  readonly #output: Output;
+  #started = 0;
+  #drawn = 0;
+  #steps = 0;
+  #samples = 0;
+  /** Samples of the first step. */
+  #first = 0;
+  #loss: number | undefined;
+  /** The number of steps that the last line shows. */
+  #shown = 0;
+
   constructor({ output = process.stderr }: { readonly output?: Output } = {}) {
-    let started = 0;
-    let drawn = 0;
-    let steps = 0;
-    let samples = 0;
-    let first = 0;
-    let loss: number | undefined;
-    let shown = 0;
-    const show = (now: number, name: string, batches: number | undefined): void => {
-      drawn = now;
-      shown = steps;
-      const seconds = (now - started) / 1000;
-      const rate = (samples - first) / seconds;
-      const texts = [
-        ...(batches === undefined ? [`${steps} batches`] : [`${steps}/${batches}`]),
-        ...(Number.isFinite(rate) ? [`${rate.toFixed(rate < 10 ? 1 : 0)} samples/s`] : []),
-        ...(loss === undefined ? [] : [`loss ${loss.toFixed(4)}`]),
-        ...(batches === undefined || !Number.isFinite(rate)
-          ? []
-          : [`${duration(((batches - steps) * seconds) / Math.max(1, steps - 1))} left`]),
-      ];
-      const rest = texts.join("  ");
-      // A terminal that does not know its size says 0.
-      const { columns: given = 0 } = output;
-      const columns = output.isTTY ? (given > 0 ? given : 80) - 1 : Infinity;
-      // What does not fit is taken off the bar first.
-      const width = Math.min(WIDTH, columns - name.length - rest.length - 6);
-      const parts =
-        batches === undefined || width < MIN_WIDTH ? [name, rest] : [name, bar(steps / batches, width), rest];
-      const text = parts.join("  ");
-      output.write(output.isTTY ? `\r\x1b[K${text.slice(0, columns)}` : `${text}\n`);
-    };
-    super(
-      callback({
-        name: "ProgressPrinter",
-        runAfter: ["Recorder"],
-        observe: {
-          epochBegin: () => {
-            started = drawn = performance.now();
-            steps = samples = first = shown = 0;
-            loss = undefined;
-          },
-          stepEnd: ({ phase, epoch, batches, values, size }) => {
-            const now = performance.now();
-            steps++;
-            samples += size;
-            // The first step is slower than the rest: the rate is that of those after it.
-            if (steps === 1) [started, first] = [now, size];
-            if (values.loss !== undefined) loss = loss === undefined ? values.loss : 0.95 * loss + 0.05 * values.loss;
-            if (now - drawn < (output.isTTY ? REDRAW_MS : PLAIN_LINE_MS) && steps !== batches) return;
-            show(now, `epoch ${epoch} ${oneLine(phase.name)}`, batches);
-          },
-          epochEnd: ({ phase, epoch, batches }) => {
-            if (shown !== steps) show(performance.now(), `epoch ${epoch} ${oneLine(phase.name)}`, batches);
-            if (output.isTTY && steps > 0) output.write("\n");
-          },
-          fitEnd: () => {
-            // A fit that was stopped in mid-epoch leaves its bar standing.
-            if (output.isTTY && steps > 0) output.write("\r\x1b[K");
-          },
-        },
-      }),
-    );
+    super();
+    this.#output = output;
+  }
+
+  override readonly observe: Observers<{}> = {
+    epochBegin: () => {
+      this.#started = this.#drawn = performance.now();
+      this.#steps = this.#samples = this.#first = this.#shown = 0;
+      this.#loss = undefined;
+    },
+    stepEnd: ({ phase, epoch, batches, values: { loss }, size }) => {
+      const now = performance.now();
+      this.#steps++;
+      this.#samples += size;
+      // The first step is slower than the rest: the rate counts only those after it.
+      if (this.#steps === 1) [this.#started, this.#first] = [now, size];
+      if (loss !== undefined) this.#loss = this.#loss === undefined ? loss : 0.95 * this.#loss + 0.05 * loss;
+      const pause = this.#output.isTTY ? REDRAW_MS : PLAIN_LINE_MS;
+      if (now - this.#drawn >= pause || this.#steps === batches) this.#show(now, titleOf(phase, epoch), batches);
+    },
+    epochEnd: ({ phase, epoch, batches }) => {
+      if (this.#shown !== this.#steps) this.#show(performance.now(), titleOf(phase, epoch), batches);
+      if (this.#output.isTTY && this.#steps > 0) this.#output.write("\n");
+    },
+    fitEnd: () => {
+      // A fit that stops in mid-epoch leaves a bar: clear it.
+      if (this.#output.isTTY && this.#steps > 0) this.#output.write("\r\x1b[K");
+    },
+  };
+
+  #show(now: number, title: string, batches: number | undefined): void {
+    this.#drawn = now;
+    this.#shown = this.#steps;
+    const rest = this.#facts(now, batches).join("  ");
+    // A terminal that does not know its size says 0.
+    const { isTTY, columns: given = 0 } = this.#output;
+    const columns = isTTY ? (given > 0 ? given : 80) - 1 : Infinity;
+    // Where the line is too long, the bar shrinks first.
+    const width = Math.min(WIDTH, columns - title.length - rest.length - 6);
+    const bars = batches === undefined || width < MIN_WIDTH ? [] : [bar(this.#steps / batches, width)];
+    const text = [title, ...bars, rest].join("  ");
+    this.#output.write(isTTY ? `\r\x1b[K${text.slice(0, columns)}` : `${text}\n`);
+  }
+
+  #facts(now: number, batches: number | undefined): string[] {
+    const [steps, loss] = [this.#steps, this.#loss];
+    const seconds = (now - this.#started) / 1000;
+    const rate = (this.#samples - this.#first) / seconds;
+    const isKnown = Number.isFinite(rate);
+    return [
+      batches === undefined ? `${steps} batches` : `${steps}/${batches}`,
+      ...(isKnown ? [`${rate.toFixed(rate < 10 ? 1 : 0)} samples/s`] : []),
+      ...(loss === undefined ? [] : [`loss ${loss.toFixed(4)}`]),
+      ...(batches === undefined || !isKnown
+        ? []
+        : [`${duration(((batches - steps) * seconds) / Math.max(1, steps - 1))} left`]),
+    ];
   }
 }
+
+const titleOf = (phase: Phase, epoch: number): string => `epoch ${epoch} ${oneLine(phase.name)}`;
 
 function bar(fraction: number, width: number): string {
   const filled = Math.round(width * Math.min(1, fraction));

@@ -1,36 +1,37 @@
-import { callback, CallbackObject } from "../callback/callback.ts";
+import type { Handlers } from "../callback/callback.ts";
+import type { Hyper } from "../optim/hyper.ts";
 import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { AbstractValidationPhase, ValidationAlone } from "../training/phases.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
 import { aPhase, atLeast0, text, wholeFrom, type PhaseClass } from "../stopping/options.ts";
-import { apartFrom } from "./scheduler.ts";
+import { HyperCallback } from "./hyper-callback.ts";
 import type { HyperparamHistory } from "../training/state.ts";
 
 export interface ReduceOnPlateauOptions {
   /** A metric by its name. Default "loss". */
   readonly monitor?: string;
-  /** Whether it is to become small or large. Default: "min" for a loss; for anything else it must be said. */
+  /** Whether small or large values are better. Default: "min" for a loss; anything else must say it. */
   readonly mode?: Direction;
-  /** The rates are multiplied by it: from 0, and below 1. Default 0.1. */
+  /** Multiplies the rates: from 0, and below 1. Default 0.1. */
   readonly factor?: number;
-  /** Epochs without an improvement that are let pass. Default 10. */
+  /** Epochs without an improvement that pass before a reduction. Default 10. */
   readonly patience?: number;
-  /** What counts as an improvement: more than this. Default 1e-4. */
+  /** An improvement is more than this. Default 1e-4. */
   readonly threshold?: number;
   /** Whether `threshold` is a share of the best value, or a difference. Default "rel". */
   readonly thresholdMode?: "rel" | "abs";
-  /** Epochs after a reduction in which nothing is counted. Default 0. */
+  /** Epochs after a reduction that do not count. Default 0. */
   readonly cooldown?: number;
   /** No rate becomes smaller. Default 0. */
   readonly minLr?: number;
   /** A rate that would change by no more than this stays. Default 1e-8. */
   readonly eps?: number;
-  /** Epochs of this phase are looked at. Default AbstractValidationPhase. */
+  /** Looks at epochs of this phase. Default AbstractValidationPhase. */
   readonly phase?: PhaseClass;
-  /** Begins anew with each fit: the best value, and what is counted. The rates stay reduced. Default false, as in PyTorch. */
+  /** Forgets the best value and the counts when a fit begins. The rates stay reduced. Default false, as in PyTorch. */
   readonly restart?: boolean;
-  /** Where a learner has several. Default "ReduceOnPlateau". */
+  /** Tells several of one learner apart. Default "ReduceOnPlateau". */
   readonly name?: string;
 }
 
@@ -54,76 +55,73 @@ const KINDS: Kinds<ReduceOnPlateauOptions> = {
   name: text,
 };
 
+const ACCESS = {
+  hyper: { lr: "write" },
+  state: { metricsEpoch: "read", history: "read", hyperparams: "write" },
+} as const;
+
 /**
  * Multiplies the learning rate of every group by `factor` when a metric has not improved for more than `patience` epochs: PyTorch's ReduceLROnPlateau,
- * with its options and its arithmetic. It is no schedule, because it depends on what happened: it acts at the end of an epoch, in line, and not
- * together with a Scheduler of the rate.
+ * with its options and its arithmetic. It is no schedule, because it depends on what happened. It acts at the end of an epoch, in line, and not together
+ * with a Scheduler of the rate.
  */
-export class ReduceOnPlateau extends CallbackObject {
+export class ReduceOnPlateau extends HyperCallback {
+  override readonly name: string;
+  override readonly access: typeof ACCESS = ACCESS;
+  readonly #options: Required<Omit<ReduceOnPlateauOptions, "name">>;
+  readonly #worst: number;
+  #best: number;
+  #bad = 0;
+  #cooling = 0;
+  #hyper!: Hyper;
+
   constructor(options: ReduceOnPlateauOptions = {}) {
+    super();
     keywordsOf("ReduceOnPlateau", KINDS, options);
-    const {
-      monitor = "loss",
-      factor = 0.1,
-      patience = 10,
-      threshold = 1e-4,
-      thresholdMode = "rel",
-      cooldown = 0,
-    } = options;
-    const {
-      minLr = 0,
-      eps = 1e-8,
-      phase: watched = AbstractValidationPhase,
-      restart = false,
-      name = "ReduceOnPlateau",
-    } = options;
+    const { name = "ReduceOnPlateau", monitor = "loss", phase = AbstractValidationPhase, restart = false } = options;
+    const { factor = 0.1, patience = 10, cooldown = 0, minLr = 0, eps = 1e-8 } = options;
+    const { threshold = 1e-4, thresholdMode = "rel" } = options;
     const mode = directionOf("ReduceOnPlateau", monitor, options.mode);
-    const isBetter = (value: number, best: number): boolean => {
-      const margin = thresholdMode === "abs" ? threshold : undefined;
-      if (mode === "min") return value < (margin === undefined ? best * (1 - threshold) : best - margin);
-      return value > (margin === undefined ? best * (threshold + 1) : best + margin);
-    };
-    const worst = mode === "min" ? Infinity : -Infinity;
-    let best = worst;
-    let bad = 0;
-    let cooling = 0;
-    let learner!: Trainer;
-
-    const record = (into: HyperparamHistory, at: number, rates: { readonly [name: string]: number }): void => {
-      for (const [key, value] of Object.entries(rates)) (into[key] ??= []).push({ at, value });
-    };
-    super(
-      callback({
-        name,
-        access: { hyper: { lr: "write" }, state: { metricsEpoch: "read", history: "read", hyperparams: "write" } },
-        resolveConflict: apartFrom(() => this),
-        init: (given) => {
-          learner = given;
-          given.state.hyperparams ??= {};
-        },
-        on: {
-          fitBegin: () => {
-            if (restart) [best, bad, cooling] = [worst, 0, 0];
-          },
-          epochEnd: async ({ phase, state }) => {
-            if (!(phase instanceof watched) || phase instanceof ValidationAlone) return;
-            const value = valueOf(name, monitor, phase.name, state);
-            if (value === undefined) return;
-            if (isBetter(value, best)) [best, bad] = [value, 0];
-            else bad++;
-            if (cooling > 0) [cooling, bad] = [cooling - 1, 0];
-            if (bad <= patience) return;
-            [cooling, bad] = [cooldown, 0];
-            const rates = await learner.hyper.scale("lr", factor, { least: minLr, eps });
-            record(state.hyperparams, trained(state.history), rates);
-          },
-        },
-      }),
-    );
-
-    /** Training steps so far: of whichever phases train. */
-    function trained(history: { readonly [phase: string]: { readonly steps: number } }): number {
-      return history["training"]?.steps ?? Math.max(0, ...Object.values(history).map(({ steps }) => steps));
-    }
+    this.name = name;
+    this.#options = { monitor, phase, restart, factor, patience, cooldown, minLr, eps, threshold, thresholdMode, mode };
+    this.#best = this.#worst = mode === "min" ? Infinity : -Infinity;
   }
+
+  override readonly init = ({ hyper, state }: Trainer): void => {
+    this.#hyper = hyper;
+    state.hyperparams ??= {};
+  };
+
+  override readonly on: Handlers<typeof ACCESS> = {
+    fitBegin: () => {
+      if (this.#options.restart) [this.#best, this.#bad, this.#cooling] = [this.#worst, 0, 0];
+    },
+    epochEnd: async ({ phase, state }) => {
+      const { monitor, phase: watched, patience, cooldown, factor, minLr, eps } = this.#options;
+      if (!(phase instanceof watched) || phase instanceof ValidationAlone) return;
+      const value = valueOf(this.name, monitor, phase.name, state);
+      if (value === undefined) return;
+      if (this.#isBetter(value)) [this.#best, this.#bad] = [value, 0];
+      else this.#bad++;
+      if (this.#cooling > 0) [this.#cooling, this.#bad] = [this.#cooling - 1, 0];
+      if (this.#bad <= patience) return;
+      [this.#cooling, this.#bad] = [cooldown, 0];
+      const rates = await this.#hyper.scale("lr", factor, { least: minLr, eps });
+      const at = trained(state.history);
+      const into: HyperparamHistory = state.hyperparams;
+      for (const [name, rate] of Object.entries(rates)) (into[name] ??= []).push({ at, value: rate });
+    },
+  };
+
+  #isBetter(value: number): boolean {
+    const { mode, threshold, thresholdMode } = this.#options;
+    const best = this.#best;
+    if (mode === "min") return value < (thresholdMode === "rel" ? best * (1 - threshold) : best - threshold);
+    return value > (thresholdMode === "rel" ? best * (threshold + 1) : best + threshold);
+  }
+}
+
+/** Training steps so far, of whichever phases train. */
+function trained(history: { readonly [phase: string]: { readonly steps: number } }): number {
+  return history["training"]?.steps ?? Math.max(0, ...Object.values(history).map(({ steps }) => steps));
 }

@@ -1,46 +1,56 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
-import type { Trainer } from "../training/trainer.ts";
+import type { Access } from "../callback/access.ts";
+import { CallbackObject, type Callback, type Handlers, type Observers } from "../callback/callback.ts";
 import { weightArguments } from "../losses/weight.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
+import type { Trainer } from "../training/trainer.ts";
+
+const EXACT = { step: { loss: "use" } } as const;
+const LATE = { control: "write" } as const;
 
 /**
- * Stops the fit when the loss of a training step is NaN. A batch of which no target counts, as where all are ignored, has no loss, and gives PyTorch
- * no gradients: the fit goes on.
+ * Stops the fit when the loss of a training step is NaN. A batch in which no target counts, as where all are ignored, has no loss, and PyTorch makes no
+ * gradients of it: the fit goes on.
  *
- * Exact, and without a round trip: the worker looks at the loss before the update and withholds it, and all that comes after it. On CUDA that
- * waits for the loss once a step; `late: true` does not, and notices up to a window later, when the updates with NaN have been made.
+ * It is exact, and costs no round trip: the worker looks at the loss before the update, and withholds the update and all that comes after it. On CUDA
+ * that waits for the loss once a step. `late: true` does not wait: it notices up to a window later, when updates with NaN have been made.
  */
 export class StopOnNaNLoss extends CallbackObject {
+  override readonly name = "StopOnNaNLoss";
+  override readonly phase: Callback["phase"] = AbstractTrainingPhase;
+  override readonly access: Access;
+  override readonly init: Callback["init"];
+  override readonly on: Handlers<typeof EXACT>;
+  override readonly observe: Observers<typeof LATE>;
+  /** For the step itself, by which its loss's weight is known. */
+  #learner!: Trainer;
+  #refuse!: AnyRef;
+
   constructor({ late = false }: { readonly late?: boolean } = {}) {
-    let refuse: AnyRef | undefined;
-    let learner!: Trainer;
-    super(
-      late
-        ? callback({
-            name: "StopOnNaNLoss",
-            phase: AbstractTrainingPhase,
-            access: { control: "write" },
-            observe: {
-              stepEnd: ({ values, index, epoch, phase, control }) => {
-                if (Number.isNaN(values.loss))
-                  control.cancel("fit", `loss is NaN in ${phase.name} epoch ${epoch}, step ${index}`);
-              },
-            },
-          })
-        : callback({
-            name: "StopOnNaNLoss",
-            phase: AbstractTrainingPhase,
-            access: { step: { loss: "use" } },
-            init: (given) => {
-              learner = given;
-              refuse = py.keep(given.worker.import("torchwire_worker.helpers.training").refuse_nan as AnyRef);
-            },
-            on: {
-              backwardEnd: ({ step }) => void refuse!(step.loss, learner.modules, ...weightArguments(learner.step!)),
-            },
-          }),
-    );
+    super();
+    this.access = late ? LATE : EXACT;
+    this.init = late ? undefined : (learner) => this.#prepare(learner);
+    this.on = late ? {} : this.#exact;
+    this.observe = late ? this.#late : {};
   }
+
+  #prepare(learner: Trainer): void {
+    this.#learner = learner;
+    this.#refuse = py.keep(learner.worker.import("torchwire_worker.helpers.training").refuse_nan as AnyRef);
+  }
+
+  readonly #exact: Handlers<typeof EXACT> = {
+    backwardEnd: ({ step }) => {
+      const { modules, step: whole } = this.#learner;
+      this.#refuse(step.loss, modules, ...weightArguments(whole!));
+    },
+  };
+
+  readonly #late: Observers<typeof LATE> = {
+    stepEnd: ({ values, index, epoch, phase, control }) => {
+      if (Number.isNaN(values.loss))
+        control.cancel("fit", `loss is NaN in ${phase.name} epoch ${epoch}, step ${index}`);
+    },
+  };
 }

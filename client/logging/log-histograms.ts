@@ -1,14 +1,16 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
-import { backendsFor, type Backends } from "./backend.ts";
+import type { View } from "../callback/access.ts";
+import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
+import { backendsFor, type Backends, type LoggerBackend } from "./backend.ts";
 import { edgesOf } from "./bins.ts";
 import { every, whole } from "./every.ts";
 import type { LoggedHistogram } from "./loggables.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
+import type { Trainer } from "../training/trainer.ts";
 
 export interface LogHistogramsOptions {
-  /** Every how many training steps, the first of them included. Default 100. */
+  /** Logs the first training step and every `freq`-th after it. Default 100. */
   readonly freq?: number;
   /** Default 50. */
   readonly bins?: number;
@@ -26,40 +28,43 @@ interface Counted {
 
 /**
  * Logs histograms of the trainable parameters after the step, in the group `Step/Histograms/Weights`, and of their gradients, in
- * `Step/Histograms/Gradients`, by the number of the training step. They are counted where the tensors are, and travel with the step: the bins, not the weights.
+ * `Step/Histograms/Gradients`, by the number of the training step. The worker counts where the tensors are; only the bins travel, with the step.
  */
 export class LogHistograms extends CallbackObject {
+  override readonly name = "LogHistograms";
+  override readonly phase: Callback["phase"] = AbstractTrainingPhase;
+  override readonly access = { model: "use", state: { history: "read" } } as const;
+  readonly #backends: readonly LoggerBackend[];
+  readonly #isDue: () => boolean;
+  readonly #bins: number;
+  #count!: AnyRef;
+
   constructor(backends: Backends, { freq = 100, bins = 50 }: LogHistogramsOptions = {}) {
-    const all = backendsFor("LogHistograms", backends, "histogram");
-    const isDue = every("LogHistograms", freq);
+    super();
+    this.#backends = backendsFor("LogHistograms", backends, "histogram");
+    this.#isDue = every("LogHistograms", freq);
     whole("LogHistograms", "bins", bins);
-    let count: AnyRef | undefined;
-    super(
-      callback({
-        name: "LogHistograms",
-        phase: AbstractTrainingPhase,
-        access: { model: "use", state: { history: "read" } },
-        init: ({ worker }) => {
-          count = py.keep(worker.import("torchwire_worker.helpers.histograms").parameters_and_gradients as AnyRef);
-        },
-        measure: ({ model }): { found?: AnyRef } => (isDue() ? { found: count!(model, bins) } : {}),
-        observe: {
-          stepEnd: ({ phase, state, values: { found } }) => {
-            if (found === undefined) return;
-            const [weights, gradients] = found as [Counts, Counts];
-            const at = state.history[phase.name]!.steps;
-            for (const [what, counted] of [
-              ["Weights", weights],
-              ["Gradients", gradients],
-            ] as const) {
-              const values = Object.fromEntries(Object.entries(counted).map(([name, one]) => [name, histogramOf(one)]));
-              for (const backend of all) backend.log({ group: ["Step", "Histograms", what], at, values });
-            }
-          },
-        },
-      }),
-    );
+    this.#bins = bins;
   }
+
+  override readonly init = ({ worker }: Trainer): void => {
+    this.#count = py.keep(worker.import("torchwire_worker.helpers.histograms").parameters_and_gradients as AnyRef);
+  };
+
+  override readonly measure = ({ model }: View<LogHistograms["access"], "stepEnd">): Measured =>
+    this.#isDue() ? { found: this.#count(model, this.#bins) } : {};
+
+  override readonly observe: Observers<LogHistograms["access"]> = {
+    stepEnd: ({ phase, state, values: { found } }) => {
+      if (found === undefined) return;
+      const [weights, gradients] = found as [Counts, Counts];
+      const at = state.history[phase.name]!.steps;
+      for (const [what, counts] of [["Weights", weights] as const, ["Gradients", gradients] as const]) {
+        const values = Object.fromEntries(Object.entries(counts).map(([name, one]) => [name, histogramOf(one)]));
+        for (const backend of this.#backends) backend.log({ group: ["Step", "Histograms", what], at, values });
+      }
+    },
+  };
 }
 
 interface Counts {

@@ -1,13 +1,15 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import type { View } from "../callback/access.ts";
+import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
 import { isReference } from "../data/batch.ts";
 import type { StepState } from "../training/events.ts";
 import { ofBatch, type Format } from "../formats/format.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { backendsFor, type Backends } from "./backend.ts";
+import { backendsFor, type Backends, type LoggerBackend } from "./backend.ts";
 import { every } from "./every.ts";
 import { Loggables, type Loggable } from "./loggables.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
@@ -15,87 +17,97 @@ import { AbstractTrainingPhase } from "../training/phases.ts";
 type Shown = Loggable | number | { readonly [name: string]: Loggable | number };
 
 export interface LogVisualizationOptions {
-  /** Every how many training steps, the first of them included. Default 100. */
+  /** Logs the first training step and every `freq`-th after it. Default 100. */
   readonly freq?: number;
   /**
-   * What is to be logged, of the values behind what the function gave: one, or several by name. Default: a tensor as an image, with PyTorch's axes,
-   * [C, H, W] or [H, W], or a batch of these, [N, C, H, W], as one picture.
+   * Makes what is logged out of the values behind the references: one, or several by name. Default: a tensor as an image with PyTorch's axes, [C, H, W]
+   * or [H, W], or a batch of these, [N, C, H, W], as one picture.
    */
   readonly show?: (values: any) => Shown;
-  /** Is undone first, on each tensor: with `image(imagenet)` inputs that were normalised are bytes again, [N, H, W, C]. */
+  /** Undoes this format first, on each tensor: `image(imagenet)` makes bytes, [N, H, W, C], of inputs that were normalised. */
   readonly format?: Format;
 }
 
 /**
- * Logs what `look` finds to see in a step, as `Step/Visualization`, or in that group where `show` gives several, by the number of the training step:
+ * Logs what `look` picks from a step, as `Step/Visualization`, or in that group where `show` gives several, by the number of the training step:
  *
  *     new LogVisualization(({ xs }) => xs.narrow(0, 0, 8), tensorBoard("runs/one"))
  *
- * `look` is given the step with its references, and gives a reference to a tensor, or several by name; not async. They travel with the step.
+ * `look` gets the step with its references, and returns a reference to a tensor, or several by name. It must not be async: what it picks travels with
+ * the step.
  */
 export class LogVisualization extends CallbackObject {
+  override readonly name = "LogVisualization";
+  override readonly phase: Callback["phase"] = AbstractTrainingPhase;
+  override readonly access = { step: "use", state: { history: "read" } } as const;
+  readonly #look: (step: StepState) => AnyRef | Measured;
+  readonly #backends: readonly LoggerBackend[];
+  readonly #show: LogVisualizationOptions["show"];
+  readonly #format: Format | undefined;
+  readonly #isDue: () => boolean;
+  #worker!: Worker;
+
   constructor(
     look: (step: StepState) => AnyRef | Measured,
     backends: Backends,
     { freq = 100, show, format }: LogVisualizationOptions = {},
   ) {
+    super();
     if (typeof look !== "function" || isReference(look))
-      throw new TorchwireError(
-        "MISUSE",
-        `LogVisualization: ${described(look)} is no function of the step: ({ xs }) => xs[0]`,
+      throw misuse(`${described(look)} is no function of the step: ({ xs }) => xs[0]`);
+    this.#look = look;
+    this.#backends = backendsFor("LogVisualization", backends, show === undefined ? "image" : undefined);
+    this.#show = show;
+    this.#format = format;
+    this.#isDue = every("LogVisualization", freq);
+  }
+
+  override readonly init = ({ worker }: Trainer): void => {
+    this.#worker = worker;
+  };
+
+  override readonly measure = ({ step }: View<LogVisualization["access"], "stepEnd">): Measured => {
+    if (!this.#isDue()) return {};
+    const seen: unknown = this.#look(step);
+    if (isReference(seen)) return { [NAMED]: this.#undone(seen) };
+    if (typeof seen !== "object" || seen === null || typeof (seen as { then?: unknown }).then === "function")
+      throw misuse(
+        `the function gave ${described(seen)}; it is to give a reference, or several by name, and not to be async`,
       );
-    const all = backendsFor("LogVisualization", backends, show === undefined ? "image" : undefined);
-    const isDue = every("LogVisualization", freq);
-    let learner: Trainer | undefined;
-    const undone = (reference: unknown): object | number =>
-      format === undefined || typeof reference === "number"
-        ? (reference as object | number)
-        : ofBatch(format).fromTorch(reference as AnyRef, { worker: learner!.worker, dtype: "uint8" });
-    super(
-      callback({
-        name: "LogVisualization",
-        phase: AbstractTrainingPhase,
-        access: { step: "use", state: { history: "read" } },
-        init: (given) => {
-          learner = given;
-        },
-        measure: ({ step }) => {
-          if (!isDue()) return {};
-          const seen: unknown = look(step);
-          if (isReference(seen)) return { [NAMED]: undone(seen) };
-          if (typeof seen !== "object" || seen === null || typeof (seen as { then?: unknown }).then === "function")
-            throw new TorchwireError(
-              "MISUSE",
-              `LogVisualization: the function gave ${described(seen)}; it is to give a reference, or several by name, and not to be async`,
-            );
-          return Object.fromEntries(Object.entries(seen).map(([name, one]) => [NAMED + name, undone(one)]));
-        },
-        observe: {
-          stepEnd: ({ phase, state, values }) => {
-            // There is a loss, too.
-            const seen = Object.entries(values).filter(([name]) => name.startsWith(NAMED));
-            if (seen.length === 0) return;
-            const at = state.history[phase.name]!.steps;
-            const named = seen.map(([name, value]) => [name.slice(NAMED.length), value as unknown] as const);
-            const asked = seen[0]![0] === NAMED ? named[0]![1] : Object.fromEntries(named);
-            const shown = show === undefined ? pictures(asked, format === undefined ? "CHW" : "HWC") : show(asked);
-            if (typeof shown !== "number" && (typeof shown !== "object" || shown === null))
-              throw new TorchwireError(
-                "MISUSE",
-                `LogVisualization: \`show\` gave ${described(shown)}; it is to give one of Loggables, a number, or several of these by name`,
-              );
-            const record = isOne(shown)
-              ? { group: ["Step"], at, values: { Visualization: shown } }
-              : { group: ["Step", "Visualization"], at, values: shown };
-            for (const backend of all) backend.log(record);
-          },
-        },
-      }),
+    return Object.fromEntries(Object.entries(seen).map(([name, one]) => [NAMED + name, this.#undone(one)]));
+  };
+
+  override readonly observe: Observers<LogVisualization["access"]> = {
+    stepEnd: ({ phase, state, values }) => {
+      // The values have the loss, too.
+      const seen = Object.entries(values).filter(([name]) => name.startsWith(NAMED));
+      if (seen.length === 0) return;
+      const at = state.history[phase.name]!.steps;
+      const shown = this.#shown(seen.map(([name, value]) => [name.slice(NAMED.length), value as unknown] as const));
+      const record = isOne(shown)
+        ? { group: ["Step"], at, values: { Visualization: shown } }
+        : { group: ["Step", "Visualization"], at, values: shown };
+      for (const backend of this.#backends) backend.log(record);
+    },
+  };
+
+  #undone(reference: unknown): object | number {
+    if (this.#format === undefined || typeof reference === "number") return reference as object | number;
+    return ofBatch(this.#format).fromTorch(reference as AnyRef, { worker: this.#worker, dtype: "uint8" });
+  }
+
+  #shown(named: readonly (readonly [string, unknown])[]): Shown {
+    const asked = named[0]![0] === "" ? named[0]![1] : Object.fromEntries(named);
+    if (this.#show === undefined) return pictures(asked, this.#format === undefined ? "CHW" : "HWC");
+    const shown = this.#show(asked);
+    if (typeof shown === "number" || (typeof shown === "object" && shown !== null)) return shown;
+    throw misuse(
+      `\`show\` gave ${described(shown)}; it is to give one of Loggables, a number, or several of these by name`,
     );
   }
 }
 
-/** Before the names of what is seen; alone where it has none. */
+/** Stands before the names of what is seen, and alone where it has no name. */
 const NAMED = "seen ";
 
 const isOne = (shown: Shown): shown is Loggable | number =>
@@ -104,11 +116,10 @@ const isOne = (shown: Shown): shown is Loggable | number =>
 function pictures(seen: unknown, axes: "CHW" | "HWC"): Loggable | { readonly [name: string]: Loggable } {
   const picture = (value: unknown): Loggable => {
     if (isNDArray(value)) return Loggables.image(value, { axes });
-    throw new TorchwireError(
-      "MISUSE",
-      `LogVisualization: ${described(value)} is no image: say by \`show\` what is to be logged of it`,
-    );
+    throw misuse(`${described(value)} is no image: say by \`show\` what is to be logged of it`);
   };
   if (isNDArray(seen) || typeof seen !== "object" || seen === null) return picture(seen);
   return Object.fromEntries(Object.entries(seen).map(([name, value]) => [name, picture(value)]));
 }
+
+const misuse = (message: string): TorchwireError => new TorchwireError("MISUSE", `LogVisualization: ${message}`);
