@@ -3,9 +3,10 @@ import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { workerOf } from "../../bridge/worker.ts";
-import type { State } from "../callback/access.ts";
-import { callback, CallbackObject, type Measured } from "../callback/callback.ts";
+import { workerOf, type Worker } from "../../bridge/worker.ts";
+import type { State, View } from "../callback/access.ts";
+import { CallbackObject, type Measured, type Observers } from "../callback/callback.ts";
+import type { Loss } from "../losses/spec.ts";
 import type { MetricHistory } from "../training/state.ts";
 import type { Step } from "../training/events.ts";
 import { described } from "../options/keywords.ts";
@@ -15,106 +16,114 @@ import type { DoneStep, Metric, MetricResult, Tally } from "../metrics/metric.ts
 import { series } from "../metrics/series.ts";
 
 /**
- * Computes metrics for each phase, where the tensors are: what their `update` gives travels with the step, is summed up here, and `compute` makes
- * the value of it, for each step (`learner.state.metricsStep`) and for each epoch (`learner.state.metricsEpoch`). The loss (see `MeanLoss`) is
- * always the first; a `MeanLoss` that is given takes its place.
+ * Computes metrics for each phase, where the tensors are. What a metric's `update` gives travels with the step and is summed up here; `compute` makes its
+ * value for each step (`learner.state.metricsStep`) and for each epoch (`learner.state.metricsEpoch`). The loss (see `MeanLoss`) always comes first; a
+ * `MeanLoss` that is given takes its place.
  *
- * Of an epoch in which a fit ends there is a value of the part that was done, marked `partial`.
+ * An epoch in which a fit ends has a value of the part that was done, marked `partial`.
  *
  * Throws MISUSE for two metrics of one name.
  */
 export class Metrics extends CallbackObject {
-  constructor(...metrics: readonly Metric[]) {
-    const all = withLoss(metrics);
-    const start = (): Tally[] => all.map((one) => one.start());
-    let tallies = start();
-    let steps = all.map(() => 0);
-    /** Of the epoch that has begun and not ended: how many of its phase had ended before. */
-    let before: number | undefined;
-    let learner: Trainer;
+  override readonly name = "Metrics";
+  override readonly access = {
+    state: { metricsStep: "write", metricsEpoch: "write", metricsTable: "write", history: "read" },
+    step: "use",
+  } as const;
+  readonly #metrics: readonly Metric[];
+  #tallies: Tally[];
+  /** How many steps of this epoch each metric has seen. */
+  #steps: number[];
+  /** How many epochs of the phase had ended when this one began; undefined between epochs. */
+  #before: number | undefined;
+  #worker!: Worker;
+  #loss!: Loss;
 
-    const finish = async (phase: string, state: MetricState, place: Place, isFailed: boolean): Promise<void> => {
-      const had = all.flatMap(({ name }, i) => (steps[i]! > 0 ? [{ name, tally: tallies[i]! }] : []));
-      // All of them at once, so that together they cost one message and one round trip, or none.
-      const asked = learner.worker.scope(() => had.map(async ({ tally }) => tally.compute()));
-      const values = await Promise.allSettled(asked);
-      for (const [i, outcome] of values.entries()) {
-        if (outcome.status === "fulfilled") keep(state, phase, had[i]!.name, { ...place, value: outcome.value });
-        // A fit that failed says why, and what is known without the worker is known all the same.
-        else if (!isFailed) throw outcome.reason;
+  constructor(...metrics: readonly Metric[]) {
+    super();
+    this.#metrics = withLoss(metrics);
+    this.#tallies = this.#metrics.map((one) => one.start());
+    this.#steps = this.#metrics.map(() => 0);
+  }
+
+  override readonly init = ({ worker, loss, state }: Trainer): void => {
+    this.#worker = worker;
+    this.#loss = loss;
+    Object.assign(state, { metricsStep: {}, metricsEpoch: {}, metricsTable: {} });
+  };
+
+  override readonly measure = ({ phase, step }: View<Metrics["access"], "stepEnd">): Measured => {
+    const asked: { [name: string]: object | number } = {};
+    // Detached once, and only where a metric looks at it.
+    let yhat: AnyRef | undefined;
+    for (const [i, { name, isFor }] of this.#metrics.entries()) {
+      const { update } = this.#tallies[i]!;
+      if (update === undefined || !isFor(phase)) continue;
+      yhat ??= detached(step.yhat);
+      const own = measured(name, step, () => update(yhat!, step.ys, step as unknown as Step, this.#loss));
+      for (const [key, value] of Object.entries(own)) asked[`${i}.${key}`] = value;
+    }
+    return asked;
+  };
+
+  override readonly observe: Observers<Metrics["access"]> = {
+    fitBegin: () => {
+      this.#before = undefined;
+    },
+    epochBegin: ({ phase, state }) => {
+      this.#before = state.history[phase.name]?.epochs ?? 0;
+      this.#tallies = this.#metrics.map((one) => one.start());
+      this.#steps = this.#metrics.map(() => 0);
+    },
+    stepEnd: ({ phase, state, values, size }) => {
+      const at = state.history[phase.name]!.steps;
+      const { loss, weighed } = values as Pick<DoneStep, "loss" | "weighed">;
+      const given = byMetric(values, this.#metrics.length);
+      for (const [i, { name, isFor }] of this.#metrics.entries()) {
+        if (!isFor(phase)) continue;
+        const value = this.#tallies[i]!.add(given[i], { loss, weighed, size });
+        this.#steps[i]!++;
+        if (value !== undefined) ((state.metricsStep[phase.name] ??= {})[name] ??= series()).push({ at, value });
       }
-    };
-    super(
-      callback({
-        name: "Metrics",
-        access: {
-          state: { metricsStep: "write", metricsEpoch: "write", metricsTable: "write", history: "read" },
-          step: "use",
-        },
-        init: (its) => {
-          learner = its;
-          Object.assign(its.state, { metricsStep: {}, metricsEpoch: {}, metricsTable: {} });
-        },
-        measure: ({ phase, step }) => {
-          const asked: { [name: string]: object | number } = {};
-          // Detached once, and only where somebody looks at it.
-          let yhat: AnyRef | undefined;
-          for (const [i, { name, isFor }] of all.entries()) {
-            const { update } = tallies[i]!;
-            if (update === undefined || !isFor(phase)) continue;
-            yhat ??= detached(step.yhat);
-            const own = measured(name, step, () => update(yhat!, step.ys, step as unknown as Step, learner.loss));
-            for (const [key, value] of Object.entries(own)) asked[`${i}.${key}`] = value;
-          }
-          return asked;
-        },
-        observe: {
-          fitBegin: () => {
-            before = undefined;
-          },
-          epochBegin: ({ phase, state }) => {
-            before = state.history[phase.name]?.epochs ?? 0;
-            tallies = start();
-            steps = all.map(() => 0);
-          },
-          stepEnd: ({ phase, state, values, size }) => {
-            const at = state.history[phase.name]!.steps;
-            const { loss, weighed } = values as Pick<DoneStep, "loss" | "weighed">;
-            const given = byMetric(values, all.length);
-            for (const [i, { name, isFor }] of all.entries()) {
-              if (!isFor(phase)) continue;
-              const value = tallies[i]!.add(given[i], { loss, weighed, size });
-              steps[i]!++;
-              if (value !== undefined) ((state.metricsStep[phase.name] ??= {})[name] ??= series()).push({ at, value });
-            }
-          },
-          epochEnd: async ({ phase, state }) => {
-            before = undefined;
-            await finish(phase.name, state, { at: state.history[phase.name]!.epochs }, false);
-          },
-          fitEnd: async ({ phase, state, batches, ending }) => {
-            if (before === undefined) return;
-            const done = state.history[phase.name]?.stepsEpoch ?? 0;
-            const at = before + (batches === undefined ? 1 : Math.min(1, done / batches));
-            before = undefined;
-            await finish(phase.name, state, { at, partial: true }, ending?.status === "failed");
-          },
-        },
-      }),
+    },
+    epochEnd: async ({ phase, state }) => {
+      this.#before = undefined;
+      await this.#finish(phase.name, state, { at: state.history[phase.name]!.epochs }, false);
+    },
+    fitEnd: async ({ phase, state, batches, ending }) => {
+      if (this.#before === undefined) return;
+      const done = state.history[phase.name]?.stepsEpoch ?? 0;
+      const at = this.#before + (batches === undefined ? 1 : Math.min(1, done / batches));
+      this.#before = undefined;
+      await this.#finish(phase.name, state, { at, partial: true }, ending?.status === "failed");
+    },
+  };
+
+  async #finish(phase: string, state: MetricState, when: When, isFailed: boolean): Promise<void> {
+    const had = this.#metrics.flatMap(({ name }, i) =>
+      this.#steps[i]! > 0 ? [{ name, tally: this.#tallies[i]! }] : [],
     );
+    // Asks for all of them at once: together they cost one message and one round trip, or none.
+    const asked = this.#worker.scope(() => had.map(async ({ tally }) => tally.compute()));
+    const values = await Promise.allSettled(asked);
+    for (const [i, outcome] of values.entries()) {
+      if (outcome.status === "fulfilled") keep(state, phase, had[i]!.name, { ...when, value: outcome.value });
+      // A fit that failed tells its own error, and keeps the values that needed no worker.
+      else if (!isFailed) throw outcome.reason;
+    }
   }
 }
 
 type MetricState = Pick<State, "metricsEpoch" | "metricsTable">;
 
-interface Place {
+interface When {
   readonly at: number;
   readonly partial?: true;
 }
 
 function withLoss(metrics: readonly Metric[]): Metric[] {
   for (const one of metrics)
-    // References have every name.
+    // A reference seems to have every method: refuse it.
     if (inner(one) !== undefined || typeof (one as Partial<Metric> | undefined)?.start !== "function")
       throw new TorchwireError("MISUSE", `Metrics: ${described(one)} is no metric${advice(one)}`);
   const loss = metrics.find((one) => one instanceof MeanLoss) ?? new MeanLoss();
@@ -139,7 +148,7 @@ function detached(yhat: AnyRef | undefined): AnyRef {
   return worker === undefined ? yhat! : py.get(worker.import("torchwire_worker.helpers.metrics"), "detached")(yhat);
 }
 
-/** What `update` gives. An error in it is most likely about outputs that a phase of one's own has not got. */
+/** Calls `update`. Where it fails in a phase that has no outputs, the missing outputs are most likely the reason. */
 function measured(name: string, step: { readonly yhat?: unknown }, update: () => Measured): Measured {
   let given: unknown;
   try {
@@ -156,7 +165,7 @@ function measured(name: string, step: { readonly yhat?: unknown }, update: () =>
   );
 }
 
-/** The values of a step under the keys that each metric gave them. */
+/** Gives each metric its own values of a step, under the keys that it gave them. */
 function byMetric(values: object, metrics: number): { [key: string]: unknown }[] {
   const given: { [key: string]: unknown }[] = Array.from({ length: metrics }, () => ({}));
   for (const [key, value] of Object.entries(values)) {
@@ -166,20 +175,20 @@ function byMetric(values: object, metrics: number): { [key: string]: unknown }[]
   return given;
 }
 
-/** A number goes into the history, an array to the tables, and a record as its parts. */
+/** Puts a number into the history, an array into the tables, and each part of a record where it belongs. */
 function keep(
   state: MetricState,
   phase: string,
   name: string,
-  { value, ...place }: Place & { readonly value: MetricResult },
+  { value, ...when }: When & { readonly value: MetricResult },
 ): void {
   if (value === undefined) return;
   if (typeof value === "number") {
     const history: MetricHistory[string] = (state.metricsEpoch[phase] ??= {});
-    (history[name] ??= []).push({ ...place, value });
-  } else if (isNDArray(value)) (state.metricsTable[phase] ??= {})[name] = { ...place, value };
+    (history[name] ??= []).push({ ...when, value });
+  } else if (isNDArray(value)) (state.metricsTable[phase] ??= {})[name] = { ...when, value };
   else if (typeof value === "object" && value !== null)
-    for (const [key, part] of Object.entries(value)) keep(state, phase, `${name}/${key}`, { ...place, value: part });
+    for (const [key, part] of Object.entries(value)) keep(state, phase, `${name}/${key}`, { ...when, value: part });
   else
     throw new TorchwireError(
       "MISUSE",

@@ -4,7 +4,7 @@ import { py } from "../../bridge/reference/py.ts";
 import { printable } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
 import { isReference, mapInputs, toBatch } from "../data/batch.ts";
 import type { Inputs } from "../data/types.ts";
 import { rootOf } from "../loop/failures.ts";
@@ -12,7 +12,7 @@ import { described, flag, keywordsOf, type Kind, type Kinds } from "../options/k
 import type { Trainer, LearnerData } from "../training/trainer.ts";
 import { AbstractTrainingPhase, forward, TrainingPhase, type Phase } from "../training/phases.ts";
 
-/** What a check may look at. */
+/** What a check sees. */
 export interface SanityView {
   readonly model: AnyRef;
   readonly lossFn: Trainer["lossFn"];
@@ -25,18 +25,18 @@ export interface SanityView {
 }
 
 export interface Check {
-  /** What is to be so: "every class is there". */
+  /** What must be true: "every class is there". */
   readonly name: string;
   /** "error", the default, ends the fit; "warning" does not. */
   readonly level?: "error" | "warning";
-  /** True or nothing where it is so; false, or why not. What it throws is why not. */
+  /** Returns true or nothing where it is true, or else false or the reason. What it throws is a reason, too. */
   readonly run: (view: SanityView) => boolean | string | void | PromiseLike<boolean | string | void>;
 }
 
 export interface SanityCheckOptions {
-  /** One's own. */
+  /** Checks of your own. */
   readonly checks?: readonly Check[];
-  /** Whether the included ones are made as well. Default: where none of one's own is given. */
+  /** Whether the included checks run as well. Default: only where `checks` is empty. */
   readonly defaults?: boolean;
 }
 
@@ -55,7 +55,7 @@ export interface FailedCheck {
   readonly why: string;
 }
 
-/** The fit ended before its first step: `failed` has every check that failed as an error. */
+/** The fit ended before its first step, because checks of the level "error" failed. */
 export class SanityCheckError extends TorchwireError {
   override name = "SanityCheckError";
   readonly failed: readonly FailedCheck[];
@@ -67,7 +67,7 @@ export class SanityCheckError extends TorchwireError {
   }
 }
 
-/** Those that need no batch. (That there is training data, `fit` makes sure of itself: it has it by now, or was given other data.) */
+/** Checks that need no batch. None asks for training data, because `fit` does that itself. */
 const BEFORE: readonly (Omit<Check, "run"> & { readonly run: (data: LearnerData) => boolean | string })[] = [
   {
     name: "there is validation data",
@@ -77,59 +77,65 @@ const BEFORE: readonly (Omit<Check, "run"> & { readonly run: (data: LearnerData)
   },
   {
     name: "batches are { xs, ys } or [xs, ys]",
-    // Those of an array are there to be looked at. What a loader or a stream gives is checked when it comes.
+    // Looks at arrays only: the batches of a loader or a stream are not there yet.
     run: ({ training, validation }) =>
       [training, validation].map(batchProblem).find((why) => why !== undefined) ?? true,
   },
 ];
 
 /**
- * Looks, before the first training step that it sees, whether a training can go well: that there is validation data, that batches are such, and that the
- * loss of the model's outputs for the first batch is one number, made of each sample's outputs and its own targets. Where something is wrong the fit rejects, with a SanityCheckError as the `cause`, that
- * lists it all; no step has been made then. What is but a warning is a process warning.
+ * Checks, before the first training step that it sees, whether a training can go well: whether there is validation data, whether batches are such, and
+ * whether the loss of the first batch is one number, made of each sample's outputs and its own targets. Where something is wrong the fit rejects before
+ * it makes a step; the `cause` is a SanityCheckError that lists all errors. A check of the level "warning" gives a process warning.
  *
- * The model runs in eval mode, without gradients, and with a fork of the random numbers, on the batch that the first step is about to use: not a bit of the
- * training changes, and no data is used up.
+ * The model runs in eval mode, without gradients, and with a fork of the random numbers, on the batch that the first step is about to use. So not a bit of
+ * the training changes, and no data is used up.
  */
 export class SanityCheck extends CallbackObject {
+  override readonly name = "SanityCheck";
+  override readonly phase: Callback["phase"] = AbstractTrainingPhase;
+  override readonly access = { model: "use", lossFn: "use", data: "use", step: { xs: "use", ys: "use" } } as const;
+  readonly #checks: readonly Check[];
+  readonly #defaults: boolean;
+  #state: "new" | "begun" | "over" = "new";
+  /** For the worker, its modules, and the data itself: checks must not get read-only views of arrays. */
+  #learner!: Trainer;
+
   constructor(options: SanityCheckOptions = {}) {
+    super();
     keywordsOf("SanityCheck", KINDS, options);
     const { checks = [], defaults = checks.length === 0 } = options;
-    let learner!: Trainer;
-    let state: "new" | "begun" | "over" = "new";
-    super(
-      callback({
-        name: "SanityCheck",
-        phase: AbstractTrainingPhase,
-        access: { model: "use", lossFn: "use", data: "use", step: { xs: "use", ys: "use" } },
-        init: (given) => {
-          learner = given;
-        },
-        on: {
-          epochBegin: async () => {
-            if (state !== "new") return;
-            if (defaults) await judge(BEFORE.map((check) => ({ ...check, run: () => check.run(learner.data) })));
-            state = "begun";
-          },
-          stepBegin: ({ step, phase }) => {
-            if (state !== "begun") return undefined;
-            const { model, lossFn, data, worker } = learner;
-            const view: SanityView = { model: model as AnyRef, lossFn, data, phase, xs: step.xs, ys: step.ys };
-            const made = (check: Check): Check => ({ ...check, run: () => apart(learner, () => check.run(view)) });
-            const all = [
-              ...(defaults && phase instanceof TrainingPhase
-                ? [made(lossIsANumber(worker)), unlessItFails(made(samplesMeetTheirOwn(worker)))]
-                : []),
-              ...checks.map(made),
-            ];
-            return judge(all.map((check) => ({ ...check, run: () => check.run(view) }))).then(() => {
-              state = "over";
-            });
-          },
-        },
-      }),
-    );
+    this.#checks = checks;
+    this.#defaults = defaults;
   }
+
+  override readonly init = (learner: Trainer): void => {
+    this.#learner = learner;
+  };
+
+  override readonly on: Handlers<SanityCheck["access"]> = {
+    epochBegin: async () => {
+      if (this.#state !== "new") return;
+      const { data } = this.#learner;
+      if (this.#defaults) await judge(BEFORE.map((check) => ({ ...check, run: () => check.run(data) })));
+      this.#state = "begun";
+    },
+    stepBegin: ({ model, lossFn, step, phase }) => {
+      if (this.#state !== "begun") return undefined;
+      const { data, worker } = this.#learner;
+      const view: SanityView = { model, lossFn, data, phase, xs: step.xs, ys: step.ys };
+      const made = (check: Check): Check => ({ ...check, run: () => apart(this.#learner, () => check.run(view)) });
+      const all = [
+        ...(this.#defaults && phase instanceof TrainingPhase
+          ? [made(lossIsANumber(worker)), unlessItFails(made(samplesMeetTheirOwn(worker)))]
+          : []),
+        ...this.#checks.map(made),
+      ];
+      return judge(all.map((check) => ({ ...check, run: () => check.run(view) }))).then(() => {
+        this.#state = "over";
+      });
+    },
+  };
 }
 
 const lossIsANumber = (worker: Worker): Check => ({
@@ -142,7 +148,7 @@ const lossIsANumber = (worker: Worker): Check => ({
   },
 });
 
-/** Why a loss cannot be computed is said by the check before; one that takes no tensors that are watched is not looked into. */
+/** A check that passes where it cannot run: the check before tells why a loss fails, and some losses do not take watched tensors. */
 const unlessItFails = (check: Check): Check => ({
   ...check,
   run: async (view) => {
@@ -165,13 +171,13 @@ const samplesMeetTheirOwn = (worker: Worker): Check => ({
   },
 });
 
-/** In a lane of its own, so that what fails does not end the fit's, and where nothing can change. */
+/** Runs in a lane of its own, so that a failure does not end the fit's lane, and in a context in which nothing can change. */
 const apart = <T>({ worker, modules }: Trainer, run: () => T | PromiseLike<T>): Promise<T> =>
   worker.lane(() =>
     worker.context({ mode: "no_grad", eval: modules, rng: "fork" }, () => worker.scope(async () => await run())),
   );
 
-/** Throws SanityCheckError with all errors; tells of warnings. */
+/** Throws a SanityCheckError with all errors. Emits warnings. */
 async function judge(
   checks: readonly (Pick<Check, "name" | "level"> & { readonly run: () => ReturnType<Check["run"]> })[],
 ): Promise<void> {
