@@ -5,68 +5,11 @@ import manifest from "./package.json" with { type: "json" };
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 
-const files = (names: readonly string[]): string[] => names.map((name) => `test/${name}.test.ts`);
+/** Torch's threads spin and wait for each other, and the tests share few cores. */
+const oneThread = { OMP_NUM_THREADS: "1" };
 
-/** One process runs one of these after the other, so that what it imports and its worker (`warmWorker`) are made once. */
-const warm = [
-  "test/pure/!(connection).test.ts",
-  ...files([
-    "arrays",
-    "backend",
-    "batches",
-    "callbacks",
-    "contexts",
-    "dtypes",
-    "early-stopping",
-    "endings",
-    "fault-proxy",
-    "fine-tune",
-    "fluxtraining",
-    "formats",
-    "idx",
-    "image-pixels",
-    "images",
-    "learner",
-    "learner-events",
-    "learner-misuse",
-    "learner-neutral",
-    "learner-parity",
-    "lend",
-    "loader",
-    "logging",
-    "losses",
-    "losses-flux",
-    "losses-parity",
-    "lr-finder",
-    "metrics",
-    "metrics-epochs",
-    "native",
-    "optim",
-    "optim-chain",
-    "optim-closure",
-    "optim-parity",
-    "own-phases",
-    "predict",
-    "properties",
-    "proxy-table",
-    "references",
-    "safetensors",
-    "scheduler",
-    "schedules",
-    "small-callbacks",
-    "summary",
-    "targets",
-    "values",
-    "weights",
-    "worker-data",
-  ]),
-];
-
-/** They start processes, cut links and wait for what comes of that. Computing costs them little. */
-const machines = files(["apps", "doctor", "life", "remote", "remote-keys", "remote-links", "ssh", "strangers"]);
-
-/** They look at memory or the clock, or take both cores themselves: nothing else runs meanwhile. */
-const alone = files(["counts", "lanes", "learner-counts", "limits", "mnist", "parity"]);
+/** One process runs many files, so that they import each module once. A spy would stay for the files that come after. */
+const shared = { isolate: false, restoreMocks: true };
 
 /** Each entry of the package, from its source. */
 const entries = Object.entries(manifest.exports).flatMap(([path, target]) =>
@@ -81,39 +24,49 @@ const config: ViteUserConfig = defineConfig({
     testTimeout: 300_000,
     hookTimeout: 300_000,
     expect: { requireAssertions: true },
+    // One project after the other, two files at a time: CI has two cores.
+    maxWorkers: 2,
     projects: [
+      // No Python.
       {
         extends: true,
-        // As many at a time as CI has cores, and each worker on one thread: PyTorch's threads spin, and wait for each other.
+        test: { name: "pure", include: ["test/pure/**/*.test.ts"], ...shared, sequence: { groupOrder: 0 } },
+      },
+      // The package and its documents as a whole. Each file has a process of its own.
+      {
+        extends: true,
         test: {
-          name: "together",
-          include: ["test/**/*.test.ts"],
-          exclude: ["test/fixtures/**", "node_modules/**", ...warm, ...machines, ...alone],
-          env: { OMP_NUM_THREADS: "1" },
-          maxWorkers: 2,
-          sequence: { groupOrder: 0 },
+          name: "house",
+          include: ["test/{house,misuse,fuzz}/*.test.ts"],
+          env: oneThread,
+          sequence: { groupOrder: 1 },
         },
       },
+      // The files of one process share a worker too (`warmWorker`).
       {
         extends: true,
         test: {
           name: "warm",
-          include: warm,
-          env: { OMP_NUM_THREADS: "1" },
-          isolate: false,
-          // A spy would stay for the files that come after.
-          restoreMocks: true,
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          include: ["test/{client,bridge}/**/*.test.ts"],
+          env: oneThread,
+          ...shared,
+          sequence: { groupOrder: 2 },
         },
       },
+      // Processes start and end, links are cut, environments are made.
       {
         extends: true,
-        test: { name: "machines", include: machines, maxWorkers: 2, sequence: { groupOrder: 2 } },
+        test: { name: "machines", include: ["test/machines/*.test.ts"], sequence: { groupOrder: 3 } },
       },
+      // They look at memory or at the clock, or take both cores themselves.
       {
         extends: true,
-        test: { name: "alone", include: alone, fileParallelism: false, sequence: { groupOrder: 3 } },
+        test: {
+          name: "alone",
+          include: ["test/alone/*.test.ts"],
+          fileParallelism: false,
+          sequence: { groupOrder: 4 },
+        },
       },
     ],
   },

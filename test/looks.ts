@@ -1,6 +1,6 @@
 /**
  * Everything that the package exports, and what its learner, loaders and worker can do: what only looks between two fits, and what is meant to change something.
- * A new one has to be put in one of these lists: test/learner-neutral.test.ts asks for it.
+ * A new one has to be put in one of these lists: test/client/learner/learner-neutral.test.ts asks for it.
  */
 import { join } from "node:path";
 import {

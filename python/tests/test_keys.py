@@ -462,7 +462,7 @@ print(keys.load(sys.argv[1]).name_of('$4'))" {mount} {Path(keys.__file__).parent
 
 
 def test_the_fingerprint_is_the_one_that_the_client_shows() -> None:
-    # As test/keys.test.ts has it.
+    # As test/bridge/keys/keys.test.ts has it.
     assert (
         keys.fingerprint("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID")
         == "SHA256:67OvTdmc7/Nun5C12z5FDkr9NWhEMfqfDsnuWvXD6MM"

@@ -1,4 +1,4 @@
-"""The worker's reader of safetensors files: the table is also the client's (test/safetensors.test.ts), and the package is the judge."""
+"""The worker's reader of safetensors files: the table is also the client's (test/pure/weights/safetensors.test.ts), and the package is the judge."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The wire as Python speaks it, held against test/golden/wire-v1.json. TypeScript's half is test/wire.test.ts."""
+"""The wire as Python speaks it, held against test/golden/wire-v1.json. TypeScript's half is test/pure/wire/wire.test.ts."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Writes wire-v1.json, the golden vectors of the wire: `python test/golden/make.py > test/golden/wire-v1.json`.
 
 The bytes are made by neither side. The encoder in spec.py was written from the msgpack specification and the table in
-bridge/wire/header.ts, and imports nothing of torchwire; TypeScript (test/pure/wire.test.ts) and Python
+bridge/wire/header.ts, and imports nothing of torchwire; TypeScript (test/pure/wire/wire.test.ts) and Python
 (python/tests/test_wire.py) are both held against it. A change here is a change of the protocol.
 """
 

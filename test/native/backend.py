@@ -1,4 +1,4 @@
-"""Plain PyTorch training loops with what PyTorchBackend and its neighbours add, the reference of test/backend.test.ts.
+"""Plain PyTorch training loops with what PyTorchBackend and its neighbours add, the reference of test/client/callbacks/backend.test.ts.
 
     python backend.py --data DIR --out FILE --threads 1
 

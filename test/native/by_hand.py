@@ -1,4 +1,4 @@
-"""Models and plain PyTorch loops that test/backend.test.ts runs in its worker: the same tensors, by hand. It imports nothing of ours."""
+"""Models and plain PyTorch loops that test/client/callbacks/backend.test.ts runs in its worker: the same tensors, by hand. It imports nothing of ours."""
 
 import copy
 

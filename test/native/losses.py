@@ -1,4 +1,4 @@
-"""Losses and their gradients in plain PyTorch: the reference of test/losses-parity.test.ts.
+"""Losses and their gradients in plain PyTorch: the reference of test/client/losses/losses-parity.test.ts.
 
     python losses.py --cases FILE --out FILE --threads 1
 

@@ -1,4 +1,4 @@
-"""What plain PyTorch measures on the weights in files, the reference of test/checkpointer.test.ts.
+"""What plain PyTorch measures on the weights in files, the reference of test/client/callbacks/checkpointer.test.ts.
 
     python measured.py --cases FILE --out FILE --threads 1
 

@@ -1,4 +1,4 @@
-"""Plain PyTorch training loops, one for each optimiser: the reference of test/optim-parity.test.ts.
+"""Plain PyTorch training loops, one for each optimiser: the reference of test/client/optim/optim-parity.test.ts.
 
     python optimizers.py --cases FILE --out FILE --threads 1
 

@@ -1,0 +1,36 @@
+import { readdir, readFile } from "node:fs/promises";
+import { expect, test } from "vitest";
+
+const folder = new URL("../native/", import.meta.url);
+const allowed = new Set(["torch", "torchvision", "numpy", "safetensors"]);
+const standard = new Set(
+  "argparse copy ctypes fractions gzip hashlib json math pathlib platform resource struct sys time warnings".split(" "),
+);
+
+// The baselines prove something only as long as they share no code with what they are compared to.
+test("the native baselines import PyTorch, NumPy, safetensors, the standard library and each other, and nothing else", async () => {
+  const names = (await readdir(folder)).filter((name) => name.endsWith(".py"));
+  const own = new Set(names.map((name) => name.slice(0, -3)));
+  expect([...own].toSorted()).toEqual([
+    "backend",
+    "bench_loop",
+    "by_hand",
+    "idx",
+    "learner",
+    "losses",
+    "measured",
+    "metrics",
+    "models",
+    "optimizers",
+    "schedules",
+    "shuffle",
+    "train",
+  ]);
+  for (const name of names) {
+    const source = await readFile(new URL(name, folder), "utf8");
+    const roots = [...source.matchAll(/^\s*(?:import|from)\s+(\w+)/gm)].map(([, root = ""]) => root);
+    const foreign = roots.filter((root) => ![allowed, standard, own].some((known) => known.has(root)));
+    expect({ name, foreign }).toEqual({ name, foreign: [] });
+    expect(source).not.toMatch(/torchwire_worker|importlib|__import__|sys\.path|runpy|(?<!\.)\b(?:exec|eval)\(/);
+  }
+});
