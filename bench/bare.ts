@@ -18,9 +18,10 @@ export class BareLink {
   /** "echo" answers each message with itself, "sink" with an empty one. */
   static async open(python: string, kind: "echo" | "sink"): Promise<BareLink> {
     const script = fileURLToPath(new URL("programs/bare.py", import.meta.url));
-    // In a group of its own: a Ctrl-C would end it before it has removed its socket; the end of its input does both.
+    // A process group of its own survives Ctrl-C, which would kill it before it has removed its socket. The end of its
+    // input stops it cleanly.
     const child = execa(python, [script, kind], { detached: true, cleanup: false });
-    // Whoever waits for its line, or its end, is told.
+    // Callers hear of a failure when they wait for its line, or its end.
     child.catch(() => undefined);
     const { value, done } = await child.iterable().next();
     if (done) throw new Error(`${script} ended without an address`);

@@ -1,9 +1,9 @@
-/** What the project aims at, and whether a machine's figures reach it. */
+/** The project's aims, and whether a machine's figures reach them. */
 import type { Group, Results } from "./results.ts";
 import type { SectionName } from "./settings.ts";
 
 interface Bar {
-  /** The comparison, for people. */
+  /** The comparison, in words. */
   readonly title: string;
   readonly section: SectionName;
   /** The beginning of the group's name. */
@@ -97,7 +97,7 @@ export interface Judged {
   readonly verdict: Verdict;
 }
 
-/** Judges each bar whose figures are there. */
+/** Judges each bar whose figures exist. */
 export function judge({ sections }: Pick<Results, "sections">): Judged[] {
   return bars.flatMap((bar) => {
     const group = sections[bar.section]?.groups.find(({ name }) => name.startsWith(bar.group));

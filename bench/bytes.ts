@@ -1,4 +1,4 @@
-/** Bytes a second as tensors, by several ways. */
+/** Bytes per second as tensors, in several ways. */
 import type { Contest } from "./rounds.ts";
 import type { Streamed } from "./stream.ts";
 
@@ -13,10 +13,10 @@ export interface Way {
   readonly stream: (window: number) => Promise<Streamed>;
 }
 
-/** Not zeros: memory that was never written to is one page for all. */
+/** Filled with ones: memory that was never written to would be one shared page. */
 export const bytesOf = (size: number): Uint8Array => new Uint8Array(size).fill(1);
 
-/** The first way is the reference. Each is gone once beforehand. */
+/** The first way is the reference. Each way runs once beforehand. */
 export async function byteContest(size: number, ways: readonly Way[]): Promise<Contest> {
   const variants = ways.map(({ name, stream }) => ({
     name,

@@ -1,4 +1,4 @@
-/** What each callback costs: epochs of a small CNN with the default callbacks, and with one more. */
+/** The cost of each callback: epochs of a small CNN with the default callbacks, and with one more. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -1,4 +1,7 @@
-/** The native loop with its batches sent by a bare Dealer of zeromq.js: bench/programs/fed_loop.py, and what ZeroMQ alone costs. */
+/**
+ * The native loop, whose batches a bare Dealer of zeromq.js sends to bench/programs/fed_loop.py. It shows the cost of
+ * ZeroMQ alone.
+ */
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { Context, Dealer } from "zeromq";
@@ -7,7 +10,7 @@ import type { Readings } from "./rounds.ts";
 import { again, type Images } from "./torchwire-loop.ts";
 import { waitedSeconds } from "./usage.ts";
 
-/** As many as torchwire's loop has at most; the program answers for two at once. */
+/** The most that torchwire's loop uses. The program answers two batches at once. */
 const WINDOW = 3;
 
 export interface FedLoop {
@@ -21,9 +24,10 @@ export async function startFedLoop(
   { model, batch, images }: { readonly model: ModelName; readonly batch: number; readonly images: Images },
 ): Promise<FedLoop> {
   const script = fileURLToPath(new URL("programs/fed_loop.py", import.meta.url));
-  // In a group of its own: a Ctrl-C would end it before it has removed its socket; the end of its input does both.
+  // A process group of its own survives Ctrl-C, which would kill it before it has removed its socket. The end of its
+  // input stops it cleanly.
   const child = execa(python, [script, model, String(batch)], { detached: true, cleanup: false });
-  // Whoever waits for its line, or its end, is told.
+  // Callers hear of a failure when they wait for its line, or its end.
   child.catch(() => undefined);
   const { value, done } = await child.iterable().next();
   if (done) throw new Error(`${script} ended without an address`);

@@ -1,4 +1,4 @@
-/** The learner against the loop written by hand, and what handlers cost. */
+/** The learner against a hand-written loop, and the cost of handlers. */
 import {
   accuracy,
   adam,
@@ -74,7 +74,7 @@ async function loops(
   const { step } = makeTraining(worker, name, lr);
   const byHand = again(images, batch);
   const { model } = makeTraining(worker, name, lr);
-  // The loss, and how many were right, as a loop written by hand asks for them.
+  // Asks for the loss and the number of right answers, as a hand-written loop does.
   const issue = (batch: Images): Promise<unknown>[] => {
     const asked: Promise<unknown>[] = [];
     const loss = step(batch, true, (yhat, y) => {
@@ -99,7 +99,7 @@ async function loops(
     await run(steps);
     return (performance.now() - start) / steps;
   };
-  // Warm, and as many steps as fill the time.
+  // Warm up, and count the steps that fill the time.
   for (let i = 0; i < 3; i++) for (const [, run] of runs) await timed(run, 5);
   const steps = Math.max(5, Math.round((1000 * runSeconds) / (await timed(runs[0]![1], 5))));
   for (const [, run] of runs) await timed(run, steps);
@@ -116,7 +116,7 @@ async function loops(
   };
 }
 
-/** Twelve callbacks with six handlers a step each, which read what they may, against none. */
+/** Twelve callbacks, each with six handlers that read all they may, against none. */
 async function handlers(worker: Worker): Promise<Contest> {
   const STEPS = 500;
   const torch = worker.import("torch");
@@ -161,7 +161,7 @@ async function handlers(worker: Worker): Promise<Contest> {
   };
 }
 
-/** All the events of a training step, and no training. */
+/** Runs all events of a training step, without training. */
 class Bare extends Phase {
   readonly name = "bare";
   readonly data = "training";

@@ -1,4 +1,7 @@
-/** The native training loop against torchwire's, with one, two and three steps in flight, and against one fed by ZeroMQ alone. */
+/**
+ * The native training loop against torchwire's with one, two and three steps in flight, and against one fed by ZeroMQ
+ * alone.
+ */
 import { rgbDigits, type ModelName } from "../test/training.ts";
 import { startFedLoop } from "./fed-loop.ts";
 import { startNativeLoop, type NativeLoop } from "./native-loop.ts";
@@ -19,12 +22,12 @@ const cases: readonly Case[] = [
   { model: "resnet18", batch: 64 },
 ];
 const WINDOWS = [1, 2, 3] as const;
-/** As many as test/native/bench_loop.py has. */
+/** The same number as in test/native/bench_loop.py. */
 const IMAGES = 20_000;
-/** Fresh processes for each case, so often. */
+/** Each case runs with this many fresh sets of processes. */
 const STARTS = 4;
 const FEWEST_STEPS = 3;
-/** Before the warm-up: by then the losses of all sides tell whether they train the same thing. */
+/** Steps before the warm-up. Their losses tell whether all sides train the same thing. */
 const FIRST_STEPS = 5;
 const WARM_UPS = 3;
 
@@ -60,7 +63,7 @@ async function openCase(
   { python, glibc, runSeconds, sawVersions }: Surroundings,
   knownSteps: number | undefined,
 ): Promise<Opened & { steps: number }> {
-  // Where malloc is another one, there is one native loop.
+  // Without glibc's malloc there is one native loop only.
   const kinds = glibc ? [false, true] : [false];
   const [torchwire, fed, ...natives] = await Promise.all([
     TorchwireLoop.start(python, { model, batch, images }),
@@ -88,7 +91,7 @@ async function openCase(
   const steps = knownSteps ?? (await stepsFor(runSeconds, reference));
   const runners = [...nativeRunners, fedRunner, ...torchwireRunners];
   for (const { run } of runners) await run(steps);
-  // Our own process lives through all starts: in the first one V8 has yet to compile its side of the loop.
+  // This process lives through all starts, and V8 compiles its side of the loop in the first one.
   if (knownSteps === undefined)
     for (let i = 0; i < WARM_UPS; i++) for (const { run } of torchwireRunners) await run(steps);
 
@@ -126,7 +129,7 @@ function toVariant(steps: number): (runner: Runner) => Variant {
   return ({ name, run }) => ({
     name,
     async run() {
-      // Caches, and threads that sleep, are still those of the variant before.
+      // Caches and sleeping threads still belong to the variant before.
       await run(1);
       return (await run(steps)).readings;
     },

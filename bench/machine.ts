@@ -1,21 +1,21 @@
-/** Where and with what a measurement was made. */
+/** The machine and the software of a measurement. */
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { availableParallelism, cpus, release, totalmem, type } from "node:os";
 import { fileURLToPath } from "node:url";
 
 export interface Machine {
-  /** All of it in a line, for people. */
+  /** Everything in one line, for people. */
   readonly name: string;
   readonly cpu: string;
-  /** Those that this process may use. */
+  /** The CPUs that this process may use. */
   readonly cores: number;
   readonly memoryGiB: number;
   readonly os: string;
   readonly architecture: string;
-  /** Null where it cannot be told. */
+  /** Null where it is unknown. */
   readonly virtual: boolean | null;
-  /** Null where the C library is another one. */
+  /** Null with another C library. */
   readonly glibc: string | null;
 }
 
@@ -51,7 +51,7 @@ export function commitOf(): string | undefined {
     const changed = git("status", "--porcelain", "--", ".", ":(exclude)bench/results") !== "";
     return git("rev-parse", "--short=12", "HEAD") + (changed ? "+" : "");
   } catch {
-    // No git, or not a checkout.
+    // No git, or no checkout.
     return undefined;
   }
 }

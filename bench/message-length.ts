@@ -1,8 +1,8 @@
-/** How long torchwire's messages are: asked of the code that makes them, over a link that leads nowhere. */
+/** The length of torchwire's messages. It asks the code that makes them, over a link that leads nowhere. */
 import type { AnyRef } from "torchwire";
 import { Session, type Outlet } from "../bridge/session/session.ts";
 
-/** Bytes of the message in which a method without arguments is called and its value is fetched. */
+/** The length in bytes of a message that calls a method without arguments and fetches its value. */
 export async function requestLength(method: string): Promise<number> {
   const lengths: number[] = [];
   const outlet: Outlet = { send: (parts) => void lengths.push(parts.reduce((sum, part) => sum + part.length, 0)) };
@@ -10,7 +10,7 @@ export async function requestLength(method: string): Promise<number> {
   const target = log.import("builtins") as AnyRef;
   log.outbox.flush();
   const value = target[method]() as PromiseLike<unknown>;
-  // Being awaited is what sends it; no answer will come.
+  // Awaiting sends the message; no answer will come.
   void value.then(() => undefined);
   await new Promise((resolve) => setImmediate(resolve));
   const [, length] = lengths;

@@ -8,7 +8,7 @@ import { waitedSeconds } from "./usage.ts";
 export interface NativeLoop {
   readonly pid: number;
   readonly threads: number;
-  /** `steps` steps, each with its loss read; and the last loss. */
+  /** Runs `steps` steps and reads the loss of each. Also returns the last loss. */
   readonly run: (steps: number) => Promise<{ readonly readings: Readings; readonly loss: number }>;
   readonly close: () => Promise<void>;
 }
@@ -20,14 +20,14 @@ interface Ran {
   readonly loss: number;
 }
 
-/** Its end comes with ours: that of its standard input, or the signal that ends us. */
+/** The process ends with ours: its standard input ends, or our signal reaches it. */
 export async function startNativeLoop(
   python: string,
   options: { readonly mallopt: boolean; readonly model: ModelName; readonly batch: number },
 ): Promise<NativeLoop> {
   const script = fileURLToPath(new URL("../test/native/bench_loop.py", import.meta.url));
   const child = execa(python, [script, ...(options.mallopt ? ["--mallopt"] : [])], { env: { PYTHONUNBUFFERED: "1" } });
-  // Whoever asks it next is told how it ended.
+  // The next request hears how it ended.
   child.catch(() => undefined);
   const answers = child.iterable();
   const ask = async <T>(message: object): Promise<T> => {

@@ -1,13 +1,13 @@
-/** How many operations a second pass through the whole chain when Python has next to nothing to do in them. */
+/** How many operations per second pass through the whole chain when Python does next to nothing in them. */
 import { py, spawnWorker, type AnyRef } from "torchwire";
 import { measure, type Measured, type Opened, type Variant } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
 import { stream } from "./stream.ts";
 
 const STARTS = 2;
-/** Additions in a scope. A batch holds 256 operations, so that the longest goes out as one too. */
+/** The additions in a scope. A batch holds 256 operations, so even the longest goes out as one batch. */
 const LENGTHS = [10, 100, 250] as const;
-/** Scopes in flight. */
+/** The number of scopes in flight. */
 const WINDOW = 64;
 
 export async function measureOps(surroundings: Surroundings): Promise<Measured[]> {

@@ -19,7 +19,9 @@ export async function writePages(results: Results): Promise<void> {
   }
 }
 
-/** `text` with the figures of `results` in every marked place. A place whose section was not measured stays as it is. */
+/**
+ * `text` with the figures of `results` in every marked place. A place whose section was not measured stays as it is.
+ */
 export function fill(text: string, results: Results): string {
   return text.replaceAll(MARKED, (before, name: string) => {
     const lines = name === "bars" ? barLines(results) : sectionLines(name, results);
@@ -50,7 +52,9 @@ function groupLines(group: Group): string[] {
   ];
 }
 
-/** What the table shows beside the primary measure: of few all, of many none, which are in the results. */
+/**
+ * The measures that the table shows beside the primary one. With many variants it shows none; they are in the results.
+ */
 const othersOf = ({ columns, primary }: Group): string[] =>
   columns.length > 3 ? [] : columns.filter((column) => column !== primary);
 

@@ -1,4 +1,4 @@
-/** Bytes a second as tensors, against the sockets alone. */
+/** Bytes per second as tensors, against the sockets alone. */
 import { py, spawnWorker, type NDArray } from "torchwire";
 import { lend } from "torchwire/bridge";
 import { BareLink } from "./bare.ts";

@@ -1,5 +1,5 @@
 /**
- * Records `npm start` in a terminal of its own, and puts what is on its screen at the end into README.md:
+ * Records `npm start` in a terminal of its own, and puts the final screen into README.md:
  *
  *     npx tsx bench/recording.ts
  */
@@ -11,7 +11,7 @@ import { describeMachine } from "./machine.ts";
 const readme = new URL("../README.md", import.meta.url);
 const [BEGIN, END] = ["<!-- recording -->", "<!-- end of recording -->"];
 
-// npm and bars behave as for people only where they see a terminal; Python, which is there anyway, has one to give.
+// npm and progress bars need a terminal to look as they do for people. Python, which is installed anyway, provides one.
 const terminal = `import os, pty, sys
 status = pty.spawn(sys.argv[1:])
 sys.exit(os.waitstatus_to_exitcode(status))`;
@@ -20,7 +20,7 @@ const { stdout } = await execa("python3", ["-c", terminal, "sh", "-c", "stty col
   stdin: "ignore",
 });
 
-/** A line is what was written since the cursor last went back to its start. */
+/** The screen shows, of each line, only the text since the cursor last went back to its start. */
 const screen = stdout
   .split(/\r?\n/)
   .map((line) =>
@@ -29,7 +29,7 @@ const screen = stdout
       .replaceAll("\u001b[K", "")
       .trimEnd(),
   )
-  // npm's own spinner.
+  // Leave out npm's own spinner.
   .filter((line) => !line.includes("\u001b"))
   .join("\n");
 const start = screen.indexOf("torch ");

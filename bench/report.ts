@@ -8,7 +8,7 @@ export function reportMachine(machine: Machine): string {
   return `${name}, ${architecture}${glibc === null ? "" : `, glibc ${glibc}`}\n`;
 }
 
-/** All of a file, as the bench printed it. */
+/** The whole report of a file, as the bench printed it. */
 export function reportAll({ machine, sections }: Results, titles: Readonly<Record<SectionName, string>>): string {
   const names = sectionNames.filter((name) => sections[name] !== undefined);
   return [reportMachine(machine), ...names.map((name) => reportSection(titles[name], sections[name]!))].join("\n");
@@ -77,14 +77,14 @@ function rangeCell({ variant, ratioByStart }: Row, reference: string | undefined
   return ratioByStart.map((n) => n.toFixed(3)).join(" ");
 }
 
-/** Four digits, or all before the point. */
+/** Rounds to four digits, or to a whole number where that has more. */
 export function figure(value: number): string {
   if (!Number.isFinite(value)) return "-";
   if (Math.abs(value) >= 1000) return Math.round(value).toLocaleString("en-US");
   return String(Number(value.toPrecision(4)));
 }
 
-/** The first column to the left, the others to the right. */
+/** Aligns the first column to the left, the others to the right. */
 function grid(rows: readonly (readonly string[])[]): string[] {
   const widths = rows[0]!.map((_, i) => Math.max(...rows.map((row) => row[i]!.length)));
   return rows.map((row) =>

@@ -1,4 +1,7 @@
-/** What a run leaves: figures computed from the rounds, with the rounds beside them, so that others can compute their own. */
+/**
+ * The results of a run: figures computed from the rounds, and the rounds themselves, so that others can compute their
+ * own.
+ */
 import { mkdir, readFile, rename, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -11,7 +14,7 @@ const SCHEMA = 1;
 export const resultsFolder: string = fileURLToPath(new URL("results/", import.meta.url));
 
 export interface Series extends Summary {
-  /** One a round; those of the same round stand at the same place in all series of a group. */
+  /** One value for each round. All series of a group have the values of a round at the same place. */
   readonly values: readonly number[];
 }
 
@@ -20,7 +23,7 @@ export interface Row {
   readonly measures: Readonly<Record<string, Series>>;
   /** The primary measure over that of the reference, round by round. */
   readonly ratio?: Series;
-  /** Of `ratio`, for each set of processes alone. */
+  /** The ratio within each set of processes. */
   readonly ratioByStart?: readonly number[];
 }
 
@@ -33,11 +36,11 @@ export interface Group {
   readonly facts: Readonly<Record<string, string | number | boolean>>;
   readonly rounds: {
     readonly kept: number;
-    /** Those in which others used too much of the CPUs. */
+    /** Rounds in which other processes used too much of the CPUs. */
     readonly dropped: number;
-    /** The set of processes, for each round kept. */
+    /** The set of processes of each round kept. */
     readonly start: readonly number[];
-    /** The share of the CPUs that others used, for each round kept; null where it is not known. */
+    /** The share of the CPUs that others used in each round kept; null where it is unknown. */
     readonly foreign: readonly (number | null)[];
   };
   readonly rows: readonly Row[];
@@ -46,10 +49,10 @@ export interface Group {
 export interface Section {
   readonly date: string;
   readonly seconds: number;
-  /** What was measured; a `+` says that the working tree differed from it. Null outside a checkout. */
+  /** The commit that was measured; a `+` says that the working tree differed from it. Null outside of a checkout. */
   readonly commit: string | null;
   readonly versions: Readonly<Record<string, string>>;
-  /** The load averages over 1, 5 and 15 minutes when it began. */
+  /** The load averages over 1, 5 and 15 minutes at the start. */
   readonly load: readonly number[];
   readonly groups: readonly Group[];
 }
@@ -113,7 +116,10 @@ function toSeries(values: readonly number[]): Series {
 
 const short = (value: number): number => Number(value.toPrecision(6));
 
-/** Puts `sections` into the file of `machine` in `folder`, in the place of those measured before. Returns its path, and all that it holds now. */
+/**
+ * Puts `sections` into the file of `machine` in `folder`, in place of older ones. Returns the file's path and its whole
+ * content.
+ */
 export async function writeResults(
   machine: Machine,
   sections: Results["sections"],
@@ -129,7 +135,7 @@ export async function writeResults(
   return { file, results };
 }
 
-/** Undefined where the file is not there, or is none of ours. */
+/** Undefined where the file does not exist, or is not ours. */
 export async function readResults(file: string): Promise<Results | undefined> {
   let text: string;
   try {
@@ -142,12 +148,12 @@ export async function readResults(file: string): Promise<Results | undefined> {
     const results = JSON.parse(text) as Results;
     return results.schema === SCHEMA ? results : undefined;
   } catch {
-    // A file that is no JSON any more is no reason to lose what was measured just now.
+    // A broken file must not cost us the new measurements.
     return undefined;
   }
 }
 
-/** Indented, but with lists of numbers in a line each: a change shows as the lines that changed. */
+/** Indented JSON with each list of numbers on one line, so that a diff shows the lines that changed. */
 export function format(results: Results): string {
   const text = JSON.stringify(results, undefined, 2);
   const list = /\[\s+((?:(?:-?\d[\d.e+-]*|null),\s+)*(?:-?\d[\d.e+-]*|null))\s+\]/g;

@@ -1,9 +1,9 @@
-/** Interleaving: every round runs each variant once, so that what drifts, drifts for all of them. */
+/** Interleaves variants: every round runs each variant once, so that a drift affects all of them. */
 import { setTimeout as sleep } from "node:timers/promises";
 import type { Settings } from "./settings.ts";
 import { watchForeign } from "./usage.ts";
 
-/** What one variant measured in one round, under the names that head the columns: `{ "ms/step": 3.1 }`. */
+/** One variant's measurements in one round, by the names that head the columns: `{ "ms/step": 3.1 }`. */
 export type Readings = Readonly<Record<string, number>>;
 
 export interface Variant {
@@ -12,51 +12,54 @@ export interface Variant {
   readonly run: () => Promise<Readings>;
 }
 
-/** Variants that are compared with each other. */
+/** Variants to compare with each other. */
 export interface Contest {
   readonly name: string;
-  /** The measure that is compared. */
+  /** The measure to compare by. */
   readonly primary: string;
   readonly better: "lower" | "higher";
-  /** The variant that the others are compared with, if with any. */
+  /** The variant that the others are compared with, if any. */
   readonly reference?: string;
-  /** The measures that the table shows; the others are in the file. */
+  /** The measures in the table. The file has all of them. */
   readonly columns: readonly string[];
   readonly variants: readonly Variant[];
   readonly facts?: Readonly<Record<string, string | number | boolean>>;
 }
 
-/** Processes that are alive together, and what to measure with them. */
+/** Processes that live together, and the measurements to make with them. */
 export interface Opened {
   readonly contests: readonly Contest[];
-  /** All processes that work for the bench, but for this one. */
+  /** All processes that work for the bench, without this one. */
   readonly pids: readonly number[];
   readonly close: () => Promise<void>;
 }
 
 export interface Round {
-  /** The how-manieth set of processes it was measured with. */
+  /** The number of the set of processes. */
   readonly start: number;
-  /** The share of the CPUs' time that others used meanwhile; undefined where that is not known. */
+  /** The share of the CPUs' time that others used meanwhile; undefined where it is unknown. */
   readonly foreign: number | undefined;
   readonly readings: Readonly<Record<string, Readings>>;
 }
 
 export interface Measured {
-  /** As of the first start. */
+  /** The contest of the first start. */
   readonly contest: Contest;
   readonly kept: Round[];
   dropped: number;
 }
 
-/** A round in which others used more than this share of the CPUs is measured again… */
+/** A round in which others used more than this share of the CPUs is measured again. */
 export const MOST_FOREIGN = 0.05;
-/** …up to so many tries for each round that is wanted. */
+/** The most tries for each round that is wanted. */
 const MOST_TRIES = 2;
-/** Between two variants: libgomp's threads spin for some milliseconds when their work is done. */
+/** The pause between two variants: libgomp's threads spin for some milliseconds after their work. */
 const PAUSE_MS = 30;
 
-/** Rotates, and turns round after each full turn: every variant comes at every place, and before and after every other. */
+/**
+ * Rotates the variants, and reverses them after each full turn: each comes at every place, and before and after every
+ * other.
+ */
 export function orderOf<T>(items: readonly T[], round: number): T[] {
   const by = round % items.length;
   const rotated = [...items.slice(by), ...items.slice(0, by)];
@@ -64,8 +67,9 @@ export function orderOf<T>(items: readonly T[], round: number): T[] {
 }
 
 /**
- * Measures with `starts` fresh sets of processes, one after the other, the rounds shared out evenly: where a process's memory
- * comes to lie can decide its speed for life, so that rounds of one start alone would all tell the same accident.
+ * Measures with `starts` fresh sets of processes, one after the other, and shares the rounds evenly among them. The
+ * place of a process's memory can decide its speed for life, so rounds of one start alone would all share the same
+ * accident.
  */
 export async function measure(
   open: (start: number) => Promise<Opened>,

@@ -1,4 +1,4 @@
-/** One value asked of the worker, awaited each and many at once, against the sockets alone. */
+/** Values asked of the worker, one by one and many at once, against the sockets alone. */
 import { py, spawnWorker } from "torchwire";
 import { BareLink } from "./bare.ts";
 import { requestLength } from "./message-length.ts";
@@ -8,10 +8,10 @@ import { quantile } from "./stats.ts";
 import { latencies, stream } from "./stream.ts";
 
 const STARTS = 2;
-/** Values asked for in one go. */
+/** The number of values asked for at once. */
 const AT_ONCE = 1000;
 const BARE_WINDOW = 64;
-/** It takes V8 more than a second of round trips to have compiled all of the way. */
+/** V8 needs more than a second of round trips to compile the whole path. */
 const WARM_UPS = 4;
 
 export async function measureRoundTrips(surroundings: Surroundings): Promise<Measured[]> {

@@ -1,4 +1,4 @@
-/** `npm run bench`: sets up Python where that is needed, measures, prints a table, and writes the figures to bench/results. */
+/** `npm run bench`: sets up Python where needed, measures, prints a table, and writes the figures to bench/results. */
 import { writeFile } from "node:fs/promises";
 import { loadavg } from "node:os";
 import { relative } from "node:path";
@@ -39,7 +39,7 @@ else
     process.exitCode = await main(settings);
   } catch (error) {
     console.error(error);
-    // Whatever still runs ends with this process.
+    // All other processes end with this one.
     process.exit(1);
   }
 
@@ -102,7 +102,9 @@ async function main(settings: Settings): Promise<number> {
   return 0;
 }
 
-/** Dozens of fresh processes import torch: where Python is told to keep nothing that it compiles, each would take twice as long. */
+/**
+ * Dozens of fresh processes import torch. If Python may not keep its compiled files, each import takes twice as long.
+ */
 function keepCompiledPython(): void {
   if (!process.env["PYTHONDONTWRITEBYTECODE"]) return;
   delete process.env["PYTHONDONTWRITEBYTECODE"];
@@ -111,7 +113,7 @@ function keepCompiledPython(): void {
   );
 }
 
-/** One line that is drawn again on a terminal; elsewhere a line for each start. */
+/** Draws one line again and again on a terminal; elsewhere it prints a line for each start. */
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${text}`);
   else if (text !== "" && !text.includes(": round ")) process.stderr.write(`${text}\n`);

@@ -1,12 +1,12 @@
-/** What the sections of the bench are given. */
+/** The input of each section of the bench. */
 import type { Settings } from "./settings.ts";
 
 export interface Surroundings extends Settings {
-  /** The interpreter, for all sides. */
+  /** The interpreter for all sides. */
   readonly python: string;
-  /** malloc is glibc's. */
+  /** Whether malloc is glibc's. */
   readonly glibc: boolean;
   readonly progress: (text: string) => void;
-  /** To be told what the worker says it is. */
+  /** Called with the worker's versions. */
   readonly sawVersions: (versions: Readonly<Record<string, string>>) => void;
 }

@@ -1,22 +1,22 @@
-/** What a run was asked for. */
+/** The options of a run. */
 import { parseArgs } from "node:util";
 
 export const sectionNames = ["loops", "learner", "startup", "roundtrip", "ops", "payload", "transports"] as const;
 export type SectionName = (typeof sectionNames)[number];
 
-/** Fewer are no measurement. */
+/** Fewer rounds are not a measurement. */
 export const FEWEST_ROUNDS = 20;
 const DEFAULT_ROUNDS = 24;
-// The interval of a median is computed with 2 to the power of minus this.
+// The interval of a median is computed with 2 to the power of minus this number.
 const MOST_ROUNDS = 1000;
 
 export interface Settings {
   readonly sections: readonly SectionName[];
-  /** Rounds to be kept of each group. */
+  /** The rounds to keep in each group. */
   readonly rounds: number;
   /** How long a variant works in a round, at least. */
   readonly runSeconds: number;
-  /** A trial: nothing is dropped, nothing is written. */
+  /** A trial drops nothing and writes nothing. */
   readonly quick: boolean;
 }
 
@@ -32,7 +32,7 @@ export const help: string = `Measures torchwire against plain PyTorch and bare Z
 The table goes to stdout, progress to stderr, and the figures to bench/results/<machine>.json.
 `;
 
-/** Undefined where help was asked for. Throws where an option is wrong. */
+/** Undefined where the user asked for help. Throws where an option is wrong. */
 export function readSettings(args: readonly string[]): Settings | undefined {
   const { values } = parseArgs({
     args: [...args],

@@ -1,11 +1,14 @@
-/** From the start of a program to the end of its first training step, and what memory it takes, against a plain Python script. */
+/**
+ * The time from the start of a program to the end of its first training step, and its memory, against a plain Python
+ * script.
+ */
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { mnist } from "../test/training.ts";
 import { measure, type Contest, type Measured, type Opened, type Readings } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
 
-/** After the first one, before the memory is read. */
+/** Steps after the first one, before the memory is read. */
 const STEPS = 200;
 const MEBIBYTE = 2 ** 20;
 
@@ -31,7 +34,7 @@ async function open({ python, sawVersions }: Surroundings): Promise<Opened> {
     const [worker = 0, client = 0] = resident;
     return { "s to first step": seconds, "MiB in Python": worker / MEBIBYTE, "MiB in Node": client / MEBIBYTE };
   };
-  // Once each: what was never read from the disk would count for whoever comes first.
+  // Run each once: otherwise the first would pay for reading the disk.
   for (const one of Object.values(programs)) await run(one);
   const contest: Contest = {
     name: "a small CNN at batch 64, on MNIST",
@@ -45,7 +48,10 @@ async function open({ python, sawVersions }: Surroundings): Promise<Opened> {
   return { contests: [contest], pids: [], close: () => Promise.resolve() };
 }
 
-/** Starts a program, and reads what it prints: the loss of its first step when that is over, then the bytes that are resident, and versions. */
+/**
+ * Starts a program and reads its output: the loss of its first step at the end of that step, then the resident bytes
+ * and versions.
+ */
 async function firstStep(
   file: string,
   script: string,

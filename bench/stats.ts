@@ -1,4 +1,4 @@
-/** Medians and what is known of them. Nothing here assumes a distribution, or draws random numbers. */
+/** Medians and their intervals. No function here assumes a distribution, or draws random numbers. */
 
 /** The value below which the fraction `p` of `values` lies, interpolated between neighbours. NaN for no values. */
 export function quantile(values: readonly number[], p: number): number {
@@ -16,9 +16,10 @@ export function median(values: readonly number[]): number {
 }
 
 /**
- * A confidence interval of the median: from the k-th smallest value to the k-th largest. Whatever the distribution, its median
- * lies below the k-th smallest of n values exactly as often as n tosses of a coin give fewer than k heads; k is the largest
- * for which both sides together leave `confidence`. Undefined for too few values: fewer than 6 at the default of 0.95.
+ * A confidence interval of the median: from the k-th smallest value to the k-th largest. For any distribution, the
+ * chance that its median lies below the k-th smallest of n values is the chance that n tosses of a coin give fewer than
+ * k heads. k is the largest for which both sides together leave `confidence`. Undefined for too few values: fewer than
+ * 6 at the default of 0.95.
  */
 export function medianInterval(
   values: readonly number[],

@@ -6,7 +6,7 @@ export interface Streamed {
   readonly seconds: number;
 }
 
-/** Asks for `seconds`, `window` requests in flight, then waits for the last answers. */
+/** Sends requests for `seconds`, `window` of them in flight, then waits for the last answers. */
 export async function stream(seconds: number, window: number, request: () => Promise<unknown>): Promise<Streamed> {
   const inFlight: Promise<unknown>[] = [];
   let count = 0;
@@ -21,7 +21,7 @@ export async function stream(seconds: number, window: number, request: () => Pro
   return { count, seconds: (performance.now() - start) / 1000 };
 }
 
-/** How long each request took, in microseconds, when each waits for the one before. */
+/** The time of each request in microseconds, when each waits for the one before. */
 export async function latencies(seconds: number, request: () => PromiseLike<unknown>): Promise<number[]> {
   const micros: number[] = [];
   const end = performance.now() + 1000 * seconds;

@@ -15,7 +15,7 @@ export interface LoopOptions {
   readonly images: Images;
 }
 
-/** As in test/native/bench_loop.py. */
+/** The same rates as in test/native/bench_loop.py. */
 export const LEARNING_RATES = { cnn: 1e-3, mlp: 1e-3, resnet18: 0.01 } as const;
 const SEED = 0;
 
@@ -37,7 +37,7 @@ export class TorchwireLoop {
     return TorchwireLoop.on(worker, await worker.import("torch").get_num_threads(), options);
   }
 
-  /** On a worker that is there, and that has so many threads. */
+  /** A loop on a worker that has started with this many threads. */
   static on(worker: Worker, threads: number, { model, batch, images }: LoopOptions): TorchwireLoop {
     const { step } = makeTraining(worker, model, LEARNING_RATES[model]);
     return new TorchwireLoop(worker, threads, step, images, batch);
@@ -51,7 +51,10 @@ export class TorchwireLoop {
     return this.#worker.versions;
   }
 
-  /** `steps` steps, `window` of them in flight, each with its loss read; and the last loss. Over when all losses are in. */
+  /**
+   * Runs `steps` steps, `window` of them in flight, and reads the loss of each. It returns, with the last loss, when
+   * all losses have arrived.
+   */
   async run(steps: number, window: number): Promise<{ readonly readings: Readings; readonly loss: number }> {
     const worker = this.#worker;
     const step = this.#step;
@@ -83,7 +86,7 @@ export class TorchwireLoop {
   }
 }
 
-/** The loop as a user writes it. What the last step asked for, when all are in. */
+/** The loop as a user writes it. Returns the values that the last step asked for, when all have arrived. */
 export async function runByHand(
   worker: Worker,
   issue: (batch: Images) => Promise<unknown>[],
@@ -103,7 +106,7 @@ export async function runByHand(
   return last!;
 }
 
-/** Epoch after epoch. (The native loop has the same order in each, so that none costs it a shuffle within a run.) */
+/** Repeats the epoch. The native loop has the same order in each epoch, so neither side shuffles within a run. */
 export async function* again(images: Images, batchSize: number): AsyncGenerator<Images, never> {
   const loader = new DataLoader(images, { batchSize, shuffle: { seed: SEED }, dropLast: true });
   for (;;) yield* loader as AsyncIterable<Images>;

@@ -15,16 +15,16 @@ import { TorchwireLoop, type Images } from "./torchwire-loop.ts";
 const STARTS = 2;
 const BATCH = 64;
 const IMAGES = 2000;
-/** Steps in flight. */
+/** The number of steps in flight. */
 const WINDOW = 3;
 const WARM_UP_STEPS = 20;
-/** All have the same, however many the far side would choose. */
+/** All sides use this many threads, whatever they would choose. */
 const THREADS = 1;
 
 interface Transport {
   readonly name: string;
   readonly worker: Worker;
-  /** What is there for its sake, after the worker has ended. */
+  /** Removes what was made for it, after the worker has ended. */
   readonly close: () => Promise<void>;
 }
 
@@ -54,7 +54,7 @@ async function open(images: Images, { python, runSeconds, sawVersions, progress 
   for (const size of SIZES) contests.push(await bytesByEach(transports, size, runSeconds));
   return {
     contests,
-    // ssh, sshd and what serves are children of ours, or theirs.
+    // ssh, sshd and the serving process are our children, or theirs.
     pids: [...new Set([...descendantsOf(process.pid), ...transports.map(({ worker }) => worker.pid)])],
     async close() {
       for (const { worker, close } of transports) {
@@ -118,7 +118,7 @@ function bytesByEach(transports: readonly Transport[], size: number, runSeconds:
   );
 }
 
-/** Every process whose parent, or its parent, or so on, is `pid`; Linux only. */
+/** Every process that descends from `pid`; Linux only. */
 function descendantsOf(pid: number): number[] {
   const children = new Map<number, number[]>();
   for (const name of processNames()) {
@@ -133,7 +133,7 @@ function processNames(): string[] {
   try {
     return readdirSync("/proc").filter((name) => /^\d+$/.test(name));
   } catch {
-    // Not Linux.
+    // The system is not Linux.
     return [];
   }
 }

@@ -1,14 +1,14 @@
-/** What processes and the machine have used so far, as Linux counts it; elsewhere undefined. */
+/** The CPU time that processes and the machine have used so far, as Linux counts it; elsewhere undefined. */
 import { readdirSync, readFileSync } from "node:fs";
 
-/** Of every Linux that Node runs on: the unit of /proc, not the kernel's own. */
+/** The unit of /proc, the same on every Linux that Node runs on. It is not the kernel's own unit. */
 const TICKS_PER_SECOND = 100;
 
 export interface Usage {
-  /** All threads, those that have ended included. */
+  /** The CPU time of all threads, those that have ended included. */
   readonly cpuSeconds: number;
   readonly minorFaults: number;
-  /** Of its children that have ended, and of theirs. */
+  /** The CPU time of its children that have ended, and of theirs. */
   readonly childrenSeconds: number;
 }
 
@@ -17,24 +17,24 @@ export function usageOf(pid: number): Usage | undefined {
   return text === undefined ? undefined : parseProcessStat(text);
 }
 
-/** Of a process that is there; Linux only. */
+/** The parent of an existing process; Linux only. */
 export function parentOf(pid: number): number | undefined {
   const text = readProc(`${pid}/stat`);
   return text === undefined ? undefined : Number(text.slice(text.lastIndexOf(")") + 2).split(" ")[1]);
 }
 
-/** `text` is that of /proc/PID/stat. The program's name, second, may hold blanks and parentheses. */
+/** Parses /proc/PID/stat. The program's name, its second field, may hold blanks and parentheses. */
 export function parseProcessStat(text: string): Usage {
   const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  // Fields 10 and 14 to 17 of proc(5); the third is the first here.
+  // proc(5) numbers these fields 10 and 14 to 17; its third field is our first.
   const [minorFaults, ...ticks] = [7, 11, 12, 13, 14].map((i) => Number(fields[i])) as [number, ...number[]];
   const [user, system, childrenUser, childrenSystem] = ticks.map((n) => n / TICKS_PER_SECOND);
   return { minorFaults, cpuSeconds: user! + system!, childrenSeconds: childrenUser! + childrenSystem! };
 }
 
 /**
- * CPU seconds that were not idle on the CPUs `cpus`, of everybody; `text` is that of /proc/stat. What the hypervisor took
- * away (steal) counts: it was not ours either. Guests' time is part of user time already.
+ * Parses /proc/stat: the seconds in which the CPUs `cpus` were not idle, for all processes. Time that the hypervisor
+ * took (steal) counts, since it was not ours either. Guests' time is part of user time already.
  */
 export function parseBusySeconds(text: string, cpus: ReadonlySet<number>): number {
   let ticks = 0;
@@ -48,8 +48,8 @@ export function parseBusySeconds(text: string, cpus: ReadonlySet<number>): numbe
 }
 
 /**
- * Seconds in which the living threads of `pid` could have run and had no CPU, added up. PyTorch's threads meet at barriers: while one of
- * them waits for a CPU, the others spin.
+ * The seconds in which living threads of `pid` could have run and had no CPU, added up. PyTorch's threads meet at
+ * barriers: while one of them waits for a CPU, the others spin.
  */
 export function waitedSeconds(pid: number): number | undefined {
   try {
@@ -58,17 +58,17 @@ export function waitedSeconds(pid: number): number | undefined {
       nanoseconds += parseWaited(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, "utf8"));
     return nanoseconds / 1e9;
   } catch {
-    // Not Linux, a kernel without these statistics, or a thread has ended meanwhile.
+    // Not Linux, a kernel without these statistics, or a thread that has just ended.
     return undefined;
   }
 }
 
-/** Nanoseconds; `text` is that of /proc/PID/task/TID/schedstat: time on a CPU, time waiting for one, time slices. */
+/** Parses /proc/PID/task/TID/schedstat, in nanoseconds: time on a CPU, time waiting for one, time slices. */
 export function parseWaited(text: string): number {
   return Number(text.split(" ")[1]);
 }
 
-/** "0-2,5" → 0, 1, 2, 5. */
+/** Parses "0-2,5" to 0, 1, 2, 5. */
 export function parseCpuList(text: string): Set<number> {
   const cpus = new Set<number>();
   for (const range of text.trim().split(",")) {
@@ -78,7 +78,10 @@ export function parseCpuList(text: string): Set<number> {
   return cpus;
 }
 
-/** Starts the clock. The function returned gives the share of our CPUs' time since then that neither this process nor `pids` used. */
+/**
+ * Starts the clock. The returned function gives the share of our CPUs' time since then that neither this process nor
+ * `pids` used.
+ */
 export function watchForeign(pids: readonly number[]): () => number | undefined {
   const allowed = /^Cpus_allowed_list:\s*(.+)$/m.exec(readProc("self/status") ?? "")?.[1];
   const cpus = allowed === undefined ? undefined : parseCpuList(allowed);
@@ -100,7 +103,7 @@ export function watchForeign(pids: readonly number[]): () => number | undefined 
     const after = foreignSeconds();
     if (before === undefined || after === undefined || cpus === undefined) return undefined;
     const seconds = (performance.now() - began) / 1000;
-    // Ticks are coarse: it can come out a little below nothing.
+    // Ticks are coarse, so the difference can fall a little below 0.
     return Math.max(0, (after - before) / (seconds * cpus.size));
   };
 }

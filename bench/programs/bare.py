@@ -1,10 +1,10 @@
-"""The other end of a bare ZeroMQ link, for the bench: what the sockets alone cost.
+"""The other end of a bare ZeroMQ link, for the bench. It shows the cost of the sockets alone.
 
     python bare.py echo     answers each message with that message
     python bare.py sink     answers each message with an empty one
 
-Prints the address it listens at, a Unix socket in a folder of its own, as its only line. It ends with its standard input, whose end
-removes the folder.
+Prints the address it listens at, a Unix socket in a folder of its own, as its only line. It ends with its standard
+input, and then removes the folder.
 """
 
 import os

@@ -1,10 +1,12 @@
-"""The native training loop, its batches fed by a bare ZeroMQ link: what no program that sends its batches over ZeroMQ can beat.
+"""The native training loop, with batches from a bare ZeroMQ link.
+
+No program that sends its batches over ZeroMQ can beat it.
 
     python fed_loop.py MODEL BATCH
 
-Prints the address it listens at, a Unix socket in a folder of its own, as its only line. A message is three parts: one byte, the images and
-the labels. An answer has the losses since the last one, as float64; it comes once two are there, and at once where that byte is 1. It ends
-with its standard input, whose end removes the folder.
+Prints the address it listens at, a Unix socket in a folder of its own, as its only line. A message is three parts: one
+byte, the images and the labels. An answer has the losses since the last one, as float64. It comes after two losses, or
+at once where that byte is 1. The program ends with its standard input, and then removes the folder.
 """
 
 import struct

@@ -47,7 +47,7 @@ console.log("rest", residentBytes(worker.pid), residentBytes(process.pid));
 console.log("versions", JSON.stringify(worker.versions));
 await worker.close();
 
-/** What a process has in memory (Linux; elsewhere 0). */
+/** The resident bytes of a process (Linux; elsewhere 0). */
 function residentBytes(pid) {
   try {
     return 4096 * Number(readFileSync(`/proc/${pid}/statm`, "utf8").split(" ")[1]);

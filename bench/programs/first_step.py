@@ -1,8 +1,10 @@
-"""A plain script: PyTorch, MNIST, a small CNN, and the first step of its training. Then some more, to see what memory it takes.
+"""A plain script: PyTorch, MNIST, a small CNN, and the first step of its training.
+
+More steps follow, to see its memory.
 
     python first_step.py FOLDER_OF_MNIST STEPS
 
-Prints "first LOSS" after the first step, and "rest BYTES" after the others: what it has resident (Linux).
+Prints "first LOSS" after the first step, and "rest BYTES" after the others: its resident bytes (Linux).
 """
 
 import os
