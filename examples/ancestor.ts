@@ -1,6 +1,6 @@
 /**
- * The example of PyTorchTraining.jl, torchwire's ancestor in Julia, line for line: a pretrained image classifier of torchvision, fine-tuned on images in
- * folders. Each line has its counterpart of Julia above it.
+ * The example of PyTorchTraining.jl, torchwire's ancestor in Julia, line for line: it fine-tunes a pretrained image
+ * classifier of torchvision on images in folders. Above each line stands its counterpart in Julia.
  *
  *     npx tsx --conditions=torchwire-source examples/ancestor.ts imagenette2-320/train
  */
@@ -21,7 +21,7 @@ const { positionals, values: options } = parseArgs({
 const [folder = "imagenette2-320/train"] = positionals;
 const [size, batchSize, epochs] = [Number(options.size), Number(options["batch-size"]), Number(options.epochs)];
 
-// Julia had Python in its own process; here it is another one.
+// In Julia, Python ran in the same process; here it runs in another one.
 await using worker = await spawnWorker({ seed: 0 });
 
 // const torchvision = pyimport("torchvision")
@@ -55,9 +55,10 @@ const model = loadResNet(c);
 const learner = new Learner(model, logitCrossEntropy(), {
   data: dls,
   optimizer: adam({ lr: 0.01 }),
-  // The ancestor permuted images by their number of axes; here the format says so, and normalises them.
+  // The ancestor permuted images by their number of axes. Here the format says how, and normalises them.
   input: image(imagenet),
-  // PyTorchBackend, which takes a GPU where there is one, is there by default, as are the printers of progress and metrics.
+  // PyTorchBackend, which takes a GPU where there is one, comes by default, and so do the printers of progress and
+  // metrics.
 });
 
 // fit!(learner, 10)

@@ -1,7 +1,9 @@
 /**
- * A digit in sixteen numbers: an autoencoder. What goes in is to come out again, and in between it must pass through a narrow place.
+ * A digit in sixteen numbers: an autoencoder. Its output must equal its input, although everything passes through a
+ * narrow layer.
  *
- * The targets are the images themselves; labels are not looked at. (Where the loss is about the sixteen numbers as well, see vae.ts.)
+ * The targets are the images themselves; the labels are not used. (vae.ts has a loss that includes the sixteen
+ * numbers.)
  *
  *     npx tsx --conditions=torchwire-source examples/autoencoder.ts [training images, 6000 by default, 60000 at most]
  */
@@ -10,7 +12,7 @@ import { rootMeanSquaredError } from "torchwire/metrics";
 import { outputs } from "torchwire/model";
 import { cut, pictures, readDigits } from "./digits.ts";
 
-/** Numbers that stand for an image of 784. */
+/** An image of 784 numbers becomes this many. */
 const CODE = 16;
 
 const training = await readDigits("training", Number(process.argv[2] ?? 6000));
@@ -23,7 +25,7 @@ const decoder = nn.Sequential(
   nn.Linear(CODE, 256),
   nn.ReLU(),
   nn.Linear(256, 28 * 28),
-  nn.Sigmoid(), // from 0 to 1, as the pixels are
+  nn.Sigmoid(), // from 0 to 1, like the pixels
   nn.Unflatten(1, py.tuple(1, 28, 28)),
 );
 

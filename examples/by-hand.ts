@@ -1,5 +1,5 @@
 /**
- * What a learner does for you: ResNet-18 on MNIST, as in examples/mnist, with the training loop written by hand over references.
+ * The work that a learner does for you: ResNet-18 on MNIST, as in examples/mnist, with a hand-written training loop.
  *
  *     npx tsx examples/by-hand.ts [number of training images]
  */
@@ -23,7 +23,7 @@ export interface Epoch {
   readonly seconds: number;
 }
 
-/** Steps that have been sent and not yet answered: the worker never waits for the loop. */
+/** The number of steps that have been sent and not yet answered. With these the worker never waits for the loop. */
 const IN_FLIGHT = 3;
 
 export async function trainMnist(
@@ -78,7 +78,7 @@ export function makeModel(worker: Worker): Model {
   return model.to(worker.device);
 }
 
-/** The fraction of `data` that `model` gets right. Nothing of the training is changed by it. */
+/** The fraction of `data` that `model` gets right. It does not change the training. */
 export function validate(worker: Worker, model: Model, data: Digits): Promise<number> {
   return worker.context({ mode: "inference", eval: [model], rng: "fork" }, async () => {
     const right = [...batches(data, { batchSize: 500 })].map((batch) =>
@@ -92,7 +92,9 @@ export function validate(worker: Worker, model: Model, data: Digits): Promise<nu
   });
 }
 
-/** uint8 NHWC as it lies in memory → float NCHW, normalised, three channels: all of it in the worker. */
+/**
+ * Turns uint8 NHWC, as it lies in memory, into float NCHW, normalised, with three channels; all of it in the worker.
+ */
 function toDevice(worker: Worker, { xs, ys }: Digits) {
   const grey = worker.tensor(xs).to(worker.device).permute(0, 3, 1, 2).contiguous().float().div(255);
   return { x: grey.sub(0.1307).div(0.3081).expand(-1, 3, -1, -1), y: worker.tensor(ys).to(worker.device).long() };

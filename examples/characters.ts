@@ -1,8 +1,10 @@
 /**
- * Text by characters: which one comes next, after sixteen? It is trained on this repository's own pages, and then writes.
+ * Text by characters: which character follows these sixteen? The model learns from this repository's own pages, and
+ * then writes.
  *
- * A table of vectors, one for each character, stands for the letters; a small network makes scores of the next one (Bengio et al., 2003). The
- * perplexity says among how many characters it still hesitates: all of them, where nothing is learnt.
+ * A table holds a vector for each character, and a small network turns the vectors into scores of the next character
+ * (Bengio et al., 2003). The perplexity is the number of characters among which it still hesitates: at first, all of
+ * them.
  *
  *     npx tsx --conditions=torchwire-source examples/characters.ts [characters, 60000 by default]
  */
@@ -16,15 +18,15 @@ const pages = (await readdir(new URL("docs/", root))).filter((name) => name.ends
 const files = ["README.md", ...pages.map((name) => `docs/${name}`)].map((name) =>
   readFile(new URL(name, root), "utf8"),
 );
-const text = (await Promise.all(files)).join("\n").replaceAll(/[^\n -~]/g, ""); // without what is not ASCII
+const text = (await Promise.all(files)).join("\n").replaceAll(/[^\n -~]/g, ""); // ASCII only
 const alphabet = [...new Set(text)].toSorted();
 const codes = Int32Array.from(text.slice(0, Number(process.argv[2] ?? 60_000)), (one) => alphabet.indexOf(one));
 
-/** Characters that are seen of what was before. */
+/** The number of characters that the model sees. */
 const CONTEXT = 16;
 const context = (data: Int32Array): NDArray => ({ dtype: "int32", shape: [CONTEXT], data });
 
-/** Sample i: the characters from i on, and the one after them. */
+/** Sample i: the characters from i on, and the character after them. */
 const windows = (part: Int32Array): Dataset => ({
   length: part.length - CONTEXT,
   get: (i) => ({ xs: context(part.subarray(i, i + CONTEXT)), ys: part[i + CONTEXT]! }),

@@ -1,7 +1,8 @@
 /**
- * Which digit is it? Ten classes, a small convolutional network, and a learning rate that goes up and down once.
+ * Which digit is it? Ten classes, a small convolutional network, and a learning rate that rises and falls once.
  *
- * The images are bytes, as they lie in the file; the worker makes normalised floats of them. The labels are numbers from 0 to 9.
+ * The images are bytes, as they lie in the file; the worker turns them into normalised floats. The labels are numbers
+ * from 0 to 9.
  *
  *     npx tsx --conditions=torchwire-source examples/digit-classes.ts [training images, 6000 by default, 60000 at most]
  */

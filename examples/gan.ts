@@ -1,8 +1,9 @@
 /**
- * A generative adversarial network: two models, two optimizers, and one step that trains both (Goodfellow et al., 2014).
+ * A generative adversarial network: two models, two optimizers, and one step that trains both (Goodfellow et al.,
+ * 2014).
  *
- * The discriminator learns to tell digits from what the generator makes of random numbers; the generator learns to make what the discriminator takes
- * for digits.
+ * The generator makes images from random numbers. The discriminator learns to tell them from digits; the generator
+ * learns to make images that the discriminator takes for digits.
  *
  *     npx tsx --conditions=torchwire-source examples/gan.ts --epochs 20
  */
@@ -25,7 +26,7 @@ import {
 } from "torchwire";
 import { pictures, readDigits } from "./digits.ts";
 
-// What a step holds besides: `loss` is the discriminator's.
+// The step's own fields; `loss` is the discriminator's.
 declare module "torchwire" {
   interface StepKeys {
     fake: AnyRef;
@@ -33,7 +34,7 @@ declare module "torchwire" {
   }
 }
 
-/** Random numbers that an image is made of. */
+/** An image is made from this many random numbers. */
 const LATENT = 64;
 
 const { values: options } = parseArgs({
@@ -67,7 +68,7 @@ const discriminator = nn.Sequential(
 
 const noise = (images: number) => torch.randn(images, LATENT, kw({ device: worker.device }));
 
-/** Both play one round. */
+/** Trains both models for one round. */
 class AdversarialTraining extends AbstractTrainingPhase {
   readonly name = "training";
 
@@ -78,7 +79,7 @@ class AdversarialTraining extends AbstractTrainingPhase {
       step.fake = generator(noise(step.size!));
 
       const real = discriminator(step.xs);
-      // Detached: what the discriminator learns here is none of the generator's business.
+      // Detached, so that the discriminator's gradients do not reach the generator.
       const fake = discriminator(step.fake.detach());
       step.loss = lossFn(real, torch.ones_like(real)).add(lossFn(fake, torch.zeros_like(fake)));
       await handle("backwardBegin");
@@ -105,7 +106,7 @@ const learner = new Learner({ generator, discriminator }, bceWithLogits(), {
       dropLast: true,
     }),
   },
-  // From -1 to 1, as the generator's tanh makes them.
+  // The images go from -1 to 1, as the output of the generator's tanh does.
   input: image({ mean: 0.5, std: 0.5 }),
   optimizer: { generator: adversary, discriminator: adversary },
   callbacks: [

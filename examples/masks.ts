@@ -1,8 +1,9 @@
 /**
- * Where is the digit? Segmentation: for each pixel, whether it belongs to the digit or to the noise around it.
+ * Where is the digit? Segmentation: does a pixel belong to the digit, or to the noise around it?
  *
- * The noise is in places as bright as the digit, so no pixel tells by itself: its neighbours have to be looked at. The target is a picture as well, a
- * mask: white where the digit is. F1 over the pixels, called Dice where it is about masks, is 1 if what is found is what is there.
+ * In places the noise is as bright as the digit, so a pixel alone does not tell: the model must look at its neighbours.
+ * The target is a picture too, a mask that is white where the digit is. F1 over the pixels (for masks also called Dice)
+ * is 1 if the model finds exactly the digit.
  *
  *     npx tsx --conditions=torchwire-source examples/masks.ts [training images, 2000 by default, 60000 at most]
  */
@@ -11,7 +12,7 @@ import { f1 } from "torchwire/metrics";
 import { pictures, readDigits } from "./digits.ts";
 import { random } from "./random.ts";
 
-/** Of pictures of digits: bright noise where there is ink, dark noise elsewhere, and the mask. */
+/** Turns pictures of digits into bright noise where there is ink and dark noise elsewhere, with the mask. */
 function noisy({ shape, data }: NDArray): { xs: NDArray; ys: NDArray } {
   const mask = Uint8Array.from(data as Uint8Array, (pixel) => (pixel > 100 ? 255 : 0));
   const seen = mask.map((inside) => (inside > 0 ? 90 : 0) + 165 * random());
@@ -22,7 +23,7 @@ const test = noisy((await readDigits("test", 500)).xs);
 
 await using worker = await spawnWorker({ seed: 0 });
 const { nn } = worker.import("torch");
-// Each layer keeps 28 by 28 pixels; dilation widens what a pixel sees of its surroundings.
+// Each layer keeps 28 by 28 pixels. Dilation widens the surroundings that a pixel sees.
 const model = nn.Sequential(
   nn.Conv2d(1, 16, 3, kw({ padding: 1 })),
   nn.ReLU(),

@@ -1,9 +1,11 @@
 /**
- * A metric of one's own: is the model as sure as it is right? Of all answers that it was 80 % sure of, 80 % should be right.
+ * A metric of your own: is the model as sure as it is right? Of all answers that it is 80 % sure of, 80 % should be
+ * right.
  *
- * A metric is what to count of a batch, in the worker, and what to make of the sums. Here the sums are tensors: for each of ten ranges of certainty,
- * how many answers fell into it, how sure they were, and how many were right. How far the last two are apart is the expected calibration error
- * (Guo et al., 2017). It rises again while the accuracy stays where it is: the model becomes sure of what it has learnt by heart.
+ * A metric counts something in each batch, in the worker, and computes a value from the sums. Here the sums are
+ * tensors: for each of ten ranges of certainty, the number of answers, their certainty, and the number of right ones.
+ * The expected calibration error is the distance between the last two (Guo et al., 2017). It rises again while the
+ * accuracy stays: the model becomes sure of what it has memorised.
  *
  *     npx tsx --conditions=torchwire-source examples/own-metric.ts [training images, 1000 by default, 60000 at most]
  */
@@ -15,10 +17,10 @@ await using worker = await spawnWorker({ seed: 0 });
 const torch = worker.import("torch");
 const { nn } = torch;
 
-/** How sure: 0 to 10 %, 10 to 20 %, … */
+/** Ranges of certainty: 0 to 10 %, 10 to 20 %, … */
 const RANGES = 10;
 type Sums = { readonly [what in "answers" | "sure" | "right"]: { readonly data: Float32Array } };
-/** Those of the last epoch, in the end. */
+/** At the end, the sums of the last epoch. */
 let last!: Sums;
 
 const calibrationError = metric("calibration", {
@@ -31,7 +33,7 @@ const calibrationError = metric("calibration", {
     const sumOf = (weights: object) => torch.bincount(range.long(), kw({ weights, minlength: RANGES }));
     return { answers: sumOf(torch.ones_like(sure)), sure: sumOf(sure), right: sumOf(answer.eq(ys).float()) };
   },
-  // Of each batch by itself, and then of the whole epoch.
+  // Called for each batch by itself, and then for the whole epoch.
   compute: (sums: Sums) => {
     last = sums;
     const apart = sums.sure.data.map((sure, i) => Math.abs(sure - sums.right.data[i]!));

@@ -1,8 +1,8 @@
 /**
- * A phase of one's own: a small network learns from a large one, and never sees a label (Hinton, Vinyals and Dean, 2015).
+ * A phase of your own: a small network learns from a large one and never sees a label (Hinton, Vinyals and Dean, 2015).
  *
- * The teacher is trained with labels, as usual. The student only hears how likely the teacher finds each digit, "an 8, but it might be a 3", and this
- * of pictures among which there is not a single 3. It knows one all the same when it meets it.
+ * The teacher is trained with labels, as usual. The student hears only how likely the teacher finds each digit: "an 8,
+ * but it might be a 3". Its pictures do not contain a single 3, and still it recognises one.
  *
  *     npx tsx --conditions=torchwire-source examples/own-phase.ts [training images, 6000 by default, 60000 at most]
  */
@@ -44,10 +44,12 @@ const learnerOf = (model: Ref<Network>, training: Dataset | ArrayRows) =>
 const teacher = network(512);
 await learnerOf(teacher, digits).fit(3);
 
-/** Scores are divided by it, so that small probabilities count as well. */
+/** Scores are divided by this, so that small probabilities count too. */
 const TEMPERATURE = 8;
 
-/** The loss of a step is how far the student's probabilities are from the teacher's; `step.ys` is not looked at. */
+/**
+ * The loss of a step is the distance between the student's probabilities and the teacher's; it does not use `step.ys`.
+ */
 class Distillation extends AbstractTrainingPhase {
   readonly name = "training";
 

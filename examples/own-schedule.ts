@@ -1,8 +1,8 @@
 /**
- * A schedule of one's own: a function of the step, which counts from 1, and of how long the run is.
+ * A schedule of your own: a function of the step, counted from 1, and of the length of the run.
  *
- * This one rises quickly, stays, and goes down to nothing in the last third: "warm-up, stable, decay". At the same rate all the time the weights
- * jump about the minimum until the end; as it falls, they settle there.
+ * This one rises quickly, stays, and falls to 0 in the last third: "warm-up, stable, decay". With a constant rate the
+ * weights jump about the minimum until the end; with a falling rate they settle there.
  *
  *     npx tsx --conditions=torchwire-source examples/own-schedule.ts [training images, 6000 by default, 60000 at most]
  */
@@ -38,7 +38,7 @@ await using worker = await spawnWorker({ seed: 0 });
 const torch = worker.import("torch");
 const { nn } = torch;
 
-/** The loss on the test images after three epochs; everything but the schedule is the same each time. */
+/** The loss on the test images after three epochs. Only the schedule differs from call to call. */
 async function lossWith(lr: Schedule): Promise<number> {
   torch.manual_seed(0);
   const model = nn.Sequential(nn.Flatten(), nn.Linear(28 * 28, 128), nn.ReLU(), nn.Linear(128, 10));

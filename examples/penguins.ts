@@ -1,8 +1,9 @@
 /**
- * Rows of a table: of which species is a penguin, by four measurements of it?
+ * Rows of a table: which species is a penguin, by four measurements?
  *
- * A CSV file is read, penguins that were not measured are left out, and the columns are brought to one scale: that of the training rows, as of the
- * others nothing may be known. The fit ends by itself when the others are taken for what they are no better, and goes back to where it was best.
+ * The program reads a CSV file, leaves out penguins without measurements, and scales the columns by the training rows
+ * alone, since the model must know nothing of the others. The fit ends when the loss on the others stops falling, and
+ * goes back to its best state.
  *
  *     npx tsx --conditions=torchwire-source examples/penguins.ts
  */
@@ -17,12 +18,12 @@ const penguins = csv
   .split(/\r?\n/)
   .slice(1)
   .map((line) => line.split(","))
-  // Species, island, then lengths and depth in mm and the mass in g; "NA" is not a number.
+  // The columns are species, island, three lengths in mm and the mass in g. "NA" gives NaN.
   .map(([species, , ...columns]) => ({ species: species!, measures: columns.slice(0, 4).map(Number) }))
   .filter(({ measures }) => measures.every(Number.isFinite));
 const classes = [...new Set(penguins.map(({ species }) => species))];
 
-// They are sorted by species: every fourth is kept for validation.
+// The rows are sorted by species, so every fourth one is kept for validation.
 const training = penguins.filter((_, i) => i % 4 !== 0);
 const validation = penguins.filter((_, i) => i % 4 === 0);
 

@@ -1,8 +1,9 @@
 /**
- * Which digits are in the picture? Not one of ten, but any of them: ten answers of yes or no for each picture.
+ * Which digits are in the picture? Any of the ten may be: each picture has ten answers of yes or no.
  *
- * Up to four digits are pasted into a picture, at half their size. The target has a 1 for each digit that occurs, wherever and however often; each
- * output has a loss of its own. F1 is of all answers together: 1 where every digit is found, and none that is not there.
+ * Up to four digits are pasted into a picture, at half their size. The target has a 1 for each digit that occurs,
+ * wherever and however often. Each output has a loss of its own. F1 is over all answers together: it is 1 where the
+ * model finds every digit and no other.
  *
  *     npx tsx --conditions=torchwire-source examples/several-digits.ts [training pictures, 4000 by default]
  */
@@ -43,9 +44,9 @@ const model = nn.Sequential(
   nn.Conv2d(1, 16, 5),
   nn.ReLU(),
   nn.MaxPool2d(2),
-  nn.Conv2d(16, 64, 5), // by now a number stands for 14 by 14 pixels, the size of a digit
+  nn.Conv2d(16, 64, 5), // now a number sees 14 by 14 pixels, the size of a digit
   nn.ReLU(),
-  nn.AdaptiveMaxPool2d(1), // wherever it is
+  nn.AdaptiveMaxPool2d(1), // wherever the digit is
   nn.Flatten(),
   nn.Linear(64, 10),
 );

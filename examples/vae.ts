@@ -1,8 +1,9 @@
 /**
- * A variational autoencoder: a loop of one's own, written as a phase. It learns to draw digits.
+ * A variational autoencoder: a loop of your own, written as a phase. It learns to draw digits.
  *
- * The encoder makes a distribution of each image, over a few numbers; the decoder makes an image of a draw from it. The loss is how badly the image
- * came back, plus how far the distribution is from the standard normal one (Kingma and Welling, 2013).
+ * The encoder turns each image into a distribution over a few numbers; the decoder turns a draw from it into an image.
+ * The loss is the difference between the images, plus the distance of the distribution from the standard normal one
+ * (Kingma and Welling, 2013).
  *
  *     npx tsx --conditions=torchwire-source examples/vae.ts --epochs 10
  */
@@ -25,18 +26,19 @@ import {
 } from "torchwire";
 import { pictures, readDigits } from "./digits.ts";
 
-// What a step holds besides xs, ys, yhat and loss. Metrics and callbacks find it there, and the compiler knows it.
+// The step's own fields, besides xs, ys, yhat and loss. Metrics and callbacks find them there, and the compiler knows
+// them.
 declare module "torchwire" {
   interface StepKeys {
-    /** Mean, and logarithm of the variance, of the distribution of each image: [images, LATENT]. */
+    /** The mean, and the logarithm of the variance, of each image's distribution: [images, LATENT]. */
     mu: AnyRef;
     logvar: AnyRef;
-    /** Kullback-Leibler divergence from the standard normal distribution, summed over the images. */
+    /** The Kullback-Leibler divergence from the standard normal distribution, summed over the images. */
     kl: AnyRef;
   }
 }
 
-/** Numbers that stand for an image. */
+/** An image is made from this many numbers. */
 const LATENT = 8;
 
 const { values: options } = parseArgs({
@@ -61,7 +63,7 @@ const model = nn.ModuleDict({
   ),
 });
 
-/** What training and validation have in common: there and back, and the loss of an image. */
+/** Shared by training and validation: encodes, decodes, and computes the loss of an image. */
 function autoencode({ model, lossFn }: Learner, step: Step): void {
   [step.mu, step.logvar] = py.unpack(model.encoder(step.xs).chunk(2, 1), 2) as [AnyRef, AnyRef];
   const z = step.mu.add(step.logvar.div(2).exp().mul(torch.randn_like(step.mu)));
@@ -113,7 +115,7 @@ await learner.fit(Number(options.epochs), {
   phases: { training: new AutoencoderTraining(), validation: new AutoencoderValidation() },
 });
 
-// Digits that nobody wrote: what the decoder makes of random numbers.
+// Draws digits that nobody wrote: the decoder's images from random numbers.
 const drawn = await worker.context({ mode: "inference", eval: [model] }, () => {
   const z = torch.randn(5, LATENT, kw({ device: worker.device }));
   return py.ndarray(model.decoder(z).sigmoid());

@@ -1,4 +1,4 @@
-/** Digits in the terminal, five in a row, each over what it was taken for. */
+/** Digits in the terminal, five in a row, each above its prediction. */
 import type { Prediction } from "torchwire/model";
 import { cut, pictures, type Digits } from "../digits.ts";
 

@@ -1,4 +1,4 @@
-/** `npm start`: sets up Python where that is needed, then trains ResNet-18 on all of MNIST. */
+/** `npm start`: sets up Python where needed, then trains ResNet-18 on all of MNIST. */
 import { resolve } from "node:path";
 import { parseArgs } from "node:util";
 import { ensurePython, spawnWorker } from "torchwire";
@@ -49,7 +49,7 @@ async function main(): Promise<void> {
     await learner.save(out);
     console.log(`The weights are in ${options.out}`);
 
-    // Into a model that has seen nothing yet: what it knows, it knows from the file.
+    // An untrained model: everything it knows comes from the file.
     const loaded = makeLearner(makeModel(worker), { training, test }, settings);
     await loaded.load(out);
     const ten = cut(test, 0, Math.min(10, test.ys.data.length));
@@ -66,7 +66,7 @@ async function readMnist(): Promise<{ training: Digits; test: Digits }> {
   const training = await readDigits("training", count("samples"));
   const test = await readDigits("test", count("test-samples"));
   if (!options["shuffle-labels"]) return { training, test };
-  // Each image gets the label of another one: as many of each kind, and nothing to be learnt.
+  // Each image gets the label of another one. Each label stays as frequent, but there is nothing to learn.
   const labels = training.ys.data as Uint8Array;
   const moved = labels.map((_, i) => labels[(i * 7919 + 104_729) % labels.length]!);
   return { training: { ...training, ys: { ...training.ys, data: moved } }, test };

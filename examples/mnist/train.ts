@@ -30,7 +30,7 @@ export function makeModel(worker: Worker): Model {
   return model;
 }
 
-/** To be fitted: `await makeLearner(…).fit(1)`. */
+/** Makes the learner. Train it with `await makeLearner(…).fit(1)`. */
 export function makeLearner(
   model: Model,
   { training, test }: { readonly training: Digits; readonly test: Digits },
@@ -42,7 +42,7 @@ export function makeLearner(
       training: new DataLoader(training, { batchSize, shuffle: { seed } }),
       validation: new DataLoader(test, { batchSize: 500 }),
     },
-    // Grey bytes, as they lie in memory, become three normalised channels in the worker.
+    // The worker turns grey bytes, as they lie in memory, into three normalised channels.
     input: image({ ...mnist, channels: 3 }),
     optimizer: adam({ lr }),
     ...options,
