@@ -7,7 +7,8 @@ import { mnist } from "./training.ts";
 
 /**
  * Writes the first `training` digits of MNIST's training set and the first `test` of its test set, 28 × 28 and grey, to
- * `folder/training/7/00000.jpg` and so on. The number is the digit's place in its set. Gives the paths of the two folders.
+ * `folder/training/7/00000.jpg` and so on. The number is the digit's place in its set. Gives the paths of the two
+ * folders.
  */
 export async function mnistJpegs(
   folder: string,

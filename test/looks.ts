@@ -1,6 +1,7 @@
 /**
- * Everything that the package exports, and what its learner, loaders and worker can do: what only looks between two fits, and what is meant to change something.
- * A new one has to be put in one of these lists: test/client/learner/learner-neutral.test.ts asks for it.
+ * All exports of the package, and all members of its learner, loaders and worker. They either look at a training, and
+ * must change nothing between two fits, or are meant to change it. Put each new one into one of these lists:
+ * test/client/learner/learner-neutral.test.ts fails until you do.
  */
 import { join } from "node:path";
 import {
@@ -35,7 +36,7 @@ export interface Place {
   readonly folder: string;
 }
 
-/** By "class.member" or the name of an export: what is done with it, and must leave no trace. */
+/** By "class.member" or the name of an export: a use that must leave no trace. */
 export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "Learner.predict": async ({ learner, xs }) => {
     await learner.predict(xs);
@@ -127,7 +128,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   batches: ({ xs }) => [...batches({ xs, ys: xs }, { batchSize: 2, shuffle: { seed: 0 } })],
 };
 
-/** What is meant to change a training, or ends it. */
+/** These are meant to change a training, or to end it. */
 export const acts: readonly string[] = [
   ...["fit", "epoch", "runEpoch", "runStep", "backward", "update"].map((name) => `Learner.${name}`),
   ...["addCallback", "replaceCallback", "removeCallback", "setCallbacks"].map((name) => `Learner.${name}`),
@@ -140,7 +141,7 @@ export const acts: readonly string[] = [
   "fitOneCycle",
 ];
 
-/** What makes something, or says what is to be done, and knows no learner that is there. */
+/** These make something, or describe work to do, and know no existing learner. */
 export const makes: readonly string[] = [
   "spawnWorker connectWorker ensurePython Worker EnvironmentError TorchwireError kw bfloat16 float16 fromBytes",
   "WorkerExitedError lend PythonError Learner AbstractTrainingPhase AbstractValidationPhase forward Phase",

@@ -1,9 +1,9 @@
-/** What tests look at: the error that something ends with, and the operations that something costs. */
+/** Observations for tests: the error that something ends with, and the operations that something costs. */
 import { py, type PythonError, type TorchwireError, type Worker } from "torchwire";
 import type { WorkerStats } from "torchwire/bridge";
 import type { AnyRef } from "../bridge/types/core.ts";
 
-/** A module as AnyRef, for tests of what happens and not of types. */
+/** A module as AnyRef, for tests of behaviour and not of types. */
 export const untyped = (worker: Worker, module: string): AnyRef => worker.import(module);
 
 /** The error that `run` throws or rejects with. Throws where there is none. */
@@ -18,7 +18,7 @@ export async function caught(run: () => unknown): Promise<TorchwireError & Parti
 
 const anchors = new WeakMap<Worker, AnyRef>();
 
-/** The counts once every operation so far has been run. Costs one operation and one round trip, and makes no object. */
+/** The counts after every operation so far has run. It costs one operation and one round trip, and makes no object. */
 export async function countsOf(worker: Worker): Promise<WorkerStats> {
   let anchor = anchors.get(worker);
   if (anchor === undefined) {
@@ -29,7 +29,10 @@ export async function countsOf(worker: Worker): Promise<WorkerStats> {
   return worker.stats();
 }
 
-/** The operations that `construct` queues, now or in the turn after it. What it returns is not awaited, unless it is a Promise. */
+/**
+ * The operations that `construct` queues, now or in the turn after it. Its result is awaited only where it is a
+ * Promise.
+ */
 export async function operationsOf(worker: Worker, construct: () => unknown): Promise<number> {
   const before = await countsOf(worker);
   const result = construct();

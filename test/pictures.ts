@@ -43,7 +43,7 @@ export const pngOf = async (
   );
 };
 
-/** A PNG without help of sharp's: `values` of 16 bits; colour type 0 is grey, 2 RGB, 4 grey with alpha, 6 RGBA. */
+/** A PNG made without sharp: `values` of 16 bits. Colour type 0 is grey, 2 RGB, 4 grey with alpha, 6 RGBA. */
 export function png16(width: number, height: number, colourType: number, values: readonly number[]): Uint8Array {
   const chunk = (type: string, data: Uint8Array): Buffer => {
     const typed = Buffer.concat([Buffer.from(type, "latin1"), data]);

@@ -1,4 +1,4 @@
-/** Runs a script of test/native; the references of the parity tests. */
+/** Runs the scripts of test/native, the references of the parity tests. */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,7 +6,10 @@ import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { findPython } from "../bridge/environment/find.ts";
 
-/** All in one process, on one thread. The script takes `cases` as a file of JSON, --cases, if it takes some, and writes its results to --out. */
+/**
+ * Runs a script in one process, on one thread. It passes `cases`, if given, as a JSON file by --cases, and reads the
+ * results from --out.
+ */
 export async function plainPython<Results>(
   script: string,
   { cases, ...more }: { readonly cases?: unknown; readonly data?: string },

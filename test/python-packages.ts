@@ -1,4 +1,4 @@
-/** Python packages that only tests need. The environment that torchwire makes is left as its users have it. */
+/** Python packages for the tests alone. The environment that torchwire makes stays as its users have it. */
 import { createHash } from "node:crypto";
 import { existsSync } from "node:fs";
 import { mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
@@ -10,7 +10,8 @@ import { ensurePython } from "torchwire";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * The folder that holds what python/requirements-test.txt pins, for PYTHONPATH. It is filled the first time (90 MB), and needs no network after that.
+ * The folder, for PYTHONPATH, with the packages that python/requirements-test.txt pins. The first call fills it (90
+ * MB); later calls need no network.
  */
 export async function testPackages(): Promise<string> {
   const requirements = join(root, "python", "requirements-test.txt");
@@ -22,7 +23,7 @@ export async function testPackages(): Promise<string> {
   await mkdir(cache, { recursive: true });
   const { executable } = await ensurePython();
   const options = ["--no-deps", "--require-hashes", "-r", requirements];
-  // An environment made by uv has no pip, one made by pip no uv.
+  // An environment made by uv has no pip, and one made by pip has no uv.
   const installers = [
     ["uv", "pip", "install", "--python", executable],
     [executable, "-m", "uv", "pip", "install", "--python", executable],
@@ -30,7 +31,7 @@ export async function testPackages(): Promise<string> {
   ] as const;
   const failures: string[] = [];
   for (const [file, ...args] of installers) {
-    // Filled beside its place and then put there: what is there is whole.
+    // Fill a draft beside its place and then move it there, so that the folder is always whole.
     const draft = await mkdtemp(join(cache, "draft-"));
     const { failed, all } = await execa(file, [...args, ...options, "--target", draft], { all: true, reject: false });
     if (!failed) {

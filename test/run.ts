@@ -1,4 +1,7 @@
-/** `npm test`: sets up Python where that is needed, then runs every TypeScript and Python test. Arguments go to vitest, which then runs alone. */
+/**
+ * `npm test`: sets up Python where needed, then runs every TypeScript and Python test. With arguments, only vitest
+ * runs, and gets them.
+ */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -71,7 +74,7 @@ async function pytest(): Promise<Tally> {
     "-q",
     "--numprocesses=auto",
     "--dist=loadfile",
-    // Says why a test was skipped.
+    // Prints why a test was skipped.
     "-rs",
     "-p",
     "no:cacheprovider",

@@ -1,4 +1,4 @@
-/** A reporter for vitest: at the end, every test that was skipped, and why. */
+/** A reporter for vitest that lists at the end every skipped test, and the reason. */
 import type { Reporter, TestModule } from "vitest/node";
 
 export default class Skips implements Reporter {
@@ -7,7 +7,7 @@ export default class Skips implements Reporter {
       for (const test of file.children.allTests("skipped")) {
         const result = test.result();
         const note = result.state === "skipped" ? result.note : undefined;
-        // What a filter leaves out has neither.
+        // Tests that a filter leaves out have no note.
         if (note !== undefined) console.log(`skipped: ${file.relativeModuleId} › ${test.fullName} [${note}]`);
         else if (test.fullName.includes("[")) console.log(`skipped: ${file.relativeModuleId} › ${test.fullName}`);
       }

@@ -1,6 +1,6 @@
 /**
- * FluxTraining's test learner: y = 3x, one coefficient, the mean absolute error, gradient descent, 16 batches of 8. (Here the coefficient is the weight of
- * a Linear(1, 1) without bias, and the inputs are fixed.)
+ * FluxTraining's test learner: y = 3x, one coefficient, the mean absolute error, gradient descent, 16 batches of 8.
+ * (Here the coefficient is the weight of a Linear(1, 1) without bias, and the inputs are fixed.)
  */
 import {
   DataLoader,
@@ -24,13 +24,13 @@ export interface Tiny {
   readonly data?: LearnerData;
   readonly loss?: Loss;
   readonly lr?: number;
-  /** The coefficient at first. Default 1. */
+  /** The first value of the coefficient. Default: 1. */
   readonly start?: number;
-  /** Default false, as in FluxTraining's. */
+  /** Default: false, as in FluxTraining's. */
   readonly defaultCallbacks?: boolean;
 }
 
-/** Of `samples` pairs; `seed` tells which. */
+/** Data of `samples` pairs; `seed` chooses them. */
 export function pairs(samples: number, seed: number): { xs: NDArray; ys: NDArray } {
   const x = Float32Array.from({ length: samples }, (_, i) => ((i * 37 + seed * 11) % 101) / 2);
   const shape = [samples, 1];
@@ -53,7 +53,7 @@ export const setCoefficient = (model: AnyRef, value: number): void => void model
 
 export const coefficient = async (model: AnyRef): Promise<number> => (await model.weight.item()) as number;
 
-/** Metrics with a score that has these values in epochs 1, 2, … of both phases; `of` is to be told the learner. */
+/** Metrics with a score that has these values in epochs 1, 2, … of both phases. Call `of` with the learner. */
 export function scored(values: readonly number[]): { callbacks: Callback[]; of: (learner: Learner) => void } {
   let learner: Learner;
   const score = metric("score", {

@@ -1,4 +1,4 @@
-/** The models, data and hand-written loop of the parity test and the bench: the counterpart of test/native/*.py. */
+/** The models, data and hand-written loop of the parity test and the bench, the counterpart of test/native/*.py. */
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -35,11 +35,13 @@ type Look = (yhat: Ref<Tensor>, y: Ref<Tensor>) => void;
 
 export interface Training {
   readonly model: Network;
-  /** One step; the loss, as a reference. `look` is given the outputs and the targets before they are used. */
+  /**
+   * Runs one step and returns the loss, as a reference. `look` gets the outputs and the targets before they are used.
+   */
   readonly step: (batch: { xs: NDArray; ys: NDArray }, zeroGrad?: boolean, look?: Look) => Ref<Tensor>;
 }
 
-/** The model is made first and its head replaced afterwards: both draw from the generator. */
+/** Makes the model first and replaces its head afterwards, since both draw from the generator. */
 export function makeTraining(worker: Worker, name: ModelName, lr: number): Training {
   const torch = worker.import("torch");
   const { nn, optim } = torch;
@@ -94,7 +96,10 @@ export function allBatches(
   return [...batches(data, { batchSize, shuffle: { seed }, dropLast: true })];
 }
 
-/** Layers as make_model of test/native/learner.py has them: what sees random numbers, the mode and the order is among them. */
+/**
+ * The layers of make_model in test/native/learner.py. They include layers that depend on random numbers, the mode and
+ * the order.
+ */
 export function makeNoisyCnn(torch: AnyRef, dropout = true): AnyRef {
   const { nn } = torch;
   return nn.Sequential(
@@ -118,12 +123,15 @@ export function float32Bits(value: number): string {
   return bytes.toString("hex");
 }
 
-/** sha256 over all entries of the state_dict in order: of each its name and its bytes. */
+/** The sha256 over the names and bytes of all entries of the state_dict, in order. */
 export function weightsHash(worker: Worker, model: Network): Promise<string> {
   return hashOf(worker, model.state_dict());
 }
 
-/** As weightsHash, without the buffers (BatchNorm's running statistics, which move in train mode whatever the learning rate). */
+/**
+ * weightsHash without the buffers (BatchNorm's running statistics, which move in train mode whatever the learning
+ * rate).
+ */
 export function parametersHash(worker: Worker, model: Network): Promise<string> {
   return hashOf(worker, worker.import("builtins").dict(model.named_parameters()));
 }

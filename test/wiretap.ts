@@ -1,4 +1,4 @@
-/** What goes to a worker, read off the socket: its batches as text, in which an id is named by what made it. */
+/** Reads the batches that go to a worker off the socket, as text. Each id is named by the operation that made it. */
 import { createHash } from "node:crypto";
 import { Dealer } from "zeromq";
 import { Op, Tag, WELL_KNOWN } from "../bridge/wire/codes.ts";
@@ -8,11 +8,11 @@ import { decodeMessage } from "../bridge/wire/meta.ts";
 
 /** One batch: where it runs, and its operations in order. */
 export interface Sent {
-  /** Lanes by their first appearance in the section, from 0. */
+  /** The lane, numbered by first appearance in the section, from 0. */
   readonly lane: number;
   readonly contexts: readonly string[];
   readonly operations: readonly string[];
-  /** It went out because somebody awaits a value in it: a round trip. */
+  /** True where the batch went out because somebody awaits a value in it: a round trip. */
   readonly urgent: boolean;
 }
 
@@ -30,12 +30,15 @@ interface Message {
   readonly urgent: boolean;
 }
 
-/** What is empty or 0 is left out of a batch. */
+/** Fields that are empty or 0 are left out of a batch. */
 const OMITTED = { lane: 0, contexts: [] };
 
 const hash = (bytes: Uint8Array): string => createHash("sha256").update(bytes).digest("hex").slice(0, 12);
 
-/** Listens to everything that this process sends to a worker, of which there is to be one. To be made before the worker. */
+/**
+ * Listens to everything that this process sends to a worker. There must be one worker only, and the tap must be made
+ * before it.
+ */
 export class Wiretap {
   readonly #messages: Message[] = [];
 
@@ -53,13 +56,13 @@ export class Wiretap {
         });
       return send.call(this, parts);
     };
-    // It is inherited, and may not be assigned to. The next test file of this process has its own.
+    // The method is inherited and cannot be assigned. The next test file of this process defines its own.
     Object.defineProperty(Dealer.prototype, "send", { value: listening, configurable: true });
   }
 
   /**
-   * The batches that `run` sends. What it makes is named by its place in what it sends, `%12`; what was there before by how it was made,
-   * `import(torch).nn.ReLU()`.
+   * The batches that `run` sends. A result made in it is named by its place among them, `%12`; an older one by the way
+   * it was made, `import(torch).nn.ReLU()`.
    */
   async during(run: () => Promise<unknown>): Promise<Sent[]> {
     const start = this.#messages.length;
@@ -103,7 +106,7 @@ function namesOf(messages: readonly Message[]): (id: number) => string {
   return name;
 }
 
-/** In a batch, what that makes itself is counted from its first place: -1, -2, … */
+/** Within a batch, its own results count from its first place: -1, -2, … */
 const within =
   (first: number, name: (id: number) => string) =>
   (id: number): string =>
@@ -145,7 +148,7 @@ function textOf(operation: readonly unknown[], name: (id: number) => string, fra
   }
 }
 
-/** As Python writes it: a float is not an integer. */
+/** Writes a float as Python does: it does not look like an integer. */
 function floatText(bytes: Uint8Array): string {
   const value = new DataView(bytes.buffer, bytes.byteOffset, 8).getFloat64(0, true);
   return Number.isInteger(value) ? value.toFixed(1) : String(value);

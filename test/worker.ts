@@ -1,4 +1,4 @@
-/** Workers for tests: deterministic, seeded, and on one thread: PyTorch's threads spin, and tests share few cores. */
+/** Deterministic, seeded workers for tests. They use one thread: PyTorch's threads spin, and tests share few cores. */
 import { spawnWorker, type SpawnOptions, type Worker } from "torchwire";
 
 export function testWorker(options: SpawnOptions = {}): Promise<Worker> {
@@ -9,9 +9,9 @@ const WARM = Symbol.for("torchwire.test.warm");
 const shared = globalThis as { [WARM]?: Promise<Worker> };
 
 /**
- * The worker that the test files of one process share, one after the other: starting one costs more than most files do. Each gets it as from
- * `testWorker()`: with the same seed, default dtype and modes. It ends with the process. A file that closes its worker, or changes what is not
- * named here, takes one of its own.
+ * The worker that the test files of one process share, one after the other: starting one costs more than most files do.
+ * Each file gets it in the state of `testWorker()`: with the same seed, default dtype and modes. It ends with the
+ * process. A file that closes its worker, or changes other state, needs a worker of its own.
  */
 export async function warmWorker(): Promise<Worker> {
   const worker = await (shared[WARM] ??= testWorker());
