@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { State } from "../callback/access.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import type { State, View } from "../callback/access.ts";
+import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import type { RunHyperparameters } from "./backend.ts";
@@ -36,67 +36,71 @@ export interface RunFolderOptions {
  * Further fits of the learner append to the same files. A backend may write there too: `tensorBoard(run.path)`.
  */
 export class RunFolder extends CallbackObject {
+  override readonly name = "RunFolder";
+  override readonly access = {
+    model: "use",
+    optimizer: "use",
+    state: { history: "read", metricsStep: "read", metricsEpoch: "read" },
+  } as const;
+  override readonly runAfter: Callback["runAfter"] = ["Checkpointer"];
   readonly path: string;
+  readonly #log: RunLog;
+  readonly #config: RunConfig;
+  #learner: Trainer | undefined;
+  /** Describes the model and the optimizer, which are in the worker. It is called with the first step, and then given up. */
+  #describe: AnyRef | undefined;
 
   /** Throws NOT_SAVED where the folder cannot be made. */
   constructor(folder: string, { name, hyperparameters = {}, freq = 100 }: RunFolderOptions = {}) {
+    super();
     whole("RunFolder", "freq", freq);
-    const path = newFolder(madeFolder("new RunFolder", folder), name);
-    const log = new RunLog(path, freq);
-    const config = new RunConfig(path, hyperparameters);
-    let learner: Trainer | undefined;
-    // Describes the model and the optimizer, which are in the worker. The first step calls it.
-    let describe: AnyRef | undefined;
-    const checkpoints = (): void => log.checkpoints((learner!.state as Partial<State>).checkpoints);
-    super(
-      callback({
-        name: "RunFolder",
-        access: {
-          model: "use",
-          optimizer: "use",
-          state: { history: "read", metricsStep: "read", metricsEpoch: "read" },
-        },
-        runAfter: ["Checkpointer"],
-        init: (given) => {
-          if (learner !== undefined && learner !== given)
-            throw new TorchwireError("MISUSE", "a RunFolder belongs to one learner: make another one");
-          learner = given;
-          log.skip(given.state);
-          describe = py.keep(given.worker.import("torchwire_worker.helpers.runs").describe as AnyRef);
-        },
-        measure: ({ model, optimizer }): { described?: AnyRef } => {
-          if (describe === undefined) return {};
-          const described = describe(model, optimizer);
-          describe = undefined;
-          return { described };
-        },
-        observe: {
-          fitBegin: async ({ epochs }) => {
-            await config.begin(learner!);
-            log.fitBegin(epochs);
-          },
-          epochBegin: async ({ phase, epoch, state }) => {
-            await config.begin(learner!);
-            log.epochBegin(phase.name, epoch, state);
-          },
-          stepEnd: ({ phase, epoch, state, values: { described } }) => {
-            if (described !== undefined) config.add(described as object);
-            log.stepEnd(phase.name, epoch, state);
-            checkpoints();
-          },
-          epochCancelled: ({ phase }) => log.epochCancelled(phase.name),
-          epochEnd: ({ phase, state }) => {
-            log.epochEnd(phase.name, state);
-            checkpoints();
-          },
-          fitEnd: ({ state, ending }) => {
-            checkpoints();
-            log.fitEnd(ending!, state);
-          },
-        },
-      }),
-    );
-    this.path = path;
+    this.path = newFolder(madeFolder("new RunFolder", folder), name);
+    this.#log = new RunLog(this.path, freq);
+    this.#config = new RunConfig(this.path, hyperparameters);
+  }
+
+  override readonly init = (learner: Trainer): void => {
+    if (this.#learner !== undefined && this.#learner !== learner)
+      throw new TorchwireError("MISUSE", "a RunFolder belongs to one learner: make another one");
+    this.#learner = learner;
+    this.#log.skip(learner.state);
+    this.#describe = py.keep(learner.worker.import("torchwire_worker.helpers.runs").describe as AnyRef);
+  };
+
+  override readonly measure = ({ model, optimizer }: View<RunFolder["access"], "stepEnd">): Measured => {
+    const describe = this.#describe;
+    this.#describe = undefined;
+    return describe === undefined ? {} : { described: describe(model, optimizer) };
+  };
+
+  override readonly observe: Observers<RunFolder["access"]> = {
+    fitBegin: async ({ epochs }) => {
+      await this.#config.begin(this.#learner!);
+      this.#log.fitBegin(epochs);
+    },
+    epochBegin: async ({ phase, epoch, state }) => {
+      await this.#config.begin(this.#learner!);
+      this.#log.epochBegin(phase.name, epoch, state);
+    },
+    stepEnd: ({ phase, epoch, state, values: { described } }) => {
+      if (described !== undefined) this.#config.add(described as object);
+      this.#log.stepEnd(phase.name, epoch, state);
+      this.#logCheckpoints();
+    },
+    epochCancelled: ({ phase }) => this.#log.epochCancelled(phase.name),
+    epochEnd: ({ phase, state }) => {
+      this.#log.epochEnd(phase.name, state);
+      this.#logCheckpoints();
+    },
+    fitEnd: ({ state, ending }) => {
+      this.#logCheckpoints();
+      this.#log.fitEnd(ending!, state);
+    },
+  };
+
+  /** Reads the learner's own state, and not what `access` gives: there may be no Checkpointer. */
+  #logCheckpoints(): void {
+    this.#log.checkpoints((this.#learner!.state as Partial<State>).checkpoints);
   }
 }
 
