@@ -10,7 +10,7 @@ import { AveragedWeights } from "./averaged-weights.ts";
 import { bestFirst, checkpointName, keptOf, splitMonitor } from "../stopping/checkpoints.ts";
 import { misuse } from "../stopping/criterion.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
-import { text, wholeFrom } from "../stopping/options.ts";
+import { text, wholeFrom } from "../options/kinds.ts";
 import { stores } from "../weights/stores.ts";
 import type { Modules } from "../weights/modules.ts";
 

@@ -8,7 +8,8 @@ import { AbstractTrainingPhase, AbstractValidationPhase } from "../training/phas
 import { patience } from "../stopping/criteria.ts";
 import { checkCriterion, type StoppingCriterion } from "../stopping/criterion.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
-import { aPhase, atLeast0, text, type PhaseClass } from "../stopping/options.ts";
+import { atLeast0, text } from "../options/kinds.ts";
+import { phaseClass, type PhaseClass } from "../training/phase-class.ts";
 import { make } from "../weights/modules.ts";
 import { Checkpointer } from "./checkpointer.ts";
 
@@ -34,8 +35,8 @@ const KINDS: Kinds<EarlyStoppingOptions> = {
   mode: oneOf("min", "max"),
   minDelta: atLeast0,
   restoreBest: flag,
-  testPhase: aPhase,
-  trainPhase: aPhase,
+  testPhase: phaseClass,
+  trainPhase: phaseClass,
   name: text,
 };
 

@@ -2,7 +2,8 @@ import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { CallbackObject, type Handlers } from "../callback/callback.ts";
 import { every } from "../logging/every.ts";
-import { count, checkValue } from "../stopping/criteria.ts";
+import { wholeFrom } from "../options/kinds.ts";
+import { checkValue } from "../stopping/criteria.ts";
 import type { Trainer } from "../training/trainer.ts";
 
 /**
@@ -16,7 +17,7 @@ export class GarbageCollect extends CallbackObject {
 
   constructor(n = 100) {
     super();
-    checkValue("GarbageCollect", "n", count, n);
+    checkValue("GarbageCollect", "n", wholeFrom(1), n);
     this.#isDue = every("GarbageCollect", n);
   }
 

@@ -4,7 +4,8 @@ import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../option
 import type { Trainer } from "../training/trainer.ts";
 import { AbstractValidationPhase, ValidationAlone } from "../training/phases.ts";
 import { directionOf, valueOf, type Direction } from "../stopping/monitor.ts";
-import { aPhase, atLeast0, text, wholeFrom, type PhaseClass } from "../stopping/options.ts";
+import { atLeast0, text, wholeFrom } from "../options/kinds.ts";
+import { phaseClass, type PhaseClass } from "../training/phase-class.ts";
 import { HyperCallback } from "./hyper-callback.ts";
 import type { HyperparamHistory } from "../training/state.ts";
 
@@ -50,7 +51,7 @@ const KINDS: Kinds<ReduceOnPlateauOptions> = {
   cooldown: wholeFrom(0),
   minLr: atLeast0,
   eps: atLeast0,
-  phase: aPhase,
+  phase: phaseClass,
   restart: flag,
   name: text,
 };

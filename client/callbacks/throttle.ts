@@ -2,7 +2,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { Callback } from "../callback/callback.ts";
 import type { EventName } from "../training/events.ts";
 import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
-import { atLeast0, wholeFrom } from "../stopping/options.ts";
+import { atLeast0, wholeFrom } from "../options/kinds.ts";
 
 /** Exactly one of these. */
 export type ThrottleOptions =

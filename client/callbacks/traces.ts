@@ -3,7 +3,7 @@ import type { View } from "../callback/access.ts";
 import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
 import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { aPhase, type PhaseClass } from "../stopping/options.ts";
+import { phaseClass, type PhaseClass } from "../training/phase-class.ts";
 
 /** What a trace sees: references, which it hands on and does not await. */
 export type TraceView = View<{ model: "use"; optimizer: "use"; step: "use" }, "stepEnd">;
@@ -16,7 +16,7 @@ export interface TracesOptions {
   readonly phase?: PhaseClass;
 }
 
-const KINDS: Kinds<TracesOptions> = { phase: aPhase };
+const KINDS: Kinds<TracesOptions> = { phase: phaseClass };
 
 /**
  * Keeps numbers of each step, by name, in `learner.state.traces`. Nothing waits for them:

@@ -1,16 +1,6 @@
-import {
-  choice,
-  check,
-  classKinds,
-  commonKinds,
-  helper,
-  reading,
-  whole,
-  yesOrNo,
-  type ClassOptions,
-  type CommonOptions,
-} from "./options.ts";
+import { check, classKinds, commonKinds, helper, reading, type ClassOptions, type CommonOptions } from "./options.ts";
 import type { Kinds } from "../options/keywords.ts";
+import { choice, wholeFrom, yesOrNo } from "../options/kinds.ts";
 import { gathering } from "./gathered.ts";
 import type { Metric } from "./metric.ts";
 
@@ -35,7 +25,7 @@ const kinds: Kinds<AucOptions> = {
   ...classKinds,
   average: choice("macro", "weighted"),
   logits: yesOrNo,
-  bins: whole(2),
+  bins: wholeFrom(2),
 };
 
 /**

@@ -1,13 +1,13 @@
 /** Counting metrics of classes, and of yes and no: accuracy and perplexity. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described, type Kinds } from "../options/keywords.ts";
+import { number } from "../options/kinds.ts";
 import { metric, type CountingMetric } from "./metric.ts";
 import {
   check,
   classKinds,
   common,
   helper,
-  number,
   reading,
   sumKinds,
   type ClassOptions,

@@ -1,4 +1,5 @@
 import type { Kinds } from "../options/keywords.ts";
+import { number } from "../options/kinds.ts";
 import { gathering } from "./gathered.ts";
 import type { Metric } from "./metric.ts";
 import {
@@ -6,7 +7,6 @@ import {
   classKinds,
   commonKinds,
   helper,
-  number,
   reading,
   type ClassOptions,
   type CommonOptions,

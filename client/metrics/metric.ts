@@ -9,6 +9,7 @@ import type { WeighedLoss } from "../losses/weight.ts";
 import type { Step } from "../training/events.ts";
 import { described } from "../options/keywords.ts";
 import type { Loss } from "../losses/spec.ts";
+import type { PhaseClass } from "../training/phase-class.ts";
 import type { Phase } from "../training/phases.ts";
 import { merged, plain } from "./sums.ts";
 
@@ -40,8 +41,6 @@ export interface Tally {
   /** Returns the value of an epoch, at its end, if it had a step. Each value awaited here costs a round trip. */
   readonly compute: () => MetricResult | PromiseLike<MetricResult>;
 }
-
-type PhaseClass = abstract new (...args: any[]) => Phase;
 
 /** How the steps of an epoch count in a mean: by their samples, or all the same as in FluxTraining. */
 export type MeanBy = "samples" | "steps";

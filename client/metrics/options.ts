@@ -5,15 +5,16 @@ import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
+import { choice, kind, text, whole } from "../options/kinds.ts";
 import type { Loss, LossSpec } from "../losses/spec.ts";
-import type { Phase } from "../training/phases.ts";
+import type { PhaseClass } from "../training/phase-class.ts";
 import type { MeanBy } from "./metric.ts";
 
 export interface CommonOptions {
   /** The name under which the value is kept and printed. */
   readonly name?: string;
   /** Measures only in phases of this class. Default: in all. */
-  readonly phase?: abstract new (...args: any[]) => Phase;
+  readonly phase?: PhaseClass;
 }
 
 export interface SumOptions extends CommonOptions {
@@ -47,27 +48,15 @@ export interface ThresholdOptions {
   readonly threshold?: number;
 }
 
-const kind = (is: string, fits: (value: unknown) => boolean): Kind => ({
-  is,
-  send: (value) => (fits(value) ? value : undefined),
-});
-
-export const choice = (...names: readonly string[]): Kind =>
-  kind(names.map((name) => JSON.stringify(name)).join(" or "), (value) => names.includes(value as string));
-export const whole = (least: number): Kind =>
-  kind(`a whole number from ${least}`, (value) => Number.isSafeInteger(value) && (value as number) >= least);
-export const number: Kind = kind("a number", (value) => typeof value === "number");
-export const yesOrNo: Kind = kind("true or false", (value) => typeof value === "boolean");
-
 export const commonKinds: Kinds<CommonOptions> = {
-  name: kind("a text", (value) => typeof value === "string" && value !== ""),
+  name: text,
   phase: kind("a class, such as ValidationPhase", (value) => typeof value === "function"),
 };
 export const sumKinds: Kinds<SumOptions> = { ...commonKinds, mean: choice("samples", "steps") };
 export const taskKind: Kind = choice("classes", "labels");
 export const classKinds: Kinds<ClassOptions> = {
-  axis: kind("a whole number", Number.isSafeInteger),
-  ignoreIndex: kind("a whole number", Number.isSafeInteger),
+  axis: whole,
+  ignoreIndex: whole,
   task: taskKind,
 };
 

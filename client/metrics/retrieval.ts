@@ -1,8 +1,9 @@
 /** Precision, recall and F1, from three counts: found rightly, found, and present. */
 import type { Kinds } from "../options/keywords.ts";
+import { choice, number, wholeFrom } from "../options/kinds.ts";
 import type { TopKOptions } from "./classes.ts";
 import { metric, type CountingMetric } from "./metric.ts";
-import { check, choice, classKinds, common, helper, number, reading, sumKinds, whole } from "./options.ts";
+import { check, classKinds, common, helper, reading, sumKinds } from "./options.ts";
 import type { SumArray } from "./sums.ts";
 
 export interface FoundOptions extends TopKOptions {
@@ -23,7 +24,7 @@ const kinds: Kinds<FoundOptions> = {
   ...classKinds,
   average: choice("binary", "macro", "micro", "weighted"),
   threshold: number,
-  positive: whole(0),
+  positive: wholeFrom(0),
   zeroDivision: number,
 };
 

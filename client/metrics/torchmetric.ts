@@ -1,9 +1,10 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import { described, type Kinds } from "../options/keywords.ts";
+import { yesOrNo } from "../options/kinds.ts";
 import { gathering } from "./gathered.ts";
 import type { Metric } from "./metric.ts";
-import { check, commonKinds, helper, yesOrNo, type CommonOptions } from "./options.ts";
+import { check, commonKinds, helper, type CommonOptions } from "./options.ts";
 
 export interface TorchmetricOptions extends Omit<CommonOptions, "name"> {
   /** Measures each step as well, by `forward`. With most objects that is twice the work. Default: false. */

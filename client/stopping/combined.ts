@@ -1,5 +1,6 @@
 /** Criteria made of other criteria. */
-import { checkValue, count } from "./criteria.ts";
+import { wholeFrom } from "../options/kinds.ts";
+import { checkValue } from "./criteria.ts";
 import { checkCriterion, criterion, misuse, type StoppingCriterion } from "./criterion.ts";
 
 /**
@@ -11,7 +12,7 @@ export function warmup<S>(
   n = 1,
 ): StoppingCriterion<{ seen: number; inner: S | undefined }> {
   checkCriterion(inner, "warmup");
-  checkValue("warmup", "n", count, n);
+  checkValue("warmup", "n", wholeFrom(1), n);
   type State = { seen: number; inner: S | undefined };
   const skipping =
     (update: StoppingCriterion<S>["update"]) =>

@@ -1,5 +1,6 @@
 /** The criteria of EarlyStopping.jl, most of them from Prechelt, "Early Stopping - But When?" (1998). */
 import { keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
+import { finite, positive, wholeFrom } from "../options/kinds.ts";
 import { criterion, misuse, type StoppingCriterion } from "./criterion.ts";
 
 /** Never stops: EarlyStopping.jl's `Never`. */
@@ -130,7 +131,7 @@ export function pq(options: PqOptions = {}): StoppingCriterion<PqState> {
  * default: 5.
  */
 export function patience(n = 5): StoppingCriterion<{ loss: number; rises: number }> {
-  checkValue("patience", "n", count, n);
+  checkValue("patience", "n", wholeFrom(1), n);
   return criterion<{ loss: number; rises: number }>({
     name: `Patience(${n})`,
     update: (loss, before) => ({ loss, rises: before !== undefined && loss > before.loss ? before.rises + 1 : 0 }),
@@ -143,7 +144,7 @@ export function patience(n = 5): StoppingCriterion<{ loss: number; rises: number
  * 6.
  */
 export function numberSinceBest(n = 6): StoppingCriterion<{ best: number; since: number }> {
-  checkValue("numberSinceBest", "n", count, n);
+  checkValue("numberSinceBest", "n", wholeFrom(1), n);
   return criterion<{ best: number; since: number }>({
     name: `NumberSinceBest(${n})`,
     update: (loss, before) =>
@@ -154,7 +155,7 @@ export function numberSinceBest(n = 6): StoppingCriterion<{ best: number; since:
 
 /** Stops after `n` losses, training losses not counted: `NumberLimit`. `n` is a whole number from 1; default: 100. */
 export function numberLimit(n = 100): StoppingCriterion<number> {
-  checkValue("numberLimit", "n", count, n);
+  checkValue("numberLimit", "n", wholeFrom(1), n);
   return criterion<number>({
     name: `NumberLimit(${n})`,
     update: (_, seen = 0) => seen + 1,
@@ -174,15 +175,6 @@ export function threshold(value = 0): StoppingCriterion<number> {
 
 // --- values of the options ---
 
-const kind = (is: string, fits: (value: number) => boolean): Kind => ({
-  is,
-  send: (value) => (typeof value === "number" && fits(value) ? value : undefined),
-});
-
-const positive: Kind = kind("a number above 0", (value) => value > 0 && value < Infinity);
-const finite: Kind = kind("a number", Number.isFinite);
-export const count: Kind = kind("a whole number from 1", (value) => Number.isSafeInteger(value) && value >= 1);
-
 const TIME_KINDS: Kinds<TimeLimitOptions> = {
   hours: positive,
   minutes: positive,
@@ -191,7 +183,7 @@ const TIME_KINDS: Kinds<TimeLimitOptions> = {
 
 const PQ_KINDS: Kinds<PqOptions> = {
   alpha: positive,
-  k: kind("a whole number from 2", (value) => Number.isSafeInteger(value) && value >= 2),
+  k: wholeFrom(2),
   tol: positive,
 };
 
