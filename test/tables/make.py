@@ -3,8 +3,8 @@
     python make.py optim  > ../../client/optim/table.ts
     python make.py losses > ../../client/losses/table.ts
 
-Names, kinds and defaults come from torch. The meaning of each option is written here; an option without one is an error. --json prints
-names and defaults alone. The tests run both with the worker's torch.
+Names, kinds and defaults come from torch. The meaning of each option is written here; an option without one is an error.
+The tests run it in their worker.
 """
 
 from __future__ import annotations
@@ -353,18 +353,17 @@ def losses_table() -> list[str]:
     return lines
 
 
-def main() -> None:
-    which, *flags = sys.argv[1:]
-    if "--json" in flags:
-        table = optimizers() if which == "optim" else losses()
-        names = OPTIMIZERS if which == "optim" else LOSSES
-        rows = {
-            names[owner][0]: {camel(option): default_of(owner, option, default) for option, _, default in options}
-            for owner, options in table.items()
-        }
-        print(json.dumps({"version": VERSION, "rows": rows}))
-    else:
-        print("\n".join(optim_table() if which == "optim" else losses_table()))
+def table(which: str) -> str:
+    return "\n".join([*(optim_table() if which == "optim" else losses_table()), ""])
 
 
-main()
+def defaults(which: str) -> dict[str, dict[str, str]]:
+    found, names = (optimizers(), OPTIMIZERS) if which == "optim" else (losses(), LOSSES)
+    return {
+        names[owner][0]: {camel(option): default_of(owner, option, default) for option, _, default in options}
+        for owner, options in found.items()
+    }
+
+
+if __name__ == "__main__":
+    sys.stdout.write(table(sys.argv[1]))

@@ -1,15 +1,26 @@
 /** The tables of optimisers and losses are those that the worker's torch gives. */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
-import { execa } from "execa";
-import { expect, test } from "vitest";
-import { findPython } from "../../../bridge/environment/find.ts";
+import { beforeAll, expect, test } from "vitest";
+import { py, type AnyRef, type Worker } from "torchwire";
+import { warmWorker } from "../../worker.ts";
 
 const path = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 
-async function made(...flags: string[]): Promise<string> {
-  const { executable } = await findPython();
-  return (await execa(executable, [path("../../tables/make.py"), ...flags], { stripFinalNewline: false })).stdout;
+let worker: Worker;
+/** What make.py defines. */
+let make: AnyRef;
+beforeAll(async () => {
+  worker = await warmWorker();
+  make = py.keep(worker.import("runpy").run_path(path("../../tables/make.py"))) as AnyRef;
+});
+
+/** The result of a function of make.py. */
+const made = (name: string, ...args: string[]): Promise<unknown> => py.js(py.at(make, name)(...args));
+
+async function ofTorch(which: string): Promise<Table> {
+  const rows = (await made("defaults", which)) as Table["rows"];
+  return { version: (await py.js(py.at(make, "VERSION"))) as string, rows };
 }
 
 interface Table {
@@ -36,18 +47,18 @@ const tables = ["optim", "losses"] as const;
 
 test.for(tables)("the table of %s is as it is written from this torch", async (which, { skip }) => {
   const text = await readFile(path(`../../../client/${which}/table.ts`), "utf8");
-  const torch = JSON.parse(await made(which, "--json")) as Table;
+  const torch = await ofTorch(which);
   skip(
     torch.version !== read(text).version,
     `it was written from torch ${read(text).version}, and this is ${torch.version}`,
   );
-  expect(await made(which)).toBe(text);
+  expect(await made("table", which)).toBe(text);
   expect(read(text).rows).toEqual(torch.rows);
 });
 
 test.each(tables)("the table of %s has the defaults of this torch, as far as that has the options", async (which) => {
   const table = read(await readFile(path(`../../../client/${which}/table.ts`), "utf8"));
-  const torch = JSON.parse(await made(which, "--json")) as Table;
+  const torch = await ofTorch(which);
   const shared = ({ rows }: Table, { rows: others }: Table): string[] =>
     Object.entries(rows).flatMap(([name, options]) =>
       Object.entries(options)
