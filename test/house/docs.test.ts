@@ -7,10 +7,12 @@ import { execa } from "execa";
 import sharp from "sharp";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { ensurePython } from "torchwire";
+import { Programs } from "../programs.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 /** Where the code runs: with the files that it speaks of. */
 let folder: string;
+let programs: Programs;
 
 beforeAll(async () => {
   folder = await mkdtemp(join(tmpdir(), "docs-"));
@@ -33,8 +35,10 @@ name = m.ResNet18_Weights.DEFAULT.url.rsplit("/", 1)[1]
 torch.save(m.resnet18().state_dict(), sys.argv[1] + "/" + name)`;
   await execa(python, ["-c", save, checkpoints]);
   for (const [page] of pages) await writeFile(fileOf(page), await codeOf(page));
+  programs = new Programs({ cwd: folder, env: { TORCH_HOME: join(folder, "torch") } });
 }, 60_000);
 afterAll(async () => {
+  programs[Symbol.dispose]();
   await rm(folder, { recursive: true });
   for (const [page] of pages) await rm(fileOf(page), { force: true });
 });
@@ -95,14 +99,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
 ];
 
 test.each(pages)("%s", async (page, output) => {
-  const { stdout } = await execa("tsx", ["--conditions=torchwire-source", fileOf(page)], {
-    cwd: folder,
-    localDir: root,
-    preferLocal: true,
-    stripFinalNewline: false,
-    env: { TORCH_HOME: join(folder, "torch") },
-  });
-  expect(stdout).toMatch(output);
+  expect(await programs.run(fileOf(page))).toMatch(output);
 });
 
 test("the compiler has nothing against any of it", async () => {

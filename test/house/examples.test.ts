@@ -3,10 +3,10 @@ import { mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { kw, py, type Worker } from "torchwire";
 import { mnistJpegs } from "../jpegs.ts";
+import { Programs } from "../programs.ts";
 import { testPackages } from "../python-packages.ts";
 import { weightsHash } from "../training.ts";
 import { testWorker } from "../worker.ts";
@@ -18,6 +18,7 @@ let jpegs: string;
 /** Takes the place of torch's cache of downloads, with weights for ResNet-18 in it. */
 let torchHome: string;
 let worker: Worker;
+let programs: Programs;
 let savedHash: string;
 
 beforeAll(async () => {
@@ -32,8 +33,13 @@ beforeAll(async () => {
   const saved = models.resnet18();
   savedHash = await weightsHash(worker, saved);
   await py.settle(worker.import("torch").save(saved.state_dict(), file));
+  programs = new Programs({
+    cwd: root,
+    env: { OMP_NUM_THREADS: "1", TORCH_HOME: torchHome, PYTHONPATH: await testPackages(), ...offline },
+  });
 });
 afterAll(async () => {
+  programs[Symbol.dispose]();
   await worker.close();
   await rm(folder, { recursive: true });
 });
@@ -50,13 +56,8 @@ test("by-hand: the loop without a learner learns, too", async () => {
   expect(accuracy).toBeGreaterThan(0.25);
 });
 
-async function run(example: string, args: readonly string[], env: Record<string, string> = {}): Promise<string> {
-  const { stdout } = await execa("tsx", ["--conditions=torchwire-source", join("examples", `${example}.ts`), ...args], {
-    cwd: root,
-    preferLocal: true,
-    env: { OMP_NUM_THREADS: "1", TORCH_HOME: torchHome, ...offline, ...env },
-  });
-  return stdout;
+async function run(example: string, args: readonly string[]): Promise<string> {
+  return (await programs.run(join(root, "examples", `${example}.ts`), ...args)).trimEnd();
 }
 
 /** The numbers of the printed table, by phase, epoch by epoch: `{ training: [{ loss, … }, …] }`. */
@@ -140,10 +141,7 @@ test("finetune-digits: it beats training from scratch at equal steps", async () 
 });
 
 test("efficientnet: weights from ImageNet, fine-tuned on images in folders", async () => {
-  const packages = await testPackages();
-  const stdout = await run("efficientnet", [jpegs, "--size", "64", "--epochs", "4", "--batch-size", "16"], {
-    PYTHONPATH: packages,
-  });
+  const stdout = await run("efficientnet", [jpegs, "--size", "64", "--epochs", "4", "--batch-size", "16"]);
   const { validation } = table(stdout);
   expect(validation!.at(-1)!["accuracy"]).toBeGreaterThan(0.6);
   expect(stdout).toMatch(/jpg shows \d, by \d+\.\d %$/);
