@@ -9,6 +9,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kw, py, type Worker } from "torchwire";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "../observed.ts";
+import { turn } from "../tiny.ts";
 import { testWorker } from "../worker.ts";
 
 setFlagsFromString("--expose-gc");
@@ -29,8 +30,6 @@ afterAll(async () => {
   await worker.close();
   await rm(folder, { recursive: true });
 });
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 interface Spent {
   readonly batches: number;

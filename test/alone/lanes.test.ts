@@ -6,6 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kw, py, type Network, type PythonError, type Worker } from "torchwire";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { caught, countsOf, nextLine, operationsOf, untyped } from "../observed.ts";
+import { turn } from "../tiny.ts";
 import { weightsHash } from "../training.ts";
 import { testWorker } from "../worker.ts";
 
@@ -19,8 +20,6 @@ beforeAll(async () => {
   torch = untyped(worker, "torch");
 });
 afterAll(() => worker.close());
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Waits until every batch has been answered, without awaiting any of their values. */
 async function answered(): Promise<void> {

@@ -10,8 +10,6 @@ import {
   Learner,
   metric,
   Metrics,
-  MetricsPrinter,
-  ProgressPrinter,
   py,
   PyTorchBackend,
   sgd,
@@ -25,6 +23,7 @@ import { CustomCallback } from "torchwire/callbacks";
 import { f1, perplexity, SmoothLoss, topK } from "torchwire/metrics";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { countsOf, untyped } from "../observed.ts";
+import { printers } from "../tiny.ts";
 import { testWorker } from "../worker.ts";
 
 setFlagsFromString("--expose-gc");
@@ -55,9 +54,6 @@ function points(samples: number): { xs: NDArray; ys: NDArray } {
 }
 
 const loader = (steps: number): Data => new DataLoader(points(steps * BATCH), { batchSize: BATCH, shuffle: true });
-const silent = { write: () => undefined };
-const printers = (): Callback[] => [new ProgressPrinter({ output: silent }), new MetricsPrinter({ output: silent })];
-
 /** With the default callbacks, and those given, over `steps` batches. */
 function learnerOf({
   steps = STEPS,

@@ -4,6 +4,7 @@ import { kw, py, type Worker } from "torchwire";
 import type { ContextOptions } from "torchwire/bridge";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, countsOf, operationsOf, untyped } from "../../observed.ts";
+import { turn } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -15,8 +16,6 @@ beforeAll(async () => {
   builtins = worker.import("builtins");
   torch = untyped(worker, "torch");
 });
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 /** Whether gradients are on, and whether inference mode is, here. */
 const modes = async (): Promise<[boolean, boolean]> =>

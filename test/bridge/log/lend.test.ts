@@ -7,9 +7,8 @@ import type { AnyRef } from "../../../bridge/types/core.ts";
 import { batches } from "../../../client/data/batches.ts";
 import { DataLoader } from "../../../client/data/loader.ts";
 import { caught, untyped } from "../../observed.ts";
+import { turn } from "../../tiny.ts";
 import { testWorker, warmWorker } from "../../worker.ts";
-
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 
 const bytesOf = (n: number, value: number): NDArray => ({
   dtype: "uint8",

@@ -48,7 +48,7 @@ import * as stopping from "torchwire/stopping";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { untyped } from "../../observed.ts";
 import { plainPython } from "../../plain-python.ts";
-import { coefficient, pairs, setCoefficient, tiny } from "../../tiny.ts";
+import { coefficient, threefold, setCoefficient, tiny } from "../../tiny.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
 
@@ -343,7 +343,7 @@ describe("weights go by tensor, and not by name", () => {
 
 describe("the average follows the model, where weights change otherwise than by an update", () => {
   const start = 1;
-  const data = pairs(128, 1).xs.data as Float32Array;
+  const data = threefold(128, 1).xs.data as Float32Array;
   const mean = data.reduce((sum, x) => sum + x, 0) / data.length;
   const lossAt = (c: number): number => Math.abs(c - 3) * mean;
   const lossesOf = (learner: Learner): number[] =>

@@ -30,7 +30,7 @@ import type { AnyRef } from "../../../bridge/types/core.ts";
 import { openSafetensors } from "../../../client/weights/safetensors.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
 import { plainPython } from "../../plain-python.ts";
-import { coefficient, pairs, scored, setCoefficient, tiny, tinyData, type Tiny } from "../../tiny.ts";
+import { coefficient, scored, setCoefficient, threefold, tiny, type Tiny, tinyData, unchecked } from "../../tiny.ts";
 import { weightsHash } from "../../training.ts";
 import { Wiretap } from "../../wiretap.ts";
 import { testWorker } from "../../worker.ts";
@@ -47,7 +47,6 @@ beforeEach(async () => {
   return () => rm(folder, { recursive: true, force: true });
 });
 
-const unchecked = (value: unknown): never => value as never;
 const files = async (): Promise<string[]> => (await readdir(folder)).toSorted();
 const counting = (): Callback[] => [new Recorder(), new Metrics()];
 
@@ -395,7 +394,7 @@ describe("what is kept is what was measured, in every order of the callbacks", (
             ),
           );
         }
-    const validation = pairs(128, 1);
+    const validation = threefold(128, 1);
     const numbers = ({ data }: { data: unknown }): number[] => Array.from(data as Float32Array);
     const paths = kept.flatMap(({ checkpoints, restored }) => [
       ...checkpoints.map(({ path }) => path),
@@ -486,7 +485,7 @@ test("training goes on while a file is written, and the window stays", async () 
       happened.push(`${learner.state.checkpoints.length} written`);
   });
   const learner: Learner<AnyRef> = new Learner(model, mse(), {
-    data: { training: new DataLoader(pairs(64, 0), { batchSize: 8 }) },
+    data: { training: new DataLoader(threefold(64, 0), { batchSize: 8 }) },
     optimizer: sgd({ lr: 1e-5 }),
     callbacks: [new Checkpointer(folder), looks, new ProgressPrinter({ output }), new MetricsPrinter({ output })],
   });

@@ -16,15 +16,13 @@ import {
 import type { EarlyStoppingOptions } from "torchwire/callbacks";
 import * as stopping from "torchwire/stopping";
 import { caught, countsOf } from "../../observed.ts";
-import { coefficient, scored, setCoefficient, tiny, tinyData } from "../../tiny.ts";
+import { coefficient, scored, setCoefficient, tiny, tinyData, unchecked } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
 beforeAll(async () => {
   worker = await warmWorker();
 });
-
-const unchecked = (value: unknown): never => value as never;
 
 interface Scored {
   readonly report: Report;

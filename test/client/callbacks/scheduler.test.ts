@@ -30,13 +30,11 @@ import * as schedules from "torchwire/schedules";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
 import { plainPython } from "../../plain-python.ts";
+import { unchecked } from "../../tiny.ts";
 import { mnist } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
 
 const { constant, exp, interpolator, poly } = schedules;
-
-/** What no type checker has seen. */
-const unchecked = (value: unknown): never => value as never;
 
 let worker: Worker;
 let torch: AnyRef;

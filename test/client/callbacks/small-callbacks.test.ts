@@ -28,7 +28,7 @@ import { hingeLoss } from "torchwire/flux";
 import { l1, type Loss } from "torchwire/losses";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
-import { pairs, tiny, tinyData, type Tiny } from "../../tiny.ts";
+import { threefold, tiny, type Tiny, tinyData, unchecked } from "../../tiny.ts";
 import { weightsHash } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
 
@@ -36,8 +36,6 @@ let worker: Worker;
 beforeAll(async () => {
   worker = await warmWorker();
 });
-
-const unchecked = (value: unknown): never => value as never;
 
 /** What `run` warns of. */
 async function warningsOf(run: () => Promise<unknown>): Promise<string[]> {
@@ -287,7 +285,7 @@ describe("2.9.11: SanityCheck", () => {
 
   test("a model that does not take the batch: Python's own error, and no broken lane", async () => {
     const xs = { dtype: "float32", shape: [8, 2], data: new Float32Array(16) } as const;
-    const batch = { xs, ys: pairs(8, 0).ys };
+    const batch = { xs, ys: threefold(8, 0).ys };
     const { failed } = await failure({ data: { training: [batch], validation: [batch] } });
     expect(failed[0]!.why).toContain("mat1 and mat2 shapes cannot be multiplied");
   });
@@ -295,7 +293,7 @@ describe("2.9.11: SanityCheck", () => {
   describe("a loss in which samples meet the targets of others", () => {
     /** Outputs are [8, 1]. */
     const flat = (): BatchLike => {
-      const { xs, ys } = pairs(8, 0);
+      const { xs, ys } = threefold(8, 0);
       return { xs, ys: { ...ys, shape: [8] } };
     };
     const withTargets = (training: BatchLike, loss: Loss): Tiny => ({
@@ -325,7 +323,7 @@ describe("2.9.11: SanityCheck", () => {
     });
 
     test("targets that are several are told by their names", async () => {
-      const { xs, ys } = pairs(8, 0);
+      const { xs, ys } = threefold(8, 0);
       const batch = { xs, ys: { values: ys, importance: { ...ys, shape: [8] } } } as const;
       const own: Loss = (yhat, { values, importance }: any) => yhat.sub(values).abs().mul(importance).mean();
       const { failed } = await failure(withTargets(batch, own));
@@ -359,7 +357,7 @@ describe("2.9.11: SanityCheck", () => {
             .mean(),
       ],
     ])("an axis that one side alone has lost is seen: %s", async (_, loss) => {
-      const { failed } = await failure(withTargets(pairs(8, 0), loss()));
+      const { failed } = await failure(withTargets(threefold(8, 0), loss()));
       expect(failed[0]!.why).toContain(
         "outputs of shape [8] and targets of shape [8, 1] make [8, 8] in sub: each sample meets those of all others. " +
           "Give both one shape: the outputs [8, 1] (.unsqueeze(1)), or the targets [8] (.squeeze(1))",
@@ -373,12 +371,12 @@ describe("2.9.11: SanityCheck", () => {
           torch: untyped(worker, "torch"),
         }) as AnyRef;
       const own: Loss = (yhat, ys) => plain(yhat, ys);
-      const learner = tiny(worker, { ...withTargets(pairs(8, 0), own), callbacks: [new SanityCheck()] });
+      const learner = tiny(worker, { ...withTargets(threefold(8, 0), own), callbacks: [new SanityCheck()] });
       expect(await learner.fit(1)).toMatchObject({ status: "completed" });
     });
 
     test("and so are a loss of each sample with a weight of each, and outputs in a dataclass", async () => {
-      const { xs, ys } = pairs(8, 0);
+      const { xs, ys } = threefold(8, 0);
       const batch = { xs, ys: { values: ys, weights: { ...ys, shape: [8] } } } as const;
       const { functional: F } = untyped(worker, "torch.nn");
       const own: Loss = (yhat, { values, weights }: any) =>
@@ -487,13 +485,13 @@ class Model(torch.nn.Linear):
       torch.manual_seed(0);
       const { nn } = torch;
       const model = nn.Sequential(nn.Linear(1, 8), nn.BatchNorm1d(8), nn.Dropout(0.5), nn.Linear(8, 1));
-      const loader = new DataLoader(pairs(64, 0), { batchSize: 8, shuffle: true });
+      const loader = new DataLoader(threefold(64, 0), { batchSize: 8, shuffle: true });
       let begun = 0;
       // One that must not be iterated more often than there are epochs.
       const once = {
         *[Symbol.iterator](): Generator<BatchLike> {
           if (++begun > 2) throw new Error("iterated again");
-          for (let i = 0; i < 4; i++) yield pairs(8, 10 * begun + i);
+          for (let i = 0; i < 4; i++) yield threefold(8, 10 * begun + i);
         },
       };
       const theirs = (): AnyRef => {
@@ -505,7 +503,7 @@ class Model(torch.nn.Linear):
       };
       const training = kind === "loader" ? loader : kind === "once" ? once : theirs();
       const learner = new Learner<AnyRef>(model, mse(), {
-        data: { training, validation: new DataLoader(pairs(16, 1), { batchSize: 8 }) },
+        data: { training, validation: new DataLoader(threefold(16, 1), { batchSize: 8 }) },
         optimizer: sgd({ lr: 1e-3, momentum: 0.9 }),
         callbacks,
         defaultCallbacks: false,

@@ -2,7 +2,6 @@
 import { beforeAll, describe, expect, test } from "vitest";
 import { kw, py, type NDArray, type Worker } from "torchwire";
 import type { AnyRef } from "../../../bridge/types/core.ts";
-import { sizeOf } from "../../../bridge/values/ndarray.ts";
 import {
   batch,
   cifar10,
@@ -18,22 +17,8 @@ import {
 } from "../../../client/formats/index.ts";
 import { ofBatch } from "../../../client/formats/format.ts";
 import { caught, operationsOf, untyped } from "../../observed.ts";
+import { bytes, floats, unchecked } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
-
-/** What no type checker has seen. */
-const unchecked = (options: unknown): never => options as never;
-
-/** All 256 bytes, again and again, in an order in which no two axes look alike. */
-const bytes = (...shape: number[]): NDArray => ({
-  dtype: "uint8",
-  shape,
-  data: Uint8Array.from({ length: sizeOf(shape) }, (_, i) => (i * 37 + (i >> 8)) % 256),
-});
-const floats = (...shape: number[]): NDArray => ({
-  dtype: "float32",
-  shape,
-  data: Float32Array.from({ length: sizeOf(shape) }, (_, i) => Math.sin(i) / 2),
-});
 
 describe("in a worker", () => {
   let worker: Worker;

@@ -19,13 +19,13 @@ import {
   type Ending,
   type EventName,
   type LearnerOptions,
-  type NDArray,
   type Step,
   type Worker,
 } from "torchwire";
 import { CustomCallback } from "torchwire/callbacks";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
+import { pair, pairs } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -34,12 +34,6 @@ beforeAll(async () => {
   worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-
-const pair = (x: number): { xs: NDArray; ys: NDArray } => ({
-  xs: { dtype: "float32", shape: [2, 1], data: Float32Array.of(x, -x) },
-  ys: { dtype: "float32", shape: [2, 1], data: Float32Array.of(2 * x, -2 * x) },
-});
-const pairs = (count: number): { xs: NDArray; ys: NDArray }[] => Array.from({ length: count }, (_, i) => pair(i + 1));
 
 function learnerWith(callbacks: readonly Callback[], options: LearnerOptions = {}): Learner {
   return new Learner(torch.nn.Linear(1, 1, false), mse(), {

@@ -32,6 +32,7 @@ import { multiMargin, type Loss } from "torchwire/losses";
 import { Metric } from "torchwire/metrics";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, nextLine, untyped } from "../../observed.ts";
+import { unchecked } from "../../tiny.ts";
 import { testWorker, warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -41,9 +42,6 @@ beforeAll(async () => {
   worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-
-/** What no type checker has seen. */
-const unchecked = (value: unknown): any => value;
 
 const ones = (...shape: readonly number[]): NDArray => ({
   dtype: "float32",

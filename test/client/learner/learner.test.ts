@@ -29,6 +29,7 @@ import {
 import { CustomCallback } from "torchwire/callbacks";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
+import { float32, line, pair, pairs } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -39,31 +40,11 @@ beforeAll(async () => {
   torch = untyped(worker, "torch");
 });
 
-const float32 = (shape: readonly number[], ...data: readonly number[]): NDArray => ({
-  dtype: "float32",
-  shape,
-  data: Float32Array.from(data),
-});
-
-/** Two samples of y = 2x, and whatever else `x` makes of them. */
-const pair = (x = 1): { xs: NDArray; ys: NDArray } => ({
-  xs: float32([2, 1], x, -x),
-  ys: float32([2, 1], 2 * x, -2 * x),
-});
-const pairs = (count: number): { xs: NDArray; ys: NDArray }[] => Array.from({ length: count }, (_, i) => pair(i + 1));
-
-/** y = w x, w = 0 */
-function line(): AnyRef {
-  const model = torch.nn.Linear(1, 1, false);
-  model.weight.data.zero_();
-  return model;
-}
-
 /** The weight's bits: NaN is itself there. */
 const weightOf = async (model: AnyRef): Promise<number> => (await py.ndarray(model.weight)).data[0] as number;
 
 function learnerWith(callbacks: readonly Callback[], options: LearnerOptions = {}): Learner {
-  return new Learner(line(), mse(), {
+  return new Learner(line(torch), mse(), {
     data: { training: pairs(3), validation: pairs(2) },
     optimizer: sgd({ lr: 0.01 }),
     defaultCallbacks: false,

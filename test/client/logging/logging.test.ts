@@ -17,9 +17,7 @@ import {
   image,
   Learner,
   Metrics,
-  MetricsPrinter,
   mse,
-  ProgressPrinter,
   py,
   Scheduler,
   sgd,
@@ -48,6 +46,7 @@ import {
 } from "torchwire/logging";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
+import { float32, line, pairs, printers } from "../../tiny.ts";
 import { rgbDigits, weightsHash } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
 
@@ -102,29 +101,8 @@ class Memory implements LoggerBackend {
   }
 }
 
-const float32 = (shape: readonly number[], ...data: readonly number[]): NDArray => ({
-  dtype: "float32",
-  shape,
-  data: Float32Array.from(data),
-});
-const pairs = (n: number): { xs: NDArray; ys: NDArray }[] =>
-  Array.from({ length: n }, (_, i) => ({
-    xs: float32([2, 1], i + 1, -i - 1),
-    ys: float32([2, 1], 2 * i + 2, -2 * i - 2),
-  }));
-
-/** y = w x, w = 0 */
-function line(): AnyRef {
-  const model = torch.nn.Linear(1, 1, false);
-  model.weight.data.zero_();
-  return model;
-}
-
-const silent = { write: () => undefined };
-const printers = (): Callback[] => [new ProgressPrinter({ output: silent }), new MetricsPrinter({ output: silent })];
-
 const learnerWith = (callbacks: readonly Callback[], options: LearnerOptions = {}): Learner =>
-  new Learner(line(), mse(), {
+  new Learner(line(torch), mse(), {
     data: { training: pairs(3), validation: pairs(2) },
     optimizer: sgd({ lr: 0.01 }),
     callbacks: [...printers(), ...callbacks],
@@ -194,7 +172,7 @@ describe("LogMetrics", () => {
 
   test("needs Metrics", () => {
     expect(
-      () => new Learner(line(), mse(), { callbacks: [new LogMetrics(new Memory())], defaultCallbacks: false }),
+      () => new Learner(line(torch), mse(), { callbacks: [new LogMetrics(new Memory())], defaultCallbacks: false }),
     ).toThrow(/LogMetrics reads state.metricsStep, which no callback writes: add Metrics/);
   });
 
@@ -307,7 +285,7 @@ describe("LogHistograms", () => {
 
   test("of several models, by their names; of weights that are not finite, how many", async () => {
     const memory = new Memory();
-    const models = { left: line(), right: line() };
+    const models = { left: line(torch), right: line(torch) };
     models.right.weight.data.fill_(NaN);
     const histograms = new LogHistograms(memory, { freq: 1 });
     class Both extends TrainingPhase {
@@ -509,7 +487,7 @@ describe("with everything that logs", () => {
     process.on("warning", note);
     try {
       const backend = tensorBoard(folder);
-      const learner = new Learner(line(), (yhat, ys) => yhat.sub(ys).abs().mean(), {
+      const learner = new Learner(line(torch), (yhat, ys) => yhat.sub(ys).abs().mean(), {
         data: { training: pairs(16), validation: pairs(16) },
         optimizer: sgd({ lr: 0.001 }),
         callbacks: [

@@ -16,7 +16,6 @@ import {
   sgd,
   type Callback,
   type LearnerData,
-  type NDArray,
   type Report,
   type Worker,
 } from "torchwire";
@@ -25,6 +24,7 @@ import { jsonLines, LogMetrics, RunFolder } from "torchwire/logging";
 import * as stopping from "torchwire/stopping";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { untyped } from "../../observed.ts";
+import { pair, pairs } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -38,12 +38,6 @@ beforeAll(async () => {
 afterAll(async () => {
   await rm(folder, { recursive: true });
 });
-
-const pair = (x: number): { xs: NDArray; ys: NDArray } => ({
-  xs: { dtype: "float32", shape: [2, 1], data: Float32Array.of(x, -x) },
-  ys: { dtype: "float32", shape: [2, 1], data: Float32Array.of(2 * x, -2 * x) },
-});
-const pairs = (count: number): { xs: NDArray; ys: NDArray }[] => Array.from({ length: count }, (_, i) => pair(i + 1));
 
 interface Ended {
   readonly report: Report;

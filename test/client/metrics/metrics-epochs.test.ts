@@ -49,6 +49,7 @@ import {
   torchmetric,
 } from "torchwire/metrics";
 import { caught, countsOf, untyped } from "../../observed.ts";
+import { unchecked } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -57,8 +58,6 @@ beforeAll(async () => {
   worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-
-const unchecked = (value: unknown): any => value;
 
 const float32 = (data: readonly number[], ...shape: number[]): NDArray => ({
   dtype: "float32",

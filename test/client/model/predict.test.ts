@@ -21,6 +21,7 @@ import { bce, nll, type Loss } from "torchwire/losses";
 import { classify, outputs } from "torchwire/model";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
+import { unchecked } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -30,9 +31,6 @@ beforeAll(async () => {
   worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-
-/** What no type checker has seen. */
-const unchecked = (value: unknown): any => value;
 
 /** Rows of two numbers, of which the sign of the first tells the class. */
 const rows = (count: number): NDArray => ({

@@ -17,9 +17,9 @@ import {
 } from "torchwire/optim";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, operationsOf, untyped } from "../../observed.ts";
+import { unchecked } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
-const unchecked = (value: unknown): never => value as never;
 const { abs, hypot, max, min, sqrt, sign } = Math;
 
 /** Makes of a gradient, of a parameter that is x, what is taken off x: of a list of them, as Flux has each parameter by itself. */

@@ -5,10 +5,8 @@ import type { OptimizerOption, OptimizerSpec } from "torchwire/optim";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { toOptimizer } from "../../../client/optim/spec.ts";
 import { caught, untyped } from "../../observed.ts";
+import { unchecked } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
-
-/** What no type checker has seen. */
-const unchecked = (options: unknown): never => options as never;
 
 describe("in a worker", () => {
   let worker: Worker;

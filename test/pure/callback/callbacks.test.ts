@@ -22,9 +22,7 @@ import { inOrder } from "../../../client/callback/graph.ts";
 import { protect } from "../../../client/callback/protect.ts";
 import { withDefaults } from "../../../client/callbacks/defaults.ts";
 import { Plan } from "../../../client/loop/plan.ts";
-
-/** What no type checker has seen. */
-const unchecked = (value: unknown): any => value;
+import { unchecked } from "../../tiny.ts";
 
 /** The message of the MISUSE that `run` throws. */
 function misuse(run: () => unknown): string {

@@ -6,18 +6,7 @@ import { describe, expect, test } from "vitest";
 import { type NDArray, toBytes } from "../../../bridge/values/ndarray.ts";
 import { batches, numBatches } from "../../../client/data/batches.ts";
 import { permutation } from "../../../client/data/shuffle.ts";
-
-/** Rows of two numbers, row i being [10i, 10i + 1], and the targets i. */
-function rows(n: number): { xs: NDArray; ys: NDArray } {
-  return {
-    xs: {
-      dtype: "float32",
-      shape: [n, 2],
-      data: Float32Array.from({ length: 2 * n }, (_, i) => 10 * (i >> 1) + (i & 1)),
-    },
-    ys: { dtype: "int64", shape: [n], data: BigInt64Array.from({ length: n }, (_, i) => BigInt(i)) },
-  };
-}
+import { rows } from "../../tiny.ts";
 
 const targets = (found: Iterable<{ ys: NDArray }>): number[][] => [...found].map(({ ys }) => [...ys.data].map(Number));
 

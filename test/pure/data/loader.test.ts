@@ -5,21 +5,11 @@ import { batches } from "../../../client/data/batches.ts";
 import { arrayDataset, split, subset, take } from "../../../client/data/dataset.ts";
 import { DataLoader, type DataLoaderOptions, type Position } from "../../../client/data/loader.ts";
 import { permutation } from "../../../client/data/shuffle.ts";
+import { rows, turn } from "../../tiny.ts";
 import type { Data, Dataset, Inputs, Sample } from "../../../client/data/types.ts";
 import { caught } from "../../observed.ts";
 
-const turn = (): Promise<void> => new Promise((resolve) => setImmediate(resolve));
 const later = (ms = 1): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Row i of xs is [10i, 10i + 1], and its target i. */
-const rows = (n: number): { xs: NDArray; ys: NDArray } => ({
-  xs: {
-    dtype: "float32",
-    shape: [n, 2],
-    data: Float32Array.from({ length: 2 * n }, (_, i) => 10 * (i >> 1) + (i & 1)),
-  },
-  ys: { dtype: "int64", shape: [n], data: BigInt64Array.from({ length: n }, (_, i) => BigInt(i)) },
-});
 
 const sampleOf = (i: number): Sample => ({
   xs: { dtype: "float32", shape: [2], data: Float32Array.of(10 * i, 10 * i + 1) },

@@ -2,7 +2,6 @@
 import { describe, expect, test } from "vitest";
 import type { NDArray, Worker } from "torchwire";
 import type { AnyRef } from "../../../bridge/types/core.ts";
-import { sizeOf } from "../../../bridge/values/ndarray.ts";
 import {
   batch,
   format,
@@ -18,21 +17,7 @@ import { defaultFormat } from "../../../client/formats/default.ts";
 import { ofBatch } from "../../../client/formats/format.ts";
 import { caught } from "../../observed.ts";
 import { recorded } from "../recorded.ts";
-
-/** What no type checker has seen. */
-const unchecked = (options: unknown): never => options as never;
-
-/** All 256 bytes, again and again, in an order in which no two axes look alike. */
-const bytes = (...shape: number[]): NDArray => ({
-  dtype: "uint8",
-  shape,
-  data: Uint8Array.from({ length: sizeOf(shape) }, (_, i) => (i * 37 + (i >> 8)) % 256),
-});
-const floats = (...shape: number[]): NDArray => ({
-  dtype: "float32",
-  shape,
-  data: Float32Array.from({ length: sizeOf(shape) }, (_, i) => Math.sin(i) / 2),
-});
+import { bytes, floats, unchecked } from "../../tiny.ts";
 
 describe("what is refused before anything is sent", () => {
   const how = (array: NDArray): FormatContext => ({ worker: unchecked(undefined), ...array });

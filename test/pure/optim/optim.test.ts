@@ -5,9 +5,7 @@ import type { OptimizerSpec } from "torchwire/optim";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
 import { recorded } from "../recorded.ts";
-
-/** What no type checker has seen. */
-const unchecked = (options: unknown): never => options as never;
+import { unchecked } from "../../tiny.ts";
 
 /** The operations by which `write` makes an optimiser of a model. */
 const written = (write: (torch: AnyRef, model: AnyRef) => unknown): unknown[] =>

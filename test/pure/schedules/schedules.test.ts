@@ -4,6 +4,7 @@ import { oneCycle } from "torchwire";
 import { plot, type Duration, type RunLength, type Schedule } from "torchwire/schedules";
 import * as schedules from "torchwire/schedules";
 import { caught } from "../../observed.ts";
+import { unchecked } from "../../tiny.ts";
 
 const {
   anneal,
@@ -35,9 +36,6 @@ const {
   triangleExp,
   warmUp,
 } = schedules;
-
-/** What no type checker has seen. */
-const unchecked = (value: unknown): never => value as never;
 
 const values = (schedule: Schedule, count: number, run?: RunLength): number[] =>
   Array.from({ length: count }, (_, i) => schedule(i + 1, run));

@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import type { StoppingCriterion } from "torchwire/stopping";
 import * as stopping from "torchwire/stopping";
 import { caught } from "../../observed.ts";
+import { unchecked } from "../../tiny.ts";
 
 const {
   criterion,
@@ -20,9 +21,6 @@ const {
   timeLimit,
   warmup,
 } = stopping;
-
-/** What no type checker has seen. */
-const unchecked = (value: unknown): never => value as never;
 
 const LOSSES = [10, 8, 9, 10, 11, 12, 12, 13, 14, 15, 16, 17, 16];
 
