@@ -1,6 +1,6 @@
 /**
- * `npm test`: sets up Python where that is needed, then runs every TypeScript and Python test. Arguments go to vitest,
- * which then runs alone. The last line counts the tests, and names why some were skipped.
+ * `npm test`: sets up Python where needed, then runs every TypeScript and Python test. With arguments, only vitest
+ * runs, and gets them. The last line counts the tests, and says why some were skipped.
  */
 import { mkdtemp, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
