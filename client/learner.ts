@@ -400,7 +400,7 @@ export class Learner<M = any> implements Trainer {
     if (isRefusedPromise(result))
       throw new TorchwireError(
         "MISUSE",
-        "the init of a callback gave a Promise: it is not to be async, as nothing waits for it",
+        "the init of a callback gave a Promise: it must not be async, as nothing waits for it",
       );
   }
 

@@ -120,7 +120,7 @@ function checkAccess(name: string, access: Access): void {
     if (typeof part !== "object" || part === null)
       throw new TorchwireError(
         "MISUSE",
-        `callback ${name}: ${path} is ${JSON.stringify(part)}; it is to be "read", "use" or "write"`,
+        `callback ${name}: ${path} is ${JSON.stringify(part)}; it must be "read", "use" or "write"`,
       );
     for (const [key, inner] of Object.entries(part)) check(inner, `${path}.${key}`);
   };

@@ -123,7 +123,7 @@ function resolutionOf(one: Callback, other: Callback): Resolution | undefined {
     if (said !== undefined && !Object.hasOwn(opposite, said)) {
       lookAfter([mine, theirs]);
       throw misuse(
-        `callback ${name}: resolveConflict gave ${typeof (said as unknown) === "string" ? said : described(said)}; it is to give ${Object.keys(opposite).join(", ")} or undefined`,
+        `callback ${name}: resolveConflict gave ${typeof (said as unknown) === "string" ? said : described(said)}; it must return ${Object.keys(opposite).join(", ")} or undefined`,
       );
     }
   const turned = theirs && opposite[theirs];

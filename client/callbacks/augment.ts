@@ -42,7 +42,7 @@ export class Augment extends CallbackObject {
         `Augment takes a function of torchvision.transforms.v2, not ${described(make)}: new Augment((v2) => v2.RandomHorizontalFlip())`,
       );
     if (targets !== undefined && targets !== "masks")
-      throw new TorchwireError("MISUSE", `Augment: targets is ${described(targets)}; it is to be "masks", or left out`);
+      throw new TorchwireError("MISUSE", `Augment: targets is ${described(targets)}; it must be "masks", or left out`);
     this.#make = make;
     this.#targets = targets;
   }
@@ -52,7 +52,7 @@ export class Augment extends CallbackObject {
     if (!isReference(transform))
       throw new TorchwireError(
         "MISUSE",
-        `Augment: the function gave ${described(transform)}; it is to give a transform, at once`,
+        `Augment: the function gave ${described(transform)}; it must return a transform, at once`,
       );
     const helpers = worker.import("torchwire_worker.helpers.augment");
     this.#transform = py.keep(transform);

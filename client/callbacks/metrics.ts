@@ -125,7 +125,7 @@ function withLoss(metrics: readonly Metric[]): Metric[] {
   for (const one of metrics)
     // A reference seems to have every method: refuse it.
     if (inner(one) !== undefined || typeof (one as Partial<Metric> | undefined)?.start !== "function")
-      throw new TorchwireError("MISUSE", `Metrics: ${described(one)} is no metric${advice(one)}`);
+      throw new TorchwireError("MISUSE", `Metrics: ${described(one)} is not a metric${advice(one)}`);
   const loss = metrics.find((one) => one instanceof MeanLoss) ?? new MeanLoss();
   const all = [loss, ...metrics.filter((one) => one !== loss)];
   const names = all.map(({ name }) => name);
@@ -161,7 +161,7 @@ function measured(name: string, step: { readonly yhat?: unknown }, update: () =>
     return given as Measured;
   throw new TorchwireError(
     "MISUSE",
-    `metric ${name}: update gave ${described(given)}; it is to return a record of references or numbers, and not to be async`,
+    `metric ${name}: update gave ${described(given)}; it must return a record of references or numbers, and must not be async`,
   );
 }
 
@@ -192,6 +192,6 @@ function keep(
   else
     throw new TorchwireError(
       "MISUSE",
-      `metric ${name}: its value is ${described(value)}; it is to be a number, an array, a record of numbers, or undefined`,
+      `metric ${name}: its value is ${described(value)}; it must be a number, an array, a record of numbers, or undefined`,
     );
 }

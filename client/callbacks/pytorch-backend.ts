@@ -41,7 +41,7 @@ export interface PyTorchBackendOptions {
 }
 
 export interface CompileOptions {
-  /** What it is to be good at. PyTorch's default: "default". */
+  /** The goal of the optimisation. PyTorch's default: "default". */
   readonly mode?: "default" | "reduce-overhead" | "max-autotune" | "max-autotune-no-cudagraphs";
   /** Whether shapes may change without compiling again. PyTorch's default: it finds out. */
   readonly dynamic?: boolean;

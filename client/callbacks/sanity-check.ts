@@ -142,7 +142,7 @@ const lossIsANumber = (worker: Worker): Check => ({
   name: "the loss of a batch is a number",
   async run({ model, lossFn, xs, ys }) {
     const loss: unknown = lossFn(forward(model, xs as Inputs), ys);
-    if (!isReference(loss)) return `the loss function gave ${described(loss)}, which is no reference to a tensor`;
+    if (!isReference(loss)) return `the loss function gave ${described(loss)}, which is not a reference to a tensor`;
     const helper = worker.import("torchwire_worker.helpers.checks").loss_problem as AnyRef;
     return ((await py.js(helper(loss))) as string | null) ?? true;
   },

@@ -10,7 +10,7 @@ export class Relative {
   readonly schedule: Schedule;
   constructor(schedule: Schedule) {
     if (typeof schedule !== "function")
-      throw new TorchwireError("MISUSE", `relative: ${described(schedule)} is no schedule`);
+      throw new TorchwireError("MISUSE", `relative: ${described(schedule)} is not a schedule`);
     this.schedule = schedule;
   }
 }
@@ -66,7 +66,7 @@ export function entriesOf(schedules: Schedules): Entry[] {
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return Object.entries(value);
     throw new TorchwireError(
       "MISUSE",
-      `${where} is ${described(value)}; it is to be an object of schedules by name: { lr: … }`,
+      `${where} is ${described(value)}; it must be an object of schedules by name: { lr: … }`,
     );
   };
   const entries = (those: Schedulable, where: string, target: HyperTarget): Entry[] =>
@@ -78,7 +78,7 @@ export function entriesOf(schedules: Schedules): Entry[] {
         return [{ name, ...target, schedule, how: isRelative ? "relative" : "now" } as Entry];
       throw new TorchwireError(
         "MISUSE",
-        `${where}: ${name} is ${described(scheduled)}; it is to be a schedule, such as oneCycle("run", 1e-3), relative(…) or a function of the step`,
+        `${where}: ${name} is ${described(scheduled)}; it must be a schedule, such as oneCycle("run", 1e-3), relative(…) or a function of the step`,
       );
     });
   const withGroups = (those: GroupSchedules, where: string, target: HyperTarget): Entry[] => [
@@ -99,7 +99,7 @@ export function ownOf(own: unknown): readonly (readonly [Hyperparameter, Schedul
   const isPair = (pair: unknown): boolean =>
     Array.isArray(pair) && pair.length === 2 && pair[0] instanceof Hyperparameter && typeof pair[1] === "function";
   if (!Array.isArray(own) || !own.every(isPair))
-    throw new TorchwireError("MISUSE", "Scheduler: own is to be an array of pairs: [[hyperparameter(…), schedule], …]");
+    throw new TorchwireError("MISUSE", "Scheduler: own must be an array of pairs: [[hyperparameter(…), schedule], …]");
   return own as readonly (readonly [Hyperparameter, Schedule])[];
 }
 

@@ -118,6 +118,6 @@ function valueAt(name: string, schedule: Schedule, t: number, length: RunLength)
   if (typeof value === "number" && !Number.isNaN(value)) return value;
   throw new TorchwireError(
     "MISUSE",
-    `Scheduler: the schedule of ${name} gave ${described(value)} at step ${t}; it is to give a number`,
+    `Scheduler: the schedule of ${name} gave ${described(value)} at step ${t}; it must return a number`,
   );
 }

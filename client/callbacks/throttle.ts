@@ -30,7 +30,7 @@ export function throttle<T extends Callback>(callback: T, event: EventName, opti
   keywordsOf<ThrottleOptions>("throttle", KINDS, options);
   const { freq, seconds } = options;
   if ((freq === undefined) === (seconds === undefined)) throw misuse("throttle takes either freq or seconds");
-  if (typeof callback?.on !== "object") throw misuse(`throttle: ${described(callback)} is no callback`);
+  if (typeof callback?.on !== "object") throw misuse(`throttle: ${described(callback)} is not a callback`);
   const { on, observe } = callback;
   const measure = event === "stepEnd" ? callback.measure : undefined;
   if (on[event] === undefined && observe[event] === undefined && measure === undefined)

@@ -43,7 +43,7 @@ export class Traces extends CallbackObject {
     if (this.#traces.length === 0)
       throw misuse("Traces takes functions by name: new Traces({ norm: ({ model }) => … })");
     for (const [name, trace] of this.#traces)
-      if (typeof trace !== "function") throw misuse(`Traces: ${name} is ${described(trace)}; it is to be a function`);
+      if (typeof trace !== "function") throw misuse(`Traces: ${name} is ${described(trace)}; it must be a function`);
     this.phase = options.phase;
   }
 

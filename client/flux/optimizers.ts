@@ -1,6 +1,6 @@
 /**
- * Flux's optimisers by Flux's names, arguments and defaults, made of PyTorch's. OAdam, AdaBelief and Lion are missing, since
- * PyTorch has none of them.
+ * Flux's optimisers by Flux's names, arguments and defaults, made of PyTorch's. OAdam, AdaBelief and Lion are missing,
+ * since PyTorch has none of them.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
@@ -36,7 +36,9 @@ export function descent(eta: Float = 0.1, options: Rest<SgdOptions, "lr"> = {}):
   return made("descent(eta)", sgd, { ...options, lr: eta });
 }
 
-/** Flux's `Momentum(η, ρ)`: the same while η stays. Flux keeps η in the velocity; PyTorch multiplies by the present η. */
+/**
+ * Flux's `Momentum(η, ρ)`: the same while η stays. Flux keeps η in the velocity; PyTorch multiplies by the present η.
+ */
 export function momentum(
   eta: Float = 0.01,
   rho: Float = 0.9,
@@ -64,7 +66,10 @@ export function rmsProp(
   return made("rmsProp(eta, rho, epsilon)", rmsprop, { ...options, lr: eta, alpha: rho, eps: epsilon });
 }
 
-/** Flux's `AdaMax(η, β, ϵ)`: nearly the same. Flux adds ϵ to the greatest gradient as it divides; PyTorch adds it to each gradient before it compares. */
+/**
+ * Flux's `AdaMax(η, β, ϵ)`: nearly the same. Flux adds ϵ to the greatest gradient as it divides; PyTorch adds it to
+ * each gradient before it compares.
+ */
 export function adaMax(
   eta: Float = 0.001,
   beta: Betas = [0.9, 0.999],
@@ -98,8 +103,8 @@ export function adaDelta(
 }
 
 /**
- * Flux's `AMSGrad(η, β, ϵ)`: the first steps differ much. PyTorch corrects their bias; Flux does not, and begins its means
- * at ϵ.
+ * Flux's `AMSGrad(η, β, ϵ)`: the first steps differ much. PyTorch corrects their bias; Flux does not, and begins its
+ * means at ϵ.
  */
 export function amsGrad(
   eta: Float = 0.001,
@@ -110,7 +115,10 @@ export function amsGrad(
   return made("amsGrad(eta, beta, epsilon)", adam, { ...options, lr: eta, betas: beta, eps: epsilon, amsgrad: true });
 }
 
-/** Flux's `NAdam(η, β, ϵ)`: the first steps differ. PyTorch's momentum grows with the steps (`momentumDecay`); Flux's stays. */
+/**
+ * Flux's `NAdam(η, β, ϵ)`: the first steps differ. PyTorch's momentum grows with the steps (`momentumDecay`); Flux's
+ * stays.
+ */
 export function nAdam(
   eta: Float = 0.001,
   beta: Betas = [0.9, 0.999],

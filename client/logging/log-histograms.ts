@@ -27,8 +27,9 @@ interface Counted {
 }
 
 /**
- * Logs histograms of the trainable parameters after the step, in the group `Step/Histograms/Weights`, and of their gradients, in
- * `Step/Histograms/Gradients`, by the number of the training step. The worker counts where the tensors are; only the bins travel, with the step.
+ * Logs histograms of the trainable parameters after the step, in the group `Step/Histograms/Weights`, and of their
+ * gradients, in `Step/Histograms/Gradients`, by the number of the training step. The worker counts where the tensors
+ * are; only the bins travel, with the step.
  */
 export class LogHistograms extends CallbackObject {
   override readonly name = "LogHistograms";

@@ -8,13 +8,16 @@ import type { Trainer } from "../training/trainer.ts";
 
 export interface LogHyperParamsOptions {
   /**
-   * The run's settings, which never change. They are written when the fit begins; how it ended is written when it ends. TensorBoard's page HParams
-   * compares runs by them. With these the learner needs no Scheduler.
+   * The run's settings, which never change. They are written when the fit begins; how it ended is written when it ends.
+   * TensorBoard's page HParams compares runs by them. With these the learner needs no Scheduler.
    */
   readonly hyperparameters?: RunHyperparameters;
 }
 
-/** Logs the hyperparameters that Scheduler moves, in the group `Step/HParams`, by the number of the training step. It observes. */
+/**
+ * Logs the hyperparameters that Scheduler moves, in the group `Step/HParams`, by the number of the training step. It
+ * observes.
+ */
 export class LogHyperParams extends CallbackObject {
   override readonly name = "LogHyperParams";
   override readonly access: Access;
@@ -32,7 +35,7 @@ export class LogHyperParams extends CallbackObject {
       if (!["number", "string", "boolean"].includes(typeof value))
         throw new TorchwireError(
           "MISUSE",
-          `LogHyperParams: ${name} is ${described(value)}; it is to be a number, a string or a boolean`,
+          `LogHyperParams: ${name} is ${described(value)}; it must be a number, a string or a boolean`,
         );
     this.#hyperparameters = hyperparameters;
     this.access = hyperparameters === undefined ? { state: { hyperparams: "read" } } : {};

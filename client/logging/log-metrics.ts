@@ -5,8 +5,9 @@ import { Unlogged } from "./unlogged.ts";
 import type { Trainer } from "../training/trainer.ts";
 
 /**
- * Logs the metrics of each step, in the group `Step/<phase>/Metrics`, and of each epoch, in `Epoch/<phase>/Metrics`, by the number of the step or epoch in
- * its phase. For an epoch that ended early it logs the part that was done. It observes, and reads what Metrics writes.
+ * Logs the metrics of each step, in the group `Step/<phase>/Metrics`, and of each epoch, in `Epoch/<phase>/Metrics`, by
+ * the number of the step or epoch in its phase. For an epoch that ended early it logs the part that was done. It
+ * observes, and reads what Metrics writes.
  */
 export class LogMetrics extends CallbackObject {
   override readonly name = "LogMetrics";

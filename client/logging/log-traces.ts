@@ -4,7 +4,9 @@ import { backendsFor, type Backends, type LoggerBackend } from "./backend.ts";
 import { Unlogged } from "./unlogged.ts";
 import type { Trainer } from "../training/trainer.ts";
 
-/** Logs what Traces follows, in the group `Step/<phase>/Traces`, by the number of the step in its phase. It observes. */
+/**
+ * Logs what Traces follows, in the group `Step/<phase>/Traces`, by the number of the step in its phase. It observes.
+ */
 export class LogTraces extends CallbackObject {
   override readonly name = "LogTraces";
   override readonly access = { state: { traces: "read" } } as const;

@@ -20,21 +20,25 @@ export interface LogVisualizationOptions {
   /** Logs the first training step and every `freq`-th after it. Default 100. */
   readonly freq?: number;
   /**
-   * Makes what is logged out of the values behind the references: one, or several by name. Default: a tensor as an image with PyTorch's axes, [C, H, W]
-   * or [H, W], or a batch of these, [N, C, H, W], as one picture.
+   * Makes what is logged out of the values behind the references: one, or several by name. Default: a tensor as an
+   * image with PyTorch's axes, [C, H, W] or [H, W], or a batch of these, [N, C, H, W], as one picture.
    */
   readonly show?: (values: any) => Shown;
-  /** Undoes this format first, on each tensor: `image(imagenet)` makes bytes, [N, H, W, C], of inputs that were normalised. */
+  /**
+   * Undoes this format first, on each tensor: `image(imagenet)` makes bytes, [N, H, W, C], of inputs that were
+   * normalised.
+   */
   readonly format?: Format;
 }
 
 /**
- * Logs what `look` picks from a step, as `Step/Visualization`, or in that group where `show` gives several, by the number of the training step:
+ * Logs what `look` picks from a step, as `Step/Visualization`, or in that group where `show` gives several, by the
+ * number of the training step:
  *
  *     new LogVisualization(({ xs }) => xs.narrow(0, 0, 8), tensorBoard("runs/one"))
  *
- * `look` gets the step with its references, and returns a reference to a tensor, or several by name. It must not be async: what it picks travels with
- * the step.
+ * `look` gets the step with its references, and returns a reference to a tensor, or several by name. It must not be
+ * async: what it picks travels with the step.
  */
 export class LogVisualization extends CallbackObject {
   override readonly name = "LogVisualization";
@@ -54,7 +58,7 @@ export class LogVisualization extends CallbackObject {
   ) {
     super();
     if (typeof look !== "function" || isReference(look))
-      throw misuse(`${described(look)} is no function of the step: ({ xs }) => xs[0]`);
+      throw misuse(`${described(look)} is not a function of the step: ({ xs }) => xs[0]`);
     this.#look = look;
     this.#backends = backendsFor("LogVisualization", backends, show === undefined ? "image" : undefined);
     this.#show = show;
@@ -72,7 +76,7 @@ export class LogVisualization extends CallbackObject {
     if (isReference(seen)) return { [NAMED]: this.#undone(seen) };
     if (typeof seen !== "object" || seen === null || typeof (seen as { then?: unknown }).then === "function")
       throw misuse(
-        `the function gave ${described(seen)}; it is to give a reference, or several by name, and not to be async`,
+        `the function gave ${described(seen)}; it must return a reference, or several by name, and must not be async`,
       );
     return Object.fromEntries(Object.entries(seen).map(([name, one]) => [NAMED + name, this.#undone(one)]));
   };
@@ -102,7 +106,7 @@ export class LogVisualization extends CallbackObject {
     const shown = this.#show(asked);
     if (typeof shown === "number" || (typeof shown === "object" && shown !== null)) return shown;
     throw misuse(
-      `\`show\` gave ${described(shown)}; it is to give one of Loggables, a number, or several of these by name`,
+      `\`show\` gave ${described(shown)}; it must return one of Loggables, a number, or several of these by name`,
     );
   }
 }
@@ -116,7 +120,7 @@ const isOne = (shown: Shown): shown is Loggable | number =>
 function pictures(seen: unknown, axes: "CHW" | "HWC"): Loggable | { readonly [name: string]: Loggable } {
   const picture = (value: unknown): Loggable => {
     if (isNDArray(value)) return Loggables.image(value, { axes });
-    throw misuse(`${described(value)} is no image: say by \`show\` what is to be logged of it`);
+    throw misuse(`${described(value)} is not an image: say with \`show\` what to log of it`);
   };
   if (isNDArray(seen) || typeof seen !== "object" || seen === null) return picture(seen);
   return Object.fromEntries(Object.entries(seen).map(([name, value]) => [name, picture(value)]));

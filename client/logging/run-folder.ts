@@ -47,7 +47,10 @@ export class RunFolder extends CallbackObject {
   readonly #log: RunLog;
   readonly #config: RunConfig;
   #learner: Trainer | undefined;
-  /** Describes the model and the optimizer, which are in the worker. It is called with the first step, and then given up. */
+  /**
+   * Describes the model and the optimizer, which are in the worker. It is called with the first step, and then given
+   * up.
+   */
   #describe: AnyRef | undefined;
 
   /** Throws NOT_SAVED where the folder cannot be made. */

@@ -106,7 +106,7 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
     if (!Number.isSafeInteger(topK) || topK < 1)
       throw new TorchwireError("MISUSE", `predict: topK must be a whole number from 1, not ${String(topK)}`);
     if (task !== undefined && task !== "classes" && task !== "labels")
-      throw new TorchwireError("MISUSE", `predict: task is ${described(task)}; it is to be "classes" or "labels"`);
+      throw new TorchwireError("MISUSE", `predict: task is ${described(task)}; it must be "classes" or "labels"`);
     const predictions: Prediction[] = [];
     const ask = (out: AnyRef, { classified }: AnyRef, inputs: unknown): Promise<Classified> =>
       py.js(classified(out, inputs, named(loss), task ?? null)) as unknown as Promise<Classified>;

@@ -11,31 +11,34 @@ export interface ChainPart {
 }
 
 /**
- * Flux's `WeightDecay(wd)`, an L2 penalty: adds `wd` times the parameter to the gradient. After the optimiser it adds to the
- * update instead, and is not multiplied by the learning rate, which adamW's is.
+ * Flux's `WeightDecay(wd)`, an L2 penalty: adds `wd` times the parameter to the gradient. After the optimiser it adds
+ * to the update instead, and is not multiplied by the learning rate, which adamW's is.
  */
 export function weightDecay(wd = 0): ChainPart {
   return made("weightDecay", { wd }, isNatural);
 }
 
-/** Flux's `ClipValue(thresh)`, or `ClipGrad`: limits each element of the gradient to the range from `-threshold` to `threshold`. */
+/**
+ * Flux's `ClipValue(thresh)`, or `ClipGrad`: limits each element of the gradient to the range from `-threshold` to
+ * `threshold`.
+ */
 export function clipValue(threshold: number): ChainPart {
   return made("clipValue", { threshold }, isPositive);
 }
 
 /**
- * Flux's `ClipNorm(thresh)`: scales the gradient of a parameter down to the norm `threshold` where its norm is greater. It
- * treats each parameter by itself, as Flux does. PyTorchBackend's `clipGradNorm`, which is PyTorch's `clip_grad_norm_`, takes
- * the norm of all parameters together.
+ * Flux's `ClipNorm(thresh)`: scales the gradient of a parameter down to the norm `threshold` where its norm is greater.
+ * It treats each parameter by itself, as Flux does. PyTorchBackend's `clipGradNorm`, which is PyTorch's
+ * `clip_grad_norm_`, takes the norm of all parameters together.
  */
 export function clipNorm(threshold: number): ChainPart {
   return made("clipNorm", { threshold }, isPositive);
 }
 
 /**
- * Flux's `ExpDecay(η, decay, step, clip, start)`: multiplies by a factor that begins at `eta`. After every `decayStep` steps
- * past `start`, the factor is multiplied by `decay`, down to `clip`. For an optimiser that ignores the size of gradients,
- * such as Adam, put it after the optimiser.
+ * Flux's `ExpDecay(η, decay, step, clip, start)`: multiplies by a factor that begins at `eta`. After every `decayStep`
+ * steps past `start`, the factor is multiplied by `decay`, down to `clip`. For an optimiser that ignores the size of
+ * gradients, such as Adam, put it after the optimiser.
  */
 export function expDecay(eta = 0.001, decay = 0.1, decayStep = 1000, clip = 1e-4, start = 0): ChainPart {
   if (!Number.isSafeInteger(decayStep) || decayStep < 1 || !Number.isSafeInteger(start))
@@ -53,7 +56,9 @@ interface Chained extends OptimizerSpec {
   readonly chained?: readonly (ChainPart | OptimizerSpec)[];
 }
 
-/** Parts after an optimiser work through its learning rate. The updates of these optimisers are not proportional to it. */
+/**
+ * Parts after an optimiser work through its learning rate. The updates of these optimisers are not proportional to it.
+ */
 const WITHOUT_AFTER = ["Adafactor", "ASGD", "Rprop"];
 
 /**
@@ -61,8 +66,8 @@ const WITHOUT_AFTER = ["Adafactor", "ASGD", "Rprop"];
  * `OptimiserChain`: `chain(weightDecay(1e-4), clipValue(0.5), clipNorm(1), adam())`.
  *
  * Parts before the optimiser change the gradients at the beginning of its `step()`, in hand-written loops too, when the
- * gradients of all batches have been added up. Parts after it change its update; only weightDecay and the decays can. The
- * decays keep their count in the optimiser's `state_dict`.
+ * gradients of all batches have been added up. Parts after it change its update; only weightDecay and the decays can.
+ * The decays keep their count in the optimiser's `state_dict`.
  */
 export function chain(...parts: readonly (ChainPart | OptimizerSpec)[]): OptimizerSpec {
   const flat = parts.flatMap((part) => (part as Chained | null | undefined)?.chained ?? [part]);

@@ -19,8 +19,9 @@ export type ParameterGroup<O> = O & {
 
 export interface Grouped<O> {
   /**
-   * Parameters with options of their own, by name. Each becomes one of PyTorch's param_groups, in this order, with its name
-   * under the key "name". All other parameters form the group "default", which comes first and is left out where empty.
+   * Parameters with options of their own, by name. Each becomes one of PyTorch's param_groups, in this order, with its
+   * name under the key "name". All other parameters form the group "default", which comes first and is left out where
+   * empty.
    */
   readonly groups?: { readonly [name: string]: ParameterGroup<O> };
 }
@@ -43,8 +44,8 @@ export interface OptimizerRow<O extends object> {
 /**
  * Makes the function for a row.
  *
- * It throws MISUSE for an unknown option and for a value of a wrong kind, also in a group. A parameter in two groups, and a
- * group without parameters, raise a PythonError when the optimiser is made.
+ * It throws MISUSE for an unknown option and for a value of a wrong kind, also in a group. A parameter in two groups,
+ * and a group without parameters, raise a PythonError when the optimiser is made.
  */
 export function define<O extends object>(row: OptimizerRow<O>): OptimizerFactory<O> {
   const { name, className, options: kinds, since, closure } = row;

@@ -19,7 +19,10 @@ export interface HyperTarget {
   readonly model?: string | undefined;
 }
 
-/** A change of one hyperparameter: "own" sets its own value from here on; "now" sets a value, and "relative" a multiple of its own, for now. */
+/**
+ * A change of one hyperparameter: "own" sets its own value from here on; "now" sets a value, and "relative" a multiple
+ * of its own, for now.
+ */
 export interface HyperChange extends HyperTarget {
   readonly name: string;
   readonly value: HyperValue;
@@ -33,8 +36,8 @@ export interface HyperValues {
 
 /**
  * The hyperparameters of the learner's optimizer, by PyTorch's names in camelCase: `lr`, `momentum`, `weightDecay`,
- * `"betas.0"`. Groups go by their names; parameters in no group are in "default". Nameless groups of an optimizer of your
- * own go by their number, "0".
+ * `"betas.0"`. Groups go by their names; parameters in no group are in "default". Nameless groups of an optimizer of
+ * your own go by their number, "0".
  */
 export class Hyper {
   readonly #learner: Owner;
@@ -44,9 +47,9 @@ export class Hyper {
   }
 
   /**
-   * `hyper.set("lr", 1e-3)` sets a value in all groups, or in those of `where`, from this place of the program on. `relative`
-   * schedules multiply it. An optimizer without such a hyperparameter or group raises a PythonError at this place, which
-   * names those that exist.
+   * `hyper.set("lr", 1e-3)` sets a value in all groups, or in those of `where`, from this place of the program on.
+   * `relative` schedules multiply it. An optimizer without such a hyperparameter or group raises a PythonError at this
+   * place, which names those that exist.
    */
   set(name: string, value: HyperValue, where: string | HyperTarget = {}): void {
     this.write([{ name, value, how: "own", ...targetOf(where) }]);
@@ -79,7 +82,8 @@ export class Hyper {
 
   /**
    * For changes at each step: returns a function that makes all changes by one operation. Its result is a dict of the
-   * values after the changes, by name (`lr`, `lr/head`). Call `writer` outside of steps; it serves as long as the learner.
+   * values after the changes, by name (`lr`, `lr/head`). Call `writer` outside of steps; it serves as long as the
+   * learner.
    */
   writer(): (changes: readonly HyperChange[]) => AnyRef {
     const assign = py.keep(this.#helper("assign"));
@@ -149,8 +153,8 @@ export interface HyperparameterOptions {
 }
 
 /**
- * A hyperparameter of your own: a weight in a loss, a probability of dropout. A loss function or a phase reads its `value`
- * when a step is issued. A Scheduler, or your own code, sets it.
+ * A hyperparameter of your own: a weight in a loss, a probability of dropout. A loss function or a phase reads its
+ * `value` when a step is issued. A Scheduler, or your own code, sets it.
  */
 export class Hyperparameter {
   readonly name: string;

@@ -16,7 +16,10 @@ export interface OptimizerSpec {
   create(worker: Worker, model: PyObject): AnyRef;
 }
 
-/** Makes an optimiser for the model, at once: `(m) => torch.optim.Adagrad(m.parameters())`. It is a function, not a class of Python. */
+/**
+ * Makes an optimiser for the model, at once: `(m) => torch.optim.Adagrad(m.parameters())`. It is a function, not a
+ * class of Python.
+ */
 export type OptimizerFunction = ((model: AnyRef) => OptimizerLike & PyObject) & { readonly [is]?: never };
 
 /** A learner takes a spec, an optimiser in the worker, or a function that makes one for the model. */

@@ -89,7 +89,7 @@ function ratesOf(maxLr: unknown, names: readonly string[]): number[] {
   if (!all.every(isRate) || (all.length !== 2 && all.length !== n))
     throw new TorchwireError(
       "MISUSE",
-      `fitOneCycle: maxLr is ${described(maxLr)}; it is to be a rate above 0, or two, or one for each of the groups ${names.join(", ")}`,
+      `fitOneCycle: maxLr is ${described(maxLr)}; it must be a rate above 0, or two, or one for each of the groups ${names.join(", ")}`,
     );
   const [first, last] = [all[0] as number, all.at(-1) as number];
   if (all.length === n) return all as number[];

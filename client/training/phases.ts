@@ -63,7 +63,7 @@ export class ValidationPhase extends AbstractValidationPhase {
   }
 }
 
-/** Of `learner.validate`: it is to be looked at, and nothing is done because of it. */
+/** The phase of `learner.validate`. Its results are only shown: nothing depends on them. */
 export class ValidationAlone extends ValidationPhase {}
 
 /** `model(x)`, `model(a, b)` of an array, `model(name=a, …)` of a record. */

@@ -449,7 +449,7 @@ describe("learner.hyper", () => {
 });
 
 test.each<[string, () => unknown, RegExp]>([
-  ["a number", () => new Scheduler({ lr: unchecked(0.1) }), /^Scheduler: lr is 0\.1; it is to be a schedule/],
+  ["a number", () => new Scheduler({ lr: unchecked(0.1) }), /^Scheduler: lr is 0\.1; it must be a schedule/],
   ["nothing", () => new Scheduler({}), /^Scheduler: there is nothing to schedule/],
   [
     "a group of numbers",
@@ -459,19 +459,19 @@ test.each<[string, () => unknown, RegExp]>([
   [
     "groups that are none",
     () => new Scheduler({ groups: unchecked([1]) }),
-    /^Scheduler: groups is .* it is to be an object/,
+    /^Scheduler: groups is .* it must be an object/,
   ],
   [
     "own ones that are none",
     () => new Scheduler({ own: unchecked([["x", constant(1)]]) }),
-    /^Scheduler: own is to be an array of pairs/,
+    /^Scheduler: own must be an array of pairs/,
   ],
   [
     "an option",
     () => new Scheduler({ lr: constant(1) }, unchecked({ accross: true })),
     /^Scheduler has no option "accross"; it has across, name$/,
   ],
-  ["relative of a number", () => relative(unchecked(1)), /^relative: 1 is no schedule$/],
+  ["relative of a number", () => relative(unchecked(1)), /^relative: 1 is not a schedule$/],
   ["an own one without a number", () => hyperparameter("x", unchecked("1")), /^hyperparameter x: '1' is not a number$/],
   [
     "a factor above 1",
@@ -488,7 +488,7 @@ test.each<[string, () => unknown, RegExp]>([
 });
 
 test.each<[string, Schedule, RegExp]>([
-  ["gives no number", () => unchecked("0.1"), /the schedule of lr gave '0\.1' at step 1; it is to give a number/],
+  ["gives no number", () => unchecked("0.1"), /the schedule of lr gave '0\.1' at step 1; it must return a number/],
   ["gives NaN", (t) => (t > 2 ? NaN : 1), /step 2\): Scheduler: the schedule of lr gave NaN at step 3/],
   [
     "needs the length of data that has none",

@@ -161,7 +161,7 @@ describe("2.9.8: throttle", () => {
       () => throttle(new Recorder(), "lossBegin", { freq: 1 }),
       /^throttle: Recorder does nothing at lossBegin; it has /,
     ],
-    ["no callback", () => throttle(unchecked({}), "stepEnd", { freq: 1 }), /^throttle: \{\} is no callback$/],
+    ["no callback", () => throttle(unchecked({}), "stepEnd", { freq: 1 }), /^throttle: \{\} is not a callback$/],
   ])("MISUSE: %s", async (_, make, message) => {
     const error = await caught(make);
     expect([error.code, error.message]).toEqual(["MISUSE", expect.stringMatching(message)]);
@@ -216,9 +216,7 @@ describe("2.9.10: Traces", () => {
 
   test("MISUSE: none, no function, no number", async () => {
     expect((await caught(() => new Traces({}))).message).toContain("Traces takes functions by name");
-    expect((await caught(() => new Traces(unchecked({ a: 3 })))).message).toBe(
-      "Traces: a is 3; it is to be a function",
-    );
+    expect((await caught(() => new Traces(unchecked({ a: 3 })))).message).toBe("Traces: a is 3; it must be a function");
     const error = await caught(() =>
       tiny(worker, { callbacks: [new Recorder(), new Traces({ w: ({ model }) => model.weight.detach() })] }).fit(1),
     );

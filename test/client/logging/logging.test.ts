@@ -233,7 +233,7 @@ describe("LogHyperParams", () => {
       /reads state.hyperparams, which no callback writes/,
     );
     expect(() => new LogHyperParams(memory, { hyperparameters: { a: [1] as never } })).toThrow(
-      /a is \[ 1 \]; it is to be a number/,
+      /a is \[ 1 \]; it must be a number/,
     );
   });
 });
@@ -372,15 +372,15 @@ describe("LogVisualization", () => {
   });
 
   test.each<[string, any, object, RegExp]>([
-    ["gives nothing", () => undefined, {}, /the function gave undefined; it is to give a reference/],
+    ["gives nothing", () => undefined, {}, /the function gave undefined; it must return a reference/],
     ["is async", async ({ xs }: { xs: AnyRef }) => xs, {}, /not to be async/],
-    ["gives no image", ({ xs }: { xs: AnyRef }) => xs.sum(), {}, /is no image: say by `show`/],
+    ["gives no image", ({ xs }: { xs: AnyRef }) => xs.sum(), {}, /is not an image: say with `show`/],
     ["gives what is no image", ({ xs }: { xs: AnyRef }) => xs.flatten(), {}, /the shape is \[24\]/],
     [
       "is shown as nothing",
       ({ xs }: { xs: AnyRef }) => xs.sum(),
       { show: () => "x" },
-      /`show` gave 'x'; it is to give one of Loggables/,
+      /`show` gave 'x'; it must return one of Loggables/,
     ],
   ])("a function that %s", async (_, look, options, message) => {
     const error = await caught(() => seen((to) => new LogVisualization(look, to, options)));

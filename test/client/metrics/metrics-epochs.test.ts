@@ -981,7 +981,7 @@ describe("misuse is said at once", () => {
       "a value of an epoch that is none",
       statefulMetric("odd", { start: () => ({ add: () => undefined, compute: unchecked(() => "1") }) }),
       { xs: float32([1]), ys: float32([1]) },
-      "metric odd: its value is '1'; it is to be a number",
+      "metric odd: its value is '1'; it must be a number",
     ],
   ])("when it is seen: %s", async (_, odd, batch, said) => {
     expect((await caught(() => measured([batch], odd))).message).toContain(said);

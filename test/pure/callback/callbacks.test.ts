@@ -222,7 +222,7 @@ describe("2.9.1: access at run time", () => {
       'callback Odd: access has no "modle"; it has model, optimizer, hyper, lossFn, data, step, state, control',
     );
     expect(misuse(() => callback({ name: "Odd", access: unchecked({ step: { loss: "raed" } }) }))).toBe(
-      'callback Odd: access.step.loss is "raed"; it is to be "read", "use" or "write"',
+      'callback Odd: access.step.loss is "raed"; it must be "read", "use" or "write"',
     );
   });
 
@@ -348,7 +348,7 @@ describe("the order", () => {
         misuse(() => order(saying("A", both, about("B", "before")), saying("B", both, about("A", "before")))),
       ).toBe('callbacks A and B contradict each other in resolveConflict: "before" and "before"');
       expect(misuse(() => order(saying("A", both, about("B", "first")), saying("B", both)))).toBe(
-        "callback A: resolveConflict gave first; it is to give before, after, either, never or undefined",
+        "callback A: resolveConflict gave first; it must return before, after, either, never or undefined",
       );
     });
 

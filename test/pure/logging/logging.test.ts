@@ -349,7 +349,7 @@ describe("what is refused", () => {
     [
       "a reference for a function",
       () => new LogVisualization(undefined as never, tensorBoard(folder)),
-      /LogVisualization: undefined is no function of the step/,
+      /LogVisualization: undefined is not a function of the step/,
     ],
     ["no path", () => jsonLines(""), /jsonLines\(''\): it must be the path of a folder/],
     ["a name with a slash", () => new RunFolder(folder, { name: "a/b" }), /RunFolder: name is 'a\/b'/],
