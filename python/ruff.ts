@@ -8,12 +8,17 @@ import { type Diagnostic, PositionEncoding, Workspace } from "@astral-sh/ruff-wa
 import { parse } from "smol-toml";
 
 interface Project {
-  readonly tool: { readonly ruff: { readonly "extend-exclude"?: readonly string[] } };
+  readonly tool: { readonly ruff: { readonly "per-file-target-version": Readonly<Record<string, string>> } };
 }
 
 const { ruff } = (parse(await readFile(join(import.meta.dirname, "pyproject.toml"), "utf8")) as unknown as Project)
   .tool;
 const workspace = new Workspace(ruff, PositionEncoding.Utf16);
+/** Those for a file of that name, or for all files in a folder, which ends in "*". */
+const others = Object.entries(ruff["per-file-target-version"]).map(([name, version]) => ({
+  start: name.replace(/\*$/, ""),
+  workspace: new Workspace({ ...ruff, "target-version": version }, PositionEncoding.Utf16),
+}));
 const fixes = process.argv.includes("--fix");
 
 const entries = await readdir(import.meta.dirname, { recursive: true, withFileTypes: true });
@@ -21,15 +26,15 @@ const files = entries.filter((entry) => entry.isFile() && entry.name.endsWith(".
 let faults = 0;
 for (const file of files) {
   const path = join(file.parentPath, file.name);
-  const excluded = ruff["extend-exclude"] ?? [];
-  if (excluded.some((folder) => relative(import.meta.dirname, path).startsWith(folder))) continue;
+  const name = relative(import.meta.dirname, path).replaceAll("\\", "/");
+  const used = others.find(({ start }) => name.startsWith(start))?.workspace ?? workspace;
   const text = await readFile(path, "utf8");
-  const formatted = workspace.format(text);
+  const formatted = used.format(text);
   if (formatted !== text) {
     if (fixes) await writeFile(path, formatted);
     else fault(path, "not formatted; npm run format does that");
   }
-  for (const { code, message, start_location: at } of workspace.check(formatted) as Diagnostic[])
+  for (const { code, message, start_location: at } of used.check(formatted) as Diagnostic[])
     fault(`${path}:${at.row}:${at.column}`, `${code ?? "syntax"} ${message}`);
 }
 if (faults > 0) process.exitCode = 1;

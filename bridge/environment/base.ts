@@ -1,6 +1,6 @@
 /** The interpreter that a managed environment is made from. */
 
-import { join, resolve } from "node:path";
+import { resolve } from "node:path";
 import { EnvironmentError } from "../errors/errors.ts";
 import { isFolder, isProgram, venvPython, which } from "./places.ts";
 import { compareToSupported, newestPython, oldestPython, probe, type Probed } from "./probe.ts";
@@ -38,21 +38,6 @@ export function programAt(python: string, env: NodeJS.ProcessEnv, cwd: string = 
   const path = resolve(cwd, python);
   const program = isFolder(path) ? venvPython(path) : path;
   return isProgram(program) ? program : undefined;
-}
-
-/** What to run for a Python without ensurepip, as Debian's is without one more package, where nothing else makes up for it. */
-export function withoutEnsurepip(base: Probed): EnvironmentError {
-  const what = `Python ${base.version} (${base.executable}) cannot make a virtual environment: it has no ensurepip`;
-  const [major, minor] = base.version.split(".");
-  const debian = process.platform === "linux" && isProgram(join("/usr", "bin", "apt-get"));
-  if (debian && base.executable.startsWith("/usr/bin/")) {
-    return new EnvironmentError(`${what}, which Debian and Ubuntu keep in a package of its own.`, {
-      command: `sudo apt install python${major}.${minor}-venv && npx torchwire setup`,
-    });
-  }
-  return new EnvironmentError(`${what}. Install uv or virtualenv, which need none, or a Python that has it.`, {
-    command,
-  });
 }
 
 const command = "npx torchwire setup --python /path/to/python3";

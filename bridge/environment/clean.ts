@@ -1,15 +1,10 @@
-/** Removes managed environments. */
+/** Removes managed environments: the Python half does it. */
 
-import { readdirSync, readFileSync } from "node:fs";
-import { rm } from "node:fs/promises";
-import { join, sep } from "node:path";
-import { EnvironmentError } from "../errors/errors.ts";
-import { locked } from "./locked.ts";
-import { allManaged, findManaged, leftovers, type ManagedOptions, markerOf, site } from "./managed.ts";
-import { isFolder } from "./places.ts";
+import { findBase } from "./base.ts";
+import { allManaged, checkOwners, environmentFault, type ManagedOptions, site } from "./managed.ts";
+import { runNear } from "./near.ts";
+import { isFolder, isProgram } from "./places.ts";
 import { plainProgress, progressOn } from "./progress.ts";
-import { folderSize, gigabytes } from "./space.ts";
-import { codeOf } from "./untyped.ts";
 
 export interface CleanOptions extends ManagedOptions {
   /** Also the one that this version of torchwire uses. */
@@ -31,60 +26,25 @@ export interface Cleaned {
  * left, but none in which a program runs. Waits for a set-up that is at work.
  */
 export async function clean(options: CleanOptions = {}): Promise<Cleaned> {
-  const place = site(options);
-  const progress = options.onProgress
-    ? plainProgress(options.onProgress)
-    : progressOn(process.stderr, options.env ?? process.env);
-  const cleaned: Cleaned = { removed: [], inUse: [], freed: 0 };
+  const env = options.env ?? process.env;
+  const { directory, key } = site(options);
   // Nothing was ever made: the folder is not made for this either.
-  if (!isFolder(place.directory)) return cleaned;
-  await locked(place.directory, progress, async (signal) => {
-    const kept = options.all ? undefined : findManaged(place)?.folder;
-    const managed = allManaged(place.directory).map(({ folder }) => folder);
-    const running = commandsRunning();
-    for (const folder of [...managed, ...leftovers(place)]) {
-      if (folder === kept) continue;
-      signal.throwIfAborted();
-      if (running.some((command) => command.startsWith(folder + sep))) {
-        cleaned.inUse.push(folder);
-        progress.line(`torchwire: kept, because a program runs in it: ${folder}`);
-        continue;
-      }
-      progress.live(`  removing ${folder}`);
-      const size = await folderSize(folder);
-      await remove(folder);
-      cleaned.removed.push(folder);
-      cleaned.freed += size;
-      progress.line(`torchwire: removed ${folder} (${gigabytes(size)})`);
-    }
-  });
-  return cleaned;
+  if (!isFolder(directory)) return { removed: [], inUse: [], freed: 0 };
+  const progress = options.onProgress ? plainProgress(options.onProgress) : progressOn(process.stderr, env);
+  const order = { clean: { all: options.all ?? false }, directory, key, there: "" };
+  const { cleaned } = await runNear(await anyPython(directory, env), order, { env, progress });
+  return cleaned as Cleaned;
 }
 
-async function remove(folder: string): Promise<void> {
+/** The first on `PATH` that serves, else one that an environment was made from. */
+async function anyPython(directory: string, env: NodeJS.ProcessEnv): Promise<string> {
   try {
-    // The marker goes first: what is left of a removal that is killed does not count as an environment.
-    await rm(markerOf(folder), { force: true });
-    await rm(folder, { recursive: true, force: true, maxRetries: 3, retryDelay: 200 });
-  } catch (cause) {
-    throw new EnvironmentError(`${folder} cannot be removed (${codeOf(cause)}): is a program running in it?`, {
-      command: "npx torchwire setup --clean",
-      cause,
-    });
+    return (await findBase(undefined, env)).executable;
+  } catch (error) {
+    checkOwners(directory);
+    const mine = allManaged(directory).filter(({ folder, marker }) => !environmentFault(folder, marker));
+    const base = mine.map(({ marker }) => marker.base).find(isProgram);
+    if (base === undefined) throw error;
+    return base;
   }
-}
-
-/** How each process was started, as far as the system tells: on Linux. Elsewhere a program that runs keeps its open files. */
-function commandsRunning(): string[] {
-  if (process.platform !== "linux") return [];
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map((pid) => {
-      try {
-        return readFileSync(join("/proc", pid, "cmdline"), "utf8");
-      } catch {
-        // It has ended meanwhile, or is not ours to see.
-        return "";
-      }
-    });
 }

@@ -7,9 +7,7 @@ import { EnvironmentError } from "../errors/errors.ts";
  * signal as it would have, unless somebody else listens for it: then the error alone says what happened. Repeated
  * signals are ignored meanwhile: a terminal and npm both send SIGINT.
  */
-export async function interruptible<T>(
-  work: (signal: AbortSignal, abort: (reason: Error) => void) => Promise<T>,
-): Promise<T> {
+export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();
   let received: NodeJS.Signals | undefined;
   const listener = (name: NodeJS.Signals): void => {
@@ -23,7 +21,7 @@ export async function interruptible<T>(
   const names = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   for (const name of names) process.on(name, listener);
   try {
-    return await work(controller.signal, (reason) => controller.abort(reason));
+    return await work(controller.signal);
   } catch (error) {
     // An aborted wait throws an AbortError; the reason says more.
     throw controller.signal.aborted ? controller.signal.reason : error;

@@ -2,33 +2,27 @@
  * The environments that torchwire makes: `<cache>/environments/<key>-<version>-<platform>[+<backend>]-<random>`.
  *
  * The key is a hash of the pinned requirements and of the platform, so another version of torchwire never meets the
- * wrong packages; a build of PyTorch that was asked for (`--torch-backend`) has its name in the folder's. The last part makes each attempt's name its own: an environment is built where it will stay (its
- * scripts hold absolute paths, so it could not be moved), and the marker, written last, is what makes it exist.
- * An installer orphaned by a SIGKILL can then only write into a folder that nobody uses.
+ * wrong packages. A build of PyTorch that was asked for (`--torch-backend`) has its name in the folder's. The last part
+ * makes each attempt's name its own. An environment is built where it will stay: its scripts hold absolute paths, so it
+ * could not be moved. The marker makes it exist, and is written last. An installer orphaned by a SIGKILL can then only
+ * write into a folder that nobody uses.
+ *
+ * Here they are found, without a process; the Python half (torchwire_worker/environment) makes and removes them.
  */
 
-import { createHash, randomBytes } from "node:crypto";
-import {
-  existsSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, readdirSync, realpathSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { EnvironmentError } from "../errors/errors.ts";
 import { othersCanWrite, type Fault, type OwnersOptions } from "./owners.ts";
-import { lockedRequirements } from "./package.ts";
+import { readRequirements } from "./package.ts";
 import { cacheDirectory, venvPython } from "./places.ts";
 import type { Probed } from "./probe.ts";
 import { readRegularFile } from "../runtime/regular-file.ts";
 import { parseRecord } from "./untyped.ts";
 
 export interface ManagedOptions {
-  /** The pinned requirements. Default: the package's own. */
+  /** The file of the pinned requirements. Default: the package's own. */
   requirements?: string | undefined;
   /** The folder that holds `environments`. Default: torchwire's folder in the user's cache. */
   cache?: string | undefined;
@@ -50,6 +44,7 @@ export interface Made {
 export interface Site {
   /** Holds every managed environment. */
   directory: string;
+  /** The text of the list of packages. */
   requirements: string;
   key: string;
 }
@@ -62,20 +57,20 @@ export interface Managed {
   marker: Marker;
 }
 
-/** What the marker file holds. */
+/** The content of the marker file. */
 export interface Marker {
   /** The interpreter it was made from. */
   base: string;
   version: string;
-  /** What installed the packages. */
+  /** The program that installed the packages. */
   installer: string;
   /** The build of PyTorch that was asked for; absent where it is the package index's. */
   backend?: string;
 }
 
 export function site(options: ManagedOptions = {}): Site {
-  const requirements = resolve(options.requirements ?? lockedRequirements());
-  const hash = createHash("sha256").update(readRequirements(requirements));
+  const requirements = readRequirements(options.requirements);
+  const hash = createHash("sha256").update(requirements);
   hash.update(`\0${process.platform}\0${process.arch}`);
   return {
     directory: join(resolve(options.cache ?? cacheDirectory(options.env)), "environments"),
@@ -87,7 +82,7 @@ export function site(options: ManagedOptions = {}): Site {
 /**
  * The finished environment, the newest where there are several. Starts no process.
  *
- * @throws {EnvironmentError} Others than this user and root can write it: what would be run is theirs to say.
+ * @throws {EnvironmentError} Others than this user and root can write it: they would say what is run.
  */
 export function findManaged({ directory, key }: Site, { by, like, backend }: Made = {}): Managed | undefined {
   checkOwners(directory);
@@ -106,8 +101,8 @@ export function checkOwners(directory: string): void {
 }
 
 /**
- * The first of what is run in an environment that others can write. The interpreter that it was made from may be anybody's, as those of a cluster
- * are an administrator's: the user has chosen it.
+ * The first part of an environment that is run and that others can write. The interpreter that it was made from may be
+ * anybody's, as those of a cluster are an administrator's: the user has chosen it.
  */
 export function environmentFault(
   folder: string,
@@ -123,7 +118,7 @@ export function environmentFault(
   );
 }
 
-/** Where its packages are: `lib/python3.11/site-packages`. */
+/** The folders of its packages: `lib/python3.11/site-packages`. */
 function siteFolders(folder: string): string[] {
   const lib = join(folder, "lib");
   if (!existsSync(lib)) return [];
@@ -133,7 +128,7 @@ function siteFolders(folder: string): string[] {
 function refuse(fault: Fault | undefined): void {
   if (fault === undefined) return;
   const { why, command = "TORCHWIRE_CACHE=/a/folder/of/your/own npx torchwire setup" } = fault;
-  // (Of root by sudo, the user's own home is another user's.)
+  // Under sudo, the user's home belongs to another user than root.
   const sudo = process.getuid?.() === 0 && process.env["SUDO_UID"] !== undefined ? " Or run it without sudo." : "";
   throw new EnvironmentError(
     `${why}. No environment from there is used: what is run there, runs as this user. TORCHWIRE_CACHE takes another place; an interpreter that you ` +
@@ -148,31 +143,6 @@ export function allManaged(directory: string): Managed[] {
     .map((name) => read(join(directory, name)))
     .filter((managed) => managed !== undefined)
     .toSorted((a, b) => b.finished - a.finished);
-}
-
-/** A folder name that no other attempt has. */
-export function newFolder({ directory, key }: Site, base: Probed, backend?: string): string {
-  const build = backend === undefined ? "" : `+${backend}`;
-  return join(directory, `${key}-${nameOf(base)}${build}-${randomBytes(3).toString("hex")}`);
-}
-
-/** Makes the environment in `folder` count. */
-export function finish(folder: string, marker: Marker): void {
-  const draft = markerOf(folder) + ".draft";
-  try {
-    writeFileSync(draft, JSON.stringify(marker, undefined, 2) + "\n", { mode: 0o644 });
-    renameSync(draft, markerOf(folder));
-  } catch (error) {
-    rmSync(draft, { force: true });
-    throw error;
-  }
-}
-
-/** What killed runs left: folders of ours without a marker, or whose interpreter is gone. */
-export function leftovers({ directory }: Pick<Site, "directory">): string[] {
-  return folders(directory)
-    .map((name) => join(directory, name))
-    .filter((folder) => read(folder) === undefined);
 }
 
 export function markerOf(folder: string): string {
@@ -206,16 +176,5 @@ function realPath(path: string): string {
     return realpathSync(path);
   } catch {
     return path;
-  }
-}
-
-function readRequirements(file: string): Buffer {
-  try {
-    return readFileSync(file);
-  } catch (cause) {
-    throw new EnvironmentError(`the list of Python packages cannot be read: ${file}.`, {
-      command: "npm install torchwire",
-      cause,
-    });
   }
 }

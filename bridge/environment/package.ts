@@ -1,13 +1,13 @@
 /** Where torchwire's own files lie. */
 
 import { existsSync, readFileSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, resolve } from "node:path";
 import { EnvironmentError } from "../errors/errors.ts";
 import { parseRecord } from "./untyped.ts";
 
-/** The folder of the package, found from this file upwards: it is another depth from source than from `dist`. */
+/** The folder of the package. It is looked for upwards from this file, which lies deeper in `dist` than in the source. */
 export function packageRoot(): string {
-  // (In a bundle of CommonJS there is no import.meta.)
+  // A bundle of CommonJS has no import.meta.
   const here = import.meta.dirname ?? __dirname;
   for (let folder = here; ; folder = dirname(folder)) {
     if (manifest(folder)?.name === "torchwire") return folder;
@@ -27,6 +27,18 @@ export function packageVersion(): string {
 /** The file that pins every Python package. */
 export function lockedRequirements(): string {
   return join(packageRoot(), "python", "requirements.lock");
+}
+
+/** The text of a list of Python packages. */
+export function readRequirements(file: string = lockedRequirements()): string {
+  try {
+    return readFileSync(file, "utf8");
+  } catch (cause) {
+    throw new EnvironmentError(`the list of Python packages cannot be read: ${resolve(file)}.`, {
+      command: "npm install torchwire",
+      cause,
+    });
+  }
 }
 
 function manifest(folder: string): Record<string, unknown> | undefined {

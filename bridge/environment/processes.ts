@@ -1,4 +1,4 @@
-/** Other processes of this machine: whether one is still there, and whether its number means here what it meant there. */
+/** Other processes of this machine: whether one still runs, and whether its number means here what it meant there. */
 import { readFileSync, readlinkSync } from "node:fs";
 import { codeOf } from "./untyped.ts";
 
@@ -6,13 +6,13 @@ export function isRunning(pid: number): boolean {
   try {
     return process.kill(pid, 0);
   } catch (error) {
-    // (Another user's is running all the same.)
+    // Another user's process runs all the same.
     return codeOf(error) !== "ESRCH";
   }
 }
 
 /** A container has numbers of its own, and may have the same host name. */
-export function processNamespace(): string {
+function processNamespace(): string {
   try {
     return /\d+/.exec(readlinkSync("/proc/self/ns/pid"))![0];
   } catch {
@@ -21,18 +21,10 @@ export function processNamespace(): string {
   }
 }
 
-/** When a process was started, in the kernel's own unit: a number that is used again has another. Undefined where the system does not tell. */
-export function startOf(pid: number): string | undefined {
-  try {
-    const stat = readFileSync(`/proc/${pid}/stat`, "utf8");
-    // (The program's name, in brackets, may hold anything.)
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    return undefined;
-  }
-}
-
-/** Where a process number means the same: this machine, since it was started, and this namespace. (Machines that were cloned share a host's name.) */
+/**
+ * Where a process number means the same: this machine, since its start, and this namespace. (Cloned machines share a
+ * host's name.) The worker writes the same text (processes.py).
+ */
 export function processPlace(): string {
   let boot = "";
   try {

@@ -1,12 +1,10 @@
-/** Makes the managed environment, once. */
+/** The managed environment: the one there is, or a new one, which the Python half makes. */
 
 import { utimesSync } from "node:fs";
-import { EnvironmentError } from "../errors/errors.ts";
 import { findBase, programAt } from "./base.ts";
-import { build } from "./build.ts";
-import { NoBackend } from "./install.ts";
-import { locked } from "./locked.ts";
 import { findManaged, type Managed, type ManagedOptions, markerOf, site } from "./managed.ts";
+import { runNear } from "./near.ts";
+import { setupOrder } from "./order.ts";
 import { plainProgress, progressOn } from "./progress.ts";
 
 export interface SetupOptions extends ManagedOptions {
@@ -31,49 +29,35 @@ export interface SetupResult {
 
 /**
  * Makes the environment that holds everything the worker needs, or finds the one made before, which starts no process.
- * Runs at the same time wait for each other. A run that fails or is interrupted removes what it made; what a killed one
- * left is removed by the next.
+ * Runs at the same time wait for each other. A run that fails or is interrupted removes what it made. The next run
+ * removes what a killed one left.
  *
  * @throws {EnvironmentError} No interpreter that serves, no space, or a step failed: with the last lines it printed.
  */
 export async function setup(options: SetupOptions = {}): Promise<SetupResult> {
   const env = options.env ?? process.env;
   const { torchBackend: asked } = options;
-  if (asked !== undefined && !/^[a-z][a-z0-9.]*$/.test(asked)) {
-    throw new EnvironmentError(`"${asked}" names no build of PyTorch; it may be auto, cpu, cu126, cu128, cu130, ….`, {
-      command: "npx torchwire setup --torch-backend auto",
-    });
-  }
   const place = site(options);
+  const order = setupOrder(place.requirements, asked);
   const by = options.python && (programAt(options.python, env) ?? options.python);
   const found = findManaged(place, { by, backend: asked });
   if (found !== undefined) return existing(found, options);
 
-  // Known by another path, perhaps: then its version tells.
+  // It may be known by another path: then its version tells.
   const base = await findBase(options.python, env);
   const like = options.python === undefined ? undefined : base;
   const alike = findManaged(place, { like, backend: asked });
   if (alike !== undefined) return existing(alike, options);
 
   const progress = options.onProgress ? plainProgress(options.onProgress) : progressOn(process.stderr, env);
-  return locked(place.directory, progress, async (signal) => {
-    const make = async (backend: string | undefined): Promise<SetupResult> => {
-      const made = findManaged(place, { like, backend });
-      if (made !== undefined) return existing(made, options);
-      return { executable: await build(place, { base, env, signal, progress, backend }), created: true };
-    };
-    try {
-      return await make(asked);
-    } catch (error) {
-      if (!(error instanceof NoBackend)) throw error;
-      progress.line(`torchwire: ${error.message}; taking the package index's build instead`);
-      return make(undefined);
-    }
-  });
+  const { directory, key } = place;
+  const whole = { ...order, python: options.python ?? null, base, directory, key, there: "" };
+  const { made } = await runNear(base.executable, whole, { env, progress });
+  return made as SetupResult;
 }
 
 function existing({ folder, executable }: Managed, { python, torchBackend }: SetupOptions): SetupResult {
-  // The one last asked for is the one that is found from now on.
+  // From now on, the one last asked for is the one that is found.
   if (python !== undefined || torchBackend !== undefined) utimesSync(markerOf(folder), new Date(), new Date());
   return { executable, created: false };
 }

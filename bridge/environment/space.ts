@@ -1,9 +1,6 @@
-/** Disk space: how much an environment needs, whether it is there, how much has been written. */
+/** Disk space: how much an environment needs, and how much is free. */
 
-import { existsSync, lstatSync, statfsSync } from "node:fs";
-import { lstat, readdir } from "node:fs/promises";
-import { join } from "node:path";
-import { EnvironmentError } from "../errors/errors.ts";
+import { existsSync, statfsSync } from "node:fs";
 
 export interface SizeOptions {
   /** Default: uv, which needs the least. */
@@ -32,49 +29,6 @@ export function freeSpace(folder: string): number {
   return bavail * bsize;
 }
 
-/** Throws where fewer than `needed` bytes are free. */
-export function checkSpace(folder: string, needed: number): void {
-  const free = freeSpace(folder);
-  if (free >= needed) return;
-  throw new EnvironmentError(
-    `not enough disk space in ${folder}: about ${gigabytes(needed)} needed, ${gigabytes(free)} free. ` +
-      "Make room, or put the environment on another disk.",
-    { command: "TORCHWIRE_CACHE=/folder/on/another/disk npx torchwire setup" },
-  );
-}
-
-/**
- * Watches how much the file systems of some folders have filled up since now, in bytes. Installers download to places
- * of their own first, so that the environment's folder alone would seem to stand still.
- */
-export function watchSpace(watched: readonly string[]): () => number {
-  const folders = new Map(watched.flatMap((folder) => deviceOf(folder)));
-  const start = new Map([...folders.values()].map((folder) => [folder, freeSpace(folder)]));
-  return () => [...start].reduce((sum, [folder, free]) => sum + Math.max(0, free - freeSpace(folder)), 0);
-}
-
-/** Bytes in a folder's files. What cannot be read, because it has just vanished, counts as nothing. */
-export async function folderSize(folder: string): Promise<number> {
-  const entries = await readdir(folder, { withFileTypes: true }).catch(() => []);
-  let sum = 0;
-  for (const entry of entries) if (entry.isDirectory()) sum += await folderSize(join(folder, entry.name));
-  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(folder, entry.name));
-  const sizes = await Promise.all(
-    files.map((file) =>
-      lstat(file).then(
-        ({ size }) => size,
-        () => 0,
-      ),
-    ),
-  );
-  return sizes.reduce((total, size) => total + size, sum);
-}
-
 export function gigabytes(bytes: number): string {
   return bytes < 1e8 ? `${(bytes / 1e6).toFixed(1)} MB` : `${(bytes / 1e9).toFixed(1)} GB`;
-}
-
-function deviceOf(folder: string): [device: number, folder: string][] {
-  const status = lstatSync(folder, { throwIfNoEntry: false });
-  return status?.isDirectory() ? [[status.dev, folder]] : [];
 }

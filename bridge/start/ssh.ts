@@ -1,9 +1,8 @@
 /** A worker on another machine, over the user's own ssh: it carries the start, the sockets and, when it ends, the end. */
-import { readFileSync } from "node:fs";
 import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { lockedRequirements } from "../environment/package.ts";
+import { readRequirements } from "../environment/package.ts";
 import { openFar, type SshEnd, type SshTarget } from "../ssh/far.ts";
 import { LastLines } from "../process/lines.ts";
 import { workerFolder, WorkerExitedError, type WorkerConfig, type WorkerExit, type WorkerProcess } from "./process.ts";
@@ -46,7 +45,7 @@ export async function startOverSsh(
     cwd: options.cwd ?? null,
     env: options.env ?? {},
     // In a bundle there is no package to look in: then the interpreter must be named.
-    requirements: workerDir === undefined ? readFileSync(lockedRequirements(), "utf8") : "",
+    requirements: workerDir === undefined ? readRequirements() : "",
   };
   const far = openFar(target, order, {
     workerFolder: workerFolder(workerDir),

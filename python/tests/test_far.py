@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "torchwire_worker"
-FILES = sorted((FOLDER / "far").glob("*.py")) + [FOLDER / "__init__.py", FOLDER / "__main__.py"]
+ROOMS = ("far", "environment")
+MODULES = [path for room in ROOMS for path in sorted((FOLDER / room).glob("*.py"))] + [
+    FOLDER / "owners.py",
+    FOLDER / "processes.py",
+]
+FILES = [*MODULES, FOLDER / "__init__.py", FOLDER / "__main__.py"]
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -18,10 +23,11 @@ def test_is_python_3_6(path):
         ast.parse("(x := 1)", feature_version=(3, 6))
 
 
-@pytest.mark.parametrize("name", [path.stem for path in FILES if path.parent.name == "far"])
-def test_needs_nothing_that_is_not_pythons_own(name):
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_needs_nothing_that_is_not_pythons_own(path):
     # -S: without site-packages. The folder above is what the client sends.
-    code = "import sys; sys.path.insert(0, %r); import torchwire_worker.far.%s" % (str(FOLDER.parent), name)
+    name = ".".join(path.relative_to(FOLDER.parent).with_suffix("").parts)
+    code = "import sys; sys.path.insert(0, %r); import %s" % (str(FOLDER.parent), name)
     subprocess.run([sys.executable, "-I", "-S", "-c", code], check=True)
 
 

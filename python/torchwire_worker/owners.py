@@ -7,7 +7,7 @@ side of an ssh connection, too.
 import errno
 import os
 import stat
-from typing import Any, Dict, Optional  # noqa: F401, UP035 - type comments, for old Pythons
+from typing import Any, Dict, Optional  # noqa: F401 - type comments, for old Pythons
 
 _MOST_LINKS = 40
 _LONGEST_FILE = 1 << 20

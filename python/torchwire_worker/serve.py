@@ -22,7 +22,7 @@ import msgspec
 from . import __version__, crypto, keys, owners
 from .__main__ import SERVED
 from .door import DROPPED
-from .far.place import place, start_of
+from .processes import place, start_of
 from .wire import Limits
 
 log = logging.getLogger("torchwire")

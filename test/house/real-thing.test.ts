@@ -94,8 +94,8 @@ describe("the worker's source", () => {
     );
     const standard = new Set(
       (
-        "__future__ argparse ast atexit base64 builtins codecs collections concurrent contextlib copy ctypes dataclasses difflib enum errno faulthandler fcntl functools gc hashlib hmac importlib io itertools json " +
-        "logging math operator os platform queue random re resource select selectors shutil signal socket stat struct subprocess sys termios threading time traceback typing " +
+        "__future__ _thread argparse ast atexit base64 builtins codecs collections concurrent contextlib copy ctypes dataclasses difflib enum errno faulthandler fcntl functools gc hashlib hmac importlib io itertools json " +
+        "logging math operator os platform queue random re resource select selectors shutil signal socket stat struct subprocess sys tempfile termios threading time traceback typing " +
         "types urllib uuid warnings weakref zlib"
       ).split(" "),
     );

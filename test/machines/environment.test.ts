@@ -7,28 +7,23 @@ import {
   existsSync,
   lchownSync,
   mkdirSync,
-  readFileSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
-import { hostname } from "node:os";
 import { dirname, join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { findBase } from "../../bridge/environment/base.ts";
 import { findPython } from "../../bridge/environment/find.ts";
-import { acquire } from "../../bridge/environment/lock.ts";
-import { finish, leftovers, newFolder, site } from "../../bridge/environment/managed.ts";
+import { site } from "../../bridge/environment/managed.ts";
 import { packageRoot, packageVersion } from "../../bridge/environment/package.ts";
 import { cacheDirectory } from "../../bridge/environment/places.ts";
-import { processPlace } from "../../bridge/environment/processes.ts";
 import { plainProgress, progressOn } from "../../bridge/environment/progress.ts";
-import { checkSpace, expectedSize, type SizeOptions } from "../../bridge/environment/space.ts";
+import { expectedSize, type SizeOptions } from "../../bridge/environment/space.ts";
 import { EnvironmentError } from "../../bridge/errors/errors.ts";
 import { setup } from "../../bridge/environment/setup.ts";
-import { realPython, World } from "../fixtures/environment/world.ts";
+import { finish, newFolder, realPython, World } from "../fixtures/environment/world.ts";
 import { where } from "../only.ts";
 
 const needed = ["torch", "zmq", "msgspec"];
@@ -41,7 +36,7 @@ afterEach(() => world[Symbol.dispose]());
 /** A finished managed environment that was never built: a marker and an interpreter. */
 function pretendManaged(): string {
   const place = site({ env: world.env });
-  const folder = newFolder(place, { executable: "", version: "3.11.7", platform: "linux-x86_64", missing: [] });
+  const folder = newFolder(place);
   mkdirSync(join(folder, "bin"), { recursive: true });
   symlinkSync(realPython, join(folder, "bin", "python"));
   finish(folder, { base: realPython, version: "3.11.7", installer: "uv" });
@@ -122,19 +117,18 @@ describe("a serverless function", () => {
 });
 
 describe("the managed environment", () => {
-  test("exists only with its marker and its interpreter; what lacks one is left over", async () => {
+  test("exists only with its marker and its interpreter", async () => {
     const place = site({ env: world.env });
     const whole = pretendManaged();
-    const markerless = newFolder(place, { executable: "", version: "3.11.7", platform: "linux-x86_64", missing: [] });
+    const markerless = newFolder(place);
     mkdirSync(markerless);
     mkdirSync(join(place.directory, "somebody-elses"));
-    expect(leftovers(place)).toEqual([markerless]);
     expect(await find()).toMatchObject({ executable: join(whole, "bin/python") });
 
     const uninstalled = pretendManaged();
     await execa("rm", [join(uninstalled, "bin/python")]);
     symlinkSync(world.path("gone"), join(uninstalled, "bin/python"));
-    expect(leftovers(place).toSorted()).toEqual([markerless, uninstalled].toSorted());
+    expect(await find()).toMatchObject({ executable: join(whole, "bin/python") });
   });
 
   test("belongs to the bytes of its requirements", () => {
@@ -152,9 +146,7 @@ describe("the managed environment", () => {
     expect(cacheDirectory({ HOME: "/h", XDG_CACHE_HOME: "relative" })).toBe("/h/.cache/torchwire");
   });
 
-  test("is not begun where the disk is too small", () => {
-    expect(() => checkSpace(world.root, 1)).not.toThrow();
-    expect(() => checkSpace(world.root, 1e18)).toThrow(/not enough disk space in .*: about 1000000000\.0 GB needed/);
+  test("has a size that is known before it is made", () => {
     const size = (options: SizeOptions = {}): number =>
       expectedSize("torch==2.14.1\n", { platform: "linux", ...options });
     expect(size()).toBeGreaterThan(5e9);
@@ -302,102 +294,6 @@ describe("the base interpreter", () => {
     );
     await expect(findBase(undefined, { PATH: "" })).rejects.toThrow(/There is none on PATH/);
     await expect(findBase("/no/python", world.env)).rejects.toThrow(/\/no\/python, is not there or cannot be run/);
-  });
-});
-
-describe("the lock", () => {
-  const quiet = { signal: new AbortController().signal, onWait: () => undefined, onLost: () => undefined };
-
-  test("goes to one process at a time, also when its owner was found dead by several at once", async () => {
-    const [path, notes] = [world.path("dir/.lock"), world.file("notes", "")];
-    const dead = (await execa("sh", ["-c", "echo $$"])).stdout;
-    world.file("dir/.lock", JSON.stringify({ pid: Number(dead), host: hostname(), place: processPlace(), id: "dead" }));
-    const runs = [1, 2, 3].map(() => tsx("test/fixtures/environment/lock.ts", [path, notes]));
-    expect((await Promise.all(runs)).map(({ exitCode }) => exitCode)).toEqual([0, 0, 0]);
-    expect(readFileSync(notes, "utf8")).toBe("in\nout\n".repeat(3));
-    expect(existsSync(path)).toBe(false);
-  });
-
-  const elsewhere = "0c0ffee0-0000-4000-8000-000000000000/4026539999";
-  test.for<[string, object]>([
-    ["in a container of the same host name", { place: elsewhere }],
-    ["of an earlier version, which does not say where its number counts", {}],
-    ["of no form", { pid: "none" }],
-  ])("of an owner %s is waited for, though no process here has its number", async ([, owner]) => {
-    const lock = { pid: Number((await execa("sh", ["-c", "echo $$"])).stdout), host: hostname(), id: "x", ...owner };
-    const path = world.file("dir/.lock", JSON.stringify(lock));
-    const controller = new AbortController();
-    let told = "";
-    const waiting = acquire(path, { ...quiet, signal: controller.signal, onWait: (who) => (told = who) });
-    await expect(Promise.race([waiting.then(() => "taken"), sleep(700, "waiting")])).resolves.toBe("waiting");
-    expect(told).toMatch(/process/);
-    controller.abort();
-    await expect(waiting).rejects.toThrow(/abort/i);
-    expect(existsSync(path)).toBe(true);
-  });
-
-  test("of an owner whose number another process has by now is taken", async () => {
-    const lock = { pid: process.pid, host: hostname(), place: processPlace(), start: "1", id: "x" };
-    const path = world.file("dir/.lock", JSON.stringify(lock));
-    (await acquire(path, { ...quiet, onWait: () => expect.unreachable() }))();
-    expect(existsSync(path)).toBe(false);
-  });
-
-  test("in the far side's half is judged by the same rules", async () => {
-    const path = world.path("dir/.lock");
-    const write = (owner: object): string =>
-      world.file("dir/.lock", JSON.stringify({ host: hostname(), id: "x", ...owner }));
-    const pid = Number((await execa("sh", ["-c", "echo $$"])).stdout);
-    const take = async (): Promise<string> => {
-      const python = `import sys; sys.path.insert(0, sys.argv[1])
-from torchwire_worker.far.lock import locked
-with locked(sys.argv[2], lambda owner: print("waits for", owner, flush=True) or sys.exit(3)):
-    print(open(sys.argv[2] + "/.lock").read())`;
-      const args = ["-c", python, join(packageRoot(), "python"), dirname(path)];
-      return (await execa(realPython, args, { reject: false })).stdout;
-    };
-    for (const owner of [{ pid, place: elsewhere }, { pid }, { pid: "none" }]) {
-      write(owner);
-      expect(await take()).toMatch(/^waits for /);
-    }
-    // Not yet written, or by nobody that writes it any more: it is not waited for without a word.
-    world.file("dir/.lock", "");
-    expect(await take()).toMatch(/^waits for another process/);
-    for (const owner of [
-      { pid, place: processPlace() },
-      { pid: process.pid, place: processPlace(), start: "1" },
-    ]) {
-      write(owner);
-      const held = JSON.parse(await take()) as Record<string, unknown>;
-      expect(held).toMatchObject({ host: hostname(), place: processPlace(), start: expect.stringMatching(/^\d+$/) });
-    }
-    expect(existsSync(path)).toBe(false);
-  });
-
-  test("of an owner that cannot be asked is taken only when it shows no life", async () => {
-    const path = world.file("dir/.lock", JSON.stringify({ pid: 1, host: "another-host", id: "x" }));
-    const touching = setInterval(() => writeFileSync(path, readFileSync(path)), 20);
-    let waitedFor = "";
-    let taken = false;
-    const acquired = acquire(path, { ...quiet, onWait: (owner) => (waitedFor = owner), patience: 300 });
-    void acquired.then(() => (taken = true));
-    await new Promise((resolve) => setTimeout(resolve, 800));
-    expect({ waitedFor, taken }).toEqual({ waitedFor: "process 1 on another-host", taken: false });
-    clearInterval(touching);
-    (await acquired)();
-    expect(existsSync(path)).toBe(false);
-  });
-
-  test("is not waited for after an abort", async () => {
-    const release = await acquire(world.path(".lock"), quiet);
-    const controller = new AbortController();
-    const waiting = acquire(world.path(".lock"), {
-      ...quiet,
-      signal: controller.signal,
-      onWait: () => controller.abort(),
-    });
-    await expect(waiting).rejects.toThrow(/abort/i);
-    release();
   });
 });
 

@@ -49,10 +49,10 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "a lock is taken from a living owner of another namespace",
-    file: "bridge/environment/lock.ts",
-    from: "|| owner.place !== processPlace()",
+    file: "python/torchwire_worker/environment/lock.py",
+    from: ' or owner.get("place") != place()',
     to: "",
-    test: by("test/machines/environment.test.ts", "the lock of an owner in a container of the same host name"),
+    test: by("python/tests/test_environment.py", "test_of_an_owner_is_waited_for"),
   },
   {
     title: "a status from the future is believed",
@@ -63,9 +63,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "PIP_TARGET reaches the set-up",
-    file: "bridge/environment/variables.ts",
-    from: "const kept = Object.entries(env).filter(([name]) => !isInstallers(name.toUpperCase()) || isMeant(name.toUpperCase()));",
-    to: "const kept = Object.entries(env);",
+    file: "python/torchwire_worker/environment/variables.py",
+    from: " if _reaches_installers(name.upper())",
+    to: "",
     test: by("test/machines/environment-setup.test.ts", "what surrounds a set-up does not reach uv"),
   },
   // The formats, and what is sent.

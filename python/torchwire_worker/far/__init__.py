@@ -1,1 +1,1 @@
-"""What runs on the far side of an ssh connection, in whatever python3 is there: no syntax past Python 3.6, nothing but the standard library."""
+"""Runs far from the client, over ssh: in any Python from 3.6 on, with nothing but the standard library."""

@@ -1,56 +1,28 @@
 """From start to end: the folder that we were sent in, and that does not outlive us."""
 
 import fcntl
-import json
 import os
 import re
 import shutil
-import signal
 import sys
 import time
 from typing import Any, Dict
 
 from torchwire_worker import owners
+from torchwire_worker.environment.client import end_by_signals, outcome, say
 
 # A folder this young may be without its lock: its owner is on the way to it.
 _YOUNG_SECONDS = 60
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
-class Failure(Exception):
-    """What is missing here, for the user to read. `command` mends it, where one does."""
-
-    def __init__(self, message, command=None):
-        # type: (str, str | None) -> None
-        super().__init__(message)
-        self.command = command
-
-
-def main(order):
-    # type: (Dict[str, Any]) -> None
+def main(order: Dict[str, Any]) -> None:
     # The worker reports on this one: nothing else may be given its number.
     os.dup2(os.open(os.devnull, os.O_RDWR), 3)
-    for name in _ENDINGS:
-        signal.signal(name, _leave)
-    folder = order["folder"]
+    end_by_signals()
     try:
-        # Whoever could replace it would have the worker's sockets, or its files.
-        owners.check(folder)
-        # Held as long as we live. (It also tells systemd that this folder of /tmp is in use, for days if need be.)
-        fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_EX)
-        _sweep()
-        if "setup" in order:
-            from torchwire_worker.far.setup import setup as do
-        else:
-            from torchwire_worker.far.worker import work as do
-        last = do(order)
-    except owners.OthersCanWrite as error:
-        last = {"error": {"code": "ENVIRONMENT", "message": str(error), "command": None}, "exit": {"code": 1, "signal": None}}
-    except Failure as failure:
-        error = {"code": "ENVIRONMENT", "message": str(failure), "command": failure.command}
-        last = {"error": error, "exit": {"code": 1, "signal": None}}
+        last = outcome(_do, order)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(order["folder"], ignore_errors=True)
     try:
         say(**last)
     except OSError:
@@ -58,25 +30,21 @@ def main(order):
         sys.exit(1)
 
 
-def say(**what):
-    # type: (Any) -> None
-    """A line to the client. What a login script may have written before ends here."""
-    line = b"\n" + json.dumps(what).encode() + b"\n"
-    while line:
-        line = line[os.write(1, line) :]
+def _do(order: Dict[str, Any]) -> Dict[str, Any]:
+    # Whoever could replace it would have the worker's sockets, or its files.
+    owners.check(order["folder"])
+    # It is held as long as we live. (It also tells systemd that this folder of /tmp is in use, for days if need be.)
+    fcntl.flock(os.open(order["folder"], os.O_RDONLY), fcntl.LOCK_EX)
+    _sweep()
+    if "setup" in order:
+        from torchwire_worker.far.setup import setup_here as do
+    else:
+        from torchwire_worker.far.worker import work as do
+    return do(order)
 
 
-def _leave(*_):
-    # type: (Any) -> None
-    for name in _ENDINGS:
-        # Once is enough: what is being cleaned up is not to be left half done.
-        signal.signal(name, signal.SIG_IGN)
-    sys.exit(1)
-
-
-def _sweep():
-    # type: () -> None
-    """Removes what was left where nobody could clean up: a folder of ours whose lock nobody holds."""
+def _sweep() -> None:
+    """Removes the folders of those that could not clean up: nobody holds the lock of such a folder."""
     for entry in os.scandir("/tmp"):
         if not re.match("torchwire-[0-9a-f]{32}$", entry.name) or not entry.is_dir(follow_symlinks=False):
             continue
@@ -91,5 +59,5 @@ def _sweep():
             finally:
                 os.close(lock)
         except OSError:
-            # In use, or gone meanwhile.
+            # It is in use, or gone meanwhile.
             continue

@@ -10,21 +10,20 @@ import subprocess
 import time
 from typing import Any, Callable, Dict, List, Optional
 
+from torchwire_worker.environment.client import Failure, say
+from torchwire_worker.environment.variables import worker_variables
 from torchwire_worker.far.find import find
-from torchwire_worker.far.main import Failure, say
-from torchwire_worker.far.variables import worker_variables
 
 _REPORT_FD = 3
-# What is sent must be acknowledged by the client's machine, or the connection ends: so a cable that was cut is noticed here too.
+# The client's machine must acknowledge what is sent, or the connection ends: so we notice a cable that was cut.
 _TICK_SECONDS = 15
 _LONGEST_LINE = 1 << 16
-# Of a launcher, before the worker's first word.
+# A launcher may take so long until the worker's first word.
 _LONGEST_SILENCE_SECONDS = 25
 
 
-def work(order):
-    # type: (Dict[str, Any]) -> Dict[str, Any]
-    """Until the worker ends, or the client does."""
+def work(order: Dict[str, Any]) -> Dict[str, Any]:
+    """Runs until the worker ends, or the client does."""
     folder = order["folder"]
     cwd = os.path.expanduser(order["cwd"] or "~")
     if not os.path.isdir(cwd):
@@ -47,11 +46,12 @@ def work(order):
             cwd=cwd,
             env=dict(worker_variables(python), PYTHONUNBUFFERED="1", **order["env"]),
             pass_fds=(_REPORT_FD,),
-            # A group of its own, that is ended as a whole.
+            # Its group is ended as a whole.
             start_new_session=True,
         )
     except OSError as error:
-        raise Failure("%s cannot be started on %s: %s" % (python, socket.gethostname(), error), "npx torchwire setup") from None
+        text = "%s cannot be started on %s: %s" % (python, socket.gethostname(), error)
+        raise Failure(text, "npx torchwire setup") from None
     os.close(_REPORT_FD)
     try:
         with contextlib.suppress(BrokenPipeError):
@@ -65,13 +65,11 @@ def work(order):
     return {"exit": {"code": code if code >= 0 else None, "signal": signal.Signals(-code).name if code < 0 else None}}
 
 
-def _relay(child, reports, woken, python):
-    # type: (Any, int, int, str) -> None
-    heard = []  # type: List[str]
+def _relay(child: Any, reports: int, woken: int, python: str) -> None:
+    heard: List[str] = []
     silent_since = time.monotonic()
 
-    def report(line):
-        # type: (str) -> None
+    def report(line: str) -> None:
         heard.append(line)
         say(**json.loads(line))
 
@@ -90,8 +88,8 @@ def _relay(child, reports, woken, python):
             os.write(1, b"\n")
             if not heard and time.monotonic() - silent_since > _LONGEST_SILENCE_SECONDS:
                 raise Failure(
-                    "%s was started on %s, and nothing is heard of a worker: a launcher is to hand its standard input and descriptor 3 on to the "
-                    "Python that it starts" % (python, socket.gethostname())
+                    "%s was started on %s, and nothing is heard of a worker: a launcher must hand its standard input "
+                    "and descriptor 3 on to the Python that it starts" % (python, socket.gethostname())
                 )
         elif not heard:
             silent_since = time.monotonic()
@@ -104,7 +102,7 @@ def _relay(child, reports, woken, python):
                 streams[fd].feed(data)
                 if data == b"":
                     selector.unregister(fd)
-    # What it has left in its pipes; children of its own, who may hold them, go with it.
+    # Its children, who may hold its pipes, go with it. What lies in the pipes is still read.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(child.pid, signal.SIGKILL)
     for fd, lines in streams.items():
@@ -115,8 +113,7 @@ def _relay(child, reports, woken, python):
         lines.feed(b"")
 
 
-def _read(fd):
-    # type: (int) -> Optional[bytes]
+def _read(fd: int) -> Optional[bytes]:
     """None where there is nothing now, empty at the end."""
     try:
         return os.read(fd, 1 << 16)
@@ -125,14 +122,12 @@ def _read(fd):
 
 
 class _Lines:
-    def __init__(self, on_line):
-        # type: (Callable[[str], None]) -> None
+    def __init__(self, on_line: Callable[[str], None]) -> None:
         self._on_line = on_line
         self._rest = b""
 
-    def feed(self, data):
-        # type: (Optional[bytes]) -> None
-        """Empty data is the end: what has come of the last line is one too."""
+    def feed(self, data: Optional[bytes]) -> None:
+        """Takes data. Empty data is the end: it ends the last line too."""
         *lines, self._rest = (self._rest + (data or b"")).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
         if self._rest and (data == b"" or len(self._rest) > _LONGEST_LINE):
             lines.append(self._rest)
