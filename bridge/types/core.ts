@@ -21,8 +21,9 @@
  *    functions. No base class has a call signature: subclasses would inherit it as an overload, and it would swallow
  *    their errors.
  * 6. Python names such as `then`, `catch`, `finally` and `toString` are not declared: they are ours. `new` is quoted.
- * 7. Interfaces are closed, so that a misspelt name is an error with a suggestion. Names of torch that nobody has
- *    declared are listed in undeclared.ts and are `AnyRef`; whoever declares one takes it off that list.
+ * 7. Networks, layers and optimizers are closed: `model.fcc = layer` is an error with a suggestion. Modules and tensors
+ *    are open: PyTorch's have some 1,500 names more than are declared here, and each release has others. A name that is
+ *    not declared is `any`, and Python tells of a misspelt one when it runs.
  * 8. A class object is a `PyClass`: callable, and constructible with `new`.
  *
  * A forgotten `await` does not compile in `if (x)`, `x ? a : b`, `x && a` (TS2801), `x > 1`, `x + 1` (TS2365), `x * 1`
@@ -76,6 +77,11 @@ export type Maybe<T> =
 /** A reference to an item of a container. */
 export type Item<T> = T extends PromiseLike<unknown> ? T : Ref<T>;
 
+/** A Python module. PyTorch's have more names than are declared here, and each release has others: those are `any`. */
+export interface PyModule extends PyObject<{ module: true }> {
+  readonly [name: string]: any;
+}
+
 /** An int. `await` gives a number, and a bigint for what a number cannot hold exactly. */
 export interface PyInt extends PyObject<{ int: true; float: true }>, PromiseLike<number> {}
 export interface PyFloat extends PyObject<{ float: true }>, PromiseLike<number> {}
@@ -111,7 +117,7 @@ export type TupleOf<T> = SequenceOf<T> & IterableOf<T>;
 export type Seq<T> = readonly T[] | SequenceOf<T>;
 export type Iter<T> = readonly T[] | IterableOf<T>;
 /** A dict with strings as keys: a plain object, or a reference to one. */
-export type Mapping<V> = { readonly [key: string]: V } | MappingOf<V>;
+export type Mapping<V> = { readonly [key: string]: V; readonly [is]?: never } | MappingOf<V>;
 
 /** A generator or another iterable: `for await` gives its items, settled. */
 export interface PyIter<T> extends PyObject<{ Iterable: true }> {
@@ -212,9 +218,6 @@ export interface AnyRef extends PromiseLike<any> {
   caller: any;
   [name: string]: any;
 }
-
-/** Names that exist in Python and that nobody has declared. */
-export type Undeclared<N extends string> = { readonly [K in N]: AnyRef };
 
 /**
  * The result of `kw({…})`. `C` is the type that its place accepts, so that each name is checked within the braces. `C`

@@ -1,7 +1,6 @@
-/** torch.nn.functional. What is not declared here is listed in undeclared.ts. */
-import type { Bool, Float, Int, Kw, PyObject, Ref, Undeclared } from "./core.ts";
+/** torch.nn.functional. */
+import type { Bool, Float, Int, Kw, PyModule, Ref } from "./core.ts";
 import type { Tensor } from "./tensor.ts";
-import type { UndeclaredOfFunctional } from "./undeclared.ts";
 import type { DTypeLike, Extent, TensorLike } from "./values.ts";
 
 type Reduction = "none" | "mean" | "sum";
@@ -86,7 +85,7 @@ interface With_Input {
 }
 
 /** The module `torch.nn.functional`. */
-export interface Functional extends PyObject<{ module: true }>, Undeclared<UndeclaredOfFunctional> {
+export interface Functional extends PyModule {
   /** Compares logits with class indices, or with probabilities. */
   cross_entropy(
     input: TensorLike,

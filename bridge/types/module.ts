@@ -1,8 +1,7 @@
 /** torch.nn.Module, and the results of its methods. */
 import type { AnyRef, Bool, Callable, Int, is, Is, Kw, KwIn, Mapping, PyBool, PyDict, PyIter, PyList } from "./core.ts";
-import type { PyNone, PyStr, Ref, Str, Tup, Undeclared } from "./core.ts";
+import type { PyNone, PyStr, Ref, Str, Tup } from "./core.ts";
 import type { Parameter, Tensor } from "./tensor.ts";
-import type { UndeclaredOfModule } from "./undeclared.ts";
 import type { DeviceLike, DTypeLike, MemoryFormatLike, TensorLike } from "./values.ts";
 
 export type ModuleLike = Is<"torch.nn.Module">;
@@ -37,11 +36,42 @@ interface load_Kw extends load_Opt {
   state_dict: Mapping<unknown>;
 }
 
+/** Its methods without types of their own. */
+interface Untyped {
+  readonly call_super_init: AnyRef;
+  readonly compile: AnyRef;
+  readonly dump_patches: AnyRef;
+  readonly extra_repr: AnyRef;
+  readonly get_buffer: AnyRef;
+  readonly get_extra_state: AnyRef;
+  readonly ipu: AnyRef;
+  readonly mtia: AnyRef;
+  readonly named_modules: AnyRef;
+  readonly register_backward_hook: AnyRef;
+  readonly register_buffer: AnyRef;
+  readonly register_forward_hook: AnyRef;
+  readonly register_forward_pre_hook: AnyRef;
+  readonly register_full_backward_hook: AnyRef;
+  readonly register_full_backward_pre_hook: AnyRef;
+  readonly register_load_state_dict_post_hook: AnyRef;
+  readonly register_load_state_dict_pre_hook: AnyRef;
+  readonly register_module: AnyRef;
+  readonly register_parameter: AnyRef;
+  readonly register_state_dict_post_hook: AnyRef;
+  readonly register_state_dict_pre_hook: AnyRef;
+  readonly set_extra_state: AnyRef;
+  readonly set_submodule: AnyRef;
+  readonly share_memory: AnyRef;
+  readonly to_empty: AnyRef;
+  readonly type: AnyRef;
+  readonly xpu: AnyRef;
+}
+
 /**
  * The base of all networks and layers. It is closed: `model.fcc` is an error. Where Python says no more than "a
  * module", the result is an `AnyModule`.
  */
-export interface Module extends Callable<{ "torch.nn.Module": true }>, Undeclared<UndeclaredOfModule> {
+export interface Module extends Callable<{ "torch.nn.Module": true }>, Untyped {
   readonly training: PyBool;
   parameters(recurse?: Bool | Kw<Recurse_Opt>): Ref<PyIter<Parameter>>;
   named_parameters(

@@ -1,4 +1,4 @@
-/** torch.nn: layers and losses. What is not declared here is listed in undeclared.ts. */
+/** torch.nn: layers and losses. */
 import type {
   AnyRef,
   Bool,
@@ -14,12 +14,12 @@ import type {
   PyBool,
   PyClass,
   PyFloat,
+  PyModule,
 } from "./core.ts";
-import type { PyInt, PyObject, PyStr, PyTuple, Ref, Seq, Undeclared } from "./core.ts";
+import type { PyInt, PyStr, PyTuple, Ref, Seq } from "./core.ts";
 import type { Functional } from "./functional.ts";
 import type { AnyModule, Layer, Module, ModuleLike } from "./module.ts";
 import type { Parameter, Tensor } from "./tensor.ts";
-import type { UndeclaredOfNn } from "./undeclared.ts";
 import type { DeviceLike, DTypeLike, Extent, TensorLike } from "./values.ts";
 
 type Device = DeviceLike | null;
@@ -229,10 +229,13 @@ export interface Sequential<R = AnyRef> extends Module {
   (input: unknown): R;
   append(module: ModuleLike | Kw<{ module: ModuleLike }>): Ref<Sequential>;
 }
+/** A layer that is not declared is `any`. */
 type ResultOfLast<M extends readonly unknown[]> = M extends readonly [...unknown[], infer L]
-  ? L extends (...args: any) => infer R
-    ? R
-    : AnyRef
+  ? unknown extends L
+    ? AnyRef
+    : L extends (...args: any) => infer R
+      ? R
+      : AnyRef
   : AnyRef;
 interface SequentialClass extends ClassObject<Sequential> {
   <const M extends readonly ModuleLike[]>(...modules: M): Ref<Sequential<ResultOfLast<M>>>;
@@ -303,7 +306,7 @@ type ParameterClass = PyClass<
 >;
 
 /** The module `torch.nn`. */
-export interface Nn extends PyObject<{ module: true }>, Undeclared<UndeclaredOfNn> {
+export interface Nn extends PyModule {
   readonly functional: Functional;
   readonly init: AnyRef;
   readonly utils: AnyRef;

@@ -1,4 +1,4 @@
-/** torch.optim. What is not declared here is listed in undeclared.ts. */
+/** torch.optim. */
 import type {
   AnyRef,
   Bool,
@@ -11,12 +11,12 @@ import type {
   PyClass,
   PyDict,
   PyList,
+  PyModule,
   PyNone,
   PyObject,
   Ref,
 } from "./core.ts";
-import type { Seq, Str, Undeclared } from "./core.ts";
-import type { UndeclaredOfOptim } from "./undeclared.ts";
+import type { Seq, Str } from "./core.ts";
 import type { TensorLike } from "./values.ts";
 
 export type OptimizerLike = Is<"torch.optim.Optimizer">;
@@ -137,7 +137,7 @@ type AdamWClass = PyClass<
 >;
 
 /** The module `torch.optim`. */
-export interface Optim extends PyObject<{ module: true }>, Undeclared<UndeclaredOfOptim> {
+export interface Optim extends PyModule {
   readonly Optimizer: PyClass<Optimizer, [params: Params, defaults: Mapping<unknown>]>;
   readonly SGD: SGDClass;
   readonly Adam: AdamClass;

@@ -1,4 +1,4 @@
-/** torch.Tensor. What is not declared here is listed in undeclared.ts. */
+/** torch.Tensor. */
 import type {
   AnyRef,
   Bool,
@@ -15,8 +15,7 @@ import type {
   PyNumber,
   PyObject,
 } from "./core.ts";
-import type { PyTuple, Ref, Scalar, Seq, Str, Tup, Undeclared } from "./core.ts";
-import type { UndeclaredOfTensor } from "./undeclared.ts";
+import type { PyTuple, Ref, Scalar, Seq, Str, Tup } from "./core.ts";
 import type {
   Device,
   DeviceLike,
@@ -142,7 +141,9 @@ interface uniform_Opt {
 }
 
 /** An array of numbers in the worker, on any device, that gradients may flow through. */
-export interface Tensor extends PyObject<{ "torch.Tensor": true }>, Undeclared<UndeclaredOfTensor> {
+export interface Tensor extends PyObject<{ "torch.Tensor": true }> {
+  /** A method that is not declared here. */
+  readonly [name: string]: any;
   readonly [item]: Tensor;
   /** Under noUncheckedIndexedAccess other indices may be undefined for TypeScript; write `x[i]!`. */
   readonly [index: number]: Ref<Tensor>;

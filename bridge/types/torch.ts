@@ -1,4 +1,4 @@
-/** The module `torch`. What is not declared here is listed in undeclared.ts. */
+/** The module `torch`. */
 import type {
   AnyRef,
   Bool,
@@ -11,13 +11,13 @@ import type {
   PyBool,
   PyClass,
   PyInt,
+  PyModule,
   PyNone,
 } from "./core.ts";
-import type { PyObject, PyStr, Ref, Scalar, Seq, Str, Undeclared } from "./core.ts";
+import type { PyStr, Ref, Scalar, Seq, Str } from "./core.ts";
 import type { Nn } from "./nn.ts";
 import type { Optim } from "./optim.ts";
 import type { Tensor, ValuesAndIndices } from "./tensor.ts";
-import type { UndeclaredOfCuda, UndeclaredOfTorch } from "./undeclared.ts";
 import type { DeviceClass, DeviceLike, DType, DTypeLike, Extent, Generator, GeneratorLike } from "./values.ts";
 import type {
   LayoutLike,
@@ -147,7 +147,7 @@ type DeviceOrNone = DeviceLike | null;
 type DeviceKw = Kw<{ device?: DeviceOrNone }>;
 
 /** The module `torch.cuda`. */
-export interface Cuda extends PyObject<{ module: true }>, Undeclared<UndeclaredOfCuda> {
+export interface Cuda extends PyModule {
   is_available(): PyBool;
   device_count(): PyInt;
   current_device(): PyInt;
@@ -165,7 +165,7 @@ export interface Cuda extends PyObject<{ module: true }>, Undeclared<UndeclaredO
 }
 
 /** The module `torch`. */
-export interface Torch extends PyObject<{ module: true }>, Undeclared<UndeclaredOfTorch> {
+export interface Torch extends PyModule {
   readonly nn: Nn;
   readonly optim: Optim;
   readonly cuda: Cuda;
@@ -327,6 +327,7 @@ export interface Torch extends PyObject<{ module: true }>, Undeclared<Undeclared
   readonly enable_grad: PyClass<ContextManager, []>;
   readonly inference_mode: PyClass<ContextManager, [mode?: Bool | Kw<{ mode?: Bool }>]>;
   readonly set_grad_enabled: PyClass<ContextManager, [mode: Bool | Kw<{ mode: Bool }>]>;
+  is_grad_enabled(): PyBool;
   readonly autocast: PyClass<
     ContextManager<AnyRef>,
     [

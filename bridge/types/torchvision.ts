@@ -1,9 +1,8 @@
-/** torchvision: the residual networks. Everything else is `AnyRef`; names of models are listed in undeclared.ts. */
-import type { AnyRef, Bool, Int, is, Is, Kw, PyInt, PyObject, Ref, Seq, Undeclared } from "./core.ts";
+/** torchvision: the residual networks. */
+import type { AnyRef, Bool, Int, is, Is, Kw, PyInt, PyModule, Ref, Seq } from "./core.ts";
 import type { Module, ModuleLike } from "./module.ts";
 import type { AdaptiveAvgPool2d, BatchNorm2d, Conv2d, Linear, MaxPool2d, ReLU, Sequential } from "./nn.ts";
 import type { Tensor } from "./tensor.ts";
-import type { UndeclaredOfModels } from "./undeclared.ts";
 import type { TensorLike } from "./values.ts";
 
 /** A residual network for images, NCHW. Its parts can be replaced by any module. */
@@ -51,26 +50,18 @@ interface ResNet_Opt<W extends string> {
 }
 
 /** The module `torchvision.models`. */
-export interface Models extends PyObject<{ module: true }>, Undeclared<UndeclaredOfModels> {
+export interface Models extends PyModule {
   resnet18(kw?: Kw<ResNet_Opt<"DEFAULT" | "IMAGENET1K_V1">>): Ref<ResNet>;
   resnet34(kw?: Kw<ResNet_Opt<"DEFAULT" | "IMAGENET1K_V1">>): Ref<ResNet>;
   resnet50(kw?: Kw<ResNet_Opt<"DEFAULT" | "IMAGENET1K_V1" | "IMAGENET1K_V2">>): Ref<ResNet>;
 }
 
 /** The module `torchvision`. */
-export interface Torchvision extends PyObject<{ module: true }> {
+export interface Torchvision extends PyModule {
   readonly models: Models;
   readonly datasets: AnyRef;
   readonly io: AnyRef;
   readonly ops: AnyRef;
   readonly transforms: AnyRef;
   readonly utils: AnyRef;
-  readonly disable_beta_transforms_warning: AnyRef;
-  readonly get_image_backend: AnyRef;
-  readonly get_video_backend: AnyRef;
-  readonly set_image_backend: AnyRef;
-  readonly set_video_backend: AnyRef;
-  readonly extension: AnyRef;
-  readonly version: AnyRef;
-  readonly __version__: AnyRef;
 }

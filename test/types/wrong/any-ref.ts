@@ -2,7 +2,7 @@
 import { kw, worker } from "../worker.ts";
 
 const numpy = worker.import("numpy");
-const linalg = worker.import("torch").linalg;
+const linalg = worker.import("numpy.linalg");
 
 export const n: number = numpy; // TS2322 a number
 export const s: string = linalg(3); // TS2322 a string

@@ -9,12 +9,6 @@ const x = torch.ones(3);
 
 model.fc.in_feature; // TS2551 misspelt, with a suggestion
 model.head; // TS2339 of another model
-x.softmx(1); // TS2551 a misspelt method of a tensor
-torch.zeroes(3); // TS2551 a misspelt function of torch
-torch.nn.Liner(1, 1); // TS2551 a misspelt class
-torch.nn.functional.cross_entrpy(x, x); // TS2551 a misspelt function
-torchvision.model; // TS2551 a misspelt submodule
-torch.optim.SGDD; // TS2551 a misspelt optimiser
 model.fc = x; // TS2322 a tensor as a layer
 model.fc = 10; // TS2322 a number as a layer
 model.fc = nn.Linear; // TS2322 a class as a layer
@@ -26,8 +20,8 @@ model.name.length; // TS18048 the name of JavaScript's functions, which a module
 model.bind(null); // TS2722 a method of JavaScript's functions
 export const parameters: number = nn.Linear.length; // TS2322 the length of JavaScript's functions
 export async function settled(): Promise<void> {
-  const tensor = await x;
-  tensor.then(() => undefined); // TS2339 awaiting twice
+  const network = await model;
+  network.then(() => undefined); // TS2339 awaiting twice
   const value = await x.item();
   value.item(); // TS2339 a number as a tensor
   const none = await x.backward();

@@ -10,7 +10,7 @@ declare const untyped: AnyRef;
 if (torch.cuda.is_available()) flags.pop(); // TS2801 a method's result in if
 if (x.requires_grad) flags.pop(); // TS2801 an attribute in if
 if (untyped(1)) flags.pop(); // TS2801 an untyped call in if
-if (torch.is_grad_enabled()) flags.pop(); // TS2801 an undeclared function of torch in if
+if (torch.is_grad_enabled()) flags.pop(); // TS2801 a function of torch in if
 if (flags.length > 1 && x.equal(x)) flags.pop(); // TS2801 at the end of a conjunction
 export const device = torch.cuda.is_available() ? "cuda" : "cpu"; // TS2801 in a conditional expression
 export const both = torch.cuda.is_available() && "cuda"; // TS2801 on the left of &&
