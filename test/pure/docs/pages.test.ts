@@ -38,6 +38,12 @@ test("docs/README.md has every page", () => {
   expect(listed.toSorted()).toEqual(docs.filter((page) => page !== "docs/README.md").toSorted());
 });
 
+test("docs/README.md has every entry of the package", () => {
+  const { exports } = JSON.parse(read("package.json")) as { exports: object };
+  const entries = Object.keys(exports).filter((path) => path !== "./package.json");
+  expect(entries.filter((path) => !read("docs/README.md").includes(`\`torchwire${path.slice(1)}\``))).toEqual([]);
+});
+
 /** The folders of client/ and bridge/. */
 const rooms = ["client", "bridge"].flatMap((side) =>
   readdirSync(join(root, side), { withFileTypes: true })
