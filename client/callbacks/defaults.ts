@@ -3,7 +3,7 @@ import type { Callback } from "../callback/callback.ts";
 import { Metrics } from "./metrics.ts";
 import { MetricsPrinter } from "./metrics-printer.ts";
 import { ProgressPrinter } from "./progress-printer.ts";
-import { PyTorchBackend } from "./pytorch-backend.ts";
+import { PyTorchBackend } from "../backend/pytorch-backend.ts";
 import { Recorder } from "./recorder.ts";
 import { StopOnNaNLoss } from "./stop-on-nan-loss.ts";
 
@@ -16,8 +16,8 @@ const defaults: readonly (new () => Callback)[] = [
   PyTorchBackend,
 ];
 
-/** `given`, and the default ones of whose kind none is given; without `all`, only what nothing works without: `backend`, or a new one. */
-export function withDefaults(given: readonly Callback[], all: boolean, backend?: PyTorchBackend): Callback[] {
+/** `given`, and each default callback of whose class none is given. Without `all` only the backend is added, because a learner must have one. */
+export function withDefaults(given: readonly Callback[], all: boolean): Callback[] {
   const missing = (all ? defaults : [PyTorchBackend]).filter((kind) => !given.some((one) => one instanceof kind));
-  return [...given, ...missing.map((kind) => (kind === PyTorchBackend && backend) || new kind())];
+  return [...given, ...missing.map((kind) => new kind())];
 }

@@ -51,7 +51,7 @@ export { GarbageCollect } from "./garbage-collect.ts";
 export { Metrics } from "./metrics.ts";
 export { MetricsPrinter } from "./metrics-printer.ts";
 export { ProgressPrinter, type Output } from "./progress-printer.ts";
-export { PyTorchBackend, type CompileOptions, type PyTorchBackendOptions } from "./pytorch-backend.ts";
+export { PyTorchBackend, type CompileOptions, type PyTorchBackendOptions } from "../backend/pytorch-backend.ts";
 export { Recorder } from "./recorder.ts";
 export { ReduceOnPlateau, type ReduceOnPlateauOptions } from "./reduce-on-plateau.ts";
 export {

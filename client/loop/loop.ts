@@ -1,147 +1,117 @@
 /** The life of a loop: it takes the worker, runs epochs in a lane of its own, and gives the worker free again. */
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
-import { PythonError } from "../../bridge/errors/python-error.ts";
 import { traced } from "../../bridge/errors/site.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import type { State } from "../callback/access.ts";
-import { CancelFitting, isCancel } from "../training/cancel.ts";
-import { claim } from "./claim.ts";
-import { isReference } from "../data/batch.ts";
-import { rootOf } from "./failures.ts";
-import type { Data } from "../data/types.ts";
-import type { EventStream } from "./events-stream.ts";
-import { Interruption } from "./interruption.ts";
-import type { Trainer } from "../training/trainer.ts";
 import type { Moment } from "../callback/parts.ts";
-import type { Phase } from "../training/phases.ts";
-import type { Plan } from "./plan.ts";
+import { refuseEmpty } from "../data/iterable.ts";
+import type { BatchLike, Data } from "../data/types.ts";
+import { CancelFitting, isCancel } from "../training/cancel.ts";
+import type { Step } from "../training/events.ts";
+import { TrainingPhase, type Phase } from "../training/phases.ts";
 import type { Ending, Report } from "../training/report.ts";
-import { Run } from "./run.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { Callbacks } from "./callbacks.ts";
+import { claim } from "./claim.ts";
+import type { EventStream } from "./events-stream.ts";
+import { sidesOf, type FitOptions } from "./fit.ts";
+import { Interruption } from "./interruption.ts";
+import { failureBefore, Preparations } from "./preparations.ts";
+import { Run, type StepBody } from "./run.ts";
 
 /** How a fit ended that did not fail. */
 type Completed = Pick<Report, "status" | "reason" | "by">;
 
-/** What has to be there before a loop begins, or undefined; waited for when the worker is taken, so that who was called first has it. */
-type Ready = () => Promise<void> | undefined;
-
-interface Fit {
-  readonly epochs: number;
-  readonly signal: AbortSignal | undefined;
-  readonly ready: Ready;
-}
-
 export class Loop {
-  readonly moment: Moment;
-  /** Of the training phases, acknowledged. */
-  steps = 0;
-  run: Run | undefined;
+  readonly preparations: Preparations;
+  readonly callbacks: Callbacks;
   readonly #learner: Trainer;
   readonly #stream: EventStream;
+  readonly #window: number;
+  readonly #moment: Moment = {
+    event: "fitBegin",
+    phase: new TrainingPhase(),
+    epoch: 1,
+    index: 0,
+    batches: undefined,
+    epochs: undefined,
+    ending: undefined,
+    size: undefined,
+    values: {},
+  };
   readonly #epochs = new Map<string, number>();
+  /** Steps of the training phases that the worker has acknowledged. */
+  #steps = 0;
+  #run: Run | undefined;
+  #saidNoValidation = false;
 
-  constructor(learner: Trainer, phase: Phase, stream: EventStream) {
+  constructor(learner: Trainer, window: number, stream: EventStream) {
     this.#learner = learner;
+    this.#window = window;
     this.#stream = stream;
-    this.moment = {
-      event: "fitBegin",
-      phase,
-      epoch: 1,
-      index: 0,
-      batches: undefined,
-      epochs: undefined,
-      ending: undefined,
-      size: undefined,
-      values: {},
-    };
-  }
-
-  /** `body`, as the one loop of this worker, and "fitEnd" after it, whatever happens. */
-  fit(plan: Plan, window: number, options: Fit, body: (run: Run) => Promise<void>): Promise<Completed> {
-    return traced("fit", async () => {
-      const { worker } = this.#learner;
-      const release = claim(worker, "fit");
-      const interruption = new Interruption();
-      let stopListening: (() => void) | undefined;
-      try {
-        stopListening = interruption.listen(options.signal);
-        await options.ready();
-        const run = this.#start(plan, window, interruption);
-        this.moment.epochs = options.epochs;
-        const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
-        if (outcome.status === "rejected") await caughtUp(worker);
-        const ending = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
-        this.moment.ending = ending;
-        const last = [
-          ...(run.isInEpoch ? (["epochCancelled"] as const) : []),
-          ...(ending.status === "interrupted" ? (["interrupted"] as const) : []),
-          "fitEnd" as const,
-        ];
-        // What failed has closed the fit's lane; what ends it still runs.
-        const ends: PromiseSettledResult<void>[] = [];
-        for (const event of last) ends.push(...(await Promise.allSettled([worker.lane(() => run.barrier(event))])));
-        const { status, reason } = ending;
-        this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
-        // Of several errors the first is told.
-        if (outcome.status === "rejected") throw await failureBefore(this.#learner, outcome.reason);
-        // Who cancels now is too late, and nobody waits any longer for who hangs: it is over.
-        for (const end of ends)
-          if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
-        return outcome.value;
-      } finally {
-        Object.assign(this.moment, { epochs: undefined, ending: undefined });
-        this.run = undefined;
-        stopListening?.();
-        release();
-      }
+    this.preparations = new Preparations(learner);
+    this.callbacks = new Callbacks(learner, {
+      moment: this.#moment,
+      cancel: (what, reason, by) => this.#run?.cancel(what, reason, by),
+      preparations: this.preparations,
     });
   }
 
-  /** `body` in a loop of its own. Throws BUSY where one is under way. */
-  within(plan: Plan, window: number, ready: Ready, body: (run: Run) => Promise<void>): Promise<void> {
-    return traced("epoch", async () => {
-      const { worker } = this.#learner;
-      const release = claim(worker, "epoch");
-      let run: Run | undefined;
-      try {
-        await ready();
-        const started = (run = this.#start(plan, window, new Interruption()));
-        await worker.lane(() => body(started));
-      } catch (error) {
-        await caughtUp(worker);
-        // Of several errors the first is told.
-        if (run?.isInEpoch) await Promise.allSettled([worker.lane(() => run!.barrier("epochCancelled"))]);
-        throw error;
-      } finally {
-        this.run = undefined;
-        release();
+  /** Steps in flight. */
+  get window(): number {
+    return this.callbacks.plan.waiting.length > 0 ? 1 : this.#window;
+  }
+
+  /** Runs a training epoch and a validation epoch, `epochs` times, as the one loop of this worker. */
+  async fit(epochs: number, options: FitOptions): Promise<Report> {
+    const { training, validation } = sidesOf(epochs, options, this.#learner.data);
+    if (validation === undefined) this.#warnOfNoValidation();
+    const checked = epochs > 0 && validation !== undefined ? refuseEmpty(validation.given) : undefined;
+    if (checked !== undefined) await checked;
+    const before = this.#steps;
+    let done = 0;
+    const ending = await this.#whole(epochs, options.signal, async (run) => {
+      this.#moment.phase = training.phase;
+      this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
+      await run.barrier("fitBegin");
+      for (let i = 0; i < epochs; i++) {
+        try {
+          await this.#pass(run, training.phase, training.data);
+        } finally {
+          // A fit that is cancelled at "epochEnd" has done that epoch.
+          if (!run.isInEpoch) done++;
+        }
+        if (validation !== undefined) await this.#pass(run, validation.phase, validation.data);
       }
     });
+    const { history = {}, metricsEpoch = {} } = this.#learner.state as Partial<State>;
+    return { ...ending, epochs: done, steps: this.#steps - before, history: metricsEpoch, phases: history };
   }
 
-  /** An epoch of `phase`: in its context, counted, and told to those who watch from outside. */
-  async epoch(phase: Phase, data: Data | undefined, body: () => Promise<void>): Promise<void> {
-    const { moment } = this;
-    const epoch = (this.#epochs.get(phase.name) ?? 0) + 1;
-    const length = data?.length;
-    const batches = typeof length === "number" ? length : undefined;
-    Object.assign(moment, { phase, epoch, index: 0, batches });
-    const about = { phase: phase.name, epoch };
-    this.#stream.emit({ type: "epochBegin", ...about, batches: batches ?? null, time: Date.now() });
-    const context = phase.context(this.#learner);
-    try {
-      const inContext = context === undefined ? body : (): Promise<void> => this.#learner.worker.context(context, body);
-      await this.run!.around(phase, inContext);
-    } finally {
-      // Also where the fit was cancelled at its end.
-      if (!this.run!.isInEpoch) {
-        this.#epochs.set(phase.name, epoch);
-        this.#stream.emit({ type: "epochEnd", ...about, metrics: this.lastMetrics(phase), time: Date.now() });
-      }
-    }
+  /** A lone epoch of `phase` over `data`. */
+  epoch(phase: Phase, data: Data): Promise<void> {
+    return this.#within(phase, (run) => this.#pass(run, phase, data));
   }
 
-  /** Of the epoch that ended last: one without a step has none. */
+  /** The frame of a lone epoch. */
+  runEpoch(phase: Phase, body: () => Promise<void>): Promise<void> {
+    return this.#within(phase, (run) => this.#counted(phase, undefined, () => run.runEpoch(phase, body)));
+  }
+
+  /** The frame of a step: of the epoch under way, or else a lone one. */
+  async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
+    if (this.#run !== undefined) return this.#run.runStep(phase, batch, body);
+    let step!: Step;
+    await this.#within(phase, async (alone) => {
+      this.#moment.phase = phase;
+      step = await alone.runStep(phase, batch, body);
+      await alone.drain();
+    });
+    return step;
+  }
+
+  /** The metrics of the epoch that ended last. An epoch without a step has none. */
   lastMetrics({ name: phase }: Phase): { [name: string]: number } {
     const { history, metricsEpoch } = this.#learner.state as Partial<State>;
     const epoch = history?.[phase]?.epochs;
@@ -151,14 +121,110 @@ export class Loop {
     );
   }
 
-  #start(plan: Plan, window: number, interruption: Interruption): Run {
-    const { moment } = this;
+  /** Runs `body` as the one loop of this worker, and "fitEnd" after it, whatever happens. Throws BUSY where a loop is under way. */
+  #whole(epochs: number, signal: AbortSignal | undefined, body: (run: Run) => Promise<void>): Promise<Completed> {
+    return traced("fit", async () => {
+      const { worker } = this.#learner;
+      const release = claim(worker, "fit");
+      const interruption = new Interruption();
+      let stopListening: (() => void) | undefined;
+      try {
+        stopListening = interruption.listen(signal);
+        await this.preparations.ready("fit", true);
+        const run = this.#start(interruption);
+        this.#moment.epochs = epochs;
+        const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
+        if (outcome.status === "rejected") await caughtUp(worker);
+        const ending = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
+        this.#moment.ending = ending;
+        const last = [
+          ...(run.isInEpoch ? (["epochCancelled"] as const) : []),
+          ...(ending.status === "interrupted" ? (["interrupted"] as const) : []),
+          "fitEnd" as const,
+        ];
+        // A failure has closed the fit's lane: the last events need lanes of their own.
+        const ends: PromiseSettledResult<void>[] = [];
+        for (const event of last) ends.push(...(await Promise.allSettled([worker.lane(() => run.barrier(event))])));
+        const { status, reason } = ending;
+        this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
+        // Of several errors throw the first.
+        if (outcome.status === "rejected") throw await failureBefore(this.#learner, outcome.reason);
+        // The fit is over: ignore late cancels and hung handlers.
+        for (const end of ends)
+          if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
+        return outcome.value;
+      } finally {
+        Object.assign(this.#moment, { epochs: undefined, ending: undefined });
+        this.#run = undefined;
+        stopListening?.();
+        release();
+      }
+    });
+  }
+
+  /** Runs `body` in a loop of its own. Throws BUSY where a loop is under way. */
+  #within(phase: Phase, body: (run: Run) => Promise<void>): Promise<void> {
+    return traced("epoch", async () => {
+      const { worker } = this.#learner;
+      const release = claim(worker, "epoch");
+      let run: Run | undefined;
+      try {
+        await this.preparations.ready("epoch", phase.data === "training");
+        const started = (run = this.#start(new Interruption()));
+        await worker.lane(() => body(started));
+      } catch (error) {
+        await caughtUp(worker);
+        // Of several errors throw the first.
+        if (run?.isInEpoch) await Promise.allSettled([worker.lane(() => run!.barrier("epochCancelled"))]);
+        throw error;
+      } finally {
+        this.#run = undefined;
+        release();
+      }
+    });
+  }
+
+  #pass(run: Run, phase: Phase, data: Data): Promise<void> {
+    return this.#counted(phase, data, () => run.epoch(phase, data, (batch) => phase.step(this.#learner, batch)));
+  }
+
+  /** An epoch of `phase`, in the phase's context. It counts it, and emits its events. */
+  async #counted(phase: Phase, data: Data | undefined, body: () => Promise<void>): Promise<void> {
+    const epoch = (this.#epochs.get(phase.name) ?? 0) + 1;
+    const length = data?.length;
+    const batches = typeof length === "number" ? length : undefined;
+    Object.assign(this.#moment, { phase, epoch, index: 0, batches });
+    const about = { phase: phase.name, epoch };
+    this.#stream.emit({ type: "epochBegin", ...about, batches: batches ?? null, time: Date.now() });
+    const context = phase.context(this.#learner);
+    const run = this.#run!;
+    try {
+      const inContext = context === undefined ? body : (): Promise<void> => this.#learner.worker.context(context, body);
+      await run.around(phase, inContext);
+    } finally {
+      // A fit that is cancelled at "epochEnd" has done that epoch.
+      if (!run.isInEpoch) {
+        this.#epochs.set(phase.name, epoch);
+        this.#stream.emit({ type: "epochEnd", ...about, metrics: this.lastMetrics(phase), time: Date.now() });
+      }
+    }
+  }
+
+  #warnOfNoValidation(): void {
+    if (!this.#saidNoValidation)
+      process.emitWarning("there is no validation data: fit runs training epochs only", { type: "TorchwireWarning" });
+    this.#saidNoValidation = true;
+  }
+
+  #start(interruption: Interruption): Run {
+    const moment = this.#moment;
     const acknowledged = (phase: Phase, index: number, size: number, loss: number | undefined): void => {
-      if (phase.data === "training") this.steps++;
+      if (phase.data === "training") this.#steps++;
       const about = { phase: phase.name, epoch: moment.epoch, index, size };
       this.#stream.emit({ type: "stepEnd", ...about, loss: loss ?? null, time: Date.now() });
     };
-    return (this.run = new Run({ learner: this.#learner, plan, moment, acknowledged }, window, interruption));
+    const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, acknowledged };
+    return (this.#run = new Run(workings, this.window, interruption));
   }
 }
 
@@ -168,22 +234,7 @@ const failedWith = (error: unknown): Ending => ({
   by: undefined,
 });
 
-/** What was made before the fit and has no value failed there: that error, rather than that a step could not use it. */
-export async function failureBefore({ modules, optimizer }: Trainer, error: unknown): Promise<unknown> {
-  const root = rootOf(error instanceof PythonError ? error : (error as { cause?: unknown } | undefined)?.cause);
-  if (!(root instanceof PythonError)) return error;
-  try {
-    for (const made of [...modules, ...(isReference(optimizer) ? [optimizer] : Object.values(optimizer))])
-      await py.settle(made);
-  } catch (earlier) {
-    const before = rootOf(earlier);
-    // The step met it as it was, or, where it was not known here yet, as a reference without a value.
-    if (before === root || root.pyType === "torchwire_worker.objects.NoValue") return before;
-  }
-  return error;
-}
-
-/** Waits until nothing is in flight: what failed may have left a part of a step on its way. */
+/** Waits until nothing is in flight: a failure may have left a part of a step on its way. */
 async function caughtUp(worker: Worker): Promise<void> {
   await worker.lane(() => py.js(worker.import("builtins").bool())).catch(() => undefined);
 }

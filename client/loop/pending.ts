@@ -8,7 +8,7 @@ import { CallbackError, stepFailure } from "./failures.ts";
 import type { Place } from "./place.ts";
 import { counted, type CountedLoss } from "../losses/weight.ts";
 import type { WeighedLoss } from "../losses/weight.ts";
-import type { Participant } from "./plan.ts";
+import type { Participant } from "../callback/plan.ts";
 
 interface Values {
   [name: string]: unknown;

@@ -17,7 +17,7 @@ import type { Trainer } from "../training/trainer.ts";
 import type { Moment } from "../callback/parts.ts";
 import { Pending } from "./pending.ts";
 import type { Phase } from "../training/phases.ts";
-import type { Participant, Plan } from "./plan.ts";
+import type { Participant, Plan } from "../callback/plan.ts";
 
 export type Handle = (event: EventName) => void | Promise<void>;
 export type StepBody = (step: Step, handle: Handle) => Promise<unknown>;

@@ -3,7 +3,6 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { callback, type Callback } from "../callback/callback.ts";
-import { PyTorchBackend } from "../callbacks/pytorch-backend.ts";
 import { Scheduler } from "../callbacks/scheduler.ts";
 import { isReference } from "../data/batch.ts";
 import { DataLoader } from "../data/loader.ts";
@@ -113,7 +112,7 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
   if (data === undefined)
     throw new TorchwireError("MISUSE", "lrFind: there is no training data: give the learner data: { training: … }");
 
-  const backend = learner.getCallback(PyTorchBackend)!.another();
+  const backend = learner.backend.another();
   const { accumulate } = backend;
   const rate = (t: number): number => from * (to / from) ** ((t - 1) / (steps - 1));
   const seen: WeighedLoss[] = [];

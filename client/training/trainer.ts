@@ -13,7 +13,7 @@ export interface LearnerData {
   readonly validation?: Data | PyObject;
 }
 
-/** Where tensors are made, and how gradients are used: PyTorchBackend. */
+/** Where tensors are made, and how gradients are made and used: PyTorchBackend. */
 export interface Backend {
   readonly device: string;
   readonly accumulate: number;

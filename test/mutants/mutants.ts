@@ -512,7 +512,7 @@ export const mutants: readonly Mutant[] = [
   // What callbacks add.
   {
     title: "gradients are clipped while they are scaled",
-    file: "client/callbacks/pytorch-backend.ts",
+    file: "client/backend/pytorch-backend.ts",
     from: "this.#scaler?.unscale_(one);",
     to: "void one;",
     test: by("test/client/callbacks/backend.test.ts", "fp16 with scaling and clipping has the bits of plain PyTorch"),
@@ -534,7 +534,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "fitEnd is not told how it ended",
     file: "client/loop/loop.ts",
-    from: "this.moment.ending = ending;",
+    from: "this.#moment.ending = ending;",
     to: "",
     test: by("test/client/learner/learner-events.test.ts", "what did not come to its end a fit in mid-epoch"),
   },

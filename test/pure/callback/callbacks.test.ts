@@ -21,7 +21,7 @@ import { CallbackObject } from "../../../client/callback/callback.ts";
 import { inOrder } from "../../../client/callback/graph.ts";
 import { protect } from "../../../client/callback/protect.ts";
 import { withDefaults } from "../../../client/callbacks/defaults.ts";
-import { Plan } from "../../../client/loop/plan.ts";
+import { Plan } from "../../../client/callback/plan.ts";
 import { unchecked } from "../../tiny.ts";
 
 /** The message of the MISUSE that `run` throws. */

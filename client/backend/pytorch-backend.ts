@@ -1,16 +1,16 @@
-/** Between a learner and PyTorch: where the model is, what batches become, and how gradients are made and used. */
+/** The backend of a learner: where the model is, how batches become tensors, and how gradients are made and used. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { callback, CallbackObject } from "../callback/callback.ts";
+import { CallbackObject, type Handlers } from "../callback/callback.ts";
 import { toTorch } from "../formats/convert.ts";
 import { isReference, mapInputs } from "../data/batch.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
 import { described, flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
-import type { Trainer } from "../training/trainer.ts";
+import type { Backend, Trainer } from "../training/trainer.ts";
 import { toTargets } from "../losses/spec.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 
@@ -18,52 +18,59 @@ export interface PyTorchBackendOptions {
   /** Where model and batches go. Default: the worker's device. */
   readonly device?: string;
   /**
-   * Scales the gradients down to this norm, all parameters of the optimizer together, before each update: `torch.nn.utils.clip_grad_norm_`. Several
-   * optimizers each by itself.
+   * Scales the gradients down to this norm before each update: `torch.nn.utils.clip_grad_norm_`, over all parameters of an optimizer together. Each of
+   * several optimizers is clipped by itself.
    */
   readonly clipGradNorm?: number;
   /**
-   * Batches whose gradients are averaged before each update; a last group may have fewer, and is averaged over what it has.
-   * A step that is cancelled leaves its share out; where it is the last of its group, the group makes no update. Default 1.
+   * Averages the gradients of so many batches before each update. The last group may have fewer, and is averaged over those. A step that is cancelled
+   * leaves its share out; where it is the last of its group, the group makes no update. Default 1.
    */
   readonly accumulate?: number;
-  /** Clamps each gradient to ± this before each update: `torch.nn.utils.clip_grad_value_`. After `clipGradNorm`, where both are given. */
+  /** Clamps each gradient to ± this before each update: `torch.nn.utils.clip_grad_value_`. It acts after `clipGradNorm`, where both are given. */
   readonly clipGradValue?: number;
   /**
-   * Mixed precision: the model computes under `torch.autocast`, in bfloat16 or float16, and gives float32, so that losses and metrics are computed in full precision. "fp16"
-   * also scales the loss (`torch.amp.GradScaler`), and leaves out updates whose gradients overflowed. It stays with the model: predictions are made so too.
+   * Mixed precision: the model computes under `torch.autocast`, in bfloat16 or float16, and gives float32, so that losses and metrics have full precision.
+   * "fp16" also scales the loss (`torch.amp.GradScaler`), and leaves out updates whose gradients overflowed. Autocast stays with the model: predictions
+   * use it too.
    */
   readonly amp?: "bf16" | "fp16";
-  /** Compiles the model in place, when it is first run: `module.compile(…)`, torch.compile's options. It needs a C++ compiler where the worker is. */
+  /** Compiles the model in place at its first run: `module.compile(…)`, with torch.compile's options. The worker's machine needs a C++ compiler. */
   readonly compile?: boolean | CompileOptions;
-  /** Images and model in NHWC memory layout, which suits tensor cores. Other bits than contiguous, and as right. Default false. */
+  /** Keeps images and model in NHWC memory layout, which suits tensor cores. The bits differ from contiguous ones, and are as right. Default false. */
   readonly channelsLast?: boolean;
 }
 
 export interface CompileOptions {
-  /** The goal of the optimisation. PyTorch's default: "default". */
+  /** What the compiler optimizes for. PyTorch's default: "default". */
   readonly mode?: "default" | "reduce-overhead" | "max-autotune" | "max-autotune-no-cudagraphs";
-  /** Whether shapes may change without compiling again. PyTorch's default: it finds out. */
+  /** Whether shapes may change without a new compilation. PyTorch's default: it finds out. */
   readonly dynamic?: boolean;
-  /** An error where the model is not one graph. PyTorch's default: false. */
+  /** Fails where the model is not one graph. PyTorch's default: false. */
   readonly fullgraph?: boolean;
   /** PyTorch's default: "inductor". */
   readonly backend?: string;
 }
 
 /**
- * There by default. In line: it moves the model when the learner is made, sets it to training mode when a training epoch begins, and turns each
- * batch into tensors, by the learner's formats: arrays that JavaScript sent. References are PyTorch's already.
+ * A learner's backend, `learner.backend`: it moves the model to its device, turns batches into tensors there, and makes and uses gradients. Every learner
+ * has exactly one, and it is there by default. It prepares the model when the learner gets it, and is a callback for the rest. In line it sets the model
+ * to training mode when a training epoch begins, and turns each batch into tensors, by the learner's formats: arrays that JavaScript sent. References are
+ * PyTorch's already.
  */
-export class PyTorchBackend extends CallbackObject {
+export class PyTorchBackend extends CallbackObject implements Backend {
+  override readonly name = "PyTorchBackend";
+  override readonly access = { model: "use", step: { xs: "write", ys: "write" } } as const;
+  override readonly on: Handlers<PyTorchBackend["access"]>;
   readonly accumulate: number;
   readonly #options: PyTorchBackendOptions;
+  readonly #compile: Record<string, unknown> | undefined;
   #learner: Trainer | undefined;
   #clip: AnyRef | undefined;
   #scaler: AnyRef | undefined;
-  readonly #compile: Record<string, unknown> | undefined;
 
   constructor(options: PyTorchBackendOptions = {}) {
+    super();
     const { accumulate = 1, clipGradNorm, clipGradValue, amp, compile } = options;
     if (!Number.isSafeInteger(accumulate) || accumulate < 1)
       throw new TorchwireError(
@@ -75,42 +82,58 @@ export class PyTorchBackend extends CallbackObject {
         throw new TorchwireError("MISUSE", `PyTorchBackend: ${name} must be above 0, not ${String(limit)}`);
     if (amp !== undefined && !(amp in DTYPES))
       throw new TorchwireError("MISUSE", `PyTorchBackend: amp is "bf16" or "fp16", not ${described(amp)}`);
-    // The literal is made before `this` is there.
-    const self: { current?: PyTorchBackend } = {};
-    super(
-      callback({
-        name: "PyTorchBackend",
-        access: { model: "use", step: { xs: "write", ys: "write" } },
-        init: (learner) => self.current!.#init(learner),
-        on: {
-          epochBegin: ({ phase }) => {
-            if (!(phase instanceof AbstractTrainingPhase)) return;
-            const { worker, modules } = self.current!.#known;
-            // What train() gives back is freed here, not when it is garbage.
-            worker.scope(() => {
-              for (const module of modules) module.train();
-            });
-          },
-          stepBegin: ({ step }) => {
-            step.xs = self.current!.inputs(step.xs as Inputs);
-            step.ys = self.current!.targets(step.ys as Inputs);
-          },
-          ...(clipGradNorm === undefined && clipGradValue === undefined
-            ? {}
-            : { backwardEnd: () => self.current!.#clipGradients() }),
-        },
-      }),
-    );
-    self.current = this;
     this.accumulate = accumulate;
     if (compile !== undefined && compile !== false)
       this.#compile = keywordsOf("PyTorchBackend: compile", compileOptions, compile === true ? {} : compile);
     this.#options = options;
+    const clips = clipGradNorm !== undefined || clipGradValue !== undefined;
+    this.on = { ...this.#always, ...(clips && { backwardEnd: () => this.#clipGradients() }) };
   }
 
-  /** One like it, for another learner of the same model, which has been compiled already. */
+  readonly #always: Handlers<PyTorchBackend["access"]> = {
+    epochBegin: ({ phase }) => {
+      if (!(phase instanceof AbstractTrainingPhase)) return;
+      const { worker, modules } = this.#known;
+      // The scope frees what train() returns now, and not when it is garbage.
+      worker.scope(() => {
+        for (const module of modules) module.train();
+      });
+    },
+    stepBegin: ({ step }) => {
+      step.xs = this.inputs(step.xs as Inputs);
+      step.ys = this.targets(step.ys as Inputs);
+    },
+  };
+
+  /** A backend with the same options for another learner of the same model, which has been compiled already. */
   another(): PyTorchBackend {
     return new PyTorchBackend({ ...this.#options, compile: false });
+  }
+
+  /** Prepares the learner's model. A learner calls it when it gets this backend, and when it gets another model. */
+  prepare(learner: Trainer): void {
+    if (this.#learner !== undefined && this.#learner !== learner)
+      throw new TorchwireError("MISUSE", "a PyTorchBackend belongs to one learner: make another one");
+    this.#learner = learner;
+    const { worker } = learner;
+    if (this.device !== "cpu") for (const module of learner.modules) module.to(this.device);
+    if (this.#options.channelsLast === true) {
+      const torch = worker.import("torch") as unknown as AnyRef;
+      for (const module of learner.modules) module.to(kw({ memory_format: torch.channels_last }));
+    }
+    const { amp, clipGradNorm, clipGradValue } = this.#options;
+    if (clipGradNorm !== undefined || clipGradValue !== undefined)
+      this.#clip = py.keep(worker.import("torchwire_worker.helpers.optim").clip_gradients);
+    const [kind] = this.device.split(":") as [string];
+    if (amp !== undefined) {
+      const helpers = worker.import("torchwire_worker.helpers.amp");
+      for (const module of learner.modules) helpers.autocast_forward(module, kind, DTYPES[amp]);
+    }
+    if (amp === "fp16") {
+      const torch = worker.import("torch") as unknown as AnyRef;
+      this.#scaler = py.keep(torch.amp.GradScaler(kind));
+    }
+    if (this.#compile !== undefined) for (const module of learner.modules) module.compile(kw(this.#compile));
   }
 
   get device(): string {
@@ -135,31 +158,6 @@ export class PyTorchBackend extends CallbackObject {
     if (this.#learner === undefined)
       throw new TorchwireError("MISUSE", "this PyTorchBackend belongs to no learner yet");
     return this.#learner;
-  }
-
-  #init(learner: Trainer): void {
-    if (this.#learner !== undefined && this.#learner !== learner)
-      throw new TorchwireError("MISUSE", "a PyTorchBackend belongs to one learner: make another one");
-    this.#learner = learner;
-    const { worker } = learner;
-    if (this.device !== "cpu") for (const module of learner.modules) module.to(this.device);
-    if (this.#options.channelsLast === true) {
-      const torch = worker.import("torch") as unknown as AnyRef;
-      for (const module of learner.modules) module.to(kw({ memory_format: torch.channels_last }));
-    }
-    const { amp, clipGradNorm, clipGradValue } = this.#options;
-    if (clipGradNorm !== undefined || clipGradValue !== undefined)
-      this.#clip = py.keep(worker.import("torchwire_worker.helpers.optim").clip_gradients);
-    const [kind] = this.device.split(":") as [string];
-    if (amp !== undefined) {
-      const helpers = worker.import("torchwire_worker.helpers.amp");
-      for (const module of learner.modules) helpers.autocast_forward(module, kind, DTYPES[amp]);
-    }
-    if (amp === "fp16") {
-      const torch = worker.import("torch") as unknown as AnyRef;
-      this.#scaler = py.keep(torch.amp.GradScaler(kind));
-    }
-    if (this.#compile !== undefined) for (const module of learner.modules) module.compile(kw(this.#compile));
   }
 
   backward(loss: AnyRef): void {
@@ -191,7 +189,7 @@ export class PyTorchBackend extends CallbackObject {
   #clipGradients(): void {
     const { step, optimizer } = this.#known;
     if (!step!.group.isLast) return;
-    // Limits are those of the gradients themselves.
+    // The limits are for the gradients without their scale.
     for (const one of isReference(optimizer) ? [optimizer] : Object.values(optimizer)) this.#scaler?.unscale_(one);
     const { clipGradNorm, clipGradValue } = this.#options;
     const limit = (given: number | undefined): unknown => (given === undefined ? null : py.float(given));

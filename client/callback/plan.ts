@@ -1,9 +1,9 @@
 /** Who does what at which event: the callbacks in their order, each with its view of the learner. */
-import type { Callback, Measured } from "../callback/callback.ts";
-import { inOrder, whoWaits } from "../callback/graph.ts";
-import { protect } from "../callback/protect.ts";
+import type { Callback, Measured } from "./callback.ts";
+import { inOrder, whoWaits } from "./graph.ts";
+import { protect } from "./protect.ts";
 import type { EventName } from "../training/events.ts";
-import { PUBLIC_PARTS } from "../callback/parts.ts";
+import { PUBLIC_PARTS } from "./parts.ts";
 import type { Phase } from "../training/phases.ts";
 
 export interface Participant {

@@ -1,0 +1,44 @@
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { PyObject } from "../../bridge/types/core.ts";
+import { iterableAgain } from "../data/iterable.ts";
+import type { Data } from "../data/types.ts";
+import { TrainingPhase, ValidationPhase, type Phase } from "../training/phases.ts";
+import type { LearnerData } from "../training/trainer.ts";
+
+export interface FitOptions {
+  /** Takes the place of the learner's own data. */
+  readonly data?: LearnerData;
+  /** Take the place of TrainingPhase and ValidationPhase. */
+  readonly phases?: { readonly training?: Phase; readonly validation?: Phase };
+  /** Ends the fit between two steps. The fit waits for the steps in flight, and the report says "interrupted". */
+  readonly signal?: AbortSignal;
+}
+
+/** One side of a fit: the phase, its data as it was given, and as it is iterated for each epoch. */
+interface Side {
+  readonly phase: Phase;
+  readonly given: Data | PyObject;
+  readonly data: Data;
+}
+
+/** What a fit runs. Throws MISUSE for numbers of epochs and data that make no sense. */
+export function sidesOf(
+  epochs: number,
+  { data, phases = {} }: FitOptions,
+  own: LearnerData,
+): { readonly training: Side; readonly validation: Side | undefined } {
+  if (!Number.isSafeInteger(epochs) || epochs < 0)
+    throw new TorchwireError("MISUSE", `fit: epochs must be a whole number, not ${String(epochs)}`);
+  const { training, validation } = { ...own, ...data };
+  if (training === undefined)
+    throw new TorchwireError("MISUSE", "fit: there is no training data: give the learner data: { training: … }");
+  const side = (name: string, phase: Phase, given: Data | PyObject): Side => ({
+    phase,
+    given,
+    data: iterableAgain(given, name),
+  });
+  return {
+    training: side("training", phases.training ?? new TrainingPhase(), training),
+    validation: validation && side("validation", phases.validation ?? new ValidationPhase(), validation),
+  };
+}
