@@ -139,7 +139,7 @@ function checkAccess(name: string, access: Access): void {
  *     override readonly observe: Observers<Recorder["access"]> = { epochBegin: ({ phase, state }) => … };
  */
 export abstract class CallbackObject implements Callback {
-  readonly name: string = "";
+  abstract readonly name: string;
   readonly access: Access = {};
   readonly phase: Callback["phase"] = undefined;
   readonly runAfter: Callback["runAfter"] = [];
@@ -149,8 +149,4 @@ export abstract class CallbackObject implements Callback {
   readonly on: Callback["on"] = {};
   readonly measure: Callback["measure"] = undefined;
   readonly observe: Callback["observe"] = {};
-
-  constructor(made?: Callback) {
-    Object.assign(this, made);
-  }
 }
