@@ -9,6 +9,8 @@ import type { Models, Torchvision } from "./torchvision.ts";
 /**
  * Types for modules of your own, or better types for a bundled module:
  *
+ *     import type { PyInt } from "torchwire/bridge";
+ *
  *     declare module "torchwire" {
  *       interface PythonModules { mypackage: { answer(): PyInt } }
  *     }

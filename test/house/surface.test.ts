@@ -1,4 +1,5 @@
 /** Every name that the package exports. One name more is a decision: it must be written here too. */
+import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
 import { entries, typesOf } from "../entries.ts";
 
@@ -149,6 +150,12 @@ describe.each(Object.keys(entries))("the entry %s", (path) => {
       a !== b && a.toLowerCase() === b.toLowerCase() && a.slice(1) !== b.slice(1);
     expect(valuesOf(path).filter((name) => valuesOf(path).some((other) => same(name, other)))).toEqual([]);
   });
+});
+
+test("docs/README.md says what each entry is for", () => {
+  const text = readFileSync(new URL("../../docs/README.md", import.meta.url), "utf8");
+  const rows = [...text.matchAll(/^\| `torchwire(\/\w+)?` \|/gm)].map(([, path = ""]) => `.${path}`);
+  expect(rows).toEqual(Object.keys(entries));
 });
 
 test("the main entry has at most sixty values", () => {
