@@ -1,4 +1,6 @@
-/** Runs TypeScript programs in one process, one after the other: to start Node and tsx for each costs a second and more. */
+/**
+ * Runs TypeScript programs in one process, one after the other: to start Node and tsx for each costs a second and more.
+ */
 import { fork, type ChildProcess } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import type { Asked, Ran } from "./fixtures/programs.ts";

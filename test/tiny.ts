@@ -114,7 +114,7 @@ export const setCoefficient = (model: AnyRef, value: number): void => void model
 
 export const coefficient = async (model: AnyRef): Promise<number> => (await model.weight.item()) as number;
 
-/** Metrics with a score that has these values in epochs 1, 2, … of both phases; `of` is to be told the learner. */
+/** Metrics with a score that has these values in epochs 1, 2, … of both phases. Call `of` with the learner. */
 export function scored(values: readonly number[]): { callbacks: Callback[]; of: (learner: Learner) => void } {
   let learner: Learner;
   const score = metric("score", {

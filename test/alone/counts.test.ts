@@ -37,7 +37,10 @@ interface Spent {
   readonly roundTrips: number;
 }
 
-/** What `run` costs, once all of it has been run. (Garbage is collected before, as references found in it are freed by a batch.) */
+/**
+ * The cost of `run`, after all of it has run. (Garbage is collected before, as references found in it are freed by a
+ * batch.)
+ */
 async function spent(run: () => unknown): Promise<Spent> {
   await countsOf(worker);
   gc();
@@ -246,8 +249,9 @@ describe("what a loop leaves behind", () => {
   }
 
   /**
-   * V8 enlarges its young generation, by up to 16 MiB, when enough objects have survived in it, and it compiles what runs often: in
-   * the first thousands of steps of any program, whatever they do. Here it has done both before anything is measured.
+   * V8 enlarges its young generation, by up to 16 MiB, when enough objects have survived in it, and it compiles what
+   * runs often: in the first thousands of steps of any program, whatever they do. Here it has done both before anything
+   * is measured.
    */
   async function warmUp(x: AnyRef): Promise<void> {
     for (let round = 0; round < 40; round++) Array.from({ length: 200_000 }, (_, i) => ({ i }));
@@ -298,7 +302,10 @@ describe("what a loop leaves behind", () => {
 });
 
 describe("credit", () => {
-  /** Runs `step` in scopes that are awaited while the worker is held up: how far the loop gets, and how far it ever gets ahead. */
+  /**
+   * Runs `step` in scopes that are awaited while the worker is held up: how far the loop gets, and how far it ever gets
+   * ahead.
+   */
   async function heldUp(steps: number, step: () => void): Promise<{ held: number; inFlight: number; issued: number }> {
     const open = await gate();
     let issued = 0;
@@ -353,7 +360,7 @@ describe("credit", () => {
     expect(error).toMatchObject({ code: "TOO_FAR_AHEAD", message: expect.stringContaining("await worker.scope(") });
     expect(n).toBeGreaterThan(990_000);
     expect(n).toBeLessThan(1_010_000);
-    // Refused is refused, also now; but what is there can be asked for, and then all is well.
+    // A refusal holds later too. But existing values can be asked for, and then all is well.
     expect(await caught(() => (dict[0] = -1))).toMatchObject({ code: "TOO_FAR_AHEAD" });
     expect(await py.js(dict)).toEqual(new Map([[0, n - 1]]));
     dict[0] = "after";

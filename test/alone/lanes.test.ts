@@ -1,6 +1,6 @@
 /**
- * Fail-stop: `loss.backward(); optimizer.step()` share no data, yet the second must not run when the first has failed. A lane
- * is one logical thread of TypeScript, and what fails in it stops the rest of it and nothing else.
+ * Fail-stop: `loss.backward(); optimizer.step()` share no data, yet the second must not run when the first has failed.
+ * A lane is one logical thread of TypeScript, and what fails in it stops the rest of it and nothing else.
  */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { kw, py, type Network, type PythonError, type Worker } from "torchwire";

@@ -1,4 +1,4 @@
-/** What a fit costs: as many batches as it has steps, no round trip, and nothing that it leaves behind. */
+/** The cost of a fit: as many batches as steps, and no round trip. It leaves nothing behind. */
 import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -186,7 +186,10 @@ describe("batches and round trips", () => {
 });
 
 describe("the two clocks", () => {
-  /** What happens in a fit with `window`, as the callbacks see it: `>3` where step 3 is issued, `<3` where it is observed. */
+  /**
+   * The events of a fit with `window`, as the callbacks see them: `>3` where step 3 is issued, `<3` where it is
+   * observed.
+   */
   async function happenings(window: number, callbacks: readonly Callback[] = []): Promise<string[]> {
     const seen: string[] = [];
     const watcher = callback({
@@ -254,7 +257,7 @@ describe("the two clocks", () => {
 });
 
 describe("after a fit", () => {
-  /** Keeps the worker a while at the end of each step, so that what is not waited for is seen. */
+  /** Holds the worker a while at the end of each step, so that unawaited work shows. */
   function slowLoss(): (yhat: AnyRef, ys: AnyRef) => AnyRef {
     const F = py.keep(untyped(worker, "torch.nn.functional"));
     const time = py.keep(untyped(worker, "time"));

@@ -1,4 +1,6 @@
-/** What is too large, too deep or too much: refused before it is sent, and by the other side where somebody sends it all the same. */
+/**
+ * Values that are too large, too deep or too many are refused before they are sent. The other side refuses them too.
+ */
 import { randomBytes } from "node:crypto";
 import { pino } from "pino";
 import { Dealer } from "zeromq";
@@ -68,7 +70,7 @@ describe("what this side does not send, and does not ask for", () => {
   });
   afterAll(() => worker?.close());
 
-  /** The lane goes on, and what was there is there. */
+  /** The lane goes on, and older objects still exist. */
   async function goesOn(): Promise<void> {
     expect(await identity([1]).pop()).toBe(1);
   }
@@ -209,7 +211,7 @@ describe("what this side does not send, and does not ask for", () => {
     });
     expect(error).toMatchObject({ code: "TOO_FAR_AHEAD" });
     expect(error.message).toContain("The limits are 1000 and 1 (limits: { inFlightOps, inFlightBytes })");
-    // What it asks for it may still ask for.
+    // It may still ask for values.
     expect(await py.js(there)).toEqual([1]);
     await goesOn();
     time.sleep(0.3);

@@ -1,4 +1,4 @@
-/** What strangers do to the two ports of a worker, one thing after the other, while somebody honest works with it. */
+/** The attacks of strangers on the two ports of a worker, one after the other, while an honest client works with it. */
 import { setTimeout as sleep } from "node:timers/promises";
 import { curveKeyPair, Dealer } from "zeromq";
 import type { CurveKeys } from "../../bridge/link/connection.ts";
@@ -9,15 +9,15 @@ import { notOurs } from "./raw.ts";
 import { greeting, message, tinyFrames } from "./zmtp.ts";
 
 export interface Attack {
-  /** Of data, and of control. */
+  /** The ports of data and of control. */
   readonly ports: readonly [number, number];
   readonly seed: number;
   /** Messages and connections, all told. */
   readonly count: number;
-  /** Of the one message that has most. */
+  /** The frames of the largest message. */
   readonly tinyFrames: number;
   readonly ear: Ear;
-  /** Of a worker with keys: the pair of a client that it lets in, and that has no session. */
+  /** For a worker with keys, the pair of a client that it lets in and that has no session. */
   readonly curve?: CurveKeys | undefined;
   readonly say?: (what: string) => void;
 }
@@ -91,7 +91,10 @@ const portOf = ({ ports }: Attack, dice: Dice): number => ports[dice.chance(0.7)
 
 type Send = (count: number, next: () => Uint8Array[], dice: Dice) => Promise<void>;
 
-/** On a connection of its own: a good handshake, then as fast as the worker reads. Its end is in order, or in the middle of a frame. */
+/**
+ * On a connection of its own: a good handshake, then as fast as the worker reads. Its end is in order, or in the middle
+ * of a frame.
+ */
 function overPlainTcp(options: Attack): Send {
   return async (count, next, dice) => {
     const expected = options.ear.refusals + count;
@@ -155,7 +158,10 @@ async function connections(options: Attack, count: number, sent: Sent): Promise<
     );
 }
 
-/** What comes a byte at a time, and then no more: of greetings that are ours some before the mechanism is known, some behind it, some nothing at all. */
+/**
+ * Bytes that come one at a time, and then stop: some of our greetings stop before the mechanism is known, some after
+ * it, some at once.
+ */
 const beginnings = (mechanism: string): readonly Buffer[] => [
   Buffer.alloc(0),
   greeting(mechanism).subarray(0, 8),
@@ -210,7 +216,10 @@ async function untilRefused(ear: Ear): Promise<void> {
 
 const REFUSED = ["handshake:error:auth", "handshake:error:protocol", "handshake:error:other", "disconnect"] as const;
 
-/** The worker's is right and the client's is none that is let in; the client's is right and the worker's is another; both are random. */
+/**
+ * The worker's is right and the client's is none that is let in; the client's is right and the worker's is another;
+ * both are random.
+ */
 async function wrongKeys(options: Attack, keys: CurveKeys, sent: Sent): Promise<void> {
   const stranger = curveKeyPair();
   const pairs: CurveKeys[] = [

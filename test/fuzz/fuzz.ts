@@ -12,15 +12,15 @@ export interface Fuzz {
   readonly seed: number;
   readonly count: number;
   readonly tinyFrames: number;
-  /** Where it is served: `tcp://127.0.0.1:port`. Default: one is spawned, on ports of its own. */
+  /** The address that it serves: `tcp://127.0.0.1:port`. Default: one is spawned, on ports of its own. */
   readonly address?: string;
   readonly keys?: {
     /** The honest client's, and the folder it is in. */
     readonly profile: string;
     readonly config: string;
-    /** Of another client that is let in. */
+    /** The keys of another client that is let in. */
     readonly stranger: CurveKeys;
-    /** What nobody may hear. */
+    /** Secrets that nobody may hear. */
     readonly secrets: Readonly<Record<string, string>>;
   };
   readonly say?: (what: string) => void;
@@ -38,9 +38,9 @@ export interface Report {
   readonly sent: Sent;
   /** Refusals that the strangers were told. */
   readonly refusals: number;
-  /** What they were told that they should not have been. */
+  /** The secrets that they heard. */
   readonly leaks: readonly string[];
-  /** The same process is there, and works. */
+  /** The same process still runs, and works. */
   readonly lives: boolean;
   /** MiB that it had resident before, and at most meanwhile. */
   readonly resident: { readonly before: number; readonly most: number };
@@ -49,7 +49,7 @@ export interface Report {
   readonly seconds: number;
 }
 
-/** What the worker may take more than before, in MiB: a message of a million frames takes some 150 until its end has come. */
+/** The memory that the worker may gain, in MiB: a message of a million frames takes some 150 until it ends. */
 export const MOST_GROWTH = 256;
 
 export async function fuzz({ seed, count, tinyFrames, address, keys, say }: Fuzz): Promise<Report> {
@@ -114,7 +114,7 @@ class Honest implements AsyncDisposable {
     });
   }
 
-  /** Of its round trips since the last time. */
+  /** The times of its round trips since the last call. */
   async lap(): Promise<Latency> {
     return (await this.#ask()) as Latency;
   }

@@ -1,6 +1,7 @@
 /**
- * Who works with a worker meanwhile, in a process of its own, so that what it measures is the worker's time and not ours: `honest.ts ADDRESS PROFILE`, without an
- * address with one that it starts. Says `{ pid }`; then, for each line it reads, the latencies of its round trips since the last one.
+ * An honest client that works with the worker meanwhile. It has a process of its own, so that it measures the worker's
+ * time and not ours: `honest.ts ADDRESS PROFILE`, without an address with one that it starts. Says `{ pid }`; then, for
+ * each line it reads, the latencies of its round trips since the last one.
  */
 import { createInterface } from "node:readline";
 import { setTimeout as sleep } from "node:timers/promises";

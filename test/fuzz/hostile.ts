@@ -135,7 +135,7 @@ function huge(dice: Dice): Uint8Array[] {
   return [head];
 }
 
-/** Whatever msgpack can say, with the keys and values that a greeting and a batch have among it. */
+/** Anything that msgpack can say, with the keys and values of a greeting and a batch among it. */
 function anything(dice: Dice, depth: number): unknown {
   const leaves = [null, true, 0, 1, -1, 2 ** 31, 2 ** 40, 0.5, NaN, "", "token", "cpu", new Uint8Array(3), new Date(0)];
   if (depth === 0 || dice.chance(0.2)) return dice.pick(leaves);

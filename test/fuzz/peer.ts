@@ -4,7 +4,7 @@ import { homedir } from "node:os";
 import { fileURLToPath } from "node:url";
 import { greeting, ready } from "./zmtp.ts";
 
-/** What no stranger may read: what an error leaves behind, where files are, and these secrets. */
+/** Text that no stranger may read: traces of errors, paths of files, and these secrets. */
 export class Ear {
   /** Bytes that came. */
   bytes = 0;
@@ -25,7 +25,9 @@ export class Ear {
     this.#forbidden = Object.entries(words).map(([name, text]) => [name, Buffer.from(text, "latin1")]);
   }
 
-  /** `last` is what came before on this connection: a word may be cut in two. Gives what the next piece is to be told. */
+  /**
+   * `last` is what came before on this connection: a word may be cut in two. Returns the rest that the next call needs.
+   */
   hear(piece: Buffer, last: Buffer): Buffer {
     this.bytes += piece.length;
     const all = Buffer.concat([last, piece]);
@@ -49,7 +51,7 @@ const excerpt = (all: Buffer, word: Buffer): string => {
 
 export class Peer {
   readonly socket: Socket;
-  /** By the worker, or by an error. */
+  /** The worker ended it, or an error did. */
   readonly closed: Promise<unknown>;
   isClosed = false;
 

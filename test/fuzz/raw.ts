@@ -4,7 +4,7 @@ import { claim, command, greeting, property, ready } from "./zmtp.ts";
 
 const ascii = (text: string): Buffer => Buffer.from(text, "latin1");
 
-/** What is sent on one connection, all at once. */
+/** The bytes sent on one connection, all at once. */
 export function notOurs(dice: Dice): Buffer {
   const made: (() => Uint8Array)[] = [
     () => ascii("GET / HTTP/1.1\r\nHost: worker\r\n\r\n"),

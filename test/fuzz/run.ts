@@ -1,4 +1,7 @@
-/** `npm run fuzz -- [--count N] [--seed N] [--target spawned|served|keys]`: hostile messages, a million of them for each target unless told otherwise. */
+/**
+ * `npm run fuzz -- [--count N] [--seed N] [--target spawned|served|keys]`: hostile messages, a million of them for each
+ * target unless told otherwise.
+ */
 import { parseArgs } from "node:util";
 import { fuzz, MOST_GROWTH, type Report } from "./fuzz.ts";
 import { open, targets, type Target } from "./targets.ts";

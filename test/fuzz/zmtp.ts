@@ -8,7 +8,7 @@ interface Greeting {
   readonly asServer?: boolean;
 }
 
-/** What opens a connection: signature, version, mechanism. */
+/** The opening of a connection: signature, version, mechanism. */
 export function greeting(mechanism = "NULL", { major = 3, minor = 0, asServer = false }: Greeting = {}): Buffer {
   const bytes = Buffer.alloc(64);
   bytes[0] = 0xff;

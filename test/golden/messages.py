@@ -39,7 +39,7 @@ LIMITS = {
     "inFlightBytes": 2 * 2**30,
 }
 
-# What a session first says in: import torch; x = torch.zeros(2, 3, dtype=torch.float32); x.tag = [1.5, array];
+# The first messages of a session that runs: import torch; x = torch.zeros(2, 3, dtype=torch.float32); x.tag = [1.5, array];
 # x[0] = -1; x[0]; del x[0]; del x.tag; torch.nn; await x.shape; x is freed.
 # Its positions begin at 16; what it makes itself it names -1, -2, … What is empty or 0 is left out.
 FIRST_BATCH: dict[str, Any] = {

@@ -46,7 +46,7 @@ def splits() -> list[dict[str, Any]]:
 
 
 def loaders() -> list[dict[str, Any]]:
-    """What a shuffling DataLoader gives in its first three passes."""
+    """The first three passes of a shuffling DataLoader."""
     out = []
     for n, size, drop, seed in ((10, 3, False, 0), (10, 3, True, 0), (7, 7, False, 42), (5, 8, False, 1), (12, 4, False, 2**40)):
         passes = []

@@ -1,4 +1,4 @@
-"""What must be refused, by either side or by both."""
+"""Messages that must be refused, by either side or by both."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ F32 = struct.pack("<4f", 1.5, -0.0, float("nan"), float("inf"))
 F64 = struct.pack("<3d", 0.1, -0.0, float("-inf"))
 I64 = struct.pack("<3q", -(2**63), 2**53 + 1, 2**63 - 1)
 I32 = struct.pack("<2i", -(2**31), 2**31 - 1)
-# By dtype: a shape and its bytes. Of the half floats 1.5, -0, the smallest, -infinity.
+# A shape and its bytes, by dtype. The half floats are 1.5, -0, the smallest, and -infinity.
 DTYPES: dict[str, tuple[list[int], bytes]] = {
     "bool": ([3], b"\1\0\1"),
     "uint8": ([2, 3], bytes(range(6))),

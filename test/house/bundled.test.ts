@@ -38,7 +38,7 @@ async function bundled(file: string, format: Format, workerDir: string): Promise
     format,
     external: ["zeromq", "sharp"],
     logLevel: "error",
-    // What is CommonJS in it, pino for one, asks for Node's modules by require().
+    // CommonJS packages in it, such as pino, ask for Node's modules by require().
     banner:
       format === "esm"
         ? {

@@ -10,7 +10,7 @@ import { ensurePython } from "torchwire";
 import { Programs } from "../programs.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-/** Where the code runs: with the files that it speaks of. */
+/** The folder in which the code runs, with the files that it mentions. */
 let folder: string;
 let programs: Programs;
 
@@ -26,7 +26,7 @@ beforeAll(async () => {
     for (let i = 0; i < 8; i++) await photo(i).toFile(join(folder, "photos", name, `${i}.jpg`));
     if (name === "cat") await photo(9).toFile(join(folder, "cat.jpg"));
   }
-  // In place of the download, at the place where torch.hub looks first.
+  // The weights, where torch.hub looks before it downloads.
   const python = (await ensurePython()).executable;
   const checkpoints = join(folder, "torch", "hub", "checkpoints");
   await mkdir(checkpoints, { recursive: true });
@@ -43,7 +43,7 @@ afterAll(async () => {
   for (const [page] of pages) await rm(fileOf(page), { force: true });
 });
 
-/** Of each page, what its code prints. */
+/** The output of each page's code. */
 const pages: readonly (readonly [page: string, output: RegExp])[] = [
   [
     "README.md",

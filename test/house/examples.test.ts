@@ -161,7 +161,7 @@ test("digit-classes: most digits are known, and five are named", async () => {
 
 test("digit-slant: a number is learnt, by its R²", async () => {
   const { validation } = table(await run("digit-slant", ["3000"]));
-  // Who always says the mean has 0.
+  // A model that always says the mean has 0.
   expect(validation!.at(-1)!["r2"]).toBeGreaterThan(0.75);
   expect(validation!.at(-1)!["mae"]).toBeLessThan(0.12);
 });
@@ -180,7 +180,7 @@ test("penguins: a table with gaps; the fit ends by itself", async () => {
   const [right, all] = /(\d+) of (\d+) penguins/.exec(stdout)!.slice(1).map(Number);
   // 342 of the 344 were measured.
   expect(all).toBe(86);
-  // Of each species alone there are fewer than half.
+  // Each species has fewer than half of the penguins.
   expect(right).toBeGreaterThan(77);
   expect(stdout).toContain("NumberSinceBest(5)");
   expect(table(stdout).training!.length).toBeLessThan(50);
@@ -238,6 +238,7 @@ test("own-schedule: the loss is smaller where the rate falls in the end", async 
   // Chance is 2.3.
   expect(falling).toBeLessThan(0.6);
   expect(falling).toBeLessThan(constant!);
-  // A curve in braille that rises, stays and falls: its first line, at the top, is neither at the beginning nor at the end.
+  // A curve in braille that rises, stays and falls: its first line, at the top, is neither at the beginning nor at the
+  // end.
   expect(stdout.split("\n")[0]).toMatch(/^ *0\.03│⠀+[^⠀]{20,}⠀+$/);
 });

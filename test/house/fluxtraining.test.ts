@@ -1,4 +1,4 @@
-/** The table of names speaks of what there is. */
+/** The table of names mentions only existing names. */
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
 import { Learner, Worker } from "torchwire";

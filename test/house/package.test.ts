@@ -1,4 +1,7 @@
-/** What npm publishes: packed as from a fresh clone, installed into an empty folder, and used there as a user would. */
+/**
+ * The package as npm publishes it: packed from a fresh clone, installed into an empty folder, and used there as a user
+ * would.
+ */
 import { cp, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join, relative } from "node:path";
@@ -28,7 +31,7 @@ beforeAll(async () => {
     if (![".git", "dist", "node_modules"].includes(name)) await cp(join(root, name), join(clone, name), copying);
   await symlink(join(root, "node_modules"), join(clone, "node_modules"));
   const { stdout } = await execa("npm", ["pack", "--json", "--pack-destination", folder], { cwd: clone });
-  // What the build prints comes before it.
+  // The build's own output comes before it.
   [packed] = JSON.parse(stdout.slice(stdout.indexOf("[\n"))) as [typeof packed];
 
   app = join(folder, "app");
@@ -174,13 +177,13 @@ describe("the code of the README", () => {
   beforeAll(async () => {
     const readme = await readFile(join(app, "node_modules", "torchwire", "README.md"), "utf8");
     code = /^```ts\n(.*?)^```/ms.exec(readme)![1]!;
-    // What it speaks of: photos in a folder for each class, and another one.
+    // The files that it mentions: photos in a folder for each class, and another one.
     const { training, test: others } = await mnistJpegs(join(folder, "digits"), { training: 20, test: 1 });
     await cp(training, join(app, "photos"), { recursive: true });
     await cp(join(others, "7", "00000.jpg"), join(app, "cat.jpg"));
     // npm install sharp; npm install --save-dev @types/node
     await copyInstalled((_, path) => /^node_modules\/(sharp|@img\/.*|semver|@types\/node|undici-types)$/.test(path));
-    // In place of the download, where torch.hub looks first.
+    // The weights, where torch.hub looks before it downloads.
     const save = `import os, sys, torch, torchvision.models as models
 os.makedirs(sys.argv[1])
 name = os.path.basename(models.ResNet18_Weights.DEFAULT.url)

@@ -1,4 +1,6 @@
-/** The worker's Python, checked by pyright as Python 3.10, the oldest that is supported, whatever Python runs the tests. */
+/**
+ * The worker's Python, checked by pyright as Python 3.10, the oldest that is supported, whatever Python runs the tests.
+ */
 import { cp, mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
 import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
@@ -15,7 +17,7 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true }));
 
-/** What pyright finds, a line each. It is started by Node itself and downloads nothing. */
+/** Pyright's findings, one in each line. It is started by Node itself and downloads nothing. */
 async function pyright(directory: string): Promise<string[]> {
   const { executable } = await findPython();
   const { stdout: prefix } = await execa(executable, ["-c", "import sys; print(sys.prefix)"]);

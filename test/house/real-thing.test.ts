@@ -1,4 +1,7 @@
-/** That it is what it says: PyTorch in the worker and nowhere else, no pickles, imports that go one way, and tests that test it. */
+/**
+ * That it is what it says: PyTorch in the worker and nowhere else, no pickles, imports that go one way, and tests that
+ * test it.
+ */
 import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,7 +12,7 @@ import { describeOnLinux } from "../only.ts";
 const root = fileURLToPath(new URL("../..", import.meta.url));
 
 interface Source {
-  /** From the package's folder on. */
+  /** Paths start at the package's folder. */
   readonly path: string;
   readonly text: string;
 }

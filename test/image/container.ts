@@ -1,4 +1,7 @@
-/** A container without an engine: an image's file system, in namespaces of its own, with what docker/compose.yaml asks for. */
+/**
+ * A container without an engine: an image's file system, in namespaces of its own, with what docker/compose.yaml asks
+ * for.
+ */
 import { once } from "node:events";
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
@@ -7,7 +10,7 @@ import { execa } from "execa";
 export interface Image {
   /** Its file system, mounted. */
   readonly root: string;
-  /** What its Dockerfile says. */
+  /** The content of its Dockerfile. */
   readonly config: Config;
   /** Mounts that every container of it has. */
   readonly mounts: readonly Mount[];
@@ -34,7 +37,7 @@ export interface Ended {
   readonly stdout: string;
 }
 
-/** As docker reports it. */
+/** The status as docker reports it. */
 export type Health = "healthy" | "unhealthy";
 
 export interface Container extends AsyncDisposable {
@@ -114,7 +117,8 @@ export async function run(
       return child;
     },
     [Symbol.asyncDispose]: async () => {
-      // With its first process all others end. (unshare's own --kill-child is forgotten when that process changes its user.)
+      // With its first process all others end. (unshare's own --kill-child is forgotten when that process changes its
+      // user.)
       for (const pid of await children(child.pid!)) process.kill(pid, "SIGKILL");
       await child;
     },

@@ -12,7 +12,7 @@ docker = Path(__file__).resolve().parents[2] / "docker"
 OLDEST_KUBERNETES = "1.27"
 
 text = (docker / "compose.yaml").read_text()
-# What Compose itself puts in: a variable's default, and a folder where one must be given.
+# The values that Compose itself fills in: a variable's default, and a folder where one must be given.
 text = re.sub(r"\$\{\w+:\?[^}]*\}", "/folder", text)
 text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)
 # (This parser knows no merge keys; Compose does.)

@@ -1,6 +1,7 @@
 /**
- * Runs the worker from an image that was built, and trains through it. Arguments: the image's file system, the file with its settings (as
- * `buildah inspect` prints them), and further mounts as SOURCE:TARGET. Says what it looked at; throws at the first thing that is not as it should be.
+ * Runs the worker from an image that was built, and trains through it. Arguments: the image's file system, the file
+ * with its settings (as `buildah inspect` prints them), and further mounts as SOURCE:TARGET. Says what it looked at;
+ * throws at the first thing that is not as it should be.
  */
 import assert from "node:assert/strict";
 import { chown, mkdir, mkdtemp, readFile, rename, rm } from "node:fs/promises";
@@ -34,7 +35,7 @@ const image: Image = {
   config: Docker.config,
   mounts: [mount("cache", true), mount("data", true), ...further],
 };
-// Where the worker's files lie, seen from outside.
+// The worker's files, seen from outside.
 const site = "/opt/torchwire/lib/python3.11/site-packages";
 const packages = further.find(({ target }) => target === site)?.source ?? join(image.root, site);
 

@@ -171,7 +171,7 @@ function learnerOn(worker: Worker, width: number): Learner {
   });
 }
 
-/** What `learner` has become. */
+/** The present `learner`. */
 async function weightsAfter(learner: Learner, epochs: number): Promise<number[]> {
   await learner.fit(epochs);
   return (await py.js(py.at(learner.model.state_dict(), "0.weight").flatten().tolist())) as number[];

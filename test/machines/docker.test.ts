@@ -1,4 +1,7 @@
-/** The container's files, as far as that needs no build: the Dockerfile, compose.yaml and kubernetes.yaml keep the rules, and agree. */
+/**
+ * The container's files, as far as that needs no build: the Dockerfile, compose.yaml and kubernetes.yaml keep the
+ * rules, and agree.
+ */
 import { execFileSync } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -33,7 +36,7 @@ const only = (name: string): string => {
 const list = (name: string): string[] => JSON.parse(only(name)) as string[];
 const argument = (name: string): string =>
   instructions.find((each) => each.name === "ARG" && each.text.startsWith(`${name}=`))!.text.split("=")[1]!;
-/** What the Dockerfile copies from the package's folder. */
+/** The files that the Dockerfile copies from the package's folder. */
 const copied = instructions.filter(({ name }) => name === "COPY").flatMap(({ text }) => text.split(" ").slice(0, -1));
 
 const { version, files } = JSON.parse(read("package.json")) as { version: string; files: string[] };

@@ -1,4 +1,4 @@
-/** What the doctor finds on the way to a worker elsewhere. */
+/** The doctor's findings on the way to a worker elsewhere. */
 import { chmodSync, readFileSync, writeFileSync } from "node:fs";
 import { execa } from "execa";
 import { afterAll, beforeAll, beforeEach, expect, test } from "vitest";

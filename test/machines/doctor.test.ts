@@ -1,4 +1,4 @@
-/** What the doctor finds, with a real worker and in small worlds where something is broken. */
+/** The doctor's findings, with a real worker and in small worlds where something is broken. */
 
 import { mkdirSync } from "node:fs";
 import { execa } from "execa";

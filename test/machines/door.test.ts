@@ -1,4 +1,6 @@
-/** What a socket meets at a worker's door: with the right keys, the wrong ones and none; and what answers where no worker is. */
+/**
+ * A socket at a worker's door, with the right keys, the wrong ones and none; and the answer where there is no worker.
+ */
 import { execa } from "execa";
 import { spawn, type ChildProcess } from "node:child_process";
 import { mkdtempSync, renameSync, rmSync } from "node:fs";
@@ -75,7 +77,7 @@ describeWithModes("a server's door, with keys that keygen made", () => {
     rmSync(home, { recursive: true });
   });
 
-  /** Who the door says this is, or which event told that it does not open. */
+  /** The client that the door names, or the event that said that it stays shut. */
   async function knock(address: string, keys?: { server: string; client: CurveKeyPair }): Promise<string> {
     const { server: serverKey, client } = keys ?? {};
     const curve = client && {

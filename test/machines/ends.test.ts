@@ -1,4 +1,7 @@
-/** The end of a worker: that of Python where it is orderly, that of the process however it comes; and processes that it leaves behind. */
+/**
+ * The end of a worker: that of Python where it is orderly, that of the process however it comes; and processes that it
+ * leaves behind.
+ */
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -29,7 +32,7 @@ interface Said {
 interface Listened {
   readonly worker: Worker;
   readonly said: Said[];
-  /** What was said there, in order. */
+  /** The messages there, in order. */
   readonly lines: (stream: string) => string[];
 }
 
@@ -47,7 +50,7 @@ async function run(worker: Worker, code: string): Promise<AnyRef> {
   return module;
 }
 
-/** What `body` makes Node warn of. */
+/** Node's warnings during `body`. */
 async function warnings(body: () => Promise<unknown>): Promise<string[]> {
   const found: string[] = [];
   const note = (warning: Error): void => void found.push(warning.message);

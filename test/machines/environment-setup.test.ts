@@ -148,7 +148,7 @@ describe("a set-up that does not", () => {
     process.kill(pid, "SIGKILL");
     child.kill("SIGKILL");
     await child;
-    // What it had started lives on in a group of its own; it must not outlive the test.
+    // The process that it started lives on in a group of its own, and must not outlive the test.
     process.kill(-Number(readFileSync(world.path("endless.pid"), "utf8")), "SIGKILL");
     expect(readdirSync(`${world.cache}/environments`)).toHaveLength(2);
     expect(await failure({ python: world.failingPython() })).toContain("made of cheese");
@@ -178,7 +178,7 @@ describe("the build of PyTorch that is asked for", () => {
     expect(readFileSync(world.path("uv.log"), "utf8")).toMatch(/pip install .*--torch-backend cpu -r /);
     expect(readFileSync(world.path("uv.list"), "utf8")).toMatch(/^msgspec @ [^\n]*\n$/);
     expect(await setup({ ...options, torchBackend: "cpu" })).toEqual({ ...cpu, created: false });
-    // Who asks for none has the one there is; who asks for another gets another.
+    // Without a build asked for, the existing one is used; another build is made where it is asked for.
     expect(await setup(options)).toEqual({ ...cpu, created: false });
     const other = await setup({ ...options, torchBackend: "cu130" });
     expect(other.created).toBe(true);

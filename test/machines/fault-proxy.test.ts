@@ -7,7 +7,7 @@ import { FaultProxy } from "../fixtures/faults/proxy.ts";
 import { kinds, links, scheduleOf, type Fault, type Kind } from "../fixtures/faults/schedule.ts";
 import { poll } from "../fixtures/life/world.ts";
 
-/** What each connection has sent so far; everything is sent back. */
+/** The bytes that each connection has sent so far. Everything is sent back. */
 let heard: string[];
 let open: Socket[];
 let servers: Server[];
@@ -84,7 +84,7 @@ const fault = (kind: Kind, more: Partial<Fault> = {}): Fault => ({
   ...more,
 });
 
-/** What is there when it has become `expected`, or after two seconds. */
+/** The value once it is `expected`, or after two seconds. */
 const soon = <T>(look: () => T, expected: T): Promise<T> =>
   poll(2000, look, (found) => JSON.stringify(found) === JSON.stringify(expected));
 

@@ -1,4 +1,4 @@
-/** What stands between a program and its worker: launchers, folders, settings of Python's own. */
+/** Things between a program and its worker: launchers, folders, Python's own settings. */
 import { chmodSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -225,7 +225,7 @@ describeOnLinux("how a worker is", () => {
     expect(await value).toBe(6);
     expect((await asked).worker.objects).toBeGreaterThanOrEqual(0);
 
-    // Once more: it was not luck.
+    // It works once more, so it was not luck.
     process.kill(worker.pid, "SIGSTOP");
     expect(await poll(3 * SECOND, states, (state) => state === "stopped")).toBe("stopped");
     process.kill(worker.pid, "SIGCONT");

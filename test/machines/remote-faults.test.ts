@@ -1,4 +1,7 @@
-/** A worker behind a network that is as bad as fifty seeds say: what it trains is what it would have trained, to the bit, and every batch ran once. */
+/**
+ * A worker behind a network that is as bad as fifty seeds say: what it trains is what it would have trained, to the
+ * bit, and every batch ran once.
+ */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { connectWorker, type Worker } from "torchwire";
 import { FaultProxy } from "../fixtures/faults/proxy.ts";

@@ -1,4 +1,7 @@
-/** A worker on another machine, over CURVE with keys: the cable is out for ten seconds in mid-training, and nobody can tell from the weights. */
+/**
+ * A worker on another machine, over CURVE with keys. The cable is out for ten seconds in mid-training, and the weights
+ * do not show it.
+ */
 import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";

@@ -1,4 +1,7 @@
-/** A worker that serves with keys: who is let in, who is not and what is said of it, and what somebody between the two can do. */
+/**
+ * A worker that serves with keys: who is let in, who is not and what is said of it, and what somebody between the two
+ * can do.
+ */
 import { networkInterfaces } from "node:os";
 import { readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import dns from "node:dns/promises";
@@ -26,7 +29,7 @@ import { describeOnLinux } from "../only.ts";
 
 const SECOND = 1000;
 
-/** Until it is called. */
+/** It holds until it is called. */
 function useProfilesOf({ config }: Keys): () => void {
   const before = process.env["TORCHWIRE_CONFIG"];
   process.env["TORCHWIRE_CONFIG"] = config;
@@ -333,7 +336,7 @@ describeOnLinux("a worker that serves with keys", () => {
           code: "BUSY",
           message: expect.stringContaining("held by alice, alice@raw"),
         });
-        // What was refused has not counted.
+        // Refused clients have not counted.
         expect((await greet("alice", 2, port)).header.type).toBe(MessageType.welcome);
       }
       const [latest] = sockets.splice(2, 1);
@@ -361,7 +364,7 @@ describeOnLinux("a worker that serves with keys", () => {
     };
     for (const pid of [served.pid, ...pids])
       for (const file of ["cmdline", "environ"]) shown[`${file} of ${pid}`] = textOf(`/proc/${pid}/${file}`);
-    // That it looks at the right things.
+    // This shows that the test looks at the right things.
     expect(shown[`cmdline of ${served.pid}`]).toContain(keys.folder);
     expect(pids.map((pid) => shown[`environ of ${pid}`]).join("\n")).toContain("PYTHONUNBUFFERED");
     expect(shown["what clients were told"]).toContain(ownKey("shown"));

@@ -1,4 +1,7 @@
-/** What can go wrong between a client and a worker that serves: half of a link, a cut in the middle of a farewell, programs that stop, block, or end. */
+/**
+ * Faults between a client and a serving worker: half of a link, a cut in the middle of a farewell, programs that stop,
+ * block, or end.
+ */
 import { execa } from "execa";
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
@@ -83,7 +86,7 @@ class Gate implements AsyncDisposable {
   }
 }
 
-/** A program of its own, which is to end by itself. `worker` is there, connected. */
+/** A program of its own, which must end by itself. In it `worker` is connected. */
 function program(address: string, code: string) {
   const before = `import { connectWorker } from "torchwire"; const connecting = connectWorker("${address}", { device: "cpu", threads: 1, timeout: 10000 });`;
   const flags = ["--import", "tsx", "--conditions=torchwire-source", "--input-type=module", "-e"];
@@ -98,7 +101,7 @@ describeOnLinux("a link to a worker that serves", () => {
   let ofStopped = 0;
   beforeAll(async () => {
     [served, other] = await Promise.all([serve({ args: ["--grace", "20"] }), serve({ args: ["--grace", "2"] })]);
-    // What the last test looks at takes half a minute.
+    // The last test takes half a minute.
     const client = program(
       other.address,
       `const worker = await connecting; await worker.tensor([1]).item(); console.log(worker.pid); setInterval(() => undefined, 1000);`,
@@ -157,7 +160,10 @@ describeOnLinux("a link to a worker that serves", () => {
     expect(ran.batches).toBe(batches);
   });
 
-  /** What an operation before close() gave, and how close() ended, where the link is cut meanwhile and something is asked after it. */
+  /**
+   * The result of an operation before close(), and the end of close(), when the link is cut meanwhile and a value is
+   * asked for after it.
+   */
   async function cutWhileClosing(asked: (worker: Worker) => void): Promise<[unknown, unknown]> {
     await using gate = await Gate.open(served.port);
     const worker = await to(gate.address);

@@ -1,4 +1,7 @@
-/** A worker that serves: `torchwire-worker serve`, `connectWorker`, and all that can go between the two. Without keys, on the loopback interface. */
+/**
+ * A worker that serves: `torchwire-worker serve`, `connectWorker`, and all that can go between the two. Without keys,
+ * on the loopback interface.
+ */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, rmdirSync, rmSync } from "node:fs";
@@ -25,7 +28,7 @@ const SECOND = 1000;
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const settings: ConnectOptions = { device: "cpu", seed: 0, deterministic: true, threads: 1 };
 
-/** The command `torchwire-worker`, which is to end by itself. */
+/** The command `torchwire-worker`, which must end by itself. */
 async function command(args: readonly string[]): Promise<{ exitCode: number | undefined; all: string }> {
   const { executable } = await findPython();
   const env = { PYTHONPATH: join(root, "python") };
@@ -38,7 +41,7 @@ async function command(args: readonly string[]): Promise<{ exitCode: number | un
   return { exitCode, all };
 }
 
-/** What `run` gives, and the seconds that it took. */
+/** The result of `run`, and the seconds that it took. */
 async function timed<T>(run: () => Promise<T>): Promise<{ result: T; seconds: number }> {
   const start = performance.now();
   const result = await run();
@@ -258,7 +261,7 @@ how = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
   test("whose client is killed drops the session when the grace time is over, and has the memory back", async () => {
     const made = join(tmpdir(), `tw-dropped-${served.port}`);
     const pid = await leftBehind(served.address, "another", made);
-    // Of a process on another machine nobody here knows whether it has ended.
+    // This machine cannot know whether a process on another machine has ended.
     const refusal = await caught(() => connect({ timeout: 1500 }));
     expect(refusal).toMatchObject({ code: "BUSY" });
     expect(refusal.message).toContain("@another (process ");

@@ -55,7 +55,7 @@ describeWithSshd("a worker over ssh", () => {
 
   const far = (options: SpawnOptions = {}): Promise<Worker> => testWorker({ ssh: host.target(), ...options });
   const newFolders = (): string[] => farFolders().filter((name) => !foldersBefore.includes(name));
-  /** What is there of a worker, on both sides: its processes, ssh's and its shell's, the folders. */
+  /** The traces of a worker on both sides: its processes, ssh's and its shell's, and the folders. */
   const left = (pid: number): unknown => ({
     worker: processesOf(pid),
     others: processesWith(host.path("config")),
@@ -297,7 +297,7 @@ describeWithSshd("a worker over ssh", () => {
 
   test("minds neither what login scripts print nor the forwards of the user's own configuration", async () => {
     const script = host.path("login.sh");
-    // What lies where a login begins, by a name of Python's own, is not what is meant.
+    // A file in the login's folder with the name of a Python module is not the module.
     writeFileSync(host.path("json.py"), "raise SystemExit('this is not json')\n");
     writeFileSync(
       script,

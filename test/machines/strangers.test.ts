@@ -1,4 +1,6 @@
-/** Who does not know the token, but has found the sockets: refused, and of no consequence to the session that is on. */
+/**
+ * A stranger who found the sockets but does not know the token is refused, and does not disturb the present session.
+ */
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { Dealer } from "zeromq";
@@ -39,7 +41,7 @@ class Raw {
     }
   }
 
-  /** Up to and with the next one of this type. */
+  /** The messages up to the next one of this type, inclusive. */
   async until(type: MessageType): Promise<Incoming[]> {
     const found: Incoming[] = [];
     await poll(

@@ -1,4 +1,4 @@
-/** What one sees of a fit, and Ctrl-C: in a real terminal, and without one. */
+/** The output of a fit, and Ctrl-C, in a real terminal and without one. */
 import { spawn } from "node:child_process";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { fileURLToPath } from "node:url";
@@ -26,7 +26,10 @@ import { describeOnLinux } from "../only.ts";
 const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/terminal/${name}`, import.meta.url));
 const plain = ["--import", "tsx", "--conditions=torchwire-source"];
 
-/** Runs the fixture, with what leads to it before it; gives what was written, how it ended and what its worker has left running. */
+/**
+ * Runs the fixture, with what leads to it before it; gives what was written, how it ended and what its worker has left
+ * running.
+ */
 async function ran(
   command: readonly string[],
   scenario: string,
@@ -109,7 +112,7 @@ describe("what is printed", () => {
   });
   const data: LearnerData = { training: [batch(), batch(), batch()], validation: [batch()] };
 
-  /** What a fit writes, piece by piece. */
+  /** The output of a fit, piece by piece. */
   async function written(
     screen: Partial<Output>,
     { epochs = 1, ...options }: { epochs?: number; data?: LearnerData; stop?: boolean } = {},

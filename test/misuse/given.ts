@@ -1,7 +1,7 @@
-/** What each kind of misuse is given, and what it is to be. */
+/** The input of each kind of misuse, and the rules that it must meet. */
 import type { AnyRef, Learner, LearnerOptions, NDArray, Worker } from "torchwire";
 
-/** What the snippets use. Untyped, because most of them are what the compiler refuses. */
+/** The values that the snippets use. Untyped, because most of them are what the compiler refuses. */
 export interface Given {
   readonly worker: Worker;
   /** Another one. */
@@ -11,7 +11,10 @@ export interface Given {
   readonly closedLearner: Learner;
   readonly torch: AnyRef;
   readonly nn: AnyRef;
-  /** A folder: photos/{cat,dog}, with a broken dog; empty/cat; broken.safetensors; other.safetensors, of another model; code.pt. */
+  /**
+   * A folder: photos/{cat,dog}, with a broken dog; empty/cat; broken.safetensors; other.safetensors, of another model;
+   * code.pt.
+   */
   readonly folder: string;
   readonly learner: (options?: LearnerOptions & { readonly model?: AnyRef; readonly loss?: unknown }) => Learner;
   /** A Python for the environment's mishaps: `{ python, env }` for spawnWorker. */
@@ -22,8 +25,8 @@ export interface Given {
 }
 
 /**
- * One kind: it throws, rejects, or gives the text that comes in place of an error. The line that is wrong ends with a comment that is an arrow; what
- * has none is a mishap that no line is to blame for.
+ * One kind: it throws, rejects, or gives the text that comes in place of an error. The line that is wrong ends with a
+ * comment that is an arrow; what has none is a mishap that no line is to blame for.
  */
 export type Case = (given: Given) => unknown;
 export type Cases = Readonly<Record<string, Case>>;

@@ -111,7 +111,7 @@ async function pythons(folder: string): Promise<Given["python"]> {
   return (fault) => all[fault];
 }
 
-/** What is another one each time, or on each machine. */
+/** Text that differs from run to run, or from machine to machine. */
 function steady(text: string): string {
   return text
     .replaceAll(given.folder, "/home/me")
@@ -135,10 +135,10 @@ function steady(text: string): string {
     .replaceAll(/\S*\/threading\.py:\d+/g, "/usr/lib/python3.11/threading.py:982");
 }
 
-/** What a program that does not catch it prints, without the frames that are not its own. */
+/** The output of a program that does not catch it, without foreign frames. */
 async function outcome(fn: () => unknown): Promise<{ text: string; error?: TorchwireError }> {
   const { stackTraceLimit } = Error;
-  // As it is in a program.
+  // Runs as in a program.
   Error.stackTraceLimit = 10;
   try {
     const value: unknown = await fn();
@@ -151,7 +151,9 @@ async function outcome(fn: () => unknown): Promise<{ text: string; error?: Torch
   throw new Error("nothing was thrown");
 }
 
-/** What is printed, and the lines of `file` that it names: those of the message, else the wrong line, where a stack has it. */
+/**
+ * The output, and the lines of `file` that it names: those of the message, else the wrong line, where a stack has it.
+ */
 function told(text: string, error: Error | undefined, file: string, wrong: number | undefined): [string, number[]] {
   const own = new RegExp(String.raw`[^\s(]*\b${file.replace(".", String.raw`\.`)}:(\d+)(?::\d+)?`, "g");
   const linesOf = (from: string): number[] => [...from.matchAll(own)].map(([, line]) => Number(line));
@@ -174,7 +176,7 @@ describe.each(Object.entries(families))("%s", (_family, { file, cases }) => {
     const [shown, lines] = told(text, error, file, mark?.line);
     seen.set(`${file} ${kind}`, { kind, wrote: mark?.wrote, code: error?.code, text: shown });
     expect(error ?? new TorchwireError("MISUSE", text)).toBeInstanceOf(TorchwireError);
-    // What is no error need not name a line; where it does, it is the right one.
+    // A warning need not name a line; where it does, the line is right.
     const right = mark === undefined || (error === undefined && lines.length === 0) ? [] : [mark.line];
     expect({ stack: error?.stack, lines: [...new Set(lines)] }).toMatchObject({ lines: right });
   });

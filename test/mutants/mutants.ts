@@ -509,7 +509,7 @@ export const mutants: readonly Mutant[] = [
     test: by("python/tests/test_wire.py", "test_a_batch_is_refused"),
   },
 
-  // What callbacks add.
+  // Callbacks.
   {
     title: "gradients are clipped while they are scaled",
     file: "client/backend/pytorch-backend.ts",
@@ -553,7 +553,7 @@ export const mutants: readonly Mutant[] = [
     test: by("test/pure/data/sampling.test.ts", "a loader gives what is drawn"),
   },
 
-  // What workers elsewhere add: cuts, keys, and who serves.
+  // Workers elsewhere: cuts, keys, and serving.
   {
     title: "remote: after a cut one batch less is sent again",
     file: "bridge/session/session.ts",

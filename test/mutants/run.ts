@@ -1,6 +1,7 @@
 /**
- * `npm run mutants`: makes each change of mutants.ts, one at a time, in a copy of the repository, and runs the test that is to notice it. What no
- * test notices is printed, and the exit code is 1. A word given as argument chooses the mutants whose titles hold it.
+ * `npm run mutants`: makes each change of mutants.ts, one at a time, in a copy of the repository, and runs the test
+ * that is to notice it. What no test notices is printed, and the exit code is 1. A word given as argument chooses the
+ * mutants whose titles hold it.
  */
 import { copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { existsSync } from "node:fs";
@@ -46,7 +47,7 @@ console.log(`\n${chosen.length - complaints.length} of ${chosen.length} mutants 
 for (const complaint of complaints) console.log(complaint);
 process.exitCode = complaints.length === 0 && chosen.length > 0 ? 0 : 1;
 
-/** What git knows and what it does not ignore, so that the working tree is never touched. */
+/** Copies the files that git knows or does not ignore, so that the working tree is never touched. */
 async function copyTo(folder: string): Promise<void> {
   const { stdout } = await execa("git", ["ls-files", "-z", "--cached", "--others", "--exclude-standard"], {
     cwd: root,
@@ -60,7 +61,10 @@ async function copyTo(folder: string): Promise<void> {
   await symlink(join(root, "node_modules"), join(folder, "node_modules"), "dir");
 }
 
-/** Runs each test once on the source as it is: a test that fails of itself kills nothing. Returns those that do not pass. */
+/**
+ * Runs each test once on the source as it is: a test that fails of itself kills nothing. Returns those that do not
+ * pass.
+ */
 async function unmutated(): Promise<ReadonlySet<string>> {
   const broken = new Set<string>();
   const files = new Map<string, Set<string>>();
@@ -98,7 +102,7 @@ function nameOf({ file, name }: Killer): string {
   return `${file} › ${name}`;
 }
 
-/** Of each of these tests. */
+/** The time of each of these tests. */
 function outcomesOf(file: string, names: readonly string[]): Promise<Outcome[]> {
   stopped.signal.throwIfAborted();
   return file.endsWith(".py") ? ofPytest(file, names) : ofVitest(file, names);

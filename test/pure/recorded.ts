@@ -1,4 +1,4 @@
-/** What a piece of code asks of a worker, operation by operation, with no worker there. */
+/** The operations that a piece of code asks of a worker, without a worker. */
 import { Log } from "../../bridge/log/log.ts";
 import type { Batch, Operation } from "../../bridge/log/batch.ts";
 import type { Worker } from "torchwire";

@@ -1,4 +1,7 @@
-/** Workers that come and go, in order and by SIGKILL: nothing of them is left, not a process, a descriptor, a thread or a file. */
+/**
+ * Workers that come and go, in order and by SIGKILL: nothing of them is left, not a process, a descriptor, a thread or
+ * a file.
+ */
 import { mkdirSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";

@@ -1,4 +1,7 @@
-/** An array of more than 4 GiB, there and back: past what a frame may be, and past what a Uint8Array of the oldest Node can be. */
+/**
+ * An array of more than 4 GiB, there and back: past what a frame may be, and past what a Uint8Array of the oldest Node
+ * can be.
+ */
 import { freemem } from "node:os";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { py, type Worker } from "torchwire";

@@ -1,7 +1,7 @@
 import { defineConfig, mergeConfig, type ViteUserConfig } from "vitest/config";
 import shared from "../../vitest.config.ts";
 
-/** What takes minutes: `npm run soak`. */
+/** Tests that take minutes: `npm run soak`. */
 const config: ViteUserConfig = mergeConfig(
   { ...shared, test: { ...shared.test, include: [] } },
   defineConfig({ test: { include: ["test/soak/*.soak.ts"], testTimeout: 3_600_000, disableConsoleIntercept: true } }),

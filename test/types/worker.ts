@@ -1,4 +1,4 @@
-/** What the cases import: the package's entry and its core types, and a worker that is never run. */
+/** The cases' imports: the package's entry and its core types, and a worker that never runs. */
 import type { Worker } from "torchwire";
 
 export { kw } from "torchwire";

@@ -67,7 +67,7 @@ function tellsOf(errors: () => Readonly<Record<string, Told>>): void {
     const line = marked.get(name);
     expect(told?.message).toMatch(says[name]!);
     expect(told?.message).toMatch(new RegExp(`at mistakes\\.ts:${line}\\b`));
-    // What an uncaught error prints.
+    // The output of an uncaught error.
     expect(told?.stack).toContain(told!.message);
     const raised = told?.code === "PYTHON" || told?.code === "NOT_RUN";
     expect(told?.site ?? "nowhere").toMatch(raised ? new RegExp(`/mistakes\\.ts:${line}:\\d+$`) : "nowhere");
@@ -336,7 +336,7 @@ describe("an environment that does not serve is told of with the command that me
     rmSync(folder, { recursive: true, force: true });
   });
 
-  /** What spawnWorker rejects with; it names its line and leaves nothing behind. */
+  /** The error of spawnWorker. It names its line and leaves nothing behind. */
   async function refusal(options: SpawnOptions): Promise<EnvironmentError> {
     const error = await spawnWorker(options).then(
       async (worker) => {

@@ -291,7 +291,7 @@ describeAsRoot("a profile that a second user could put in the place of this one"
     chownSync(parent, 65534, -1);
     const error = failure(() => readProfile("p", env));
     expect(error.message).toContain(`${parent} belongs to another user (uid 65534, mode 0755)`);
-    // Nobody is to take a folder from its owner.
+    // Nobody may take a folder from its owner.
     expect(error.command).toBeUndefined();
   });
 });

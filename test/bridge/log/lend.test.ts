@@ -1,4 +1,7 @@
-/** Memory that is sent without a copy: what arrives, when it is used again, and what is left of an array whose memory was. */
+/**
+ * Memory that is sent without a copy: what arrives, when it is used again, and what is left of an array whose memory
+ * was.
+ */
 import { beforeAll, describe, expect, test } from "vitest";
 import { py, TorchwireError, type NDArray, type Worker } from "torchwire";
 import { FramePool } from "../../../bridge/log/frame-pool.ts";
@@ -121,7 +124,7 @@ describe("with a worker", () => {
     worker = await warmWorker();
     torch = untyped(worker, "torch");
     builtins = worker.import("builtins");
-    // What it sums it has had in its hands for a while.
+    // It has held the values for a while before it sums them.
     slow = await builtins.eval(
       "lambda x, y: (__import__('time').sleep(0.01), x.double().sum().item() + y.sum().item())[1]",
     );

@@ -1,6 +1,6 @@
 /**
- * What JavaScript's constructs, and the tools that everybody uses, do with a reference: each behaves as its rule says, and
- * none asks Python for anything that the program did not ask for. Every test counts the operations that reached the log.
+ * JavaScript's constructs and common tools, used on a reference. Each behaves as its rule says, and none asks Python
+ * for more than the program did. Every test counts the operations that reached the log.
  */
 import { deepStrictEqual } from "node:assert";
 import { format, inspect } from "node:util";
@@ -30,7 +30,7 @@ async function listOf(kind: (typeof kinds)[number], ...items: unknown[]): Promis
 
 const TAG = /^\[PyRef #\d+( list)?\]$/;
 
-/** What `construct` gives, or the error it throws, after checking that it queued `operations`. */
+/** The result of `construct`, or its error, after a check that it queued `operations`. */
 async function result(construct: () => unknown, operations = 0): Promise<{ value?: any; error?: any }> {
   let outcome: { value?: unknown; error?: unknown } = {};
   const queued = await operationsOf(worker, () => {
@@ -44,7 +44,7 @@ async function result(construct: () => unknown, operations = 0): Promise<{ value
   return outcome;
 }
 
-/** What `construct` resolves to, in braces: a reference must not be returned from an async function. */
+/** The value that `construct` resolves to, in braces: a reference must not be returned from an async function. */
 async function settled<T>(construct: () => Promise<T>, operations: number): Promise<T> {
   let value: T | undefined;
   const queued = await operationsOf(worker, async () => {

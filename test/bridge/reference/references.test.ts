@@ -17,10 +17,10 @@ beforeAll(async () => {
   types = worker.import("types");
 });
 
-/** What a line of Python gives. */
+/** The value of a line of Python. */
 const evaluate = (code: string): AnyRef => builtins.eval(code);
 
-/** What `name` is after some lines of Python. */
+/** The value of `name` after some lines of Python. */
 function define(name: string, code: string): AnyRef {
   const names = builtins.dict();
   builtins.exec(code, names);
@@ -311,7 +311,7 @@ describe("a name of the user's is a name like any other", () => {
     const inner = came.inside[0]!;
     expect(Object.keys(inner)).toEqual(LOOKED_FOR);
     expect(Object.getPrototypeOf(inner)).toBe(Object.prototype);
-    // What is called `then` or `toJSON` is data: no await calls it, and JSON has it.
+    // A key called `then` or `toJSON` is data: no await calls it, and JSON has it.
     expect(await Promise.resolve(inner)).toBe(inner);
     expect(Object.keys(JSON.parse(JSON.stringify(inner)) as object)).toEqual(LOOKED_FOR);
     untouched();
@@ -746,7 +746,7 @@ describe("what Python warns of", () => {
   beforeAll(() => void process.on("warning", hear));
   afterAll(() => void process.off("warning", hear));
 
-  /** What `run` makes this process warn of: category, text, and whether it has a line. */
+  /** The warnings of this process during `run`: category, text, and whether it has a line. */
   async function warned(run: () => unknown): Promise<string[]> {
     heard.length = 0;
     await run();
@@ -797,7 +797,7 @@ describe("what Python warns of", () => {
     expect(await warned(async () => void (await Promise.all([direct!(), inside!()])))).toEqual([
       expect.stringMatching(/^DeprecationWarning: old 2 \(in f\(\.\.\.\) at references\.test\.ts:\d+\)$/),
     ]);
-    // Of two lines each is told.
+    // Two lines give two warnings.
     const again = define("f", warns("twice", "DeprecationWarning", 2));
     expect(
       await warned(async () => {

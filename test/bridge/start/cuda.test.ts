@@ -1,4 +1,4 @@
-/** What only a CUDA device can show. Everywhere else these are skipped, and say why. */
+/** Behaviour that needs a CUDA device. Everywhere else these are skipped, and say why. */
 import { afterAll, beforeAll, expect, test, type TestContext } from "vitest";
 import { kw, py, type Worker } from "torchwire";
 import { testWorker } from "../../worker.ts";

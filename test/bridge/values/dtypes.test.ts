@@ -19,7 +19,7 @@ const halves = { float16, bfloat16 } as const;
 const everyBits = Uint16Array.from({ length: 2 ** 16 }, (_, i) => i);
 const everyHalf = (dtype: "float16" | "bfloat16"): NDArray => ({ dtype, shape: [2 ** 16], data: everyBits });
 
-/** What is at the limits of each type. */
+/** Values at the limits of each type. */
 const held: Record<DType, TypedArray> = {
   bool: Uint8Array.of(0, 1, 1),
   uint8: Uint8Array.of(0, 128, 255),
@@ -185,7 +185,7 @@ describe("worker.tensor", () => {
 
   test("takes a Float16Array of newer runtimes for its bits, and gives none back", async () => {
     class Float16Array extends Uint16Array {
-      // As the real one is known to all of them.
+      // Newer runtimes know the real class everywhere.
       override get [Symbol.toStringTag](): "Uint16Array" {
         return "Float16Array" as "Uint16Array";
       }

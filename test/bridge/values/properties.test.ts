@@ -1,4 +1,7 @@
-/** What holds for every value: of each property, hundreds at random, through a real worker. A failure prints the smallest value and the seed. */
+/**
+ * Properties that hold for every value. Each is tried on hundreds of random values, through a real worker. A failure
+ * prints the smallest value and the seed.
+ */
 import * as fc from "fast-check";
 import { beforeAll, describe, expect, test } from "vitest";
 import { py, type NDArray, type Worker } from "torchwire";
@@ -53,7 +56,7 @@ function asBytes(value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).map(([key, item]) => [key, asBytes(item)]));
 }
 
-/** A value to be sent, and what is to come back. */
+/** A value to send, and the value that must come back. */
 interface Case {
   readonly sent: unknown;
   readonly expected: unknown;

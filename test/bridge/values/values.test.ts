@@ -21,7 +21,7 @@ beforeAll(async () => {
   identity = await worker.import("torchwire_worker.helpers").identity;
 });
 
-/** What Python says of `value`, and what it is when it comes back. */
+/** Python's description of `value`, and the value that comes back. */
 async function roundTrip(value: unknown): Promise<{ python: string; back: unknown }> {
   const there = identity(value);
   const [python, back] = await Promise.all([py.repr(there), py.js(there)]);

@@ -1,4 +1,4 @@
-/** What PyTorchBackend and its neighbours add, bit for bit as plain PyTorch does it: test/native/backend.py has the same loops. */
+/** PyTorchBackend and its neighbours, bit for bit as in plain PyTorch: test/native/backend.py has the same loops. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";

@@ -37,7 +37,7 @@ beforeAll(async () => {
   worker = await warmWorker();
 });
 
-/** What `run` warns of. */
+/** The warnings of `run`. */
 async function warningsOf(run: () => Promise<unknown>): Promise<string[]> {
   const warn = vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
   try {
@@ -226,7 +226,7 @@ describe("2.9.10: Traces", () => {
 });
 
 describe("2.9.11: SanityCheck", () => {
-  /** What is wrong, as the fit tells it. */
+  /** The fit's message about the mistake. */
   async function failure(options: Tiny, check = new SanityCheck()): Promise<SanityCheckError> {
     const learner = tiny(worker, { ...options, callbacks: [check] });
     const before = await weightsHash(worker, learner.model as never);

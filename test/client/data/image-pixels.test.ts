@@ -1,4 +1,4 @@
-/** What the pixels of an image are: by its format, and by torchvision's reading of it. */
+/** The pixels of an image: by its format, and by torchvision's reading of it. */
 import { join } from "node:path";
 import sharp from "sharp";
 import { beforeAll, describe, expect, test } from "vitest";

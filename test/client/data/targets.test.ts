@@ -92,7 +92,7 @@ test("a record: boxes and labels of each image, as the loss and the metrics get 
   const { history, phases } = await learner.fit(3);
   const losses = history["training"]!["loss"]!.map(({ value }) => value);
   expect(losses[2]).toBeLessThan(losses[0]!);
-  // Of each image 2 · (0 + 1/4 + 1/2 + 3/4).
+  // Each image adds 2 · (0 + 1/4 + 1/2 + 3/4).
   expect(history["training"]!["boxes"]!.map(({ value }) => value)).toEqual([18, 18, 18]);
   expect(phases["training"]).toMatchObject({ samples: 18 });
 });

@@ -1,4 +1,4 @@
-/** What did not come to its end, how a fit ended, and callbacks that are exchanged. */
+/** Fits, epochs and steps that were cut short, how a fit ended, and exchanged callbacks. */
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
@@ -285,7 +285,7 @@ describe("2.9.5: callbacks are exchanged", () => {
     expect(old).toBeInstanceOf(Recorder);
     expect(old).not.toBe(recorder);
     expect(names(learner)).toEqual(["Recorder", "PyTorchBackend", "One"]);
-    // Where there is none it is added.
+    // The callback is added where there was none.
     expect(learner.replaceCallback(named("Two", () => void told.push("two")))).toBe(undefined);
     expect(names(learner)).toEqual(["Recorder", "PyTorchBackend", "One", "Two"]);
 

@@ -45,7 +45,7 @@ describe("the operations are those of the loop that one writes by hand, on the w
     readonly accumulate: number;
     readonly clip: number | undefined;
     readonly countsRight: boolean;
-    /** A mistake that is to be seen. */
+    /** A mistake that the test must find. */
     readonly fault?: "no zero_grad" | "loss is read twice" | "another order" | "no fork";
   }
 
@@ -159,7 +159,7 @@ describe("the operations are those of the loop that one writes by hand, on the w
       });
   }
 
-  /** What `run` sends, and not what was queued by making it. */
+  /** The operations that `run` sends, without those that its making queued. */
   const sentBy = async (run: () => Promise<unknown>): Promise<Sent[]> => {
     await countsOf(worker);
     return tap.during(run);

@@ -1,4 +1,4 @@
-/** What one gets wrong with a Learner: each is an error, or a word, that says what it was, where, and what to do. */
+/** Misuse of a Learner. Each gives an error, or a warning, that says what it was, where, and what to do. */
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import {
   callback,
@@ -482,7 +482,7 @@ describe("a step that fails has its place", () => {
       shape: [data.length],
       data: Int32Array.from(data),
     });
-    /** Of the first batch, which has these labels and three outputs. */
+    /** The error of a first batch with these labels and three outputs. */
     const saidOf = async (ys: NDArray, loss: Loss = crossEntropy()): Promise<string> =>
       failed(
         new Learner(linear(1, 3), loss, {

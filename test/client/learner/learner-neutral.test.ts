@@ -1,4 +1,4 @@
-/** Who watches a fit changes nothing of it: the final weights are, bit for bit, those of a fit that nobody watches. */
+/** Watching a fit changes nothing: the final weights are, bit for bit, those of an unwatched fit. */
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -101,7 +101,10 @@ interface Watched {
   readonly beside?: (learner: Learner, isOver: () => boolean) => Promise<unknown>;
 }
 
-/** Of a fit in which any disturbance shows: of the random numbers (dropout), of the mode (dropout, batch norm), of gradients and of the order. */
+/**
+ * The result of a fit that shows any disturbance of the random numbers (dropout), the mode (dropout, batch norm), the
+ * gradients and the order.
+ */
 async function weightsAfter({ callbacks = [], defaultCallbacks = false, beside }: Watched): Promise<string> {
   torch.manual_seed(0);
   const { nn } = torch;
@@ -134,7 +137,7 @@ async function weightsAfter({ callbacks = [], defaultCallbacks = false, beside }
   return weightsHash(worker, model);
 }
 
-/** What `output` was given; of a terminal, or of a file. */
+/** The text that `output` was given, as a terminal or as a file. */
 class Paper {
   readonly isTTY: boolean;
   text = "";
@@ -146,7 +149,9 @@ class Paper {
   }
 }
 
-/** A metric of each kind: counted, gathered in the worker, a tensor with axes, of the loss, and one in validation only. */
+/**
+ * A metric of each kind: counted, gathered in the worker, a tensor with axes, of the loss, and one in validation only.
+ */
 const metrics = (): Metrics =>
   new Metrics(
     accuracy,
@@ -195,7 +200,7 @@ const printers = (): Callback[] => [
   new MetricsPrinter({ output: new Paper(false) }),
 ];
 
-/** Of each included callback that watches one, in a folder of its own. */
+/** One of each included callback that watches a fit, in a folder of its own. */
 const watching: { readonly [name: string]: (place: string) => Callback[] } = {
   EarlyStopping: () => [new Recorder(), new Metrics(), new EarlyStopping(stopping.never())],
   Checkpointer: (place) => [new Recorder(), new Metrics(), new Checkpointer(place, { keep: 1 })],
@@ -463,7 +468,7 @@ describe("what only looks, between two fits", () => {
       });
       const changed: string[] = [];
       await learner.fit(1);
-      // Who froze one has it so.
+      // A user who froze a parameter still has it frozen.
       model[1].eval();
       if (look) {
         await learner.save(join(folder, "same.safetensors"));

@@ -1,4 +1,7 @@
-/** A fit is the plain Python loop: every loss of every epoch, those of validation too, and the final weights, bit for bit. */
+/**
+ * A fit is the plain Python loop: every loss of every epoch, those of validation too, and the final weights, bit for
+ * bit.
+ */
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   adamW,
@@ -24,7 +27,7 @@ import { plainPython } from "../../plain-python.ts";
 import { float32Bits, makeNoisyCnn, mnist, rgbDigits, weightsHash } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
 
-/** What test/native/learner.py takes; its docstring says what each is. */
+/** The arguments of test/native/learner.py. Its docstring describes them. */
 interface Case {
   readonly seed: number;
   readonly noise_seed: number;

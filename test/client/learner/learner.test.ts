@@ -65,7 +65,10 @@ const EVENTS = [
   "fitEnd",
 ] as const;
 
-/** A callback that writes down what it is told: in line `phase epoch.index event`, and the same with "saw" when observing. */
+/**
+ * A callback that writes down what it is told: in line `phase epoch.index event`, and the same with "saw" when
+ * observing.
+ */
 function diary(lines: string[]): Callback {
   const write =
     (verb: string) =>

@@ -207,7 +207,9 @@ describe("what stops in the middle", () => {
   });
 });
 
-/** Every file that this side writes, in a folder that becomes full in the middle of a record; then there is room again. */
+/**
+ * Every file that this side writes, in a folder that becomes full in the middle of a record; then there is room again.
+ */
 describe.each([
   ["files that may not grow", "limit", process.platform !== "linux" && "prlimit is Linux's"],
   [

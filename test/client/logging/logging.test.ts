@@ -467,7 +467,7 @@ describe("with everything that logs", () => {
       optimizer: sgd({ lr: 0.1 }),
       callbacks: [...printers(), ...callbacks],
     });
-    // What the callbacks import, and what is asked for once.
+    // The callbacks' imports, and requests that are made once.
     await learner.fit(1);
     const before = await countsOf(worker);
     await learner.fit(1);

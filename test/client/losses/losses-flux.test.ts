@@ -193,7 +193,7 @@ const likely: Matrix = [
   [0.1, 0.4, 0.8],
 ];
 
-/** Over all of the batch. */
+/** These sum over the whole batch. */
 const whole: readonly (readonly [string, LossSpec, (yhat: Matrix, y: Matrix) => number])[] = [
   [
     "dice_coeff_loss",

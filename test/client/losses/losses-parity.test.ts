@@ -46,14 +46,14 @@ import { untyped } from "../../observed.ts";
 import { plainPython } from "../../plain-python.ts";
 import { warmWorker } from "../../worker.ts";
 
-/** As JSON and as an array. */
+/** The same data as JSON and as an array. */
 interface Plain {
   readonly dtype: "float32" | "int64";
   readonly shape: readonly number[];
   readonly data: readonly number[];
 }
 interface Result {
-  /** Of the references. */
+  /** Results of the references. */
   readonly mean?: number | null;
   readonly value: string;
   readonly gradients: readonly string[];
@@ -73,7 +73,7 @@ const made = (dtype: Plain["dtype"], shape: readonly number[], at: (k: number) =
     dtype === "float32" ? Math.fround(at(k)) : at(k),
   ),
 });
-/** Between -1 and 1. */
+/** Numbers between -1 and 1. */
 const number = (k: number): number => ((k * 37 + 11) % 101) / 50 - 1;
 
 const scores = made("float32", [6, 4], (k) => 3 * number(k));
@@ -215,7 +215,10 @@ const cases: { readonly [title: string]: readonly [LossSpec, Case] } = {
   ],
 };
 
-/** Epochs whose batches have other numbers of terms than of samples: sequences of several lengths, ignored targets, weights. */
+/**
+ * Epochs whose batches have other numbers of terms than of samples: sequences of several lengths, ignored targets,
+ * weights.
+ */
 const IGNORED = -100;
 const sequence = (samples: number, length: number, from: number, ignored: readonly number[] = []): [Plain, Plain] => [
   made("float32", [samples, 4, length], (k) => 3 * number(k + from)),
@@ -318,7 +321,9 @@ beforeAll(async () => {
 
 const bytesOf = ({ data }: NDArray): Buffer => Buffer.from(data.buffer, data.byteOffset, data.byteLength);
 
-/** Targets arrive as small integers where they are classes, and as bytes or signed bytes where they are whole numbers. */
+/**
+ * Targets arrive as small integers where they are classes, and as bytes or signed bytes where they are whole numbers.
+ */
 function sent(spec: LossSpec, plain: Plain): AnyRef {
   const whole = plain.data.every(Number.isInteger);
   const [dtype, data]: [DType, NDArray["data"]] = whole
@@ -329,7 +334,7 @@ function sent(spec: LossSpec, plain: Plain): AnyRef {
 
 type Way = "array" | "tuple" | "record";
 
-/** What a step has of them: a value where there is one, else several in some way. */
+/** The values of a step: one where there is one, else several in some structure. */
 function together(values: AnyRef[], names: readonly string[], way: Way): LossInput {
   if (values.length <= 1) return values[0] ?? untyped(worker, "builtins").None;
   if (way === "record") return Object.fromEntries(values.map((value, i) => [names[i]!, value]));

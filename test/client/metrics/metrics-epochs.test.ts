@@ -1,4 +1,4 @@
-/** What becomes of metrics over an epoch: means, the objects in the worker, and an epoch that a fit ends in. */
+/** Metrics over an epoch: means, the objects in the worker, and an epoch that is cut short. */
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   AbstractTrainingPhase,
@@ -297,7 +297,7 @@ describe("the loss of an epoch is the mean over it", () => {
   test("of the targets that count; a step without one has no loss, and an epoch of such NaN", async () => {
     const learner = await validated(crossEntropy(), padded, new SmoothLoss(0));
     expect(valueOf(learner)).toBeCloseTo(mean, 6);
-    // The second step is there, and has no value.
+    // The second step exists, and has no value.
     expect(learner.state.metricsStep["validation"]!["loss"]!.map(({ at }) => at)).toEqual([1, 3]);
     expect(valueOf(learner, "validation", "smoothLoss")).toBeCloseTo((lossOf(3) + lossOf(4)) / 2, 6);
     const none = await validated(crossEntropy(), [padded[1]!]);
@@ -694,7 +694,7 @@ describe("a fit that ends in the middle of an epoch", () => {
     new CustomCallback(event, ({ control }) => control.cancel("fit"), { name: event, access: { control: "write" } });
   const own = (): Metric => new Metric((yhat) => yhat.mean(), { name: "mean", mean: "steps" });
 
-  /** What is printed, row by row. */
+  /** The printed table, row by row. */
   class Paper {
     text = "";
     write(text: string): void {
@@ -818,7 +818,7 @@ describe("a fit that ends in the middle of an epoch", () => {
     const failing = new CustomCallback("backwardBegin", ({ index }) => {
       if (index === 4) throw new Error("no more");
     });
-    // As of an object in a worker that is no more.
+    // An object whose worker has ended behaves like this.
     const gone = statefulMetric("gone", {
       start: () => ({ add: () => undefined, compute: () => Promise.reject(new Error("gone")) }),
     });
@@ -1004,7 +1004,7 @@ test("MetricsPrinter: what one phase alone measures has a column of its own, bla
   });
   await learner.fit(3);
   const lines = text.trimEnd().split("\n");
-  // Of loss alone, then with the level: from then on every row has both columns.
+  // The first row has the loss alone, the next the level too: from then on every row has both columns.
   expect(lines.map((line) => line.trim().split(/ {2,}/).length)).toEqual([4, 4, 5, 5, 4, 5, 4, 5]);
   expect(lines.filter((line) => line.includes("epoch"))).toHaveLength(2);
   expect(new Set(lines.slice(2).map(({ length }) => length)).size).toBe(1);

@@ -1,4 +1,7 @@
-/** Metrics are what plain Python makes of all outputs at once, however they come in batches: of the epoch, and of each step. */
+/**
+ * Metrics are what plain Python makes of all outputs at once, however they come in batches: of the epoch, and of each
+ * step.
+ */
 import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -148,7 +151,7 @@ const masks: typeof classes = {
   targets: indices(14, 2, [5, 4, 2]),
   batches: [2, 2, 1],
 };
-/** As of a language model: [samples, positions, words]. */
+/** The outputs of a language model: [samples, positions, words]. */
 const text: typeof classes = {
   outputs: distinct(15, 5, 4, 7),
   targets: indices(16, 7, [5, 4], -100, 4),
@@ -317,7 +320,10 @@ const last = (learner: Learner, name: string): number | undefined =>
 const distance = (found: number | undefined, reference: number | null): number =>
   reference === null && Number.isNaN(found) ? 0 : Math.abs(found! - (reference ?? Number.NaN));
 
-/** The logarithms of perplexity are float32's; what is far from zero has fewer digits behind the point; all else is counted, or in double precision. */
+/**
+ * The logarithms of perplexity are float32's; what is far from zero has fewer digits behind the point; all else is
+ * counted, or in double precision.
+ */
 const toleranceOf = ({ metric, outputs }: Case): number =>
   metric === "perplexity" ? 1e-5 : metric === "r2" && outputs === far.outputs ? 1e-10 : 1e-12;
 
@@ -404,7 +410,7 @@ describe("what is measured is what the loss asks for", () => {
     return model;
   };
 
-  /** In two batches. */
+  /** The data comes in two batches. */
   async function validated(loss: Loss, xs: NDArray, ys: NDArray, ...metrics: Metric[]): Promise<Learner> {
     const learner = new Learner(given(), loss, {
       defaultCallbacks: false,

@@ -1,4 +1,4 @@
-/** What one does with a model beside training it: predict and validate. */
+/** Uses of a model beside training: predict and validate. */
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   accuracy,

@@ -22,7 +22,10 @@ import { warmWorker } from "../../worker.ts";
 
 const { abs, hypot, max, min, sqrt, sign } = Math;
 
-/** Makes of a gradient, of a parameter that is x, what is taken off x: of a list of them, as Flux has each parameter by itself. */
+/**
+ * Makes of a gradient, of a parameter that is x, what is taken off x: of a list of them, as Flux has each parameter by
+ * itself.
+ */
 type Rule = (gradient: readonly number[], x: readonly number[]) => number[];
 /** A rule of each element, with a state of its own. */
 const elementwise =

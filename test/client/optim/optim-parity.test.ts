@@ -1,4 +1,6 @@
-/** Twenty steps of every optimiser are those of plain PyTorch, bit for bit: the loss of each and the weights in the end. */
+/**
+ * Twenty steps of every optimiser are those of plain PyTorch, bit for bit: the loss of each and the weights in the end.
+ */
 import { beforeAll, describe, expect, test } from "vitest";
 import {
   adam,
@@ -46,7 +48,7 @@ import { warmWorker } from "../../worker.ts";
 type Model = "mlp" | "dropout" | "matrices" | "sparse";
 type Parts = readonly (readonly [string, readonly number[]])[];
 
-/** What test/native/optimizers.py takes; its docstring says what each is. */
+/** The arguments of test/native/optimizers.py. Its docstring describes them. */
 interface Case {
   readonly optimizer: string;
   readonly options: object;

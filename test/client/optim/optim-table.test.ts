@@ -8,7 +8,7 @@ import { warmWorker } from "../../worker.ts";
 const path = (file: string): string => fileURLToPath(new URL(file, import.meta.url));
 
 let worker: Worker;
-/** What make.py defines. */
+/** The definitions of make.py. */
 let make: AnyRef;
 beforeAll(async () => {
   worker = await warmWorker();
@@ -29,7 +29,7 @@ interface Table {
   readonly rows: { readonly [name: string]: { readonly [option: string]: string } };
 }
 
-/** What a table says, read from it. */
+/** The content of a table. */
 function read(text: string): Table {
   const [, version] = /from torch (\S+):/.exec(text)!;
   const rows: { [name: string]: { [option: string]: string } } = {};

@@ -26,7 +26,7 @@ describe("in a worker", () => {
     return torch.nn.Sequential(collections.OrderedDict(layers));
   };
 
-  /** Of each param_group its name, the names of its parameters, and some of its options. */
+  /** For each param_group its name, the names of its parameters, and some of its options. */
   async function groupsOf(model: AnyRef, optimizer: AnyRef, ...options: string[]): Promise<unknown> {
     const name = builtins.eval("lambda model: {id(p): name for name, p in model.named_parameters()}")(model);
     const read = builtins.eval(

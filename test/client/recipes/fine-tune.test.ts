@@ -74,7 +74,7 @@ function learnerOf(options: Partial<LearnerOptions> = {}, model: AnyRef = networ
   });
 }
 
-/** Of each step, in which parameters get gradients, and which have changed since the fit began. */
+/** For each step, the parameters that get gradients, and those that have changed since the fit began. */
 function trained(into: { required: unknown[]; moved: unknown[] }): Callback {
   let learner!: Trainer;
   let before: AnyRef | undefined;

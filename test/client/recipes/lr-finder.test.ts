@@ -330,7 +330,9 @@ describe("no trace", () => {
 });
 
 describe("what it finds", () => {
-  /** A loss that falls until the rate is about 0.1, and rises then: of a parameter that is moved towards 1 by the rate. */
+  /**
+   * A loss that falls until the rate is about 0.1, and rises then: of a parameter that is moved towards 1 by the rate.
+   */
   const parabola = (): Learner => {
     const model = torch.nn.Linear(1, 1, kw({ bias: false }));
     torch.nn.init.zeros_(model.weight);
@@ -346,7 +348,7 @@ describe("what it finds", () => {
     const found = await lrFind(parabola(), { from: 1e-4, to: 10, steps: 60, smoothing: 0 });
     expect(found.rates[0]).toBe(1e-4);
     for (const [i, rate] of found.rates.entries()) expect(rate).toBeCloseTo(1e-4 * 1e5 ** (i / 59), 12);
-    // What gradient descent does: w += 2 · rate · (1 - w), each loss from before its step.
+    // Gradient descent: w += 2 · rate · (1 - w), with each loss from before its step.
     let w = 0;
     for (const [i, loss] of found.losses.entries()) {
       expect(loss).toBeCloseTo((1 - w) ** 2, 4);

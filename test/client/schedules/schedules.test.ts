@@ -1,4 +1,6 @@
-/** Schedules on real optimizers: the values are PyTorch's, and a fit with them is the plain Python loop, bit for bit. */
+/**
+ * Schedules on real optimizers: the values are PyTorch's, and a fit with them is the plain Python loop, bit for bit.
+ */
 import { isDeepStrictEqual } from "node:util";
 import { beforeAll, describe, expect, test } from "vitest";
 import {
@@ -30,7 +32,7 @@ import { warmWorker } from "../../worker.ts";
 
 const { constant, cosineAnnealingWarmRestarts, linearLR, oneCycleLR, oneCycleMomentum, warmUp } = schedules;
 
-/** What test/native/schedules.py takes; its docstring says what each is. */
+/** The arguments of test/native/schedules.py. Its docstring describes them. */
 interface Training {
   readonly optimizer: "AdamW" | "SGD";
   readonly options: { readonly lr: number; readonly momentum?: number; readonly nesterov?: boolean };
@@ -245,7 +247,10 @@ beforeAll(async () => {
   images = await rgbDigits(plain.images);
 });
 
-/** Largest difference, relative to the value. Cosines and powers of JavaScript and of C differ in the last bit, now and then. */
+/**
+ * Largest difference, relative to the value. Cosines and powers of JavaScript and of C differ in the last bit, now and
+ * then.
+ */
 function difference(found: readonly number[], expected: readonly number[]): number {
   expect(found).toHaveLength(expected.length);
   return Math.max(

@@ -41,7 +41,7 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
-/** What stands for the bytes of every tensor in a dict, by name, as they are in logical order: their number and their hash. */
+/** The number and the hash of the bytes of every tensor in a dict, by name, in logical order. */
 async function bitsOf(tensors: AnyRef): Promise<Record<string, string>> {
   const names = (await py.js(untyped(worker, "builtins").list(tensors))) as string[];
   const bits: Record<string, string> = {};
@@ -62,7 +62,7 @@ function holder(tensors: Record<string, AnyRef>): AnyRef {
   return module;
 }
 
-/** What a piece of Python gives names to. */
+/** The names that a piece of Python defines. */
 function names(code: string): AnyRef {
   const { exec, dict } = untyped(worker, "builtins");
   const found = dict();
@@ -159,7 +159,7 @@ describe("round trips", () => {
     await loadWeights(target, path);
     expect(await stateOf(target)).toEqual(expected);
 
-    // As safetensors.torch.save_model writes it.
+    // The file that safetensors.torch.save_model writes.
     const again = tied();
     const once = join(folder, "once.safetensors");
     await py.settle(safetensors.save_model(source, once));
@@ -392,7 +392,7 @@ def module():
     await loadWeights(target, path);
     expect(await stateOf(target)).toEqual(await stateOf(source));
     expect(Object.values(await stateOf(plain))).toEqual(Object.values(await stateOf(source)));
-    // What plain Python saves of one.
+    // The file that plain Python saves.
     const error = await py
       .settle(torch.save(torch.compile(nn.Linear(2, 3), options).state_dict(), `${path}.pt`))
       .then(() => caught(() => loadWeights(nn.Linear(2, 3), `${path}.pt`)));

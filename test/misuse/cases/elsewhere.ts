@@ -20,7 +20,7 @@ function settings({ folder }: Given): Disposable {
   };
 }
 
-/** What speaks as a worker does, as far as the greeting. */
+/** A server that speaks like a worker, as far as the greeting. */
 async function sockets(secretKey?: string): Promise<Disposable & { address: string }> {
   const port = await freePorts(2);
   const routers = [port, port + 1].map(async (each) => {

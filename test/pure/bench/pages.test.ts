@@ -1,4 +1,4 @@
-/** What the bench writes into the pages: every figure there is one of a results file. */
+/** The bench's figures in the pages: each comes from a results file. */
 import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";

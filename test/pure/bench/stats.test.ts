@@ -88,7 +88,7 @@ describe("rounds", () => {
       expect(orders.map((order) => order[place]!).toSorted((a, b) => a - b)).toEqual(
         names.flatMap((name) => [name, name]),
       );
-    // Whoever runs before you half of the time runs after you the other half.
+    // A variant that runs before another half of the time runs after it the other half.
     const follows = (a: number, b: number): number =>
       orders.filter((order) => order.indexOf(b) === order.indexOf(a) + 1).length;
     for (const a of names) for (const b of names) expect(follows(a, b)).toBe(follows(b, a));
@@ -286,7 +286,7 @@ describe("what was used", () => {
       const [start, before] = [performance.now(), cpuOf()];
       await vi.waitUntil(() => cpuOf() - before > 0.3, { timeout: 60_000 });
       const share = (cpuOf() - before) / (((performance.now() - start) / 1000) * availableParallelism());
-      // Whatever else runs here is foreign to both.
+      // Everything else that runs here is foreign to both.
       expect((unknown() as number) - (known() as number)).toBeGreaterThan(share / 2);
     } finally {
       child.kill("SIGKILL");

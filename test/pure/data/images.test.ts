@@ -93,7 +93,7 @@ describe("finding", () => {
     [
       "a class without an image",
       { "a/1.png": dot, "b/": dot },
-      /no image \(none of \.jpg .*\) in the class b;.*allowEmpty/,
+      /the class b has no image \(none of \.jpg .*\);.*allowEmpty/,
     ],
     ["a kind that sharp does not read", { "a/1.png": dot, "a/2.BMP": dot }, /cannot read 1 of its images.*2\.BMP/],
   ])("%s is an error", async (_, files, message) => {

@@ -1,4 +1,6 @@
-/** What a seed means, in every version and on every platform: golden/order-v1.json, which test/golden/order.py has made. */
+/**
+ * The meaning of a seed, in every version and on every platform: golden/order-v1.json, made by test/golden/order.py.
+ */
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";

@@ -31,7 +31,7 @@ describe("drawing by weight", () => {
     expect(draw(3, 0)).toEqual(draw(3, 0));
     expect(draw(3, 1)).not.toEqual(draw(3, 0));
     expect(draw(4, 0)).not.toEqual(draw(3, 0));
-    // What a seed means does not change.
+    // The meaning of a seed does not change.
     expect(draw(3, 0)).toMatchInlineSnapshot(`
       [
         3,

@@ -12,7 +12,7 @@ const docs = readdirSync(join(root, "docs"))
   .map((name) => `docs/${name}`);
 const pages = ["README.md", "CONTRIBUTING.md", "SECURITY.md", "bench/README.md", ...docs];
 
-/** Of `[text](target)`: the targets. */
+/** The targets of `[text](target)`. */
 const linksOf = (page: string): string[] =>
   [...read(page).matchAll(/\]\(([^)\s]+)\)/g)].map(([, target]) => target!).filter((target) => !/^\w+:/.test(target));
 

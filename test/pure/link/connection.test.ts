@@ -5,7 +5,8 @@ import { Connection } from "../../../bridge/link/connection.ts";
 import { defaultLimits } from "../../../bridge/wire/limits.ts";
 
 test("is told of and carries messages also where zeromq was loaded before by a test file that is over", async () => {
-  // The addon is one for the whole process. Its emitter of events requires modules of whoever loaded it first: under Jest, nobody any more.
+  // The addon is one for the whole process. Its emitter of events requires modules of whoever loaded it first: under
+  // Jest, nobody any more.
   const on = vi.spyOn(Observer.prototype, "on").mockImplementation(() => {
     throw new TypeError("Cannot read properties of undefined (reading 'EventEmitter')");
   });

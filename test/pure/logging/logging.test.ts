@@ -1,4 +1,4 @@
-/** What is logged, and the files that it becomes: no worker, no Python. */
+/** Logged values, and the files that they become, without a worker or Python. */
 import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -259,7 +259,7 @@ describe("jsonLines", () => {
 });
 
 describe("csv", () => {
-  /** By RFC 4180, by hand. */
+  /** Written by hand from RFC 4180. */
   function parsed(text: string): string[][] {
     const rows: string[][] = [[]];
     for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\r\n]*))(,|\r\n)/g)) {

@@ -1,4 +1,7 @@
-/** The tables in docs/optimizers.md and docs/losses.md say what the source says. `vitest run test/pure/optim/docs.test.ts -u` writes them. */
+/**
+ * The tables in docs/optimizers.md and docs/losses.md say what the source says.
+ * `vitest run test/pure/optim/docs.test.ts -u` writes them.
+ */
 import { readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { expect, test } from "vitest";
@@ -15,11 +18,11 @@ interface Entry {
   readonly parameters: string;
   /** Its docstring in one line. */
   readonly said: string;
-  /** What follows the name. */
+  /** The text after the name. */
   readonly code: string;
 }
 
-/** What a file exports, with docstrings. */
+/** A file's exports, with their docstrings. */
 async function exportsOf(file: string): Promise<Entry[]> {
   const text = await readFile(path(file), "utf8");
   const form =
@@ -58,7 +61,7 @@ function inPython(spec: OptimizerSpec): string {
   return `${spec.name}(${given.join(", ")})`;
 }
 
-/** As bridge/values/value.ts has it. */
+/** The same text as in bridge/values/value.ts. */
 function pythonOf(token: unknown): string {
   if (typeof token === "boolean") return token ? "True" : "False";
   if (!Array.isArray(token)) return String(token);

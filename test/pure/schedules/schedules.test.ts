@@ -221,7 +221,7 @@ describe("durations", () => {
       ...Array<number>(40).fill(1),
       ...Array<number>(20).fill(0),
     ]);
-    // After the warm-up there are 8 left.
+    // The warm-up leaves 8 steps.
     expect(values(warmUp(2, half), 10, { steps: 10 })).toEqual([0, 0.5, 1, 1, 1, 1, 0, 0, 0, 0]);
   });
 

@@ -1,6 +1,6 @@
 /**
- * A worker that lies: two sockets of this process that speak the wire, and answer wrong. Whatever they say, every promise settles, the process
- * lives, and no object is touched that is none of the answer.
+ * A worker that lies: two sockets of this process that speak the wire, and answer wrong. Every promise settles, the
+ * process lives, and nothing outside of the answer is touched, whatever the lie.
  */
 import { assert, asyncProperty, constantFrom, integer, nat, oneof } from "fast-check";
 import { Packr } from "msgpackr";
@@ -141,7 +141,7 @@ const polluting = Buffer.concat([
   Buffer.from([0x90]),
 ]);
 
-/** What it answers to the first batch. */
+/** The answer to the first batch. */
 const lies: readonly (readonly [string, () => Uint8Array[]])[] = [
   ...(
     [

@@ -1,4 +1,4 @@
-/** Which checkpoints stay, and their names. */
+/** The checkpoints that stay, and their names. */
 import { expect, test } from "vitest";
 import { bestFirst, checkpointName, keptOf, splitMonitor } from "../../../client/stopping/checkpoints.ts";
 

@@ -72,7 +72,7 @@ describe("2.8: when each stops, 0 for never", () => {
   test("NumberSinceBest where the best one comes again", () => {
     const losses = [10, 9, 8, 9, 10, 7, 10, 10, 10, 10];
     expect([2, 3].map((n) => stoppingTime(numberSinceBest(n), losses))).toEqual([5, 9]);
-    // As good as the best is not better.
+    // A loss that equals the best is not better.
     expect(stoppingTime(numberSinceBest(2), [3, 3, 3])).toBe(3);
   });
 
@@ -89,7 +89,7 @@ describe("2.8: when each stops, 0 for never", () => {
       const losses = Array.from({ length: 5 }, (_, i) => (i + 1 === at ? bad : 123.4));
       expect(stoppingTime(invalidValue(), losses)).toBe(at);
     }
-    // Of the training: it counts the losses that are not, and the third is the first of those.
+    // These are training losses, which do not count. The third loss is the first that counts.
     const isTraining = LOSSES.map((_, i) => (i + 1) % 3 > 0);
     expect(stoppingTime(invalidValue(), LOSSES, isTraining)).toBe(0);
     for (const place of [4, 6, 7]) {
@@ -117,8 +117,9 @@ describe("2.8: when each stops, 0 for never", () => {
 
 describe("2.8: PQ", () => {
   /**
-   * By the formula, by hand, for k = 2: each row is training losses, then the other one. E.g. the third: the last two training losses are 8.3 and 8.4, so
-   * P = 1000 (8.35 - 8.3) / 8.3 = 6.02; the loss is 9 and the best was 8, so GL = 12.5; PQ = 12.5 / 6.02 = 2.08.
+   * By the formula, by hand, for k = 2: each row is training losses, then the other one. E.g. the third: the last two
+   * training losses are 8.3 and 8.4, so P = 1000 (8.35 - 8.3) / 8.3 = 6.02; the loss is 9 and the best was 8, so GL =
+   * 12.5; PQ = 12.5 / 6.02 = 2.08.
    */
   const rows: readonly (readonly [losses: readonly number[], pq: number])[] = [
     [[9.5, 9.3, 10], 0],

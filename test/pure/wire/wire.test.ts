@@ -17,7 +17,7 @@ const messageNamed = (name: string): MessageVector => golden.messages.find((mess
 /** {"value": …}, but for the value. */
 const VALUE = "81a576616c7565";
 
-/** What `meta`, as it lies in the bytes, and `frames` are read as. */
+/** The message that `meta`, as it lies in the bytes, and `frames` are read as. */
 function decoded(meta: string, frames: readonly Uint8Array[], limits: Partial<Limits> = {}): unknown {
   const body = bytes(VALUE + meta);
   const head = new Uint8Array(HEADER_BYTES + body.length);

@@ -1,4 +1,4 @@
-/** What awaiting, reading, setting, indexing and iterating give, to the exact type. */
+/** The exact types that awaiting, reading, setting, indexing and iterating give. */
 import { kw, same, worker } from "../worker.ts";
 import type { PyInt, PyStr, Ref } from "../worker.ts";
 import type { Linear } from "../../../bridge/types/nn.ts";

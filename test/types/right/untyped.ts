@@ -1,4 +1,4 @@
-/** What TypeScript knows nothing of: modules without types, and names of torch that nobody has declared. */
+/** References that TypeScript knows nothing about: modules without types, and undeclared names of torch. */
 import { kw, same, worker } from "../worker.ts";
 import type { AnyRef } from "../worker.ts";
 
