@@ -11,11 +11,11 @@ export interface Row {
 
 const HEAD = `# What errors say
 
-Each row is a test: the line was run, with a worker, and this is what it said. \`train.ts:31\` stands for that line. Where the message does not hold it,
-the error's stack does, which Node prints below the message; here it is the line that begins with "at". Errors that a worker's end causes, and not a line,
-have none. A reference where a value was meant is printed as its tag, \`[PyRef #12]\`; the compiler finds that mostly earlier.
+Look here for an error message that you have seen, and for the line of code that causes it. Each row is a test: the line was run, with a worker, and this is the message. \`train.ts:31\` stands for the line. If the message does
+not name it, the error's stack does, which Node prints below the message; here it is the line that begins with "at". An error that the end of a worker causes has no line. A reference in place of a value is printed as its
+tag, \`[PyRef #12]\`; mostly the compiler finds it earlier.
 
-This page is written by \`npm run misuse\`, and a test compares it with what errors say now.
+\`npm run misuse\` writes this page, and a test compares it with the messages of today.
 `;
 
 /** The line whose comment is an arrow, of each case in a file of cases: its number and its text. */
@@ -53,7 +53,7 @@ export function pageOf(families: Readonly<Record<string, readonly Row[]>>): stri
   const tables = Object.entries(families).map(([family, rows]) =>
     [
       `\n## ${family}\n`,
-      "| kind | what was written | code | what it says |",
+      "| mistake | line | code | message |",
       "| --- | --- | --- | --- |",
       ...rows.map(
         ({ kind, wrote, code, text }) =>
