@@ -516,7 +516,7 @@ describe("what is measured is what the loss asks for", () => {
       "mse_loss is a loss of numbers: measure meanAbsoluteError()",
     ],
     ["numbers", losses.huber(), drawn([8, 3]), drawn([8, 3]), ours.perplexity(), "huber_loss is a loss of numbers"],
-    ["numbers", own, drawn([8, 1]), drawn([8, 1]), ours.accuracy, "accuracy: 5 targets are neither"],
+    ["numbers", own, drawn([8, 1]), drawn([8, 1]), ours.accuracy, "but 5 of them are neither; measure numbers"],
     ["several labels of a sample", own, drawn([8, 3]), yesOrNo([8, 3]), ours.accuracy, 'task: "labels"'],
     ["one class", crossEntropy(), drawn([8, 1]), indexed([8], 1), ours.accuracy, "have one class along axis 1"],
     ["yes or no", bceWithLogits(), drawn([8, 1]), yesOrNo([8, 1]), ours.topK(2), "use accuracy"],
