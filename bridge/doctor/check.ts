@@ -1,10 +1,10 @@
 import { messageOf } from "../runtime/kinds.ts";
-/** What the doctor finds. */
+/** One thing that the doctor looks at. */
 
 export interface Finding {
-  /** "warning": it works, or may, and could be better. "skipped": something that it needs has failed. */
+  /** "warning": it works, or may work, and could be better. "skipped": something that it needs has failed. */
   status: "ok" | "warning" | "failed" | "skipped";
-  /** What was found: versions and paths, or what is wrong. */
+  /** The finding: versions and paths, or what is wrong. */
   detail: string;
   /** The one command that mends it. */
   command?: string | undefined;

@@ -1,4 +1,4 @@
-/** Checks every link of the chain from Node to a worker, and says what mends what is broken. */
+/** Checks every link of the chain from Node to a worker, and names the command that mends a broken one. */
 
 import { lookForPython, type Place, type Python } from "../environment/find.ts";
 import { packageVersion } from "../environment/package.ts";
@@ -13,7 +13,7 @@ import { checkDevice, checkPackage, checkTorchvision, inspect, type Inspected, t
 import { examineWorker, type Say, type Waiting } from "./worker.ts";
 
 export interface DoctorOptions {
-  /** As `spawnWorker` takes it. */
+  /** The interpreter, as `spawnWorker` takes it. */
   python?: string | undefined;
   /** The worker to check, elsewhere: a profile's name, or an address. Default: one on this machine. */
   worker?: string | undefined;
@@ -37,7 +37,7 @@ export async function doctor(options: DoctorOptions = {}): Promise<boolean> {
   const waiting: Waiting = async (what, work) => {
     const start = performance.now();
     const show = (): void => progress.live(`  ${what}: ${duration(performance.now() - start)}`);
-    // Plain output has no use for it: what is found follows soon.
+    // Plain output needs no live line: the findings follow soon.
     const timer = process.stderr.isTTY && !options.json ? setInterval(show, 200) : undefined;
     return work().finally(() => clearInterval(timer));
   };
@@ -88,7 +88,7 @@ async function examine(options: DoctorOptions, say: Say, waiting: Waiting): Prom
     return check;
   });
   const safetensors = checkPackage("safetensors", found, install, false);
-  // Told of where it is wanting: one thing alone needs it.
+  // Only its absence is told: one feature alone needs it.
   if (safetensors.status !== "ok")
     say("safetensors", {
       ...safetensors,
@@ -114,7 +114,7 @@ async function findInterpreter(
     }
     const how = { option: "it was asked for", managed: "the managed environment" };
     const why = python.source in how ? how[python.source as keyof typeof how] : `from ${python.source}`;
-    // Those that are merely not given are of no interest once there is one.
+    // Once there is one, places that are merely not given are of no interest.
     const refused = looked.filter(({ reason }) => !reason.startsWith("not "));
     const detail = [
       `${answer.version}, ${python.executable} (${why})`,

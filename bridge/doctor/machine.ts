@@ -1,4 +1,4 @@
-/** What the doctor checks on this side: Node, the native packages, folders, memory and disk. */
+/** Checks this side: Node, the native packages, folders, memory and disk. */
 
 import { existsSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -9,7 +9,7 @@ import { codeOf } from "../environment/untyped.ts";
 import { makeSocketDirectory, removeDirectory } from "../start/directory.ts";
 import { failed, type Finding, firstLineOf, ok, skipped, warning } from "./check.ts";
 
-/** Node itself was judged when torchwire was loaded (platform.ts): here it is one that serves. */
+/** This Node serves: loading torchwire has judged it (platform.ts). */
 export function checkNode(): Finding {
   const { platform, arch, versions } = process;
   const musl = platform === "linux" && glibc() === undefined;
@@ -84,7 +84,7 @@ export function checkSharedMemory(folder = "/dev/shm"): Finding {
   );
 }
 
-/** `needed`: whether the environment is still to be made. */
+/** `needed`: the environment must still be made. */
 export function checkDisk(env: NodeJS.ProcessEnv, needed: boolean): Finding {
   let folder = cacheDirectory(env);
   while (!existsSync(folder)) folder = dirname(folder);

@@ -1,22 +1,22 @@
-/** What the doctor asks an interpreter: which packages load, whether torch and torchvision fit, which device there is. */
+/** Asks an interpreter which packages load, whether torch and torchvision fit, and which device there is. */
 
 import { existsSync } from "node:fs";
 import { parseRecord } from "../environment/untyped.ts";
 import { closePipesAtExit } from "../process/lines.ts";
 import { failed, type Finding, ok, skipped, warning } from "./check.ts";
 
-/** What is known of one package. `error`: why it does not load. */
+/** One package. `error`: why it does not load. */
 export interface Package {
   version: string | undefined;
   error: string | undefined;
 }
 
 export interface Devices {
-  /** As `worker.device` names it. */
+  /** The device, as `worker.device` names it. */
   name: string;
-  /** What PyTorch was built for, and the GPUs it sees. */
+  /** The platform that PyTorch was built for, and the GPUs that it sees. */
   detail: string;
-  /** What it warned of while it looked, such as a driver that is too old. */
+  /** Its warnings while it looked, such as of a driver that is too old. */
   warned: string;
 }
 
@@ -24,7 +24,7 @@ export interface Inspected {
   packages: Map<string, Package>;
   devices: Devices | undefined;
   pip: boolean;
-  /** How it ended, where it did not end well. */
+  /** How the process ended, where it did not end well. */
   crash: string | undefined;
 }
 
@@ -65,7 +65,7 @@ export function checkPackage(name: string, found: Inspected, install: Installer,
   return ok(version ?? "");
 }
 
-/** torchvision, and whether it fits torch: its operators are compiled for one release and one build of it. */
+/** Checks that torchvision fits torch: its operators are compiled for one release and one build of torch. */
 export function checkTorchvision(found: Inspected, install: Installer): Finding {
   const torch = found.packages.get("torch");
   const torchvision = found.packages.get("torchvision");
@@ -83,7 +83,7 @@ export function checkTorchvision(found: Inspected, install: Installer): Finding 
   return alone;
 }
 
-/** torchvision's release for one of torch: 0.15 came with 2.0, and both have counted on together. */
+/** torchvision's release that fits one of torch: 0.15 came with 2.0, and both count on together. */
 function releaseFor(torch: string): string | undefined {
   const [major, minor] = torch.split(".").map(Number);
   return major === 2 && minor !== undefined ? `0.${minor + 15}` : undefined;
@@ -106,7 +106,7 @@ export function checkDevice({ devices, packages }: Inspected, nvidia: boolean = 
 
 const text = (value: unknown): string | undefined => (typeof value === "string" ? value : undefined);
 
-// One line for each answer, so that those before a crash are known.
+// Each answer is a line, so that those before a crash are known.
 const script = `
 import importlib, json, sys, warnings
 from importlib import metadata, util

@@ -62,7 +62,7 @@ const described = ({ path, server, client }: Profile): string =>
 
 const nextPort = (address: string): string => address.replace(/\d+$/, (port) => String(Number(port) + 1));
 
-/** `worker`: where it is to listen, with the first of its two ports. */
+/** `worker`: the address where it must listen, with the first of its two ports. */
 async function checkPort(address: string, profile: Profile | undefined, worker: string): Promise<Finding> {
   let greeting = await readGreeting(address);
   // When a client leaves, its worker's process ends, and for a moment nobody listens.
@@ -111,7 +111,7 @@ async function roundTrip(address: string, profile: Profile | undefined): Promise
     }
   } catch (error) {
     if (!(error instanceof TorchwireError)) throw error;
-    // That it says so, and by whom, is the whole chain at work.
+    // It says who has the worker: so the whole chain works.
     if (error.code === "BUSY") return warning(firstLineOf(error));
     return failed(error.message, error.code === "REFUSED" ? "torchwire-worker clients --keys DIR" : undefined);
   }

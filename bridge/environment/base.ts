@@ -1,4 +1,4 @@
-/** The interpreter that a managed environment is made from. */
+/** Finds the interpreter that a managed environment is made from. */
 
 import { resolve } from "node:path";
 import { EnvironmentError } from "../errors/errors.ts";
@@ -8,8 +8,8 @@ import { compareToSupported, newestPython, oldestPython, probe, type Probed } fr
 const range = `${oldestPython} to ${newestPython}`;
 
 /**
- * `python`, a path or a name on `PATH`, else the first of `python3`, `python`, `python3.13` … `python3.10` on `PATH`
- * whose version is supported. An error names each one found and why it does not serve.
+ * Finds `python`, a path or a name on `PATH`, else the first of `python3`, `python`, `python3.13` … `python3.10` on
+ * `PATH` whose version is supported. An error names each one found and why it does not serve.
  */
 export async function findBase(python: string | undefined, env: NodeJS.ProcessEnv): Promise<Probed> {
   if (python !== undefined) {
@@ -32,7 +32,7 @@ export async function findBase(python: string | undefined, env: NodeJS.ProcessEn
   throw new EnvironmentError(`torchwire needs Python ${range}. ${listing}\nInstall one, or name it.`, { command });
 }
 
-/** A path, a folder of a virtual environment, or a bare name to be found on `PATH`. */
+/** Finds the program that a path, a folder of a virtual environment, or a bare name on `PATH` means. */
 export function programAt(python: string, env: NodeJS.ProcessEnv, cwd: string = process.cwd()): string | undefined {
   if (!/[\\/]/.test(python)) return which(python, env);
   const path = resolve(cwd, python);

@@ -22,13 +22,13 @@ export interface Cleaned {
 }
 
 /**
- * Removes the environments that this version of torchwire would not use (`all`: every one) and what killed set-ups
- * left, but none in which a program runs. Waits for a set-up that is at work.
+ * Removes the environments that this version of torchwire would not use (`all`: every one) and the folders that killed
+ * set-ups left, but none in which a program runs. Waits for a set-up that is at work.
  */
 export async function clean(options: CleanOptions = {}): Promise<Cleaned> {
   const env = options.env ?? process.env;
   const { directory, key } = site(options);
-  // Nothing was ever made: the folder is not made for this either.
+  // No environment was ever made.
   if (!isFolder(directory)) return { removed: [], inUse: [], freed: 0 };
   const progress = options.onProgress ? plainProgress(options.onProgress) : progressOn(process.stderr, env);
   const order = { clean: { all: options.all ?? false }, directory, key, there: "" };
@@ -36,7 +36,7 @@ export async function clean(options: CleanOptions = {}): Promise<Cleaned> {
   return cleaned as Cleaned;
 }
 
-/** The first on `PATH` that serves, else one that an environment was made from. */
+/** The first interpreter on `PATH` that serves, else one that an environment was made from. */
 async function anyPython(directory: string, env: NodeJS.ProcessEnv): Promise<string> {
   try {
     return (await findBase(undefined, env)).executable;

@@ -1,4 +1,4 @@
-/** An interpreter in any case: the one there is, else the managed one, made now. */
+/** Finds an interpreter in any case: where there is none, it makes the managed environment. */
 
 import { type FindOptions, lookForPython, type Python } from "./find.ts";
 import { setup } from "./setup.ts";
@@ -13,8 +13,8 @@ export interface EnsureOptions extends FindOptions {
 }
 
 /**
- * Finds the interpreter to use as `findPython` does; where there is none, makes the managed environment. With TORCHWIRE_WORKER, which names a worker
- * elsewhere, none is needed here: nothing is made.
+ * Finds the interpreter to use as `findPython` does; where there is none, makes the managed environment. With
+ * TORCHWIRE_WORKER, which names a worker elsewhere, this machine needs none: nothing is made.
  */
 export async function ensurePython(options: EnsureOptions = {}): Promise<Python> {
   if ((options.env ?? process.env)["TORCHWIRE_WORKER"]?.trim())

@@ -1,4 +1,4 @@
-/** Which Python the worker runs in. */
+/** Finds the Python that the worker runs in. */
 
 import { existsSync } from "node:fs";
 import { join, resolve } from "node:path";
@@ -26,15 +26,16 @@ export interface Place {
   reason: string;
 }
 
-/** What the worker cannot start without. */
+/** The modules that a worker cannot start without. */
 const modules = ["torch", "zmq", "msgspec"];
 
 /**
- * The interpreter to use: the option, `TORCHWIRE_PYTHON`, `VIRTUAL_ENV`, `.venv`, the managed environment, in that order.
+ * Finds the interpreter to use: the option, `TORCHWIRE_PYTHON`, `VIRTUAL_ENV`, `.venv`, the managed environment, in
+ * that order.
  * The first two are taken as they stand; the next two only where they have torch, pyzmq and msgspec.
  *
- * @throws {EnvironmentError} The option or `TORCHWIRE_PYTHON` names nothing that can be run, or nothing was found: then
- *   with every place looked at and why it did not serve.
+ * @throws {EnvironmentError} The option or `TORCHWIRE_PYTHON` names nothing that can be run, or nothing was found. Then
+ *   it lists every place and why it did not serve.
  */
 export async function findPython(options: FindOptions = {}): Promise<Python> {
   const { python, looked } = await lookForPython(options);
@@ -50,7 +51,7 @@ export async function findPython(options: FindOptions = {}): Promise<Python> {
   );
 }
 
-/** What providers of functions set, each for itself. */
+/** Each provider of functions sets one of these variables. */
 const serverless = ["AWS_LAMBDA_FUNCTION_NAME", "VERCEL", "NETLIFY", "FUNCTION_TARGET", "FUNCTIONS_WORKER_RUNTIME"];
 
 /** As `findPython`, but finding nothing is an answer. */
@@ -85,7 +86,7 @@ export async function lookForPython(options: FindOptions = {}): Promise<{ python
   return { looked };
 }
 
-/** Why a folder that nobody has named, but that lies where the program was started, does not count; undefined where it does. */
+/** Why the `.venv` where the program was started does not count; undefined where it does. Nobody has named it. */
 function notNamed(folder: string): string | undefined {
   const fault = existsSync(folder) ? environmentFault(folder, { shared: true }) : undefined;
   return fault && `does not count, because ${fault.why}; TORCHWIRE_PYTHON=${folder} makes it count`;

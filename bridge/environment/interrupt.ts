@@ -1,11 +1,11 @@
-/** Work that cleans up when the process is told to end. */
+/** Runs work that cleans up when the process must end. */
 
 import { EnvironmentError } from "../errors/errors.ts";
 
 /**
- * Runs `work` with a signal that SIGINT, SIGTERM and SIGHUP abort. When its cleaning up is done, the process ends by that
- * signal as it would have, unless somebody else listens for it: then the error alone says what happened. Repeated
- * signals are ignored meanwhile: a terminal and npm both send SIGINT.
+ * Runs `work` with a signal that SIGINT, SIGTERM and SIGHUP abort. After its cleaning up the process ends by that
+ * signal, as it would have. Where somebody else listens for the signal, only the error says it. Repeated signals are ignored
+ * meanwhile: a terminal and npm both send SIGINT.
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();

@@ -29,7 +29,7 @@ export async function runNear(
   order: object,
   { env, progress }: NearOptions,
 ): Promise<Readonly<Record<string, unknown>>> {
-  // Loaded when it is needed: a tenth of a second, which finding a finished environment should not cost.
+  // Loading it takes a tenth of a second, which finding a finished environment should not cost.
   const { execa } = await import("execa");
   const folder = join(packageRoot(), "python");
   return interruptible(async (signal) => {

@@ -1,12 +1,13 @@
 /**
- * Who may write a file decides what is in it: a file counts only where nobody but this user and root can write it, nor any folder above it up to
- * the root, nor what links on the way lead to; as sshd's StrictModes has it. The worker's side has the same rule, in owners.py.
+ * A file counts only where nobody but this user and root can write it: who can write a file decides what is in it. The
+ * same holds for each folder above it up to the root, and for the targets of links on the way. sshd's StrictModes has
+ * this rule too. The worker's side has it in owners.py.
  */
 import { accessSync, constants, lstatSync, openSync, readlinkSync, type Stats } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { codeOf } from "./untyped.ts";
 
-/** What others can write, in words, and the command that mends it, where one does. */
+/** Others can write a path: why, and the command that mends it, where one does. */
 export interface Fault {
   readonly path: string;
   readonly why: string;
@@ -16,13 +17,13 @@ export interface Fault {
 export interface OwnersOptions {
   /** A group may write, as in a project that several people work on. */
   readonly shared?: boolean;
-  /** Whose it may be, beside this user's and root's: any owner's, where the user has named the place. */
+  /** It may be anybody's, not just this user's and root's: the user has named the place. */
   readonly anyOwner?: boolean;
-  /** False: where the last part is a link, the link itself is looked at, and not what it leads to. */
+  /** False: where the last part is a link, the link itself is looked at, and not its target. */
   readonly follow?: boolean;
 }
 
-/** The first fault on the way to a path; else the real path. Throws the system's error where it cannot be looked at. */
+/** Finds the first fault on the way to a path; else the real path. Throws the system's error where it cannot look. */
 export function lookAtOwners(path: string, options: OwnersOptions = {}): { fault: Fault } | { real: string } {
   // Windows has no modes, and a user's folder there is the user's alone.
   if (process.platform === "win32") return { real: path };
@@ -54,7 +55,7 @@ export function lookAtOwners(path: string, options: OwnersOptions = {}): { fault
   return { real };
 }
 
-/** The first fault on the way to a path; undefined where there is none, or nothing is there. */
+/** Finds the first fault on the way to a path; undefined where there is none, or where the path does not exist. */
 export function othersCanWrite(path: string, options: OwnersOptions = {}): Fault | undefined {
   try {
     const looked = lookAtOwners(path, options);
@@ -65,9 +66,9 @@ export function othersCanWrite(path: string, options: OwnersOptions = {}): Fault
   }
 }
 
-/** Opens a real path to be read: no link is followed any more, and a named pipe is not waited for. */
+/** Opens a real path to read it: it follows no link any more, and does not wait for a named pipe. */
 export const openReal = (real: string): number =>
-  // (Windows has neither.)
+  // Windows has neither flag.
   openSync(real, constants.O_RDONLY | (constants.O_NOFOLLOW ?? 0) | (constants.O_NONBLOCK ?? 0));
 
 export const octal = (mode: number): string => (mode & 0o7777).toString(8).padStart(4, "0");
@@ -89,12 +90,12 @@ function faultOf(
     return {
       path,
       why: `${path} belongs to another user (uid ${uid}, mode ${octal(mode)}), who could put anything there`,
-      // A folder above it is not to be taken from its owner.
+      // The owner of a folder above it must keep that folder.
       command: isLast && !isLink ? `chown ${own} ${path}` : undefined,
     };
   if (isLink || (mode & (shared ? 0o002 : 0o022)) === 0) return undefined;
   const isFolder = found.isDirectory();
-  // Where the sticky bit is set, nobody takes away or replaces what is ours; but others may add to what is listed.
+  // The sticky bit keeps others from removing or replacing our files; but they may add files to the folder.
   if (isFolder && (mode & sticky) !== 0 && !isLast) return undefined;
   if (isReadOnly(path)) return undefined;
   const fitting = shared ? "o-w" : !isLast || (!isFolder && (mode & 0o111) !== 0) ? "go-w" : isFolder ? "700" : "600";
@@ -105,7 +106,7 @@ function faultOf(
   };
 }
 
-/** Of a file system that is mounted so, as that of a container may be: whatever the modes say, nobody writes there. */
+/** Nobody writes to a file system that is mounted read-only, whatever the modes say. A container may have one. */
 function isReadOnly(path: string): boolean {
   try {
     accessSync(path, constants.W_OK);

@@ -5,7 +5,7 @@ import { dirname, join, resolve } from "node:path";
 import { EnvironmentError } from "../errors/errors.ts";
 import { parseRecord } from "./untyped.ts";
 
-/** The folder of the package. It is looked for upwards from this file, which lies deeper in `dist` than in the source. */
+/** The folder of the package, found upwards from this file: it lies deeper in `dist` than in the source. */
 export function packageRoot(): string {
   // A bundle of CommonJS has no import.meta.
   const here = import.meta.dirname ?? __dirname;

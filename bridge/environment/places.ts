@@ -19,8 +19,8 @@ export function cacheDirectory(env: NodeJS.ProcessEnv = process.env): string {
 }
 
 /**
- * torchwire's folder among the user's settings: `TORCHWIRE_CONFIG`, else `torchwire` in `XDG_CONFIG_HOME` or `~/.config`, in
- * `~/Library/Application Support` on macOS, in `APPDATA` on Windows. It need not exist.
+ * torchwire's folder among the user's settings: `TORCHWIRE_CONFIG`, else `torchwire` in `XDG_CONFIG_HOME` or
+ * `~/.config`, in `~/Library/Application Support` on macOS, in `APPDATA` on Windows. It need not exist.
  */
 export function configDirectory(env: NodeJS.ProcessEnv = process.env): string {
   if (env.TORCHWIRE_CONFIG) return env.TORCHWIRE_CONFIG;
@@ -60,7 +60,7 @@ export function isFolder(path: string): boolean {
   try {
     return statSync(path).isDirectory();
   } catch {
-    // Not there, or not this user's to look at: it serves nobody either way.
+    // It is not there, or this user may not look at it: it does not serve either way.
     return false;
   }
 }

@@ -1,4 +1,4 @@
-/** What an interpreter says about itself, asked in one short child process that imports nothing heavy. */
+/** Asks an interpreter about itself, in one short child process that imports nothing heavy. */
 
 import { closePipesAtExit } from "../process/lines.ts";
 import { parseRecord } from "./untyped.ts";
@@ -8,9 +8,9 @@ export interface Probed {
   /** Its own path, behind any launcher script. */
   executable: string;
   version: string;
-  /** As wheels name it: `linux-x86_64`, `macosx-14.0-arm64`, `win-amd64`. */
+  /** The name that wheels use: `linux-x86_64`, `macosx-14.0-arm64`, `win-amd64`. */
   platform: string;
-  /** Those of the modules asked for that it does not have. */
+  /** The modules that were asked for and that it does not have. */
   missing: string[];
 }
 
@@ -31,9 +31,9 @@ export async function probe(
   modules: readonly string[],
   env: NodeJS.ProcessEnv = process.env,
 ): Promise<Probed | Unanswered> {
-  // Loaded when it is needed: a tenth of a second, which finding a finished environment should not cost.
+  // Loading it takes a tenth of a second, which finding a finished environment should not cost.
   const { execa } = await import("execa");
-  // The time-out is for launchers that wait for something; Python itself needs some 20 ms.
+  // A launcher may wait for something. Python itself needs some 20 ms.
   const child = execa(executable, ["-c", script, ...modules], {
     env: questionVariables(executable, env),
     extendEnv: false,
@@ -75,8 +75,8 @@ function rank(version: string): number {
   return major * 1000 + minor;
 }
 
-// The folder it runs in does not count (a project may have one named torch), nor does a bare folder of that name
-// elsewhere, which Python would take for a namespace package.
+// The folder that it runs in does not count: a project may have one named torch. A bare folder of that name elsewhere
+// does not count either: Python would take it for a namespace package.
 const script = `
 import json, sys, sysconfig
 sys.path = [p for p in sys.path if p]

@@ -1,11 +1,11 @@
-/** What the set-up tells the user: lines that stay, and one line that says where it stands. */
+/** Shows how far the set-up is: lines that stay, and one line that is replaced. */
 
 import { oneLine, printable } from "../errors/shown.ts";
 
 export interface Progress {
-  /** A line that stays. */
+  /** Shows a line that stays. */
   line(text: string): void;
-  /** Where it stands; replaces what the last call showed. */
+  /** Shows a line that replaces the last one of this kind. */
   live(text: string): void;
   /** Ends the live line. */
   close(): void;
@@ -20,7 +20,7 @@ export interface Output {
 
 const interval = 10_000;
 
-/** On a terminal the live line is redrawn in place; elsewhere it is a plain line every ten seconds. */
+/** On a terminal the live line is redrawn in place; elsewhere a plain line comes every ten seconds. */
 export function progressOn(stream: Output, env: NodeJS.ProcessEnv = process.env): Progress {
   if (!stream.isTTY || env.TERM === "dumb") return plainProgress((text) => void stream.write(`${text}\n`));
   const clear = "\r\x1b[2K";

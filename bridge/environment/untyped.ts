@@ -1,4 +1,4 @@
-/** Reading what has no type: JSON that another process or an earlier run wrote, and thrown values. */
+/** Reads values without a type: JSON that another process or an earlier run wrote, and thrown values. */
 import { isError } from "../runtime/kinds.ts";
 
 /** The object that a text holds as JSON, undefined where it holds none. */
@@ -11,7 +11,7 @@ export function parseRecord(text: string): Record<string, unknown> | undefined {
   }
 }
 
-/** The system's name for what went wrong, such as `ENOENT`. */
+/** The system's name of a fault, such as `ENOENT`. */
 export function codeOf(error: unknown): string {
   return isError(error) && "code" in error ? String(error.code) : "";
 }

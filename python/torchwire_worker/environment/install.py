@@ -92,7 +92,7 @@ def _line_of(name: str) -> str:
 def _find_uv(job: Job) -> List[str]:
     """The command of a uv that runs; empty where there is none."""
     # uv's installer puts it into a folder that is not on the PATH of a command over ssh.
-    program = shutil.which("uv") or shutil.which(os.path.expanduser("~/.local/bin/uv"))
+    program = shutil.which("uv") or (shutil.which(os.path.expanduser("~/.local/bin/uv")) if job.there else None)
     found = [[program]] if program else []
     if "uv" not in job.base["missing"]:
         found.append([job.base["executable"], "-m", "uv"])

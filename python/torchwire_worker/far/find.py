@@ -1,4 +1,4 @@
-"""Which Python of this machine the worker runs in: the same places as on the client's, in the same order."""
+"""Finds the Python of this machine that the worker runs in: the same places as on the client's, in the same order."""
 
 import hashlib
 import json
@@ -90,7 +90,7 @@ def _not_named(folder: str) -> str:
 
 
 def directory() -> str:
-    """Where environments lie that torchwire has made, from here or from afar."""
+    """The folder of environments that torchwire has made, from here or from afar."""
     cache = os.environ.get("TORCHWIRE_CACHE")
     if cache:
         return os.path.join(cache, "environments")

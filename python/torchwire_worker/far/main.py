@@ -1,4 +1,4 @@
-"""From start to end: the folder that we were sent in, and that does not outlive us."""
+"""The way in, far from the client. We were sent in a folder, which does not outlive us."""
 
 import fcntl
 import os
@@ -16,7 +16,7 @@ _YOUNG_SECONDS = 60
 
 
 def main(order: Dict[str, Any]) -> None:
-    # The worker reports on this one: nothing else may be given its number.
+    # The worker reports on descriptor 3: nothing else may get that number.
     os.dup2(os.open(os.devnull, os.O_RDWR), 3)
     end_by_signals()
     try:
@@ -31,7 +31,7 @@ def main(order: Dict[str, Any]) -> None:
 
 
 def _do(order: Dict[str, Any]) -> Dict[str, Any]:
-    # Whoever could replace it would have the worker's sockets, or its files.
+    # Others who could replace it would have the worker's sockets, or its files.
     owners.check(order["folder"])
     # It is held as long as we live. (It also tells systemd that this folder of /tmp is in use, for days if need be.)
     fcntl.flock(os.open(order["folder"], os.O_RDONLY), fcntl.LOCK_EX)

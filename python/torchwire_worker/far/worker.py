@@ -1,4 +1,4 @@
-"""The worker as our child: what it reports, prints and ends with goes to the client; the client's end is its end."""
+"""Runs the worker as our child: its reports, its output and its end go to the client; the client's end is its end."""
 
 import contextlib
 import json
