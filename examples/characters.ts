@@ -10,8 +10,8 @@
  */
 import { readdir, readFile } from "node:fs/promises";
 import { adamW, crossEntropy, DataLoader, Learner, Metrics, oneCycle, Scheduler } from "torchwire";
-import { perplexity } from "torchwire/metrics";
 import { spawnWorker, type Dataset, type NDArray } from "torchwire";
+import { perplexity } from "torchwire/metrics";
 
 const root = new URL("../", import.meta.url);
 const pages = (await readdir(new URL("docs/", root))).filter((name) => name.endsWith(".md")).toSorted();

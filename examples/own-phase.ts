@@ -8,9 +8,8 @@
  */
 import { AbstractTrainingPhase, accuracy, adamW, crossEntropy, DataLoader, image, Learner, Metrics } from "torchwire";
 import { mnist, spawnWorker } from "torchwire";
-import { subset } from "torchwire/data";
 import type { BatchLike, Dataset, Network, Ref, Step } from "torchwire";
-import type { ArrayRows } from "torchwire/data";
+import { subset, type ArrayRows } from "torchwire/data";
 import { readDigits } from "./digits.ts";
 
 const digits = await readDigits("training", Number(process.argv[2] ?? 6000));

@@ -8,8 +8,7 @@
  *     npx tsx --conditions=torchwire-source examples/penguins.ts
  */
 import { readFile } from "node:fs/promises";
-import { accuracy, adamW, crossEntropy, DataLoader, EarlyStopping, Learner, Metrics } from "torchwire";
-import { spawnWorker } from "torchwire";
+import { accuracy, adamW, crossEntropy, DataLoader, EarlyStopping, Learner, Metrics, spawnWorker } from "torchwire";
 import * as stopping from "torchwire/stopping";
 
 const csv = await readFile(new URL("data/penguins.csv", import.meta.url), "utf8");

@@ -7,9 +7,8 @@
  *
  *     npx tsx --conditions=torchwire-source examples/several-digits.ts [training pictures, 4000 by default]
  */
-import { adamW, bceWithLogits, DataLoader, image, Learner, Metrics, oneCycle, Scheduler } from "torchwire";
+import { adamW, bceWithLogits, DataLoader, image, Learner, Metrics, oneCycle, Scheduler, spawnWorker } from "torchwire";
 import { f1 } from "torchwire/metrics";
-import { spawnWorker } from "torchwire";
 import { pictures, readDigits, type Digits } from "./digits.ts";
 import { randomBelow } from "./random.ts";
 

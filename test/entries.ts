@@ -9,7 +9,7 @@ const manifest = JSON.parse(readFileSync(join(root, "package.json"), "utf8")) as
 };
 
 /** The file of each entry. */
-const sources: { readonly [path: string]: string } = Object.fromEntries(
+export const sources: { readonly [path: string]: string } = Object.fromEntries(
   Object.entries(manifest.exports).flatMap(([path, target]) =>
     typeof target === "string" ? [] : [[path, join(root, target["torchwire-source"])]],
   ),

