@@ -5,7 +5,7 @@ import "./platform.ts";
 export { spawnWorker, type SpawnOptions } from "./start/spawn.ts";
 export { connectWorker, type ConnectOptions } from "./start/connect.ts";
 export type { SshTarget } from "./ssh/far.ts";
-export type { LinkChange, LinkState } from "./link/link.ts";
+export type { LinkChange, LinkState } from "./link/transport.ts";
 export type { Liveness, LivenessState } from "./session/control.ts";
 export type { Limits } from "./wire/limits.ts";
 export { ensurePython, type EnsureOptions } from "./environment/ensure.ts";

@@ -17,7 +17,7 @@ import {
 import { Control, type Liveness, type Pong } from "./session/control.ts";
 import { checkNDArray } from "./values/check.ts";
 import { checkMemory } from "./values/lend.ts";
-import type { LinkChange, LinkState } from "./link/link.ts";
+import type { LinkChange, LinkState } from "./link/transport.ts";
 import { inner } from "./reference/ref.ts";
 import type { Session, Counts } from "./session/session.ts";
 import type { Ref } from "./types/core.ts";

@@ -1,25 +1,12 @@
 /** The link to a worker: its two sockets, connected together, and again together when one of them is lost. */
 import { asError, TorchwireError } from "../errors/errors.ts";
 import { Connection, type CurveKeys, type FaultKind } from "./connection.ts";
+import type { LinkState, Transport, TransportUser } from "./transport.ts";
 
 /** Where a worker listens. */
 export interface Endpoints {
   readonly data: string;
   readonly control: string;
-}
-
-/**
- * - connecting: there is no connection, and one is being made, again and again
- * - up: the worker hears us, and answers
- * - down: it is over, by this side's will or because the worker is gone
- * - refused: the worker does not let us in (any more)
- */
-export type LinkState = "connecting" | "up" | "down" | "refused";
-
-export interface LinkChange {
-  readonly state: LinkState;
-  /** Why, where there is something to say. */
-  readonly reason?: string;
 }
 
 /** What carries it: this machine, ssh (one stream, which ends as a whole), or a network, in which packets are lost. */
@@ -32,15 +19,6 @@ export interface LinkOptions {
   readonly over: Carrier;
   /** An attempt that nobody answers, not even to refuse it, is given up after so long: the packets may be gone. */
   readonly attemptMs: number | undefined;
-  /** What is said first on a connection. `epoch` counts the connections: the worker listens to the latest alone. */
-  readonly greeting: (epoch: number) => Uint8Array[];
-  readonly onData: (parts: Uint8Array[]) => void;
-  readonly onControl: (parts: Uint8Array[]) => void;
-  readonly onChange: (change: LinkChange) => void;
-  /** A connection was not made, or was lost, and there has been none for so long: the error where it is of no use to try again. */
-  readonly mayTryAgain: (fault: FaultKind, sinceMs: number) => Error | undefined;
-  /** Called once if it is over for good. */
-  readonly onError: (error: Error) => void;
 }
 
 const HEARTBEATS = {
@@ -55,9 +33,10 @@ const LONGEST_PAUSE_MS = { machine: 200, ssh: 200, network: 2000 } as const;
 /** Until it is up for the first time: somebody waits to hear whether it will be. */
 const LONGEST_FIRST_PAUSE_MS = 200;
 
-export class Link {
+export class Link implements Transport {
   state: LinkState = "connecting";
   readonly #options: LinkOptions;
+  #user!: TransportUser;
   #data: Connection | undefined;
   #control: Connection | undefined;
   #epoch = 0;
@@ -70,10 +49,13 @@ export class Link {
 
   constructor(options: LinkOptions) {
     this.#options = options;
+  }
+
+  open(user: TransportUser): void {
+    this.#user = user;
     this.#connect();
   }
 
-  /** Is dropped where there is no connection: who must not lose it says it again when the worker has welcomed us. */
   send(parts: readonly Uint8Array[], urgent?: boolean): void {
     this.#data?.send(parts, urgent);
   }
@@ -82,7 +64,6 @@ export class Link {
     this.#control?.send(parts);
   }
 
-  /** To be called when the worker has answered the greeting by the control connection. (By the other one it answers when it is not busy.) */
   welcomed(): void {
     this.#has("control");
   }
@@ -96,15 +77,20 @@ export class Link {
     this.#become("up");
   }
 
-  close(state: "down" | "refused" = "down", reason?: string): void {
+  close(): void {
+    this.#end("down");
+  }
+
+  #end(state: "down" | "refused", reason?: string): void {
     if (this.state === "down" || this.state === "refused") return;
     this.#drop();
     this.#become(state, reason);
   }
 
   #connect(): void {
-    const { endpoints, over, attemptMs, frameBytes, curve, greeting, onData, onControl } = this.#options;
-    const hello = greeting(++this.#epoch);
+    const { endpoints, over, attemptMs, frameBytes, curve } = this.#options;
+    const user = this.#user;
+    const hello = user.greeting(++this.#epoch);
     this.#lacking = new Set(["data", "control"]);
     const open = (endpoint: string, onMessage: (parts: Uint8Array[]) => void, heartbeats: boolean): Connection => {
       const connection = new Connection(endpoint, {
@@ -122,8 +108,8 @@ export class Link {
       return connection;
     };
     try {
-      this.#data = open(endpoints.data, onData, false);
-      this.#control = open(endpoints.control, onControl, true);
+      this.#data = open(endpoints.data, (parts) => user.onData(parts), false);
+      this.#control = open(endpoints.control, (parts) => user.onControl(parts), true);
     } catch (error) {
       return this.#broken(error);
     }
@@ -151,7 +137,7 @@ export class Link {
   #lost(fault: FaultKind): void {
     this.#drop();
     if (this.state === "up") this.#since = performance.now();
-    const error = this.#options.mayTryAgain(fault, performance.now() - this.#since);
+    const error = this.#user.mayTryAgain(fault, performance.now() - this.#since);
     if (error !== undefined) return this.#broken(error);
     const longest = this.#hasBeenUp ? LONGEST_PAUSE_MS[this.#options.over] : LONGEST_FIRST_PAUSE_MS;
     // Jitter: what was cut together does not come back together.
@@ -169,13 +155,13 @@ export class Link {
 
   #broken(cause: unknown): void {
     const error = asError(cause);
-    this.close(error instanceof TorchwireError && error.code === "REFUSED" ? "refused" : "down", error.message);
-    this.#options.onError(error);
+    this.#end(error instanceof TorchwireError && error.code === "REFUSED" ? "refused" : "down", error.message);
+    this.#user.onError(error);
   }
 
   #become(state: LinkState, reason?: string): void {
     this.state = state;
-    this.#options.onChange(reason === undefined ? { state } : { state, reason });
+    this.#user.onChange(reason === undefined ? { state } : { state, reason });
   }
 }
 

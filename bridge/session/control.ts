@@ -2,7 +2,7 @@
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { TorchwireError } from "../errors/errors.ts";
-import type { LinkState } from "../link/link.ts";
+import type { Transport } from "../link/transport.ts";
 import { fatal } from "./session.ts";
 import { MessageType } from "../wire/header.ts";
 import { decodeMessage, encodeMessage } from "../wire/meta.ts";
@@ -34,19 +34,12 @@ const PATIENCE_MS = 500;
 const ASK_AFTER = 2 ** 20;
 const BESIDE = 64;
 
-/** The part of a link that questions go by. */
-export interface ControlOutlet {
-  readonly state: LinkState;
-  sendControl(parts: readonly Uint8Array[]): void;
-  welcomed(): void;
-}
-
 export class Control {
   /** Resolves when the worker has first answered here. */
   readonly welcomed: Promise<void>;
   /** Resolves when it has said everything here. */
   readonly finished: Promise<void>;
-  readonly #link: ControlOutlet;
+  readonly #link: Transport;
   readonly #apart: "stopped" | "unreachable";
   readonly #logger: Logger;
   readonly #onWarning: (warning: WireWarning) => void;
@@ -61,7 +54,7 @@ export class Control {
 
   /** `apart` is what a worker is without a link; `onWarning` gets a warning that no operation has raised. */
   constructor(
-    link: ControlOutlet,
+    link: Transport,
     logger: Logger,
     apart: "stopped" | "unreachable",
     onWarning: (warning: WireWarning) => void,

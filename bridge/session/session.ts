@@ -3,6 +3,7 @@ import { readAnswer } from "../log/answer.ts";
 import type { Batch } from "../log/batch.ts";
 import { BusyError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
 import { Log } from "../log/log.ts";
+import type { Transport } from "../link/transport.ts";
 import type { Departures, LogPort } from "../log/outbox.ts";
 import type { Generation } from "../log/lane.ts";
 import { Warnings } from "../log/warnings.ts";
@@ -13,12 +14,6 @@ import { malformed, readFatal, readReplies, readWelcome, type WireReply, type Wi
 
 /** A loop that awaits credit (an async scope, a lane) is held back past these; one that never awaits is told so past its limits. */
 const CREDIT = { operations: 10_000, bytes: 64 * 2 ** 20 };
-
-/** How a session's messages leave: a link, or what stands for one. */
-export interface Outlet {
-  /** What is not urgent may wait for what else is sent in this turn of the event loop. */
-  send(parts: readonly Uint8Array[], urgent?: boolean): void;
-}
 
 export interface SessionHandlers {
   /** The worker has answered our greeting, the first one or a later one. */
@@ -44,7 +39,7 @@ export class Session implements LogPort {
   readonly warnings: Warnings = new Warnings();
   ended: Error | undefined;
   limits: Limits = defaultLimits;
-  readonly #outlet: Outlet;
+  readonly #transport: Transport;
   readonly #inFlight = new Map<number, { readonly batch: Batch; readonly parts: readonly Uint8Array[] }>();
   readonly #flying = { operations: 0, bytes: 0 };
   readonly #waiting = new Set<() => boolean>();
@@ -57,8 +52,8 @@ export class Session implements LogPort {
   #ready = true;
   #close: { readonly seq: number; readonly parts: readonly Uint8Array[] } | undefined;
 
-  constructor(outlet: Outlet, handlers: SessionHandlers) {
-    this.#outlet = outlet;
+  constructor(transport: Transport, handlers: SessionHandlers) {
+    this.#transport = transport;
     this.#handlers = handlers;
   }
 
@@ -107,7 +102,7 @@ export class Session implements LogPort {
     // A worker that has something to do, and something after that, need not be woken for this at once.
     const urgent = batch.urgent || this.#inFlight.size < 2;
     this.#inFlight.set(seq, { batch, parts });
-    if (this.#ready && this.#close === undefined) this.#outlet.send(parts, urgent);
+    if (this.#ready && this.#close === undefined) this.#transport.send(parts, urgent);
   }
 
   admit(asks: boolean): void {
@@ -145,8 +140,8 @@ export class Session implements LogPort {
   /** The link is there again, and the worker has everything up to `received`: what it lacks is sent again, in order. */
   #resume(received: number): void {
     const last = this.#close?.seq ?? Infinity;
-    for (const [seq, { parts }] of this.#inFlight) if (seq > received && seq < last) this.#outlet.send(parts);
-    if (this.#close !== undefined && last > received) this.#outlet.send(this.#close.parts);
+    for (const [seq, { parts }] of this.#inFlight) if (seq > received && seq < last) this.#transport.send(parts);
+    if (this.#close !== undefined && last > received) this.#transport.send(this.#close.parts);
     this.#ready = true;
   }
 
@@ -156,7 +151,7 @@ export class Session implements LogPort {
     const seq = ++this.#seq;
     const parts = encodeMessage({ type: MessageType.close, seq, ack: this.#answered, meta: {} }, this.limits);
     this.#close = { seq, parts };
-    if (this.#ready) this.#outlet.send(parts);
+    if (this.#ready) this.#transport.send(parts);
   }
 
   receive(parts: Uint8Array[]): void {
@@ -202,7 +197,7 @@ export class Session implements LogPort {
   }
 
   #acknowledge(urgent = false): void {
-    this.#outlet.send(encodeMessage({ type: MessageType.ack, ack: this.#answered, meta: {} }, this.limits), urgent);
+    this.#transport.send(encodeMessage({ type: MessageType.ack, ack: this.#answered, meta: {} }, this.limits), urgent);
   }
 
   #until(done: () => boolean): Promise<void> {

@@ -6,7 +6,8 @@ import { processPlace } from "../environment/processes.ts";
 import { TorchwireError } from "../errors/errors.ts";
 import type { Owned } from "./keyed.ts";
 import type { CurveKeys, FaultKind } from "../link/connection.ts";
-import { Link, type Carrier, type Endpoints, type LinkChange } from "../link/link.ts";
+import { Link, type Carrier, type Endpoints } from "../link/link.ts";
+import type { LinkChange } from "../link/transport.ts";
 import { Control } from "../session/control.ts";
 import type { WorkerExitedError } from "./process.ts";
 import { Session } from "../session/session.ts";
@@ -53,10 +54,17 @@ export async function attach(options: AttachOptions): Promise<Owned> {
   const welcomed = deferred<WireWelcome>();
   const failed = deferred<never>();
   let over = failed.reject;
-  const session: Session = new Session(
-    { send: (parts, urgent) => link.send(parts, urgent) },
-    { onWelcome: (welcome) => welcomed.resolve(welcome), onClosed: () => ((isOver = true), finished.resolve()) },
-  );
+  const link = new Link({
+    endpoints: options.endpoints,
+    curve: options.curve,
+    frameBytes: longestPart(limits),
+    over: options.over,
+    attemptMs: options.timeout === undefined ? undefined : 0.7 * options.timeout,
+  });
+  const session = new Session(link, {
+    onWelcome: (welcome) => welcomed.resolve(welcome),
+    onClosed: () => ((isOver = true), finished.resolve()),
+  });
   session.limits = limits;
   const greeting = (epoch: number): Uint8Array[] => {
     // On a new connection nothing may come before it.
@@ -78,12 +86,9 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     );
   };
   const listeners = new Set<(change: LinkChange) => void>();
-  const link: Link = new Link({
-    endpoints: options.endpoints,
-    curve: options.curve,
-    frameBytes: longestPart(limits),
-    over: options.over,
-    attemptMs: options.timeout === undefined ? undefined : 0.7 * options.timeout,
+  const apart = options.over === "network" ? "unreachable" : "stopped";
+  const control = new Control(link, logger, apart, ({ category, message }) => session.warnings.show(category, message));
+  link.open({
     greeting,
     onData: (parts) => session.receive(parts),
     onControl: (parts) => control.receive(parts),
@@ -98,8 +103,6 @@ export async function attach(options: AttachOptions): Promise<Owned> {
     mayTryAgain: (fault, sinceMs) => options.givesUp?.(fault, sinceMs, info),
     onError: (error) => over(error),
   });
-  const apart = options.over === "network" ? "unreachable" : "stopped";
-  const control = new Control(link, logger, apart, ({ category, message }) => session.warnings.show(category, message));
   const exited = options.exited?.then(async (error) => {
     // What it said last may still lie in the sockets.
     const heard = Promise.all([finished.promise, control.finished]);

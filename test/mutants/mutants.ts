@@ -564,8 +564,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: what is said during a cut leaves at once",
     file: "bridge/session/session.ts",
-    from: "if (this.#ready && this.#close === undefined) this.#outlet.send(parts, urgent);",
-    to: "this.#outlet.send(parts, urgent);",
+    from: "if (this.#ready && this.#close === undefined) this.#transport.send(parts, urgent);",
+    to: "this.#transport.send(parts, urgent);",
     test: by(SESSION, "after a cut nothing leaves until"),
   },
   {
@@ -592,8 +592,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: connections are not counted",
     file: "bridge/link/link.ts",
-    from: "greeting(++this.#epoch)",
-    to: "greeting(1)",
+    from: "user.greeting(++this.#epoch)",
+    to: "user.greeting(1)",
     test: by("test/machines/life.test.ts", "how a worker is is asked while it is stopped"),
   },
   {

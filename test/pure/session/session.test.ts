@@ -1,24 +1,25 @@
-/** The session, with an array instead of a link: what is said again after a cut, and what is heard once. */
+/** The session, with memory instead of a link: what is said again after a cut, and what is heard once. */
 import { describe, expect, test } from "vitest";
 import { inner } from "../../../bridge/reference/ref.ts";
 import { Session } from "../../../bridge/session/session.ts";
 import { FetchMode } from "../../../bridge/wire/codes.ts";
 import { MessageType } from "../../../bridge/wire/header.ts";
 import { defaultLimits } from "../../../bridge/wire/limits.ts";
-import { decodeMessage, encodeMessage, type Incoming, type Outgoing } from "../../../bridge/wire/meta.ts";
+import { encodeMessage, type Incoming, type Outgoing } from "../../../bridge/wire/meta.ts";
+import { inMemory } from "../in-memory.ts";
 
 class World {
-  readonly #sent: Uint8Array[][] = [];
+  readonly #link = inMemory();
   welcomes = 0;
-  readonly session: Session = new Session(
-    { send: (parts) => void this.#sent.push(parts as Uint8Array[]) },
-    { onWelcome: () => this.welcomes++, onClosed: () => undefined },
-  );
+  readonly session: Session = new Session(this.#link.near, {
+    onWelcome: () => this.welcomes++,
+    onClosed: () => undefined,
+  });
   #next = 0;
 
   /** What has left since this was last asked. */
   sent(): Incoming[] {
-    return this.#sent.splice(0).map((parts) => decodeMessage(parts, defaultLimits));
+    return this.#link.far.heard();
   }
 
   /** The numbers of what has left. */

@@ -1,13 +1,14 @@
 /** The wire as TypeScript speaks it, held against golden/wire-v1.json. Python's half is python/tests/test_wire.py. */
 import { describe, expect, test } from "vitest";
 import { kw, py, type AnyRef } from "torchwire";
-import { Session, type Outlet } from "../../../bridge/session/session.ts";
+import { Session } from "../../../bridge/session/session.ts";
 import { Encoder } from "../../../bridge/log/encoder.ts";
 import { decodeValue } from "../../../bridge/values/decode.ts";
 import { FramePool } from "../../../bridge/log/frame-pool.ts";
 import { HEADER_BYTES, MessageType, readHeader, URGENT, writeHeader } from "../../../bridge/wire/header.ts";
 import { defaultLimits, type Limits } from "../../../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage } from "../../../bridge/wire/meta.ts";
+import { inMemory } from "../in-memory.ts";
 import { bytes, golden, named, received, toHex, written, type MessageVector } from "../../golden/vectors.ts";
 
 const typeOf = (name: string): MessageType => MessageType[name as keyof typeof MessageType];
@@ -29,11 +30,11 @@ function decoded(meta: string, frames: readonly Uint8Array[], limits: Partial<Li
   return decodeValue(message.meta["value"], message.frames, { ...defaultLimits, ...limits });
 }
 
-/** A session whose worker is this array. */
-function recorded(): { session: Session; sent: string[][] } {
-  const sent: string[][] = [];
-  const outlet: Outlet = { send: (parts) => sent.push(parts.map(toHex)) };
-  return { session: new Session(outlet, { onWelcome: () => undefined, onClosed: () => undefined }), sent };
+/** A session, and what has come at the other end of its link. */
+function recorded(): { session: Session; sent: () => string[][] } {
+  const { near, far } = inMemory();
+  const session = new Session(near, { onWelcome: () => undefined, onClosed: () => undefined });
+  return { session, sent: () => far.data.map((parts) => parts.map(toHex)) };
 }
 
 describe("the header", () => {
@@ -84,7 +85,7 @@ describe("a message", () => {
     void Promise.resolve(py.js(x.shape));
     (x as unknown as Disposable)[Symbol.dispose]();
     await new Promise(setImmediate);
-    expect(sent).toEqual([messageNamed("a batch of every operation").hex]);
+    expect(sent()).toEqual([messageNamed("a batch of every operation").hex]);
     expect(session.counts).toMatchObject({ batches: 1, operations: 12, roundTrips: 1, inFlight: 1 });
   });
 
@@ -92,7 +93,7 @@ describe("a message", () => {
     const { session, sent } = recorded();
     session.log.import("torch");
     await new Promise(setImmediate);
-    const { header } = decodeMessage(sent[0]!.map(bytes), defaultLimits);
+    const { header } = decodeMessage(sent()[0]!.map(bytes), defaultLimits);
     expect(header.flags & URGENT).toBe(0);
     expect(header).toMatchObject({ seq: 1, session: 1, parentCall: 0 });
   });
