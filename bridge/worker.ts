@@ -18,6 +18,7 @@ import { Control, type Liveness, type Pong } from "./session/control.ts";
 import { checkNDArray } from "./values/check.ts";
 import { checkMemory } from "./values/lend.ts";
 import type { LinkChange, LinkState } from "./link/transport.ts";
+import type { Life } from "./session/life.ts";
 import { inner } from "./reference/ref.ts";
 import type { Session, Counts } from "./session/session.ts";
 import type { Ref } from "./types/core.ts";
@@ -48,14 +49,6 @@ export interface TensorOptions {
   readonly shape?: readonly number[];
 }
 
-/** What a worker's owner does when it is over: `close` ends it in order, `kill` at once. */
-export interface WorkerLife {
-  close(): Promise<void>;
-  kill(): Promise<void>;
-  link(): LinkState;
-  onLink(listener: (change: LinkChange) => void): () => void;
-}
-
 /** A session with a Python worker. Everything that needs no session but only a reference is in `py`. */
 export class Worker implements AsyncDisposable {
   readonly pid: number;
@@ -64,9 +57,9 @@ export class Worker implements AsyncDisposable {
   readonly versions: Readonly<Record<string, string>>;
   readonly #session: Session;
   readonly #control: Control;
-  readonly #life: WorkerLife;
+  readonly #life: Life;
 
-  constructor(info: WorkerInfo, session: Session, control: Control, life: WorkerLife) {
+  constructor(info: WorkerInfo, session: Session, control: Control, life: Life) {
     this.pid = info.pid;
     this.device = info.device;
     this.versions = info.versions;
@@ -155,7 +148,7 @@ export class Worker implements AsyncDisposable {
 
   /** "up", or "connecting" while a cut link is being made again: nothing is lost meanwhile, what is awaited takes longer. "down" and "refused" are final. */
   get link(): LinkState {
-    return this.#life.link();
+    return this.#life.link;
   }
 
   /** Calls `listener` whenever `link` changes; what is returned ends that. */

@@ -113,9 +113,8 @@ async function spawn(options: SpawnOptions): Promise<Owned> {
       logger,
       // In a bundle there is no package to ask for its version.
       version: workerDir === undefined ? packageVersion() : "bundled",
-      exited: exited.then((exit) => new WorkerExitedError(exit)),
       over: ssh === undefined ? "machine" : "ssh",
-      kill: () => child?.kill("SIGKILL"),
+      process: { exited: exited.then((exit) => new WorkerExitedError(exit)), kill: () => child?.kill("SIGKILL") },
     });
   } catch (error) {
     child?.kill("SIGKILL");

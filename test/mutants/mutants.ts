@@ -598,8 +598,8 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "remote: close() does not tell what was lost",
-    file: "bridge/start/attach.ts",
-    from: "if (lost !== undefined) throw lost;",
+    file: "bridge/session/life.ts",
+    from: "if (this.#unanswered !== undefined) throw this.#unanswered;",
     to: "",
     test: by("test/machines/life.test.ts", "closing rejects where the worker is gone"),
   },
