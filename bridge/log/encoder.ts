@@ -194,10 +194,8 @@ function toHex(value: bigint): string {
 function memberPath(path: string, key: unknown): string {
   return typeof key === "string" && /^[\p{ID_Start}_$][\p{ID_Continue}$]*$/u.test(key)
     ? `${path}.${key}`
-    : `${path}[${describe(key)}]`;
+    : `${path}[${typeof key === "string" ? JSON.stringify(key) : String(key)}]`;
 }
-
-const describe = (value: unknown): string => (typeof value === "string" ? JSON.stringify(value) : String(value));
 
 function refuse(value: unknown, path: string, why: string): never {
   lookAfter(value);

@@ -176,7 +176,7 @@ function bytes(data: Uint8Array): Is<"bytes"> {
   if (!isUint8Array(data))
     throw new TorchwireError(
       "MISUSE",
-      `py.bytes: ${describe(data)} is no Uint8Array; give one over its bytes, as new Uint8Array(buffer) or Buffer.from(text)`,
+      `py.bytes: ${shown(data)} is no Uint8Array; give one over its bytes, as new Uint8Array(buffer) or Buffer.from(text)`,
     );
   return new PyBytesLiteral(data) as unknown as Is<"bytes">;
 }
@@ -241,12 +241,12 @@ function known(ref: unknown): Reference {
   if (reference === undefined)
     throw new TorchwireError(
       "MISUSE",
-      `${describe(ref)} is not a reference to a Python object; a value of JavaScript needs no py`,
+      `${shown(ref)} is not a reference to a Python object; a value of JavaScript needs no py`,
     );
   return reference;
 }
 
-const describe = (value: unknown): string =>
+const shown = (value: unknown): string =>
   typeof value === "string" ? value : (JSON.stringify(value) ?? typeof value);
 
 const ownerOf = (reference: Reference): RefOwner => reference.owner;

@@ -13,7 +13,7 @@ import { MessageType } from "../wire/header.ts";
 import { defaultLimits, longestPart, smaller, told, type Limits } from "../wire/limits.ts";
 import { encodeMessage } from "../wire/meta.ts";
 import type { WireWelcome } from "../wire/schema.ts";
-import type { Settings } from "../wire/settings.ts";
+import type { WireSettings } from "../wire/settings.ts";
 import { Worker } from "../worker.ts";
 import type { Owned } from "./keyed.ts";
 
@@ -23,7 +23,7 @@ export interface AttachOptions {
   /** The session's own secret: whoever knows it is the same client. */
   readonly token: string;
   /** The settings that a worker which was not started for us must have. */
-  readonly settings?: Settings;
+  readonly settings?: WireSettings;
   /** The process that had the worker, and has ended. */
   readonly replaces?: string | undefined;
   readonly limits: Limits;

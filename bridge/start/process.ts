@@ -9,12 +9,12 @@ import { pythonVariables } from "../environment/variables.ts";
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
 import type { Endpoints } from "../link/link.ts";
 import type { Limits } from "../wire/limits.ts";
-import type { Settings } from "../wire/settings.ts";
+import type { WireSettings } from "../wire/settings.ts";
 import { closePipesAtExit, forEachLine, LastLines } from "../process/lines.ts";
 import { longestSilence, Silence } from "../process/silence.ts";
 
 /** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
-export interface WorkerConfig extends Settings {
+export interface WorkerConfig extends WireSettings {
   readonly token: string;
   /** The folder for its sockets; null: ports of 127.0.0.1. */
   readonly directory: string | null;

@@ -21,7 +21,7 @@ export interface WorkerSettings {
 }
 
 /** As they are told to the worker. */
-export interface Settings {
+export interface WireSettings {
   readonly device: string;
   readonly seed: number | null;
   readonly deterministic: boolean | "warn";
@@ -35,7 +35,7 @@ const MOST_THREADS = 1024;
 export const defaultSettings = { device: "auto", deterministic: false, malloc: true } as const;
 
 /** @throws MISUSE, in the name of the function `of`. */
-export function settingsOf(of: string, options: WorkerSettings): Settings {
+export function settingsOf(of: string, options: WorkerSettings): WireSettings {
   const { device, seed, deterministic, threads, malloc } = { ...defaultSettings, ...given(options) };
   const refuse = (what: string): never => {
     throw new TorchwireError("MISUSE", `${of}: ${what}`);
