@@ -1,11 +1,11 @@
 /**
- * Where torchwire cannot work, it says so. This is imported before anything that would fail there with less of an
- * explanation, such as zeromq's binary.
+ * Throws where torchwire cannot work, and says why. It must be imported first: zeromq's binary and others would fail
+ * there with less of an explanation.
  */
 
 import { EnvironmentError } from "./errors/errors.ts";
 
-/** Those of the global variables that tell where we are. */
+/** The global variables that tell one runtime from another. */
 export interface Globals {
   readonly Bun?: unknown;
   readonly Deno?: unknown;
@@ -15,14 +15,14 @@ export interface Globals {
   readonly process?: { readonly versions?: { readonly node?: string } };
 }
 
-/** Why this is no place for torchwire; undefined where it is. */
+/** The reason why torchwire cannot work here; undefined where it can. */
 export function whyUnsupported(globals: Globals): string | undefined {
   const node = globals.process?.versions?.node;
   const places: [there: boolean, name: string][] = [
     [globals.Bun !== undefined, "Bun"],
     [globals.Deno !== undefined, "Deno"],
     [globals.EdgeRuntime !== undefined || globals.navigator?.userAgent === "Cloudflare-Workers", "an edge runtime"],
-    // A document in Node is a test's, or Electron's.
+    // Tests and Electron have a document in Node.
     [globals.document !== undefined && node === undefined, "a browser"],
     [node === undefined, "a runtime without Node's modules"],
   ];

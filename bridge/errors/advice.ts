@@ -1,9 +1,9 @@
-/** What to do about Python's errors that do not say it: by the exception's class and text, and by the facts that the worker noted with it. */
+/** Advice on Python's errors, by the exception's class and text and by the notes that the worker has added. */
 import type { PythonException } from "./python-exception.ts";
 
 type Advice = (exception: PythonException) => string | undefined;
 
-/** The first that fits. */
+/** The first advice that fits. */
 export function adviceOn(exception: PythonException): string | undefined {
   for (const advice of ALL) {
     const found = advice(exception);
@@ -23,7 +23,7 @@ const ALL: readonly Advice[] = [
     message.includes("operator torchvision::nms does not exist")
       ? "torchvision does not fit this torch (they come from two indexes, or from two releases): install both together, e.g. npx torchwire setup"
       : undefined,
-  // A dict that is meant is no mistake: the text has to be about it, or about arguments that are missing.
+  // A dict may be meant: the text must be about it, or about missing arguments.
   ({ notes, message }) =>
     notes.includes(WRITTEN_OUT) && /\bdict\b|\bargument/.test(message)
       ? "A plain object is a dict in Python; arguments by name are kw({ … }), which comes last."
@@ -41,7 +41,7 @@ const ALL: readonly Advice[] = [
       : undefined,
 ];
 
-/** A dict, or what a model of Hugging Face gives, where one of its values was meant. */
+/** The program used a dict, or the output of a Hugging Face model, where it meant one of its values. */
 function dictOfParts({ type, message, notes }: PythonException): string | undefined {
   const keys = notes.map((note) => / with the keys (.+)$/.exec(note)?.[1]).find((found) => found !== undefined);
   const asked = /^'\w+' object has no attribute '(\w+)'/.exec(message)?.[1];

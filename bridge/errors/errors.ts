@@ -1,4 +1,4 @@
-/** Every error torchwire throws. `code` is stable; `message` says what, where and what to do next. */
+/** The errors that torchwire throws. `code` is stable; `message` says what went wrong, where, and what to do next. */
 import { isError } from "../runtime/kinds.ts";
 import { printable } from "./shown.ts";
 
@@ -33,7 +33,7 @@ export type ErrorCode =
   | "NO_DEVICE"
   /** A data file or data set is not what it says it is. */
   | "BAD_DATA"
-  /** What was to be saved cannot be: the disk refuses it, or no file of that format can hold it. */
+  /** Something cannot be saved: the disk refuses it, or no file of that format can hold it. */
   | "NOT_SAVED"
   /** Another loop, or another client, has the worker. */
   | "BUSY"
@@ -47,7 +47,7 @@ export class TorchwireError extends Error {
   override name = "TorchwireError";
 
   constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
-    // Names and sentences from outside are in it.
+    // It may hold names and sentences from outside.
     super(printable(message), options);
     this.code = code;
   }
@@ -55,7 +55,7 @@ export class TorchwireError extends Error {
 
 /** Another client has the worker. */
 export class BusyError extends TorchwireError {
-  /** What it says of itself, where it has the same key as this one. */
+  /** How it describes itself, where it has the same key as this one. */
   readonly holder: Readonly<Record<string, unknown>> | undefined;
 
   constructor(message: string, holder: Readonly<Record<string, unknown>> | undefined) {
@@ -66,7 +66,7 @@ export class BusyError extends TorchwireError {
 
 export const asError = (error: unknown): Error => (isError(error) ? error : new Error(String(error)));
 
-/** No usable Python: `command` is the one line that mends it, where one does. */
+/** There is no usable Python. `command` is the line that mends it, where there is one. */
 export class EnvironmentError extends TorchwireError {
   override name = "EnvironmentError";
   readonly command: string | undefined;

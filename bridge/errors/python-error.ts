@@ -7,14 +7,15 @@ import type { PythonException, PythonFrame } from "./python-exception.ts";
 export type { PythonFrame } from "./python-exception.ts";
 
 /**
- * A Python operation raised (`code` "PYTHON"; "LIMIT" where its value is past a limit of the wire), or was not run because an earlier one in its lane had raised ("NOT_RUN",
- * with that error as `cause`). Both carry the exception's own fields.
+ * A Python operation raised: `code` is "PYTHON", or "LIMIT" where its value is past a limit of the wire. Or it was not
+ * run, because an earlier one in its lane had raised: `code` is "NOT_RUN", and that error is the `cause`. Both carry
+ * the exception's own fields.
  */
 export class PythonError extends TorchwireError {
   override name = "PythonError";
-  /** `path/train.ts:31:9`, where the operation was written. */
+  /** The line that wrote the operation: `path/train.ts:31:9`. */
   readonly site: string | undefined;
-  /** What was asked for, as Python would write it: `Linear(...)`. */
+  /** The operation, as Python would write it: `Linear(...)`. */
   readonly operation: string;
   readonly #exception: PythonException;
   readonly #errors: readonly PythonError[] | undefined;
@@ -34,7 +35,7 @@ export class PythonError extends TorchwireError {
     );
   }
 
-  /** The exception's class, `torch.OutOfMemoryError`; a built-in one is bare, `ValueError`. */
+  /** The exception's class: `torch.OutOfMemoryError`. A built-in one is bare: `ValueError`. */
   get pyType(): string {
     return this.#exception.type;
   }
@@ -48,7 +49,7 @@ export class PythonError extends TorchwireError {
     return this.#exception.message;
   }
 
-  /** Python's traceback, from the outermost call to where it was raised, without the worker's own frames. */
+  /** Python's traceback, from the outermost call to the line that raised, without the worker's own frames. */
   get frames(): readonly PythonFrame[] {
     return this.#exception.frames;
   }
@@ -57,12 +58,12 @@ export class PythonError extends TorchwireError {
     return this.#exception.notes;
   }
 
-  /** The exceptions in an ExceptionGroup, each with fields of its own, as many as Python prints; undefined of every other exception. */
+  /** The exceptions in an ExceptionGroup, as many as Python prints; undefined for every other exception. */
   get errors(): readonly PythonError[] | undefined {
     return this.#errors;
   }
 
-  /** True where Python's `isinstance` would be: `error.isPython("OSError")`. Built-in names are bare. */
+  /** Whether Python's `isinstance` would be true: `error.isPython("OSError")`. Built-in names are bare. */
   isPython(type: string): boolean {
     return this.mro.includes(type);
   }
@@ -86,7 +87,7 @@ function messageOf(exception: PythonException, operation: string, site: string |
   return [text, ...exception.notes, ...members(exception, "  "), ...(advice === undefined ? [] : [advice])].join("\n");
 }
 
-/** A line for each exception in a group, in those the lines of theirs. */
+/** A line for each exception in a group, with the lines of its own members below it. */
 function members({ errors = [] }: PythonException, indent: string): string[] {
   return errors.flatMap((each, i) => [
     `${indent}${i + 1}. ${each.type}: ${each.message.replaceAll("\n", `\n${indent}   `)}`,

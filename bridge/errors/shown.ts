@@ -1,9 +1,9 @@
 /**
- * Text from outside in messages: names in files, names of files, what Python, pip or another machine says. Whoever reads it may have it on a terminal, where a
- * control character is a command, and none of it is longer than a message can be.
+ * Text from outside, made fit for messages: names in files, names of files, the words of Python, pip or another
+ * machine. A control character is a command to a terminal, so it is written as an escape; and a long text is cut.
  */
 
-/** C0, DEL and C1; marks that reorder or break a line; half a surrogate pair. A newline and a tab are in the second alone. */
+/** C0, DEL and C1; marks that reorder or break a line; half a surrogate pair. */
 const UNPRINTABLE = /[\p{Cc}\p{Cs}\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]/gu;
 const NAMED: Readonly<Record<string, string>> = { "\n": "\\n", "\t": "\\t", "\r": "\\r" };
 
@@ -13,30 +13,33 @@ function escaped(sign: string): string {
   return NAMED[sign] ?? (code < 0x100 ? `\\x${hex.padStart(2, "0")}` : `\\u${hex.padStart(4, "0")}`);
 }
 
-/** `text` as it may be printed: control characters are written as escapes, but for newlines and tabs. */
+/** `text` with its control characters as escapes. Newlines and tabs stay. */
 export const printable = (text: string): string =>
   text
     .replaceAll("\r\n", "\n")
     .replaceAll(UNPRINTABLE, (sign) => (sign === "\n" || sign === "\t" ? sign : escaped(sign)));
 
-/** The longest that a name from outside is in a message, in UTF-16 units. */
+/** A name from outside is no longer than this in a message, in UTF-16 units. */
 const LONGEST = 200;
 
-/** `text` on one line: every control character as its escape, and at most `most` units of it, with the whole length where it was cut. */
+/**
+ * `text` on one line: all control characters as escapes, and at most `most` units. Where it was cut, its length
+ * follows.
+ */
 export function oneLine(text: string, most: number = LONGEST): string {
   const start = text.length > most ? text.slice(0, most) : text;
   const line = start.replaceAll(UNPRINTABLE, escaped);
   return start === text ? line : `${line}… (${text.length} characters)`;
 }
 
-/** As `oneLine`, between quotation marks, which are escaped within. */
+/** `oneLine` between quotation marks. Quotation marks inside are escaped. */
 export function quoted(text: string, most: number = LONGEST): string {
   const start = text.length > most ? text.slice(0, most) : text;
   const line = start.replaceAll(/["\\]/g, "\\$&").replaceAll(UNPRINTABLE, escaped);
   return start === text ? `"${line}"` : `"${line}…" (${text.length} characters)`;
 }
 
-/** A value out of a file: as JSON has it, on one line, and cut. No more of it is looked at than is shown. */
+/** A value from a file, as JSON on one line, cut. Only the part that is shown is looked at. */
 export function shownValue(value: unknown, most: number = LONGEST): string {
   if (typeof value === "string") return quoted(value, most);
   if (typeof value !== "object" || value === null) return String(value);

@@ -1,4 +1,7 @@
-/** Where in the user's program an operation was written. Captured cheaply for every operation, formatted only when an error comes. */
+/**
+ * Finds the line of the user's program that wrote an operation. Each operation captures its stack cheaply; only an
+ * error formats it.
+ */
 import { AsyncLocalStorage } from "node:async_hooks";
 import { readFileSync } from "node:fs";
 import { SourceMap, type SourceMapping, type SourceMapPayload } from "node:module";
@@ -9,10 +12,13 @@ import { type CallSite, readFrames, retakeStack, takeStack, textOf, withProperty
 
 export type { CallSite };
 
-/** Deep enough to reach the user's frame from under a proxy's trap, the log and a helper of ours. */
+/**
+ * The frames of a captured stack: enough to reach the user's frame from under a proxy's trap, the log and a helper of
+ * ours.
+ */
 let depth = 8;
 
-/** Runs `fn`, from which it is further to the user's frame, for call sites and for the stacks of errors. */
+/** Runs `fn` with deeper stacks, because more of our own frames lie above the user's. */
 export function deep<T>(fn: () => T): T {
   const before = depth;
   depth = 24;
@@ -25,7 +31,10 @@ export function deep<T>(fn: () => T): T {
 
 export const captureSite = (): CallSite => takeStack(depth, captureSite);
 
-/** The place we are called from, all its callers included, as a key: cheaper than a stack's text. Undefined where it cannot be told. */
+/**
+ * The place that calls us, with all its callers, as a key. It is cheaper than a stack's text. Undefined where the
+ * program hides it.
+ */
 export function stackPosition(): string | undefined {
   return readFrames(depth, stackPosition, (frames) => {
     let key = "";
@@ -34,23 +43,23 @@ export function stackPosition(): string | undefined {
   });
 }
 
-// From source we are in bridge/errors/, from built output in dist/bridge/errors/, whose source maps lead back to bridge/errors/.
-// (In a bundle of CommonJS there is no import.meta.)
+// The source lies in bridge/errors/, built output in dist/bridge/errors/, whose source maps lead back to
+// bridge/errors/. (A bundle of CommonJS has no import.meta.)
 const above = dirname(dirname(dirname(import.meta.filename ?? __filename)));
 const packageRoot = basename(above) === "dist" ? dirname(resolve(above)) : above;
 const ours = ["bridge", "client", "dist"].map((folder) => resolve(packageRoot, folder) + sep);
 
-/** `path/train.ts:31:9` of the nearest frame that is the user's, or undefined where there is none. */
+/** The nearest frame of the user's, as `path/train.ts:31:9`; undefined where there is none. */
 export function formatSite(site: CallSite | undefined): string | undefined {
   const frame = nearestFrame(site);
   return frame === undefined ? undefined : original(frame.path, frame.line, frame.column);
 }
 
-/** Tools that print whatever they are given: test matchers in their messages, and pino's %o. */
+/** These tools print any value that they get: test matchers in their messages, and pino's %o. */
 const PRINTERS =
   /[\\/]node_modules[\\/](?:chai|loupe|@?vitest|@?jest|jest-[\w-]+|pretty-format|quick-format-unescaped)[\\/]/;
 
-/** True where it is one of those tools that asks, and not the program. */
+/** Whether one of those tools is asking, and not the program. */
 export function isPrinter(site: CallSite): boolean {
   return PRINTERS.test(nearestFrame(site)?.path ?? "");
 }
@@ -73,15 +82,16 @@ export function shortSite(site: string): string {
   return site.slice(Math.max(site.lastIndexOf("/"), site.lastIndexOf("\\")) + 1).replace(/:\d+$/, "");
 }
 
-/** Names the line of the program in an error about what was written there. */
+/** Adds the program's line to an error about it. */
 export function locate(error: Error): void {
   const site = formatSite(captureSite());
   if (site !== undefined) error.message += ` (at ${shortSite(site)})`;
-  // The stack was taken deep inside, and may not reach the program; nor does its text follow the message.
+  // Its stack was taken deep inside, and may not reach the program. The text of a stack does not follow the message
+  // either.
   retakeStack(error, locate);
 }
 
-/** A copy of an error that many meet, with the line where the program meets it now. */
+/** A copy of an error that many calls meet, with the line that meets it now. */
 export function metHere(error: Error): Error {
   const copy = Object.create(Object.getPrototypeOf(error) as object, Object.getOwnPropertyDescriptors(error)) as Error;
   locate(copy);
@@ -90,12 +100,12 @@ export function metHere(error: Error): Error {
 
 const callers = new AsyncLocalStorage<CallSite>();
 
-/** From where the program has called what runs `traced`, where something does. */
+/** The program's call under which `traced` runs now; undefined outside of one. */
 export const callerSite = (): CallSite | undefined => callers.getStore();
 
 /**
- * What `run` gives. An async function's stack ends at generators, sockets and timers: a TorchwireError that comes out of `run` has the line from which
- * the program called `what` added to its stack, where it does not hold it.
+ * Gives the result of `run`. A TorchwireError out of `run` gets the line that called `what` added to its stack, where
+ * the stack lacks it: an async function's stack ends at generators, sockets and timers.
  */
 export async function traced<T>(what: string, run: () => Promise<T>, site: CallSite = captureSite()): Promise<T> {
   try {
@@ -115,7 +125,7 @@ export function addCaller(error: unknown, what: string, site: CallSite): void {
   if (!stack.includes(line)) error.stack = `${stack}\n    at async ${what} (${place})`;
 }
 
-/** Adds to an error's message, and to its stack, where the message stands as it was when the error was made. */
+/** Adds to an error's message, and to the copy of the message in its stack. */
 export function addToMessage(error: Error, text: string): void {
   const { message } = error;
   const stack = textOf(error);
@@ -123,18 +133,18 @@ export function addToMessage(error: Error, text: string): void {
   if (stack !== undefined) error.stack = stack.replace(message, () => error.message);
 }
 
-/** A built program runs its .js; its source map leads back to the line that was written. */
+/** The line that was written: a built program runs its .js, whose source map leads back to it. */
 function original(path: string, line: number, column: number): string {
   const entry = /\.[cm]?js$/.test(path) ? sourceMapOf(path)?.findEntry(line - 1, column - 1) : undefined;
   const mapping = entry !== undefined && isMapping(entry) ? entry : undefined;
-  // A bundler may name sources by a scheme of its own.
+  // A bundler may name its sources by a scheme of its own.
   const source = mapping === undefined ? undefined : pathOf(mapping.originalSource, pathToFileURL(path));
   return mapping === undefined || source === undefined
     ? `${path}:${line}:${column}`
     : `${source}:${mapping.originalLine + 1}:${mapping.originalColumn + 1}`;
 }
 
-/** The path that a URL names; undefined where it names no file of this machine. */
+/** The path in a URL; undefined where the URL names no file of this machine. */
 function pathOf(url: string, base?: URL): string | undefined {
   try {
     return fileURLToPath(new URL(url, base));
@@ -160,7 +170,7 @@ function readSourceMap(path: string): SourceMap | undefined {
     const text = inline === undefined ? readFileSync(resolve(dirname(path), url), "utf8") : atob(inline);
     return new SourceMap(JSON.parse(text) as SourceMapPayload);
   } catch {
-    // No readable map: the line of the .js file is the best there is.
+    // Without a readable map the line of the .js file must do.
     return undefined;
   }
 }

@@ -1,23 +1,23 @@
 /**
- * The call sites of a batch's operations. Taking a stack costs ten times what the rest of an operation does, so a batch that
- * begins where an earlier one began, and goes on as that one did, takes one stack instead of one for each operation. In a
- * loop, where batch after batch was the same, only every so many batches take one at all.
+ * The call sites of a batch's operations. Taking a stack costs ten times as much as the rest of an operation. So a
+ * batch that begins where an earlier one began, and goes on as that one did, takes one stack instead of one for each
+ * operation. In a loop, where batch after batch is the same, most batches take none.
  */
 import { captureSite, stackPosition, type CallSite } from "./site.ts";
 import { textOf } from "./stack.ts";
 
-/** What was seen in a batch that began at some place: of each position, what it was and where it was written. */
+/** The positions of an earlier batch: the key of each, and the line that wrote it. */
 interface Recording {
   readonly keys: readonly string[];
   readonly sites: readonly CallSite[];
 }
 
 const MOST_RECORDINGS = 1000;
-/** Batches in a row that are taken to begin where the one before began, as long as they go on as it did. */
+/** So many batches in a row are trusted to begin where the one before began, as long as they go on as it did. */
 const MOST_TRUSTED = 15;
 
 export class SitePredictor {
-  /** By the place where the batch began; undefined for one that was seen only once. */
+  /** By the place where the batch began; undefined for a place that was seen only once. */
   readonly #recordings = new Map<string, Recording | undefined>();
   #last: Recording | undefined;
   #trusted = 0;
@@ -37,7 +37,7 @@ export class SitePredictor {
       this.#last = followed ? recording : undefined;
       if (followed) return;
       if (this.#recordings.size >= MOST_RECORDINGS) this.#recordings.clear();
-      // Formatted when it is kept, because an unformatted stack keeps every frame's objects alive.
+      // An unformatted stack keeps every frame's objects alive, so it is formatted before it is kept.
       if (seen) for (const site of sites) void textOf(site);
       this.#recordings.set(anchor, seen ? { keys, sites } : undefined);
     });
@@ -59,7 +59,10 @@ export class BatchSites {
     this.#onEnd = onEnd;
   }
 
-  /** Notes where the next position was written; `key` says what it is, `site` where it is known already. */
+  /**
+   * Notes the line that writes the next position. `key` says what the position is; `site` is its line, if that is known
+   * already.
+   */
   add(key: string, site?: CallSite): void {
     const i = this.#keys.length;
     this.#keys.push(key);
@@ -68,13 +71,13 @@ export class BatchSites {
       return;
     }
     const here = site ?? captureSite();
-    // It did not begin where the last one did, after all: this is the nearest place that is known.
+    // The batch did not begin where the last one did, after all: this is the nearest place that is known.
     if (this.#expected !== undefined && this.#trusting) this.sites.fill(here);
     this.#expected = undefined;
     this.sites.push(here);
   }
 
-  /** Whether the next position will be `key`, if all goes on as it did before. */
+  /** Whether the next position will be `key`, if the batch goes on as the earlier one did. */
   expects(key: string): boolean {
     return this.#expected?.keys[this.#keys.length] === key;
   }

@@ -1,19 +1,20 @@
 /**
- * Stacks, taken and read so that nothing throws and nothing of the program's own is changed. A program may have frozen `Error`, set its limit
- * to 0, or prepare stacks in a way of its own, which may give anything or throw: then a stack has no text, and an operation no line.
+ * Takes and reads stacks. Nothing here throws, and nothing of the program's own is changed. A program may have frozen
+ * `Error`, set its limit to 0, or prepare stacks in a way of its own that gives anything or throws: then a stack has no
+ * text, and an operation no line.
  */
 
-/** A stack that V8 has recorded and not yet formatted. `textOf` reads it. */
+/** A stack that V8 has recorded and not formatted yet. `textOf` reads it. */
 export interface CallSite {
   readonly stack?: string;
 }
 
 type Any = (...args: never[]) => unknown;
 
-// As it is before the program takes it away, or puts another in its place.
+// Taken now, before the program can replace it.
 const { captureStackTrace: capture } = Error as { captureStackTrace?(this: void, holder: object, above: Any): void };
 
-/** The stack from the caller of `above` on, of at most `limit` frames. */
+/** The stack from the caller of `above` on, with at most `limit` frames. */
 export function takeStack(limit: number, above: Any): CallSite {
   try {
     return withProperty("stackTraceLimit", limit, () => {
@@ -27,28 +28,31 @@ export function takeStack(limit: number, above: Any): CallSite {
   }
 }
 
-/** Gives `error` the stack of where it is now, from the caller of `above` on, as it gets one when it is made. */
+/** Gives `error` a new stack, from the caller of `above` on. */
 export function retakeStack(error: Error, above: Any): void {
   try {
     capture?.(error, above);
   } catch {
-    // It keeps the one it has.
+    // It keeps the stack that it has.
   }
 }
 
-/** What `read` makes of the frames from the caller of `above` on; undefined where the program does not let us have them. */
+/** The result of `read` for the frames from the caller of `above` on; undefined where the program hides them. */
 export function readFrames<T>(limit: number, above: Any, read: (frames: NodeJS.CallSite[]) => T): T | undefined {
   let result: T | undefined;
   try {
     const prepare = (_: unknown, frames: NodeJS.CallSite[]): void => void (result = read(frames));
     withProperty("prepareStackTrace", prepare, () => void takeStack(limit, above).stack);
   } catch {
-    // It is the program's own way that threw, as ours could not be put in its place.
+    // The program's own way of preparing stacks threw, because ours could not be put in its place.
   }
   return result;
 }
 
-/** The text of a stack: the program's own, which may know source maps, or V8's where that is no text with a line in it. */
+/**
+ * The text of a stack. The program's own way comes first, because it may know source maps; V8's follows where that
+ * gives no lines.
+ */
 export function textOf(site: CallSite): string | undefined {
   try {
     const stack: unknown = withProperty("prepareStackTrace", prepareBy(ownWay()), () => site.stack);
@@ -73,7 +77,7 @@ function prepareBy(own: unknown): unknown {
       const text: unknown = Reflect.apply(own, Error, [error, frames]);
       if (typeof text === "string" && /:\d+:\d+/.test(text)) return text;
     } catch {
-      // Then it is ours to do.
+      // Then we format it.
     }
     return ["Error", ...frames.map(lineOf)].join("\n");
   };
@@ -82,7 +86,7 @@ function prepareBy(own: unknown): unknown {
 const lineOf = (frame: NodeJS.CallSite): string =>
   `    at ${frame.getFunctionName() ?? "<anonymous>"} (${frame.getFileName()}:${frame.getLineNumber()}:${frame.getColumnNumber()})`;
 
-/** Runs `run` while a property of `Error` is `value`, where it can be, and puts back what was there. */
+/** Runs `run` while a property of `Error` is `value`, if it can be set, and restores the property afterwards. */
 export function withProperty<T>(name: "stackTraceLimit" | "prepareStackTrace", value: unknown, run: () => T): T {
   const before = Reflect.getOwnPropertyDescriptor(Error, name);
   const during = before === undefined ? { value, writable: true, configurable: true } : { value };

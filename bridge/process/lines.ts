@@ -1,12 +1,12 @@
-/** What a child process writes: in lines, none of them longer than is said, and no longer than the process lives. */
+/** Reads the output of a child process, line by line, until the process ends. */
 import type { ChildProcess } from "node:child_process";
 import { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 
-/** In characters. A longer line is told in parts, as a served worker tells it (output.py). */
+/** In characters. A longer line is told in parts, as a served worker does too (output.py). */
 const LONGEST_LINE = 2 ** 16;
 
-/** Calls `onLine` for each line of `stream`, and for what comes before its end without one. "\n", "\r\n" and "\r" end a line. */
+/** Calls `onLine` for each line of `stream`, and for the rest at its end. "\n", "\r\n" and "\r" end a line. */
 export function forEachLine(stream: Readable, onLine: (line: string) => void, longest: number = LONGEST_LINE): void {
   const decoder = new StringDecoder("utf8");
   let rest = "";
@@ -33,7 +33,7 @@ export function forEachLine(stream: Readable, onLine: (line: string) => void, lo
   });
 }
 
-/** The last lines that were written, for an error's message: so many, and none longer than a message can hold. */
+/** Keeps the last lines of an output for an error's message. Long lines are cut. */
 export class LastLines {
   readonly lines: string[] = [];
   readonly #most: number;
@@ -51,13 +51,13 @@ export class LastLines {
 
 const LONGEST_KEPT = 1000;
 
-/** The pipes of a process that has ended are read until nothing has come for the one time, at most for the other. */
+/** The pipes of a process that has ended are read until they were quiet for QUIET_MS, and for MOST_MS at most. */
 const QUIET_MS = 100;
 const MOST_MS = 1000;
 
 /**
- * The end of a process is its exit. Its pipes may stay open for ever: whoever inherited them, a daemon that it left behind, holds them. So they are
- * closed after its exit, when what lies in them has been read. Resolves then.
+ * Closes the pipes of a process after its exit, when they have been read to their end. Resolves then. A process is over
+ * with its exit, but its pipes may stay open for ever: a daemon that it left behind has inherited them.
  */
 export function closePipesAtExit(child: ChildProcess): Promise<void> {
   return new Promise((resolve) => {
@@ -72,7 +72,8 @@ export function closePipesAtExit(child: ChildProcess): Promise<void> {
         for (const stream of open) stream.destroy();
         resolve();
       };
-      // A program that has held up its event loop finds the timer first, and what came, which is there, right after it.
+      // A program that has held up its event loop finds the timer first, and the output, which is there, right after
+      // it.
       const afterReading = (act: () => void) => () => setImmediate(() => setImmediate(act));
       const look = (): void => {
         if (!came) return end();

@@ -1,19 +1,18 @@
-/** A start that says nothing: whatever waits there for something that will not come, it is given up in bounded time. */
-
+/** Gives up a start that says nothing: it may wait for something that will never come. */
 export class Silence {
   readonly #milliseconds: number;
   readonly #onSilence: () => void;
   #timer: NodeJS.Timeout | undefined;
   #over = false;
 
-  /** Calls `onSilence` when nothing was heard for so long. */
+  /** Calls `onSilence` when nothing was heard for so many milliseconds. */
   constructor(milliseconds: number, onSilence: () => void) {
     this.#milliseconds = milliseconds;
     this.#onSilence = onSilence;
     this.heard();
   }
 
-  /** A sign of life. */
+  /** Must be called at each sign of life. */
   heard(): void {
     clearTimeout(this.#timer);
     if (this.#over) return;
@@ -23,12 +22,12 @@ export class Silence {
     }, this.#milliseconds);
   }
 
-  /** What was waited for has come, or never will. */
+  /** Stops waiting. */
   end(): void {
     this.#over = true;
     clearTimeout(this.#timer);
   }
 }
 
-/** Long enough for a slow login, a cold disk, a virus scanner. */
+/** Milliseconds: long enough for a slow login, a cold disk, a virus scanner. */
 export const longestSilence = 30_000;

@@ -246,8 +246,7 @@ function known(ref: unknown): Reference {
   return reference;
 }
 
-const shown = (value: unknown): string =>
-  typeof value === "string" ? value : (JSON.stringify(value) ?? typeof value);
+const shown = (value: unknown): string => (typeof value === "string" ? value : (JSON.stringify(value) ?? typeof value));
 
 const ownerOf = (reference: Reference): RefOwner => reference.owner;
 

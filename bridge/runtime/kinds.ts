@@ -1,6 +1,6 @@
 /**
- * What a value is, whatever realm it was made in. A test runner runs each file in a realm of its own, whose `Array`, `Map` and `Error` are not those
- * that we or Node see: there `instanceof` and prototypes say no.
+ * Tells kinds of values apart, whatever realm made them. A test runner runs each file in a realm of its own, with an
+ * `Array`, `Map` and `Error` of its own: `instanceof` and prototypes say no to them.
  */
 import { types } from "node:util";
 
@@ -12,11 +12,11 @@ export const isSharedArrayBuffer: typeof types.isSharedArrayBuffer = types.isSha
 export const isUint8Array: typeof types.isUint8Array = types.isUint8Array;
 
 const typedArray = Object.getPrototypeOf(Uint8Array.prototype) as Uint8Array;
-/** `Float32Array`, or `DataView`; of a Buffer, and of all subclasses, the kind that they are by nature. */
+/** `Float32Array`, or `DataView`. A Buffer, like all subclasses, gives the kind that it is by nature. */
 export const viewKind = (view: ArrayBufferView): string =>
   (Reflect.get(typedArray, Symbol.toStringTag, view) as string | undefined) ?? "DataView";
 
-/** True where the memory of a typed array is not there any more: it was transferred, or has been made smaller than the array. */
+/** Whether the memory of a typed array is gone: it was transferred, or made smaller than the array. */
 export function isGone(view: ArrayBufferView): boolean {
   try {
     typedArray.at.call(view, 0);
@@ -26,7 +26,7 @@ export function isGone(view: ArrayBufferView): boolean {
   }
 }
 
-/** An object as a literal makes it, or one without a prototype. */
+/** Whether `value` is an object as a literal makes it, or one without a prototype. */
 export function isPlainObject(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
   const prototype: unknown = Object.getPrototypeOf(value);
@@ -43,10 +43,10 @@ export const isURL = (value: unknown): value is URL =>
   value instanceof URL ||
   (typeof value === "object" && value !== null && "href" in value && "protocol" in value && "pathname" in value);
 
-/** What a thrown value says. */
+/** The message of a thrown value. */
 export const messageOf = (error: unknown): string => (isError(error) ? error.message : String(error));
 
-/** The class of an object, for an error: `Date`. */
+/** The name of an object's class, for an error: `Date`. */
 export function classOf(value: object): string {
   if (ArrayBuffer.isView(value)) return viewKind(value);
   const { constructor } = value as { constructor?: { name?: unknown } };
