@@ -45,8 +45,8 @@ export class Ambient {
   }
 
   /**
-   * Runs `fn` at once, as a lane of its own, and waits for nothing: what is queued in it fails alone. The generation that is
-   * returned knows what became of it.
+   * Runs `fn` at once, as a lane of its own, and waits for nothing: what is queued in it fails alone. The generation
+   * that is returned knows what became of it.
    */
   apart<T>(fn: () => T): readonly [value: T, generation: Generation] {
     const lane = new Lane(this.#nextLane++);

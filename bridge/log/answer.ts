@@ -1,4 +1,4 @@
-/** What becomes of a batch when the worker has answered it. */
+/** Settles the promises of a batch that the worker has answered. */
 import type { Batch, PendingFetch } from "./batch.ts";
 import { TorchwireError } from "../errors/errors.ts";
 import type { Generation } from "./lane.ts";
@@ -10,8 +10,9 @@ import type { Limits } from "../wire/limits.ts";
 import { malformed, type WireFailure, type WireReply } from "../wire/schema.ts";
 
 /**
- * Reads an answer to `batch`, and gives what settles its promises. Throws PROTOCOL, and has settled nothing, where the answer does not fit the
- * batch: a value too many or too few, a failure that is none of its operations.
+ * Reads an answer to `batch`, and gives a function that settles its promises. Throws PROTOCOL, before anything is
+ * settled, where the answer does not fit the batch: a value too many or too few, or a failure of an operation that is
+ * not in it.
  */
 export function readAnswer(
   batch: Batch,
@@ -21,7 +22,7 @@ export function readAnswer(
 ): () => void {
   const { generation, fetches, first, sites } = batch;
   const end = first + sites.sites.length;
-  // (Past its last operation: it failed in leaving a context.)
+  // (A batch that failed in leaving a context failed past its last operation.)
   if (failure !== null && !(first <= failure.id && failure.id <= failure.last && failure.last <= end))
     malformed(`a failure of #${failure.id} to #${failure.last}, in a batch of #${first} to #${end - 1}`);
   const failed = Math.min(failure?.id ?? Infinity, generation.failure?.id ?? Infinity);
@@ -50,7 +51,7 @@ function failureOf(failed: WireFailure, batch: Batch): { error: PythonError; id:
   return { error: new PythonError(failed, failed.operation, site), id: failed.id, last: failed.last };
 }
 
-/** It was not run: by its own fault, or by that of what it would have been the value of. */
+/** Rejects a fetch that was not run: it failed itself, or its target has no value. */
 export function notAnswered(generation: Generation, id: number, { promise, target }: PendingFetch): void {
   const { id: first, last } = generation.failure!;
   const isItsOwn = id >= first && id <= last;
@@ -76,7 +77,7 @@ function settlement(
     value = decodeValue(token, frames, limits);
   } catch (error) {
     if (error instanceof TorchwireError && error.code === "PROTOCOL") throw error;
-    // One that this side cannot hold, or may not: the others are as good as before.
+    // This side cannot hold this value, or may not. The other values are as good as before.
     return () => promise.reject(error);
   }
   return () => {

@@ -30,7 +30,9 @@ const KEYS: readonly ((operation: Operation) => string)[] = [
 /** Tells an operation from another one that could stand in its place, for the prediction of call sites. */
 export const keyOf = (operation: Operation): string => KEYS[operation[0]]!(operation);
 
-/** Operations that follow each other in the log, in one lane and one context: sent, run and answered together. */
+/**
+ * Operations that follow each other in the log, in one lane and one context. They are sent, run and answered together.
+ */
 export interface Batch {
   readonly generation: Generation;
   readonly contexts: readonly ContextLayer[];
@@ -38,18 +40,18 @@ export interface Batch {
   readonly first: number;
   readonly operations: Operation[];
   readonly sites: BatchSites;
-  /** From where the program has called the part of the library that makes it, where one does. */
+  /** The program's call of the library that makes this batch; undefined where the program makes it itself. */
   readonly caller: CallSite | undefined;
   readonly frames: Uint8Array[];
   readonly fetches: Map<number, PendingFetch>;
   bytes: number;
-  /** Those of its frames, as they were when it got them. */
+  /** The bytes of its frames, counted when they were added. */
   frameBytes: number;
-  /** How much of what a message may hold it fills, by the nearest of the limits: 0 to 1. */
+  /** The share of a message that it fills, by the nearest of the limits: 0 to 1. */
   share: number;
   /** Somebody awaits one of its values. */
   urgent: boolean;
   sent: boolean;
-  /** The attribute chain at its end, while nothing was queued behind it: it can still grow, or become a call. */
+  /** The attribute chain at its end, as long as nothing was queued behind it: it can still grow, or become a call. */
   chain: { readonly operation: Operation; lastId: number } | undefined;
 }

@@ -1,21 +1,24 @@
-/** Ambient state of the worker. It belongs to a batch, never to an operation: entered before it and left after it, error or not. */
+/**
+ * Ambient state of the worker. It belongs to a batch, never to an operation: the worker enters it before the batch and
+ * leaves it after, error or not.
+ */
 import { TorchwireError } from "../errors/errors.ts";
 
 export interface ContextOptions {
   /**
-   * "inference" and "no_grad" switch gradients off as `torch.inference_mode` and `torch.no_grad` do, "grad" switches them on
-   * as `torch.enable_grad` does. Default: as around it.
+   * "inference" and "no_grad" switch gradients off, as `torch.inference_mode` and `torch.no_grad` do. "grad" switches
+   * them on, as `torch.enable_grad` does. Default: the mode outside.
    */
   readonly mode?: "inference" | "no_grad" | "grad";
-  /** Modules that are in eval mode inside; each of their submodules gets its own mode back afterwards. */
+  /** Modules that are in eval mode inside. Each of their submodules gets its own mode back afterwards. */
   readonly eval?: readonly unknown[];
   /** Modules that are in train mode inside. */
   readonly train?: readonly unknown[];
-  /** "fork": random numbers drawn inside leave the generators outside untouched. */
+  /** "fork": random numbers that are drawn inside leave the generators outside untouched. */
   readonly rng?: "fork";
 }
 
-/** One `worker.context` call, as the batches inside it carry it. */
+/** A call of `worker.context`, as the batches inside it carry it. */
 export interface ContextLayer {
   readonly wire: {
     readonly id: number;
@@ -41,7 +44,7 @@ export function contextLayer(
   if (!MODES.includes(options.mode)) refuse("mode", options.mode, `"inference", "no_grad" or "grad"`);
   if (options.rng !== undefined && options.rng !== "fork") refuse("rng", options.rng, `"fork"`);
   const ids = (modules: readonly unknown[] = [], name: string): number[] => {
-    // Asked first, because a reference is no array, yet has every method.
+    // This must be asked first: a reference is not an array, but has every method.
     if (!Array.isArray(modules))
       throw new TorchwireError("MISUSE", `context: ${name} is an array of modules, as in ${name}: [model]`);
     return modules.map((module, i) => idOf(module, `${name}[${i}]`));

@@ -1,4 +1,4 @@
-/** Values of JavaScript as the wire has them: the arguments of operations. */
+/** Turns values of JavaScript into values of the wire: the arguments of operations. */
 import { TorchwireError } from "../errors/errors.ts";
 import { isKw } from "../reference/kw.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "../reference/literals.ts";
@@ -16,18 +16,18 @@ const NO_KEYWORDS: ReadonlyMap<string, unknown> = new Map();
 /** The paths of arguments in errors, made once. */
 const ARGUMENTS = Array.from({ length: 8 }, (_, i) => `args[${i}]`);
 
-/** Most names are asked for again and again, and are known to be short text. */
+/** Whether a name needs no check: most are asked for again and again, and are known to be short text. */
 export const isUsual = (name: string): boolean => name.length <= 64 && isPythonName(name);
 
 const INT64 = { lowest: -(2n ** 63n), highest: 2n ** 64n - 1n };
 
-/** Turns the arguments of one operation into wire values. Its frames belong to the operation's batch. */
+/** Encodes the arguments of one operation. Its frames belong to the operation's batch. */
 export class Encoder {
   readonly #frames: Uint8Array[];
   readonly #pool: FramePool;
   readonly #limits: Limits;
   readonly #nameOf: (reference: Reference) => number;
-  /** A rough count of the bytes that were encoded: in the frames… */
+  /** A rough count of the encoded bytes in the frames… */
   frameBytes = 0;
   /** …and in the meta. */
   metaBytes = 0;
@@ -44,7 +44,7 @@ export class Encoder {
     return this.#nameOf(reference);
   }
 
-  /** A name, which may be as long as text may be. `what` names it in errors. */
+  /** A name. It may be as long as text may be. `what` names it in errors. */
   name(name: string, what: string): string {
     return isUsual(name) ? name : (this.encode(name, what) as string);
   }
@@ -56,7 +56,8 @@ export class Encoder {
     const positional: unknown[] = [];
     for (let i = 0; i < count; i++) positional.push(this.encode(args[i], ARGUMENTS[i] ?? `args[${i}]`));
     if (!isKw(last)) return [positional, NO_KEYWORDS];
-    // In a Map every name is like any other. In an object "__proto__" is not, and msgpackr would look at "toJSON" and "constructor".
+    // In a Map every name is like any other. In an object "__proto__" is not, and msgpackr would look at "toJSON" and
+    // "constructor".
     const keywords = new Map<string, unknown>();
     for (const [name, value] of Object.entries(last.values)) {
       keywords.set(this.name(name, "a name in kw"), this.encode(value, `kw.${name}`));
@@ -108,7 +109,7 @@ export class Encoder {
     if (value instanceof PyBytesLiteral) {
       checkMemory(value.bytes, path);
       this.metaBytes += this.#sized(value.bytes.length, path);
-      // A copy, as of arrays: it is packed later.
+      // A copy, because it is packed later.
       return new Uint8Array(value.bytes);
     }
     if (value instanceof PySliceLiteral)
@@ -120,7 +121,7 @@ export class Encoder {
     return refuse(value, path, `a ${classOf(value)} has no counterpart in Python; send its parts as plain values`);
   }
 
-  /** By their places: an array's own `map` makes an array of its class, which may want other arguments. */
+  /** Not by `map`: a subclass of Array makes its own class there, whose constructor may want other arguments. */
   *#items(list: readonly unknown[], path: string, depth: number): Generator {
     for (let i = 0; i < list.length; i++) yield this.encode(list[i], `${path}[${i}]`, depth);
   }
@@ -151,7 +152,7 @@ export class Encoder {
     this.frameBytes += data.byteLength;
     const first = this.#frames.length;
     for (const piece of piecesOf(data, frameBytes)) {
-      // A copy, unless it is lent: the socket reads it later, and the caller may have changed his array by then.
+      // A copy, unless it is lent: the socket reads it later, when the caller may have changed the array.
       const frame = this.#pool.frameOf(piece);
       this.#frames.push(frame);
       if (dtype === "bool") checkBooleans(frame, path);

@@ -1,14 +1,14 @@
 import { arrive, depart, stay } from "../values/lend.ts";
 
 /**
- * Buffers for what is on its way to the worker, used again once it has answered: to allocate them anew for every step costs
- * page faults and garbage collections. What is lent goes out by itself.
+ * Buffers for frames on their way to the worker, used again once it has answered: new buffers for every step would cost
+ * page faults and garbage collections. Lent memory is sent itself, and needs none.
  */
 export class FramePool {
   readonly #free = new Map<number, Uint8Array[]>();
   #bytes = 0;
 
-  /** `bytes` to be sent: themselves where their memory is lent, else a copy. */
+  /** A frame with `bytes`: the bytes themselves where their memory is lent, else a copy. */
   frameOf(bytes: Uint8Array): Uint8Array {
     if (depart(bytes.buffer)) return bytes;
     const buffer = this.#free.get(bytes.length)?.pop();
@@ -18,7 +18,7 @@ export class FramePool {
     return buffer;
   }
 
-  /** The batch with `frames` has been answered. */
+  /** Must be called when the batch with `frames` has been answered. */
   takeBack(frames: readonly Uint8Array[]): void {
     for (const frame of frames) {
       if (arrive(frame.buffer)) continue;
@@ -30,7 +30,7 @@ export class FramePool {
     }
   }
 
-  /** `frames` were made and will not be sent. */
+  /** Must be called where `frames` will not be sent. */
   discard(frames: readonly Uint8Array[]): void {
     for (const frame of frames) stay(frame.buffer);
   }

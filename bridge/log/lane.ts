@@ -7,7 +7,7 @@ import { PythonError } from "../errors/python-error.ts";
 import type { Origin } from "../reference/ref.ts";
 
 export interface Failure {
-  /** Python's; or this side's, where a batch could not be sent. */
+  /** Python's error; or this side's, where a batch could not be sent. */
   readonly error: TorchwireError;
   /** The first id that has no value… */
   readonly id: number;
@@ -21,7 +21,7 @@ export class Generation implements Origin {
   failure: Failure | undefined;
   /** User code has been given the failure. */
   thrown = false;
-  /** Batches of it whose replies are not in. */
+  /** The number of its batches that are not answered yet. */
   inFlight = 0;
 
   constructor(lane: Lane, number: number) {
@@ -29,15 +29,13 @@ export class Generation implements Origin {
     this.number = number;
   }
 
-  /** True where `id`, made in this generation, never got its value. */
   lacks(id: number): boolean {
     return this.failure !== undefined && id >= this.failure.id;
   }
 
-  /** To be called when user code is about to have the error in hand. */
   hasBeenThrown(): void {
     this.thrown = true;
-    // Ahead of the continuation of the await that is being rejected.
+    // This runs before the await that is being rejected goes on.
     queueMicrotask(() => this.lane.reopen(this));
   }
 
@@ -47,7 +45,7 @@ export class Generation implements Origin {
     throw this.failure.error;
   }
 
-  /** What an await of `id` rejects with: the failed operation's own error, or for a later one that it was not run. */
+  /** The failed operation has its own error. A later one was not run because of it. */
   errorFor(id: number): TorchwireError {
     const { error, id: first, last } = this.failure!;
     if (id >= first && id <= last) return error;

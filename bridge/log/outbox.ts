@@ -1,4 +1,6 @@
-/** The batch that is open: operations are added to it, and it is sent. Later it is answered, or it could not be sent. */
+/**
+ * The batch that is open: operations are added to it, and it is sent. Later it is answered, or it could not be sent.
+ */
 import { asError, TorchwireError } from "../errors/errors.ts";
 import { PythonError } from "../errors/python-error.ts";
 import { callerSite, formatSite, locate, metHere, shortSite, type CallSite } from "../errors/site.ts";
@@ -252,8 +254,9 @@ export class Outbox {
   }
 
   /**
-   * A batch that cannot be sent fails its lane, as an operation that fails in the worker does: its awaits reject, and no other
-   * lane hears of it. Nothing may be thrown here: the sender is a timer, a microtask, or an operation of another lane.
+   * A batch that cannot be sent fails its lane, as an operation that fails in the worker does: its awaits reject, and
+   * no other lane hears of it. Nothing may be thrown here: the sender is a timer, a microtask, or an operation of
+   * another lane.
    */
   #unsent(batch: Batch, cause: unknown): void {
     const { generation, first, operations, sites, fetches, frames } = batch;
@@ -283,8 +286,8 @@ export class Outbox {
 }
 
 /**
- * How an operation of `batch` names `id`. The ids that the batch makes itself are counted from its first position, -1, -2, …:
- * so the next step of a loop is the same bytes again, by which the worker recognises it.
+ * How an operation of `batch` names `id`. The ids that the batch makes itself are counted from its first position, -1,
+ * -2, …: so the next step of a loop is the same bytes again, by which the worker recognises it.
  */
 function nameIn(batch: Batch, id: number): number {
   return id < batch.first ? id : batch.first - id - 1;

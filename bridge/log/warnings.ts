@@ -1,12 +1,18 @@
-/** Python's warnings, shown as Node shows its own: `process.emitWarning`. Each is shown once for the line of the program that it is about. */
+/**
+ * Shows Python's warnings as Node shows its own, by `process.emitWarning`. Each is shown once for each line of the
+ * program.
+ */
 import type { Batch } from "./batch.ts";
 import { formatSite, shortSite } from "../errors/site.ts";
 import { printable } from "../errors/shown.ts";
 import type { WireWarnings } from "../wire/schema.ts";
 
-/** Different texts of one category that are shown of one line; a loop that warns in other words each time would fill the screen. */
+/**
+ * So many different texts of one category are shown for one line: a loop that warns in other words each time would fill
+ * the screen.
+ */
 const MOST_OF_A_LINE = 10;
-/** Lines and categories that are told apart. */
+/** So many lines and categories are told apart. */
 const MOST_LINES = 1000;
 
 interface Line {
@@ -20,18 +26,18 @@ export class Warnings {
   readonly #lines = new Map<string, Line>();
   #left = 0;
 
-  /** Those that the reply to `batch` brings. */
+  /** Shows the warnings in the reply to `batch`. */
   tell(batch: Batch, { told, left }: WireWarnings): void {
     for (const { id, category, message, operation } of told) {
       const own = id - batch.first;
-      // An operation of the library's own is one that the program's call of the library has made.
+      // Where the library made the operation, the program's call of the library has made it.
       const site = own < 0 ? undefined : (formatSite(batch.sites.sites[own]) ?? formatSite(batch.caller));
       this.show(category, message, operation, site);
     }
     this.#left += left;
   }
 
-  /** One that no operation has raised has neither an operation nor a line. */
+  /** Shows a warning. Without an operation that raised it, it has no line. */
   show(category: string, message: string, operation = "", site?: string): void {
     const line = this.#lineOf(category, site ?? "");
     if (line === undefined || line.shown.has(message)) return;
@@ -45,7 +51,7 @@ export class Warnings {
     emit(category, `${printable(message)}${about === "" ? "" : ` (${printable(about)})`}`, site);
   }
 
-  /** Says how many were left out. */
+  /** Says how many warnings were left out. */
   end(): void {
     for (const { category, where, left } of this.#lines.values())
       if (left > 0) emit(category, `${left} more warnings ${where} were left out`, undefined);

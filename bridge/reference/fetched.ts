@@ -1,7 +1,7 @@
 /**
- * A value on its way from the worker. A Promise that knows whether anybody awaits it: an awaited one is sent for at once,
- * one that is only held travels with its step. One that nobody ever awaits is not an unhandled rejection: its error belongs
- * to the lane, which gives it to the next await.
+ * A value on its way from the worker: a Promise that knows whether anybody awaits it. An awaited value is sent for at
+ * once; a value that is only held travels with its step. A value that nobody ever awaits is not an unhandled rejection:
+ * its error belongs to the lane, which gives it to the next await.
  */
 export class Fetched<T> extends Promise<T> {
   #resolve!: (value: T) => void;
@@ -41,7 +41,7 @@ export class Fetched<T> extends Promise<T> {
     this.#resolve(value);
   }
 
-  /** `whenThrown` is called when user code is about to have the error: now, if it awaits, or when it begins to. */
+  /** `whenThrown` is called when user code is about to get the error: now if it awaits, else when it begins to. */
   reject(reason: unknown, whenThrown?: () => void): void {
     if (this.#awaited) whenThrown?.();
     this.#onAwait = whenThrown;

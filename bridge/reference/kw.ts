@@ -1,11 +1,11 @@
-/** Keyword arguments: a branded value, because a plain object is a dict. */
+/** Keyword arguments. They are a class of their own, because a plain object is a dict. */
 import { inspect } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
 import { isPlainObject } from "../runtime/kinds.ts";
 import { lookAfter } from "./refused.ts";
 import type { KwFunction } from "../types/core.ts";
 
-/** Names and values, as they were when it was made: a frozen shallow copy without the names whose value is undefined. */
+/** Names and values at the time of the call: a frozen shallow copy, without the names whose value is undefined. */
 export class KwArguments {
   readonly values: Readonly<Record<string, unknown>>;
 
@@ -18,7 +18,7 @@ export class KwArguments {
 /**
  * Passes arguments by name, as the last argument of a call: `torch.nn.Linear(3, 4, kw({ bias: false }))`.
  *
- * A name whose value is undefined is left out, so that Python's default holds; null is None.
+ * A name whose value is undefined is left out, so that Python's default holds. null is None.
  * Throws a TorchwireError with code MISUSE for anything but a plain object.
  */
 export const kw: KwFunction = ((options: unknown): KwArguments => {

@@ -1,6 +1,6 @@
 /** Python values that JavaScript has no literal for. */
 
-/** Arrives as float even where the number is integral: `py.float(1)` is 1.0. */
+/** A float, even where the number is whole: `py.float(1)` is 1.0. */
 export class PyFloatLiteral {
   readonly value: number;
   constructor(value: number) {

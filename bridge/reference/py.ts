@@ -1,4 +1,4 @@
-/** What needs only a reference. */
+/** `py`: everything that needs a reference, and no worker object. */
 import { TorchwireError } from "../errors/errors.ts";
 import { isUint8Array } from "../runtime/kinds.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "./literals.ts";
@@ -8,7 +8,7 @@ import type { AnyRef, Is, TupleOf } from "../types/core.ts";
 import { checkText } from "../values/check.ts";
 import { FetchMode, type WELL_KNOWN } from "../wire/codes.ts";
 
-/** Python's operators, by their signs, as the functions of its `operator` module. */
+/** The functions of Python's `operator` module, by the signs of its operators. */
 const OPERATORS = {
   "+": "add",
   "-": "sub",
@@ -37,7 +37,10 @@ export type Operator = keyof typeof OPERATORS;
 /** Any reference, typed or not. */
 export type AnyReference = object;
 
-/** The value as plain JavaScript: numbers, strings, containers (dict with string keys → object, else Map), tensors → NDArray. */
+/**
+ * The value as plain JavaScript: numbers, strings, containers (a dict with string keys → object, else Map), tensors →
+ * NDArray.
+ */
 function js(ref: AnyReference): Promise<unknown> {
   return fetch(ref, FetchMode.js);
 }
@@ -77,20 +80,20 @@ function has(ref: AnyReference, name: string): Promise<boolean> {
   return value(wellKnownCall(ref, "builtins", "hasattr", [ref, name])) as Promise<boolean>;
 }
 
-/** `getattr(ref, name)`, also for the names that are JavaScript's: `py.get(future, "then")`. */
+/** `getattr(ref, name)`, also for names that JavaScript reserves: `py.get(future, "then")`. */
 function get(ref: AnyReference, name: string): AnyRef {
   const reference = known(ref);
   return ownerOf(reference).get(reference, checkText(name, "attribute")) as AnyRef;
 }
 
-/** `setattr(ref, name, value)`; resolves when it has been done. */
+/** `setattr(ref, name, value)`; resolves when the worker has done it. */
 function set(ref: AnyReference, name: string, value: unknown): Promise<void> {
   const reference = known(ref);
   ownerOf(reference).set(reference, checkText(name, "attribute"), value);
   return done(ref);
 }
 
-/** `delattr(ref, name)`; resolves when it has been done. */
+/** `delattr(ref, name)`; resolves when the worker has done it. */
 function del(ref: AnyReference, name: string): Promise<void> {
   const reference = known(ref);
   ownerOf(reference).delete(reference, checkText(name, "attribute"));
@@ -103,7 +106,7 @@ function at(ref: AnyReference, ...index: unknown[]): AnyRef {
   return ownerOf(reference).item(reference, indexOf(index)) as AnyRef;
 }
 
-/** `ref[index] = value`; several indices are given as `py.tuple(...)`. */
+/** `ref[index] = value`; give several indices as `py.tuple(...)`. */
 function setAt(ref: AnyReference, index: unknown, value: unknown): void {
   const reference = known(ref);
   ownerOf(reference).setItem(reference, index, value);
@@ -126,14 +129,14 @@ function op(operator: Operator, a: unknown, b: unknown): AnyRef {
   return wellKnownCall(reference.proxy, "operator", OPERATORS[operator], operator === "in" ? [b, a] : [a, b]);
 }
 
-/** The first `n` items of something iterable, which must have exactly so many: `const [out, h] = py.unpack(lstm(x), 2)`. */
+/** The items of something iterable that has exactly `n`: `const [out, h] = py.unpack(lstm(x), 2)`. */
 function unpack(ref: AnyReference, n: number): AnyRef[] {
   const items = inner(wellKnownCall(ref, "helpers", "unpack", [ref, n]))!;
   const log = ownerOf(items);
   return Array.from({ length: n }, (_, i) => log.item(items, i) as AnyRef);
 }
 
-/** Waits until the reference has its value, and gives the reference: also of a number, where `await ref` gives the number. */
+/** Waits until the reference has its value, and gives the reference, even where `await ref` would give a number. */
 async function settle<T extends AnyReference>(ref: T): Promise<Awaited<T>> {
   const reference = known(ref);
   const scalar = await ownerOf(reference).settle(reference);
@@ -148,14 +151,14 @@ function keep<T extends AnyReference>(ref: T): T {
   return ref;
 }
 
-/** A float even where the number is integral: `py.float(1)` is 1.0. */
+/** A float, even where the number is whole: `py.float(1)` is 1.0. */
 function float(value: number): Is<"float"> {
   if (typeof value !== "number")
     throw new TorchwireError("MISUSE", `py.float: ${String(value)} is not a number; convert it, e.g. with Number(x)`);
   return new PyFloatLiteral(value) as unknown as Is<"float">;
 }
 
-/** An int: also of a number past 2^53, as JavaScript has it. */
+/** An int, even where the number is past 2^53. */
 function int(value: number | bigint): bigint {
   if (typeof value === "bigint") return value;
   if (!Number.isInteger(value))
@@ -166,12 +169,12 @@ function int(value: number | bigint): bigint {
   return BigInt(value);
 }
 
-/** A tuple; an array is a list. */
+/** A tuple. (An array is a list.) */
 function tuple<T extends readonly unknown[]>(...items: T): TupleOf<T[number]> {
   return new PyTupleLiteral(items) as unknown as TupleOf<T[number]>;
 }
 
-/** Bytes; a Uint8Array by itself is a tensor. */
+/** Bytes. (A Uint8Array by itself is a tensor.) */
 function bytes(data: Uint8Array): Is<"bytes"> {
   if (!isUint8Array(data))
     throw new TorchwireError(
@@ -181,7 +184,7 @@ function bytes(data: Uint8Array): Is<"bytes"> {
   return new PyBytesLiteral(data) as unknown as Is<"bytes">;
 }
 
-/** `slice(start, stop, step)`, to be used in `py.at`: `py.at(x, py.slice(1, 3))` is `x[1:3]`. */
+/** `slice(start, stop, step)`, for `py.at`: `py.at(x, py.slice(1, 3))` is `x[1:3]`. */
 function slice(start?: number | null, stop?: number | null, step?: number | null): PySliceLiteral {
   return new PySliceLiteral(start, stop, step);
 }

@@ -1,10 +1,10 @@
-/** A reference to a Python object: the proxy that users hold, and what every JavaScript construct does to it. */
+/** A reference to a Python object: the proxy that users hold, and the effect of every JavaScript construct on it. */
 import { inspect } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
 import { captureSite, isPrinter, type CallSite } from "../errors/site.ts";
 import type { FetchMode, WELL_KNOWN } from "../wire/codes.ts";
 
-/** The log that a reference belongs to. What a program does to the reference becomes an operation there. */
+/** The log that a reference belongs to. All that a program does to the reference becomes an operation there. */
 export interface RefOwner {
   get(target: Reference, name: string): object;
   set(target: Reference, name: string, value: unknown): void;
@@ -18,14 +18,16 @@ export interface RefOwner {
   wellKnown(name: keyof typeof WELL_KNOWN): Reference;
   settle(target: Reference, site?: CallSite): Promise<unknown>;
   fetch(target: Reference, mode: FetchMode): Promise<unknown>;
-  /** Where a value is being awaited; undefined where that is known without a look. */
+  /** The line that awaits a value now; undefined where the log knows it without a look. */
   awaitedAt(): CallSite | undefined;
   iterate(target: Reference): AsyncGenerator<unknown, void>;
   release(target: Reference): void;
   keep(target: Reference): void;
 }
 
-/** The stretch of a lane in which a reference was made: after a failure in it, some of its references have no value. */
+/**
+ * The generation of a lane in which a reference was made. After a failure in it, some of its references have no value.
+ */
 export interface Origin {
   /** Whether `id`, which was made here, never got its value. */
   lacks(id: number): boolean;
@@ -40,16 +42,18 @@ const INNER = Symbol("torchwire.reference");
 export class Reference implements ProxyHandler<object> {
   readonly proxy: object;
   readonly owner: RefOwner;
-  /** Its place in the log, which is its name in the worker; 0 where it never had one, because its lane had failed. */
+  /** Its position in the log, which is its name in the worker; 0 where it has none, because its lane had failed. */
   readonly id: number;
   readonly origin: Origin;
   /** The scope whose end frees it. */
   scope: object | undefined;
-  /** Set once the worker has said what it is: then it is no longer thenable. */
+  /** The type that the worker has given. From then on it is no longer thenable. */
   settledAs: string | undefined;
-  /** A number, string, boolean, bigint or null that Python has for it; immutable, so asked for once. */
+  /**
+   * Its value, where that is a number, string, boolean, bigint or null. These are immutable, so it is asked for once.
+   */
   scalar: { readonly value: unknown } | undefined;
-  /** Why it cannot be used any more. */
+  /** The reason why it cannot be used any more. */
   gone: string | undefined;
 
   constructor(owner: RefOwner, id: number, origin: Origin, scope: object | undefined) {
@@ -69,7 +73,7 @@ export class Reference implements ProxyHandler<object> {
     if (key === "then" || key === "catch" || key === "finally") return this.#promiseMethod(key);
     if (RESERVED.has(key)) return this.#reserved(key);
     if (INTEGER.test(key)) return this.owner.item(this, Number(key));
-    // A matcher's message names what looks like a function; it must not queue an operation, which could fail.
+    // A test matcher names anything that looks like a function. That must not queue an operation, which could fail.
     if ((key === "name" || key === "length") && isPrinter(captureSite())) return undefined;
     return isPythonName(key) ? this.owner.get(this, key) : undefined;
   }
@@ -153,7 +157,7 @@ export class Reference implements ProxyHandler<object> {
     }
   }
 
-  /** `await` reads `then` here, in the user's stack, and calls it later from an empty one: so the call site is taken now. */
+  /** `await` reads `then` in the user's stack, and calls it later from an empty one. So the call site is taken here. */
   #promiseMethod(key: "then" | "catch" | "finally"): unknown {
     if (this.settledAs !== undefined) return undefined;
     const site = this.owner.awaitedAt();
@@ -174,16 +178,16 @@ export class Reference implements ProxyHandler<object> {
 type Fulfilled = (value: unknown) => unknown;
 type Rejected = (reason: unknown) => unknown;
 
-/** The handler behind a proxy of ours, or undefined for anything else. */
+/** The handler behind a proxy of ours; undefined for anything else. */
 export function inner(value: unknown): Reference | undefined {
   return typeof value === "function" && INNER in value
     ? (value as unknown as Record<symbol, Reference>)[INNER]
     : undefined;
 }
 
-/** One target for all proxies: a function, so that they can be called and constructed, with no own names to be in the way. */
-// Bound, because a bound function has no `prototype` that a proxy would have to tell the truth about.
-// oxlint-disable-next-line no-extra-bind
+// All proxies have one target: a function without names of its own, so that proxies can be called. It is bound, because
+// a bound function has no `prototype`, about which a proxy would have to tell the truth. oxlint-disable-next-line
+// no-extra-bind
 const TARGET: object = function target() {}.bind(null);
 Reflect.deleteProperty(TARGET, "length");
 Reflect.deleteProperty(TARGET, "name");
@@ -195,7 +199,9 @@ Object.defineProperty(TARGET, inspect.custom, {
   },
 });
 
-/** Names that JavaScript, and the tools that print and compare values, read from whatever they are given: never Python's. */
+/**
+ * JavaScript, and the tools that print and compare values, read these names from every value. They are never Python's.
+ */
 const RESERVED = new Set(
   (
     "then catch finally toJSON toString valueOf constructor prototype " +

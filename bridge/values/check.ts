@@ -1,10 +1,13 @@
-/** Checks of what a program wants to send. */
+/** Checks of values that a program wants to send. */
 import { TorchwireError } from "../errors/errors.ts";
 import { viewKind } from "../runtime/kinds.ts";
 import { checkMemory } from "./lend.ts";
 import { dtypes, holderOf, holds, isDType, sizeOf, type NDArray } from "./ndarray.ts";
 
-/** Throws NOT_SENDABLE unless `array` says the truth about itself, MISUSE where its memory was taken back. `what` names it in the error. */
+/**
+ * Throws NOT_SENDABLE where dtype, shape and data do not fit each other, MISUSE where the memory was taken back. `what`
+ * names the array in the error.
+ */
 export function checkNDArray(array: NDArray, what: string): void {
   const { dtype, shape, data } = array;
   const say = (text: string): never => {

@@ -1,4 +1,4 @@
-/** Values as the worker sends them, as values of JavaScript. */
+/** Turns values of the wire into values of JavaScript. */
 import { TorchwireError } from "../errors/errors.ts";
 import { isUint8Array } from "../runtime/kinds.ts";
 import { Tag } from "../wire/codes.ts";
@@ -6,14 +6,13 @@ import { defaultLimits, exceeded, type Limits } from "../wire/limits.ts";
 import { isCount, malformed } from "../wire/schema.ts";
 import { fromBytes, isDType, itemSize, joined, sizeOf, type NDArray } from "./ndarray.ts";
 
-/** Turns a value that the worker sent back into a JavaScript one. */
 export function decodeValue(
   token: unknown,
   frames: readonly Uint8Array[],
   limits: Limits = defaultLimits,
   depth = 0,
 ): unknown {
-  // Bytes of its own: msgpackr's are a Buffer over the whole message.
+  // A copy, because msgpackr gives a Buffer over the whole message.
   if (isUint8Array(token)) return new Uint8Array(token);
   if (!Array.isArray(token))
     return typeof token === "object" && token !== null ? malformed("a value that is a map, or an extension") : token;
@@ -40,7 +39,7 @@ export function decodeValue(
   }
 }
 
-/** An object where every key is a string, as JSON has it; a Map for the rest of Python's keys. */
+/** An object where every key is a string, as in JSON; else a Map. */
 function decodeDict(flat: readonly unknown[]): unknown {
   const entries: [unknown, unknown][] = [];
   for (let i = 0; i < flat.length; i += 2) entries.push([flat[i], flat[i + 1]]);

@@ -1,22 +1,32 @@
-/** The two half floats: 16 bits an element, held in a Uint16Array, as no typed array that every supported Node has holds them as numbers. */
+/**
+ * The two half floats have 16 bits an element. They are held in a Uint16Array as bits: not every supported Node has a
+ * Float16Array.
+ */
 
 export interface HalfFloat {
   /**
-   * The bits of `values`, each rounded to the nearest that this type has, ties to even; past the largest is an infinity, NaN is a NaN.
-   * Of a Float32Array that is what `tensor.to(torch.float16)` gives. Plain numbers are rounded once, as NumPy does it.
+   * The bits of `values`. Each is rounded to the nearest half float, ties to even; past the largest it is an infinity,
+   * and NaN is a NaN. A Float32Array gives the same bits as `tensor.to(torch.float16)`. Plain numbers are rounded once,
+   * as NumPy does it.
    */
   from(values: ArrayLike<number>): Uint16Array;
   /** The numbers of `bits`, exactly: every half float is a float32. */
   toFloat32(bits: ArrayLike<number>): Float32Array;
 }
 
-/** IEEE 754 binary16: 5 bits of exponent, 10 of fraction; 6e-8 to 65504. `{ dtype: "float16", shape, data: float16.from(values) }` */
+/**
+ * IEEE 754 binary16: 5 bits of exponent, 10 of fraction; 6e-8 to 65504. `{ dtype: "float16", shape, data:
+ * float16.from(values) }`
+ */
 export const float16: HalfFloat = halfFloat(5);
 
-/** The upper half of a float32: 8 bits of exponent, 7 of fraction. https://pytorch.org/docs/stable/tensor_attributes.html */
+/**
+ * The upper half of a float32: 8 bits of exponent, 7 of fraction.
+ * https://pytorch.org/docs/stable/tensor_attributes.html
+ */
 export const bfloat16: HalfFloat = halfFloat(8);
 
-// One number seen as its bits. Little-endian, as every machine is that a worker runs on.
+// A number and its bits. (Every machine that a worker runs on is little-endian.)
 const double = new Float64Array(1);
 const words = new Uint32Array(double.buffer);
 
@@ -42,7 +52,7 @@ function halfFloat(exponentBits: 5 | 8): HalfFloat {
     const kept = ((exponent + bias) << fractionBits) | ((high & 0xfffff) >>> dropped);
     const rest = high & (2 * half - 1);
     const up = rest > half || (rest === half && (low !== 0 || (kept & 1) === 1));
-    // What is carried out of the fraction raises the exponent, at the end to that of infinity.
+    // A carry out of the fraction raises the exponent, at last to that of infinity.
     return sign | (kept + (up ? 1 : 0));
   };
 
@@ -68,5 +78,5 @@ function halfFloat(exponentBits: 5 | 8): HalfFloat {
   };
 }
 
-/** Of 0 to 2^51: the sum has no bits left for a fraction, and is rounded as all of JavaScript's sums are. */
+/** For 0 to 2^51: the sum has no bits left for a fraction, and JavaScript rounds all sums to even. */
 const roundHalfToEven = (value: number): number => value + 2 ** 52 - 2 ** 52;

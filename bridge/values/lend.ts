@@ -1,29 +1,31 @@
-/** Memory that goes to a worker as it lies, without a copy, and comes back once the worker has it. */
+/** Lends memory to workers: it is sent without a copy, and comes back once the worker has it. */
 import { TorchwireError } from "../errors/errors.ts";
 import { isGone, isSharedArrayBuffer } from "../runtime/kinds.ts";
 import type { NDArray } from "./ndarray.ts";
 
 interface Loan {
-  /** Frames over this memory whose batches are not answered yet, in whatever worker. */
+  /** The number of frames over this memory whose batches are not answered yet, by any worker. */
   underway: number;
-  /** It was in a batch that has been answered. */
+  /** A batch that carried it has been answered. */
   sent: boolean;
   readonly onReturned: (() => void) | undefined;
 }
 
-/** By the memory and not by the array, so that a view of it, or the same elements in another shape, are lent too. */
+/** By memory and not by array: views of it, and the same elements in another shape, are lent too. */
 const loans = new WeakMap<ArrayBufferLike, Loan>();
 const reclaimed = new WeakSet<ArrayBufferLike>();
 
 /**
- * From now on `array` is sent as it lies in memory: without this, every send copies it first. Gives `array` back.
+ * From now on `array` is sent as it lies in memory. (Without this, every send copies it first.) Gives `array` back.
  *
- * In return its elements must not be changed while an operation that has it is on its way. `onReturned` is called when the worker has answered
- * every batch that carried it, which is then safe; after another send it is called again. It is never called for an array that was not sent, nor
- * where a worker that still had to answer has ended: that memory is not used again.
+ * In return its elements must not change while an operation that has it is on its way. `onReturned` is called when the
+ * worker has answered every batch that carried it: then they may change. After another send it is called again. It is
+ * never called for an array that was not sent, nor where a worker has ended before it answered: that memory is not used
+ * again.
  *
- * Lending twice is lending once. Throws MISUSE where `array` does not fill its memory from end to end (a `subarray`, a small Buffer: what shares
- * that memory would be lent with it), or where the memory is a SharedArrayBuffer, can be resized, or was lent before with another `onReturned`.
+ * Lending twice is lending once. Throws MISUSE where `array` does not fill its memory from end to end (a `subarray`, a
+ * small Buffer: all that shares that memory would be lent with it), and where the memory is a SharedArrayBuffer, can be
+ * resized, or was lent before with another `onReturned`.
  */
 export function lend(array: NDArray, onReturned?: () => void): NDArray {
   checkMemory(array.data, "lend");
@@ -45,8 +47,8 @@ export function lend(array: NDArray, onReturned?: () => void): NDArray {
 }
 
 /**
- * Takes the memory of a lent array, to be filled anew: `array.data` has no elements from then on, and sending it is an error that says so.
- * Undefined where it was never sent, or is still on its way.
+ * Takes the memory of a lent array, so that it can be filled anew. From then on `array.data` has no elements, and
+ * sending it is an error that says so. Gives undefined where the array was never sent, or is still on its way.
  */
 export function reclaim(array: NDArray): ArrayBuffer | undefined {
   const { buffer } = array.data;
@@ -54,13 +56,13 @@ export function reclaim(array: NDArray): ArrayBuffer | undefined {
   if (loan === undefined || !loan.sent || loan.underway > 0) return undefined;
   loans.delete(buffer);
   reclaimed.add(buffer);
-  // Moves the memory, in a microsecond whatever its size, and leaves the old buffer without any.
+  // This moves the memory, in a microsecond whatever its size, and leaves the old buffer without any.
   return structuredClone(buffer as ArrayBuffer, { transfer: [buffer as ArrayBuffer] });
 }
 
 /**
- * Throws MISUSE where the memory of `data` has been taken back, NOT_SENDABLE where it is gone in another way. `what` names the array in the error.
- * (An array without its memory says that it has no elements, and would be sent as an empty one.)
+ * Throws MISUSE where the memory of `data` was taken back, NOT_SENDABLE where it is gone in another way. `what` names
+ * the array in the error. (An array without its memory claims to have no elements, and would be sent as an empty one.)
  */
 export function checkMemory(data: ArrayBufferView, what: string): void {
   if (!isGone(data)) return;
@@ -75,20 +77,20 @@ export function checkMemory(data: ArrayBufferView, what: string): void {
   );
 }
 
-/** A batch is about to carry the bytes of `buffer`; false where they are not lent. */
+/** Must be called when a batch is about to carry `buffer`. False where `buffer` is not lent. */
 export function depart(buffer: ArrayBufferLike): boolean {
   const loan = loans.get(buffer);
   if (loan !== undefined) loan.underway++;
   return loan !== undefined;
 }
 
-/** A batch that carries `buffer` has been answered; false where it is not lent. */
+/** Must be called when a batch that carries `buffer` has been answered. False where `buffer` is not lent. */
 export function arrive(buffer: ArrayBufferLike): boolean {
   const loan = loans.get(buffer);
   if (loan === undefined) return false;
   loan.underway--;
   loan.sent = true;
-  // Not from here: what the callback throws must not reach the socket's loop.
+  // Later, because an error of the callback must not reach the socket's loop.
   if (loan.underway === 0 && loan.onReturned !== undefined)
     queueMicrotask(() => {
       if (loan.underway === 0) loan.onReturned?.();
@@ -96,7 +98,7 @@ export function arrive(buffer: ArrayBufferLike): boolean {
   return true;
 }
 
-/** A batch was to carry `buffer` and will not. */
+/** Must be called where a batch will not carry `buffer` after all. */
 export function stay(buffer: ArrayBufferLike): void {
   const loan = loans.get(buffer);
   if (loan !== undefined) loan.underway--;

@@ -39,13 +39,17 @@ const arrays = {
   complex64: Float32Array,
 } as const satisfies Record<DType, unknown>;
 
-/** An n-dimensional array in row-major (C) order: `data` has as many elements as `shape` says, twice as many of complex64. */
+/**
+ * An n-dimensional array in row-major (C) order. `data` has as many elements as `shape` says; with complex64, twice as
+ * many.
+ */
 export interface NDArray {
   readonly dtype: DType;
   readonly shape: readonly number[];
   /**
-   * The typed array that is called as the dtype is; int64 is a BigInt64Array. bool is a Uint8Array of 0 and 1. The half floats are a Uint16Array of
-   * their bits, on every Node (`float16.from` and `float16.toFloat32` convert). complex64 is a Float32Array of real and imaginary parts in turn.
+   * The typed array of the dtype's name; int64 has a BigInt64Array. bool has a Uint8Array of 0 and 1. The half floats
+   * have a Uint16Array of their bits, on every Node (`float16.from` and `float16.toFloat32` convert). complex64 has a
+   * Float32Array of real and imaginary parts in turn.
    */
   readonly data: TypedArray;
 }
@@ -56,7 +60,7 @@ export function isDType(name: unknown): name is DType {
   return typeof name === "string" && Object.hasOwn(arrays, name);
 }
 
-/** As `torch.dtype.is_floating_point` says. */
+/** The same as `torch.dtype.is_floating_point`. */
 export const isFloating = (dtype: DType): boolean => dtype.includes("float");
 
 /** Bytes of one element. */
@@ -64,13 +68,16 @@ export const itemSize = (dtype: DType): number => arrays[dtype].BYTES_PER_ELEMEN
 
 /** The number of elements of `shape`; 1 for a zero-dimensional array. */
 export const sizeOf = (shape: readonly number[]): number =>
-  // (What is past all numbers, times zero, would be none.)
+  // (Infinity times zero would be NaN.)
   shape.includes(0) ? 0 : shape.reduce((size, n) => size * n, 1);
 
-/** Of these a typed array says nothing by itself: `bool` looks like uint8, `complex64` like float32, bits of half floats like numbers. */
+/**
+ * A typed array does not tell these by itself: `bool` looks like uint8, `complex64` like float32, bits of half floats
+ * like numbers.
+ */
 const UNTOLD: readonly DType[] = ["bool", "float16", "bfloat16", "complex64"];
 
-/** The dtype that a typed array has by itself, or undefined for one that torch has no counterpart of here. */
+/** The dtype that a typed array has by itself; undefined where torch has no counterpart for it here. */
 export function dtypeOf(data: ArrayBufferView): DType | undefined {
   const kind = viewKind(data);
   if (kind === "Uint8ClampedArray") return "uint8";
@@ -78,7 +85,7 @@ export function dtypeOf(data: ArrayBufferView): DType | undefined {
   return dtypes.find((dtype) => !UNTOLD.includes(dtype) && arrays[dtype].name === kind);
 }
 
-/** Why `data` has no dtype by itself, and what to do about it. */
+/** Says why `data` has no dtype by itself, and how to give it one. */
 export function withoutDType(data: ArrayBufferView): string {
   const name = viewKind(data);
   if (name === "Uint16Array")
@@ -88,16 +95,16 @@ export function withoutDType(data: ArrayBufferView): string {
   return `a ${name} has no dtype here: give a typed array (known: ${dtypes.join(", ")})`;
 }
 
-/** Newer runtimes have it, and their types differ: it goes in as its bits, and never comes out. */
+/** Newer runtimes have a Float16Array, and their types differ. It is taken as its bits, and never given. */
 function isFloat16Array(data: ArrayBufferView): boolean {
   const kind = viewKind(data);
-  // (What stands in for it elsewhere is a Uint16Array that says so.)
+  // (Elsewhere a Uint16Array stands in for it, and says so by its tag.)
   return (
     kind === "Float16Array" || (kind === "Uint16Array" && Reflect.get(data, Symbol.toStringTag) === "Float16Array")
   );
 }
 
-/** The same memory in the typed array that its dtype has. */
+/** The same memory in the typed array that holds its dtype. */
 export function asStored(data: ArrayBufferView): TypedArray {
   if (viewKind(data) === "Uint8ClampedArray") return toBytes(data);
   if (isFloat16Array(data)) return new Uint16Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength / 2);
@@ -107,7 +114,7 @@ export function asStored(data: ArrayBufferView): TypedArray {
 /** The typed array that holds `dtype`, by name. */
 export const holderOf = (dtype: DType): string => arrays[dtype].name;
 
-/** Whether `data` is what `dtype` is held in. */
+/** Whether `data` is of the kind that holds `dtype`. */
 export const holds = (dtype: DType, data: ArrayBufferView): boolean =>
   viewKind(data) === holderOf(dtype) || (dtype === "float16" && isFloat16Array(data));
 
@@ -120,7 +127,7 @@ const WIDER: Partial<Record<DType, readonly DType[]>> = {
   float32: ["float64"],
 };
 
-/** The same numbers as `dtype`, or undefined where that might change them. */
+/** The same numbers as `dtype`; undefined where that might change them. */
 export function widened({ dtype, shape, data }: NDArray, to: DType): NDArray | undefined {
   if (WIDER[dtype]?.includes(to) !== true) return undefined;
   if (to === "int64") return { dtype: to, shape, data: BigInt64Array.from(data as Int32Array, BigInt) };
@@ -130,8 +137,8 @@ export function widened({ dtype, shape, data }: NDArray, to: DType): NDArray | u
 }
 
 /**
- * Views `bytes`, little-endian and row after row, as an array of `dtype`; they are copied only where they do not lie at a multiple of their size,
- * as a part of a file may. Throws BAD_DATA where they are not as many as `shape` says.
+ * Views `bytes`, little-endian and row after row, as an array of `dtype`. They are copied only where they do not lie at
+ * a multiple of the element size, as a part of a file may. Throws BAD_DATA where their number does not fit `shape`.
  */
 export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Array): NDArray {
   const size = arrays[dtype].BYTES_PER_ELEMENT;
@@ -149,7 +156,7 @@ export function fromBytes(dtype: DType, shape: readonly number[], bytes: Uint8Ar
   };
 }
 
-/** An array of what lies in `pieces`, one after the other. They may be more bytes than a Uint8Array can have. */
+/** An array of the bytes in `pieces`, one after the other. There may be more bytes than a Uint8Array can have. */
 export function joined(dtype: DType, shape: readonly number[], pieces: readonly Uint8Array[]): NDArray {
   const data = new arrays[dtype]((sizeOf(shape) * itemSize(dtype)) / arrays[dtype].BYTES_PER_ELEMENT);
   let at = 0;
@@ -164,7 +171,7 @@ export function toBytes(data: ArrayBufferView): Uint8Array {
   return new Uint8Array(data.buffer as ArrayBuffer, data.byteOffset, data.byteLength);
 }
 
-/** The bytes of `data` in pieces of at most `most`; one, without bytes, of an empty one. */
+/** The bytes of `data` in pieces of at most `most` bytes. An empty array gives one empty piece. */
 export function piecesOf(data: ArrayBufferView, most: number): Uint8Array[] {
   if (data.byteLength <= most) return [toBytes(data)];
   return Array.from({ length: Math.ceil(data.byteLength / most) }, (_, i) => {

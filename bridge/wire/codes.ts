@@ -1,6 +1,11 @@
-/** The numbers that stand for something on the wire. python/torchwire_worker has the same. */
+/**
+ * The numbers of the wire, which python/torchwire_worker knows too: operations, fetch modes, tags of values, first ids.
+ */
 
-/** Operation codes, first in each operation's array. A position in the log, and so an id, goes to every link and every result. */
+/**
+ * Codes of operations: the first item of each operation's array. Every link of a chain and every result takes a
+ * position in the log, which is its id.
+ */
 export const Op = {
   /** [0, module] */
   import: 0,
@@ -25,16 +30,19 @@ export const Op = {
 } as const;
 
 export const FetchMode = {
-  /** A number, string, boolean, bigint or null; of anything else only what it is. */
+  /** A number, string, boolean, bigint or null; for anything else only its type. */
   settle: 0,
-  /** Containers converted, tensors as arrays. */
+  /** Any value as plain JavaScript: containers are converted, tensors are arrays. */
   js: 1,
   /** A tensor or NumPy array, as an array. */
   ndarray: 2,
 } as const;
 export type FetchMode = (typeof FetchMode)[keyof typeof FetchMode];
 
-/** How a value is written. Numbers, text, booleans, null and bytes stand for themselves; all others are arrays that begin with a tag. */
+/**
+ * How a value is written. Numbers, text, booleans, null and bytes stand for themselves; all others are arrays that
+ * begin with a tag.
+ */
 export const Tag = {
   /** [0, id] to Python; [0, id, type name] from it. */
   reference: 0,
@@ -44,7 +52,7 @@ export const Tag = {
   tuple: 2,
   /** [3, key, value, key, value, …] */
   dict: 3,
-  /** [4, index of the frame, dtype, shape]; with a fifth, the number of frames from there on that it takes, where it takes several. */
+  /** [4, index of the frame, dtype, shape], and the number of frames where it takes several. */
   tensor: 4,
   /** [5, hexadecimal]: an integer past 64 bits. */
   bigint: 5,

@@ -1,5 +1,6 @@
 /**
- * The fixed header that opens every message, little-endian. Version, sizes and order are known before anything is decoded.
+ * The fixed header that opens every message, little-endian. It tells version, sizes and order before anything is
+ * decoded.
  *
  *     0 u16 magic "TW"    4 u8 type        8 u32 session       16 u64 seq           28 u32 ack
  *     2 u8  major         5 u8 flags      12 u32 parentCall    24 u32 meta bytes    32 u64 bytes of all frames
@@ -35,12 +36,12 @@ export interface Header {
   readonly flags: number;
   /** The number of tensor frames that follow. */
   readonly frames: number;
-  /** Counts the connections of this session; an older one is refused. */
+  /** Counts the connections of this session. The worker refuses an older one. */
   readonly session: number;
   /** The call in Python that this message serves while it waits, or 0. */
   readonly parentCall: number;
   readonly seq: number;
-  /** The last batch whose reply is here, its low 32 bits: what was kept for resending up to it can go. */
+  /** The last batch whose reply is here, its low 32 bits. The worker can drop all replies up to it. */
   readonly ack: number;
   readonly metaBytes: number;
   readonly totalBytes: number;
@@ -79,7 +80,7 @@ export function readHeader(bytes: Uint8Array): Header {
     const older =
       major > MAJOR
         ? "this client is the older, update it: npm install torchwire@latest"
-        : "the worker is the older, update it: its torchwire_worker folder or image is to be of the same release as the client's npm package";
+        : "the worker is the older, update it: its torchwire_worker folder or image must be of the same release as the client's npm package";
     refuse(`protocol version ${major}.${view.getUint8(3)}, this side speaks ${MAJOR}.${MINOR}; ${older}`);
   }
   const type = view.getUint8(4);

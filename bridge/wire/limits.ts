@@ -1,8 +1,8 @@
 import { TorchwireError } from "../errors/errors.ts";
 
 /**
- * What one side may ask of the other, checked before anything is sent, allocated or run. Both tell theirs when they meet (HELLO, WELCOME), and each
- * keeps to the smaller of the two.
+ * The limits on what one side may ask of the other, checked before anything is sent, allocated or run. Both sides tell
+ * theirs when they meet (HELLO, WELCOME), and each keeps to the smaller of the two.
  */
 export interface Limits {
   /** Bytes of one frame (default 1 GiB): larger arrays travel in several. */
@@ -11,7 +11,10 @@ export interface Limits {
   readonly frames: number;
   /** Bytes of all frames of one message; an operation may fill a quarter of them (default 64 GiB, which is 16). */
   readonly messageBytes: number;
-  /** Bytes of a message beside its frames: plain values, names, text; an operation may fill a quarter of them (default 64 MiB, which is 16). */
+  /**
+   * Bytes of a message beside its frames: plain values, names, text; an operation may fill a quarter of them (default
+   * 64 MiB, which is 16).
+   */
   readonly metaBytes: number;
   /** Bytes of one string, in UTF-8, or of one `py.bytes` (default 16 MiB). */
   readonly textBytes: number;
@@ -21,9 +24,12 @@ export interface Limits {
   readonly depth: number;
   /** Dimensions of one tensor (default 64, which is PyTorch's own limit). */
   readonly dims: number;
-  /** Operations that wait for the worker before a loop which never awaits is told so (default 1,000,000). Kept by the client. */
+  /**
+   * Operations that may wait for the worker; a loop that never awaits gets an error past them (default 1,000,000). The
+   * client keeps it.
+   */
   readonly inFlightOps: number;
-  /** …and the bytes of such operations (default 2 GiB). Kept by the client. */
+  /** Bytes of such operations (default 2 GiB). The client keeps it. */
   readonly inFlightBytes: number;
 }
 
@@ -31,7 +37,7 @@ const KIB = 2 ** 10;
 const MIB = 2 ** 20;
 const GIB = 2 ** 30;
 
-/** The default, the least with which a session works, and the most that the wire or Python can carry. */
+/** The default, the least that a session works with, and the most that the wire or Python can carry. */
 const ranges: Readonly<Record<keyof Limits, readonly [usual: number, least: number, most: number]>> = {
   frameBytes: [GIB, 4 * KIB, 4 * GIB - 4 * KIB],
   frames: [1024, 8, 2 ** 16 - 1],
@@ -49,7 +55,7 @@ const names = Object.keys(ranges) as (keyof Limits)[];
 
 export const defaultLimits: Limits = limitsOf({});
 
-/** The defaults, with what `options` says. Throws MISUSE for a limit that there is not, or that cannot be so. */
+/** The defaults, with `options` in their place. Throws MISUSE for an unknown limit and for a value out of range. */
 export function limitsOf(options: Partial<Limits>): Limits {
   for (const [name, value] of Object.entries(options)) {
     const range = Object.hasOwn(ranges, name) ? ranges[name as keyof Limits] : undefined;
@@ -62,21 +68,24 @@ export function limitsOf(options: Partial<Limits>): Limits {
   return Object.fromEntries(names.map((name) => [name, options[name] ?? ranges[name][0]])) as unknown as Limits;
 }
 
-/** As they are told to the worker: past 32 bits a number would be written as a float. */
+/** The limits as the worker is told them: past 32 bits a number would be written as a float. */
 export const told = (limits: Limits): Readonly<Record<string, number | bigint>> =>
   Object.fromEntries(Object.entries(limits).map(([name, limit]) => [name, limit < 2 ** 32 ? limit : BigInt(limit)]));
 
-/** Of each limit the smaller. One that the other side does not tell is ours. */
+/** The smaller value for each limit. Where the other side does not tell one, ours holds. */
 export function smaller(ours: Limits, theirs: Partial<Limits>): Limits {
   return Object.fromEntries(
     names.map((name) => [name, Math.min(ours[name], theirs[name] ?? Infinity)]),
   ) as unknown as Limits;
 }
 
-/** Of the parts that a message is made of, the largest is so long. */
+/** No part of a message is longer than this. */
 export const longestPart = ({ frameBytes, metaBytes }: Limits): number => Math.max(frameBytes, metaBytes + 4096);
 
-/** `found` is what there is, in words: `args[0] has 65 dimensions`. `limit` is what is allowed here, where that is a part of it. */
+/**
+ * `found` says in words what there is: `args[0] has 65 dimensions`. `limit` is given where only a share of the limit is
+ * allowed here.
+ */
 export function exceeded(
   found: string,
   name: keyof Limits,

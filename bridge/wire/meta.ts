@@ -1,11 +1,14 @@
-/** A message: header and meta (one msgpack map) in the first frame, each tensor's raw bytes as a frame of its own. */
+/**
+ * Messages. The first frame has the header and the meta, which is one msgpack map; each tensor's raw bytes are a frame
+ * of their own.
+ */
 import { Packr } from "msgpackr";
 import { TorchwireError } from "../errors/errors.ts";
 import { classOf, isPlainObject, isUint8Array } from "../runtime/kinds.ts";
 import { HEADER_BYTES, readHeader, writeHeader, type Header, type MessageType } from "./header.ts";
 import { exceeded, type Limits } from "./limits.ts";
 
-// Safe integers come back as numbers, larger ones as bigints. (Its typings do not know "auto".)
+// With "auto", safe integers come back as numbers, larger ones as bigints. (msgpackr's typings do not know it.)
 const int64AsType = "auto" as "number";
 const packr = new Packr({ useRecords: false, encodeUndefinedAsNil: true, variableMapSize: true, int64AsType });
 
@@ -74,7 +77,7 @@ function unpackMap(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   } catch (cause) {
     throw new TorchwireError("PROTOCOL", "a message's meta is not msgpack", { cause });
   }
-  // Neither is what msgpackr makes of extensions: a Date, an Error, a Set.
+  // (msgpackr makes a Date, an Error or a Set of extensions: these are no maps either.)
   if (typeof meta !== "object" || meta === null || !isPlainObject(meta))
     throw new TorchwireError("PROTOCOL", "a message's meta is not a map");
   return meta;
@@ -91,8 +94,9 @@ function check(what: string, found: number, name: keyof Limits, limits: Limits):
 }
 
 /**
- * `value` as msgpackr may have it. It garbles what it has no form for: a Float32Array goes out as truncated elements and uninitialised memory,
- * an Error as an array, a Date as an extension; so only plain data comes near it. Whole numbers past 32 bits it writes as floats, unless they are bigints.
+ * `value` as msgpackr may have it. msgpackr garbles values that it has no form for: a Float32Array goes out as
+ * truncated elements and uninitialised memory, an Error as an array, a Date as an extension. So it gets only plain
+ * data. It writes whole numbers past 32 bits as floats, unless they are bigints.
  */
 function packable(value: unknown): unknown {
   switch (typeof value) {
@@ -113,7 +117,7 @@ function packable(value: unknown): unknown {
         }
         return copy ?? value;
       }
-      // A user's names are in Maps alone: an object with one of them is looked at by what packs it.
+      // Names that a user chooses are only in Maps: msgpackr would look at some of them in an object.
       if (value instanceof Map && [...value.keys()].every((key) => typeof key === "string"))
         return new Map([...value].map(([key, item]) => [key, packable(item)]));
       if (isPlainObject(value)) {

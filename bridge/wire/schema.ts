@@ -1,6 +1,6 @@
 /**
- * The form of each message that a worker sends. Nothing of a message is believed before it has been held to its form, as the worker does with
- * what a client sends. What a form does not name is passed over.
+ * The form of each message that a worker sends. Every message is checked against its form before any of it is believed;
+ * the worker does the same with a client's messages. Fields that a form does not name are passed over.
  */
 import { TorchwireError } from "../errors/errors.ts";
 import type { PythonException, PythonFrame } from "../errors/python-exception.ts";
@@ -9,7 +9,7 @@ import { isPlainObject } from "../runtime/kinds.ts";
 type Check<T> = (value: unknown, path: string) => T;
 type Form<T> = { readonly [K in keyof T]-?: Check<T[K]> };
 
-/** What every refusal of a worker's message says first. */
+/** Refuses a message of the worker's. */
 export function malformed(why: string): never {
   throw new TorchwireError("PROTOCOL", `the worker sent a malformed message: ${why}`);
 }
@@ -67,7 +67,7 @@ function record<T extends object>(form: Form<T>): Check<T> {
   };
 }
 
-/** Causes, and members of groups, lie no deeper in each other; the worker tells fewer. */
+/** Causes, and members of groups, lie no deeper in each other than this. (The worker sends fewer.) */
 const DEEPEST = 32;
 
 function exceptionForm(depth: number): Form<PythonException> {
@@ -89,7 +89,7 @@ export type WireFailure = PythonException & { readonly operation: string; readon
 
 const failure = record<WireFailure>({ ...exceptionForm(DEEPEST), operation: text, id: count, last: count });
 
-/** A warning of Python's, and the operation that ran when it was raised: its id, or 0 where none ran. */
+/** A warning of Python's, with the operation that ran when it was raised. The id is 0 where none ran. */
 export interface RaisedWarning {
   readonly id: number;
   readonly category: string;
@@ -97,7 +97,7 @@ export interface RaisedWarning {
   readonly operation: string;
 }
 
-/** What a reply tells, and how many more it leaves out. */
+/** The warnings in a reply, and the number of those that it leaves out. */
 export interface WireWarnings {
   readonly told: readonly RaisedWarning[];
   readonly left: number;
@@ -108,7 +108,7 @@ const warnings = record<WireWarnings>({
   left: count,
 });
 
-/** What one batch is answered: values by their ids, the failure where an operation failed, and warnings where there were any. */
+/** The answer to one batch: values by their ids, the failure if an operation failed, and warnings if there were any. */
 export interface WireReply {
   readonly seq: number;
   readonly values: ReadonlyMap<number, unknown>;
@@ -150,9 +150,9 @@ export interface WireWelcome {
   readonly device: string;
   readonly versions: Readonly<Record<string, string>>;
   readonly limits: Readonly<Record<string, number>>;
-  /** A client that is away for longer than so many seconds is dropped; null: this one ends with its client. */
+  /** The worker drops a client that is away for longer than so many seconds; null where it ends with its client. */
   readonly grace: number | null;
-  /** The last message of the client's that it has. */
+  /** The last message of the client's that the worker has. */
   readonly received: number;
 }
 
@@ -167,17 +167,20 @@ const welcome = record<WireWelcome>({
 
 export const readWelcome = (meta: unknown): WireWelcome => welcome(meta, "welcome");
 
-/** What a worker says of itself. */
+/** A worker's report on itself. */
 export interface Pong {
   /** Seconds in the present batch; null when idle. */
   readonly busy: number | null;
-  /** Batches that it has run. */
+  /** The number of batches that it has run. */
   readonly batches: number;
-  /** Python objects that references keep. */
+  /** The number of Python objects that references keep. */
   readonly objects: number;
   /** Resident memory of the worker, in bytes. */
   readonly rss: number;
-  /** With `deterministic: "warn"`: what PyTorch has run that has no deterministic implementation, by its own names. */
+  /**
+   * With `deterministic: "warn"`: the operations that PyTorch has run without a deterministic implementation, by its
+   * own names.
+   */
   readonly nondeterministic: readonly string[];
 }
 
@@ -191,14 +194,14 @@ const pong = record<Pong>({
 
 export const readPong = (meta: unknown): Pong => pong(meta, "pong");
 
-/** A warning that was raised outside of operations, when no reply was to come any more. */
+/** A warning that was raised outside of operations, after the last reply. */
 export interface WireWarning {
   readonly category: string;
   readonly message: string;
 }
 
 export type WireLog =
-  /** A line that Python code wrote. */
+  /** A line that Python code has written. */
   | { readonly stream: string; readonly line: string }
   | WireWarning
   /** A record of Python's logging. */

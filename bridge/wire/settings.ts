@@ -1,26 +1,31 @@
-/** What holds for a worker's whole process: the same options where it is spawned and where it serves elsewhere. */
+/**
+ * The settings of a worker's whole process: the same options for a spawned worker and for one that serves elsewhere.
+ */
 import { TorchwireError } from "../errors/errors.ts";
 import { limitsOf, type Limits } from "./limits.ts";
 
 export interface WorkerSettings {
-  /** "cuda" fails where there is none; "auto" (the default) takes it where there is one, and the CPU elsewhere; a worker that serves elsewhere may have been given another default. */
+  /**
+   * "cuda" fails where there is no GPU. "auto" (the default) takes the GPU where there is one, else the CPU; a worker
+   * that serves may have another default.
+   */
   readonly device?: "auto" | "cpu" | "cuda" | `cuda:${number}`;
   /** Seeds Python's, NumPy's and PyTorch's generators. Default: unseeded. */
   readonly seed?: number;
   /**
-   * Only deterministic algorithms (`torch.use_deterministic_algorithms`): an operation that has none is an error. With "warn" it runs all the same, and
-   * `worker.stats()` names it, as `worker.nondeterministic`. Default false.
+   * Use only deterministic algorithms (`torch.use_deterministic_algorithms`): an operation without one is an error.
+   * With "warn" it runs all the same, and `worker.stats()` names it, as `worker.nondeterministic`. Default false.
    */
   readonly deterministic?: boolean | "warn";
   /** Threads of PyTorch's operations (`torch.set_num_threads`). Default: as PyTorch chooses. */
   readonly threads?: number;
   /** Keep large activations mapped between steps (glibc's malloc only; see docs/performance.md). Default true. */
   readonly malloc?: boolean;
-  /** What one message, one value and what is in flight may be, here and in the worker; see docs/wire.md. */
+  /** Limits on messages, values and operations in flight, here and in the worker; see docs/wire.md. */
   readonly limits?: Partial<Limits>;
 }
 
-/** As they are told to the worker. */
+/** The settings as the worker is told them. */
 export interface WireSettings {
   readonly device: string;
   readonly seed: number | null;
@@ -29,12 +34,12 @@ export interface WireSettings {
   readonly malloc: boolean;
 }
 
-/** More of them end the process. */
+/** More threads end the process. */
 const MOST_THREADS = 1024;
 
 export const defaultSettings = { device: "auto", deterministic: false, malloc: true } as const;
 
-/** @throws MISUSE, in the name of the function `of`. */
+/** @throws MISUSE, which names the function `of`. */
 export function settingsOf(of: string, options: WorkerSettings): WireSettings {
   const { device, seed, deterministic, threads, malloc } = { ...defaultSettings, ...given(options) };
   const refuse = (what: string): never => {
