@@ -27,7 +27,9 @@ import type { Tensor } from "./types/tensor.ts";
 
 export interface WorkerInfo {
   readonly pid: number;
-  /** "cpu", or "cuda" and the like: what `device` was resolved to. Pass it on: `model.to(worker.device)`. */
+  /**
+   * The device that the option `device` has led to: "cpu", "cuda" and the like. Pass it on: `model.to(worker.device)`.
+   */
   readonly device: string;
   readonly versions: Readonly<Record<string, string>>;
 }
@@ -36,24 +38,25 @@ export interface WorkerStats extends Counts {
   readonly worker: Pong;
 }
 
-/** Numbers, nested as the tensor's dimensions are. */
+/** Numbers, nested like the tensor's dimensions. */
 export type NestedNumbers = number | boolean | readonly NestedNumbers[];
 
 export interface TensorOptions {
   /**
-   * Default: that of the array; numbers are float32, booleans bool. It says what a typed array holds where that does not tell (a Uint8Array of bool,
-   * a Uint16Array of bits of half floats, a Float32Array of pairs, complex64), and widens where no number can change: int32 to int64.
+   * Default: that of the array; numbers are float32, booleans bool. It says what a typed array holds where the array
+   * does not tell (a Uint8Array of bool, a Uint16Array of bits of half floats, a Float32Array of pairs, complex64), and
+   * it widens where no number can change: int32 to int64.
    */
   readonly dtype?: DType;
   /** Default: that of the array. */
   readonly shape?: readonly number[];
 }
 
-/** A session with a Python worker. Everything that needs no session but only a reference is in `py`. */
+/** A session with a Python worker. Everything that needs only a reference is in `py`. */
 export class Worker implements AsyncDisposable {
   readonly pid: number;
   readonly device: string;
-  /** Versions of what answers: torchwire's protocol, python, torch, torchvision, pyzmq, msgspec, numpy. */
+  /** Versions on the other side: torchwire's protocol, python, torch, torchvision, pyzmq, msgspec, numpy. */
   readonly versions: Readonly<Record<string, string>>;
   readonly #session: Session;
   readonly #control: Control;
@@ -69,13 +72,15 @@ export class Worker implements AsyncDisposable {
     workers.set(session.log, this);
   }
 
-  /** A Python module, as `import name` gives it. Types come for the modules that torchwire knows and those you declare. */
+  /**
+   * A Python module, as `import name` gives it. Modules that torchwire knows, and those that you declare, have types.
+   */
   import<const K extends KnownModule | (string & {})>(name: K): PythonModule<K> {
     return this.#session.log.import(name) as PythonModule<K>;
   }
 
   /**
-   * A tensor on the CPU, made of a copy of `data`.
+   * A tensor on the CPU, made from a copy of `data`.
    * @throws NOT_SENDABLE where dtype, shape and data do not fit each other.
    */
   tensor(data: NDArray | TypedArray | Uint8ClampedArray | NestedNumbers, options: TensorOptions = {}): Ref<Tensor> {
@@ -92,16 +97,17 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Runs `fn` as a lane of its own, one logical thread: an operation that fails in it stops the rest of this lane and
-   * nothing outside; its error rejects the result, unless `fn` has caught it.
+   * Runs `fn` as a lane of its own, which is one logical thread: an operation that fails in it stops the rest of this
+   * lane and nothing outside. Its error rejects the result, unless `fn` has caught it.
    */
   lane<T>(fn: () => T | PromiseLike<T>): Promise<T> {
     return this.#session.log.ambient.lane(fn, (generation) => this.#session.answered(generation));
   }
 
   /**
-   * Runs `fn` at once, as a lane of its own: what it queues fails alone, and stops nobody else. It waits for nothing; the second of what is returned does, and
-   * rejects with what failed. Nothing to wait for is undefined.
+   * Runs `fn` at once, as a lane of its own: an operation in it fails alone, and stops nobody else. It waits for
+   * nothing. The function that is returned waits, and rejects with what failed; it gives undefined where there is
+   * nothing to wait for.
    */
   apart<T>(fn: () => T): readonly [value: T, outcome: () => Promise<void> | undefined] {
     const { log } = this.#session;
@@ -123,8 +129,8 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Runs `fn`, frees at its end what was made in it (but for what `py.keep` was given) and sends it all as one batch. With
-   * an async `fn`, awaiting the result also waits where the worker has fallen far behind; it never waits for a reply.
+   * Runs `fn`, frees at its end all that was made in it (except what `py.keep` was given) and sends it all as one
+   * batch. The promise of an async `fn` also waits where the worker has fallen far behind. It never waits for a reply.
    */
   scope<T>(fn: () => T): T {
     return this.#session.log.ambient.scope(fn, () => this.#session.credit());
@@ -135,36 +141,39 @@ export class Worker implements AsyncDisposable {
     return this.#session.log.ambient.context(options, fn);
   }
 
-  /** Counts of this side, and what the worker says of itself; a busy worker answers too. */
+  /** Counts of this side, and the worker's report on itself. A busy worker answers too. */
   async stats(): Promise<WorkerStats> {
     const worker = await this.#control.ping();
     return { ...this.#session.counts, worker };
   }
 
-  /** How the worker is, asked now: takes half a second at most. */
+  /** Asks how the worker is. Takes half a second at most. */
   liveness(): Promise<Liveness> {
     return this.#control.liveness();
   }
 
-  /** "up", or "connecting" while a cut link is being made again: nothing is lost meanwhile, what is awaited takes longer. "down" and "refused" are final. */
+  /**
+   * "up", or "connecting" while a cut link is being made again: nothing is lost meanwhile, only awaits take longer.
+   * "down" and "refused" are final.
+   */
   get link(): LinkState {
     return this.#life.link;
   }
 
-  /** Calls `listener` whenever `link` changes; what is returned ends that. */
+  /** Calls `listener` whenever `link` changes, until the function that is returned is called. */
   onLink(listener: (change: LinkChange) => void): () => void {
     return this.#life.onLink(listener);
   }
 
   /**
-   * Runs what was queued, then ends the worker. Rejects with the error of an operation that failed and that nothing has
+   * Runs all that was queued, then ends the worker. Rejects with the error of a failed operation that nothing has
    * awaited yet: no failure goes unnoticed. Closing twice is closing once.
    */
   close(): Promise<void> {
     return this.#life.close();
   }
 
-  /** Ends the worker at once, whatever it does. What is pending rejects. */
+  /** Ends the worker at once, whatever it does. All that is pending rejects. */
   kill(): Promise<void> {
     return this.#life.kill();
   }
@@ -176,7 +185,7 @@ export class Worker implements AsyncDisposable {
 
 const workers = new WeakMap<object, Worker>();
 
-/** The worker that `reference` is of; undefined for what is no reference. */
+/** The worker of `reference`; undefined where it is no reference. */
 export function workerOf(reference: unknown): Worker | undefined {
   const owner = inner(reference)?.owner;
   return owner === undefined ? undefined : workers.get(owner);
@@ -192,7 +201,7 @@ function asNDArray(data: NDArray | ArrayBufferView, { dtype, shape }: TensorOpti
   return reshaped;
 }
 
-/** A typed array in one dimension. `dtype` tells what it holds where several types are held in such a one. */
+/** A typed array in one dimension. `dtype` tells what it holds where it may hold several types. */
 function viewed(view: ArrayBufferView, dtype: DType | undefined): NDArray {
   checkMemory(view, "worker.tensor");
   const told = dtype !== undefined && isDType(dtype) && holds(dtype, asStored(view)) ? dtype : dtypeOf(view);

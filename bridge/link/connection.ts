@@ -1,7 +1,10 @@
-/** One connection to one of a worker's two sockets: made once, told of once when it is lost. A socket of its own, so that nothing stale is ever sent. */
+/**
+ * One connection to one of a worker's two sockets. It is made once, and its loss is told once. Each has a socket of its
+ * own, so that nothing stale is ever sent.
+ */
 import { Context, Dealer } from "zeromq";
 
-/** CURVE: the worker's public key, and the client's own pair, as z85. */
+/** The keys of CURVE, as z85: the worker's public key, and the client's own pair. */
 export interface CurveKeys {
   readonly server: string;
   readonly public: string;
@@ -10,10 +13,10 @@ export interface CurveKeys {
 
 /**
  * - unreachable: there was no connection
- * - mechanism: the other side speaks, but not our way: it has keys and we have none, or the reverse, or it is no ZeroMQ
+ * - mechanism: the other side does not speak as we do: one of us has keys and the other has none, or it is not ZeroMQ
  * - refused: it does not let this key in
- * - dropped: it closed while we greeted each other, as one does that has another key than we think
- * - lost: it was there, and is not any more
+ * - dropped: it closed during the greeting, as a worker does whose key is not the one we know
+ * - lost: the connection was there, and is gone
  */
 export type FaultKind = "unreachable" | "mechanism" | "refused" | "dropped" | "lost";
 
@@ -21,8 +24,8 @@ export interface ConnectionOptions {
   /** Frames larger than this end the connection before they are allocated. */
   readonly frameBytes: number;
   /**
-   * ZMTP heartbeats, answered by libzmq's own thread: they tell a stopped process or a cut cable from a busy interpreter.
-   * Never on a connection that carries tensors: they would cut a long transfer.
+   * ZMTP heartbeats. libzmq's own thread answers them, so they tell a stopped process or a cut cable from a busy
+   * interpreter. A connection that carries tensors must have none: they would cut a long transfer.
    */
   readonly heartbeats?: { readonly intervalMs: number; readonly timeoutMs: number } | undefined;
   readonly curve?: CurveKeys | undefined;
@@ -32,17 +35,23 @@ export interface ConnectionOptions {
   readonly onUp: () => void;
   /** Called once, unless this side closes it. */
   readonly onDown: (fault: FaultKind) => void;
-  /** What `onMessage` throws, and what cannot be sent. */
+  /** Called with an error of `onMessage`, and with one of sending. */
   readonly onError: (error: unknown) => void;
 }
 
-/** Messages, not bytes: what is in flight is bounded by the session's own credit, well below this. */
+/** In messages. The session's own credit bounds what is in flight, well below this. */
 const HIGH_WATER_MARK = 100_000;
 
-/** libzmq does not connect again by itself: what it would send again, and what not, nobody could say. (Its own "never", -1, drops what came and was not read.) */
+/**
+ * libzmq must not connect again by itself: nobody could say which messages it would send again. (Its own "never", -1,
+ * drops messages that came and were not read.)
+ */
 const NEVER = 1e9;
 
-/** There are no heartbeats on data: where that flow alone is dropped, by a firewall that has forgotten it, TCP would try for a quarter of an hour. */
+/**
+ * The data connection has no heartbeats. Where a firewall has forgotten that flow alone, TCP would try for a quarter of
+ * an hour without these.
+ */
 const PROBES = {
   tcpKeepalive: 1,
   tcpKeepaliveIdle: 15,
@@ -65,7 +74,7 @@ export class Connection {
   constructor(endpoint: string, options: ConnectionOptions) {
     this.#options = options;
     const { frameBytes, heartbeats, curve } = options;
-    // All options here: those set after connect do not apply.
+    // All options must be given here: those set after connect do not apply.
     const socket = new Dealer({
       context,
       linger: 0,
@@ -88,7 +97,10 @@ export class Connection {
     socket.connect(endpoint);
   }
 
-  /** What is not urgent may wait for what else is sent in this turn of the event loop, and wake the other side with it once. */
+  /**
+   * A message that is not urgent may wait for others in this turn of the event loop, so that all of them wake the other
+   * side once.
+   */
   send(parts: readonly Uint8Array[], urgent = true): void {
     if (this.#over) return;
     this.#queue.push(parts as Uint8Array[]);
@@ -96,14 +108,14 @@ export class Connection {
     if (this.#queue.length === 1) setImmediate(() => this.#begin());
   }
 
-  /** What could not be sent by now is dropped. */
+  /** Drops the messages that are not sent yet. */
   close(): void {
     this.#over = true;
     this.#queue.length = 0;
     if (!this.#socket.closed) this.#socket.close();
   }
 
-  /** What came before the end is read before it: events overtake messages. */
+  /** Reads the messages that came before the end: events overtake messages. */
   async #readRest(): Promise<void> {
     for (let before = -1; before !== this.#received;) {
       before = this.#received;
@@ -121,7 +133,7 @@ export class Connection {
     if (!this.#sending && !this.#over) this.#drain().catch((error: unknown) => this.#broken(error));
   }
 
-  /** One writer: a second send while one is pending throws EBUSY. */
+  /** Sends one message at a time: a second send while one is pending throws EBUSY. */
   async #drain(): Promise<void> {
     this.#sending = true;
     try {
@@ -132,7 +144,10 @@ export class Connection {
     }
   }
 
-  /** Not by `events.on`: its code belongs to the realm that loaded zeromq first, which under Jest is a test file that is over. */
+  /**
+   * Does without `events.on`: its code belongs to the realm that loaded zeromq first, which under Jest is a test file
+   * that is over.
+   */
   async #observe(): Promise<void> {
     let fault: FaultKind = "unreachable";
     for await (const { type } of this.#socket.events) {
@@ -149,7 +164,7 @@ export class Connection {
 
   async #receive(): Promise<void> {
     for await (const parts of this.#socket) {
-      // What was read before it was closed came by a connection that does not count any more.
+      // This message was read before the connection was closed. It does not count any more.
       if (this.#over) return;
       this.#received++;
       this.#options.onMessage(parts);

@@ -1,22 +1,25 @@
 /**
- * Who answers at an address, by plain TCP: what a ZeroMQ socket never says of a connection that does not come about. The first
- * bytes of ZMTP name the security that the other side has, and need no key.
+ * Asks by plain TCP who answers at an address. A ZeroMQ socket never says why a connection does not come about. The
+ * first bytes of ZMTP name the security of the other side, and need no key.
  */
 
 import { connect, isIP } from "node:net";
 import { codeOf } from "../environment/untyped.ts";
 
-/** "name": it does not resolve. "refused": nobody listens. "silent": no answer in time. "closed": it hangs up. "foreign": another protocol. */
+/**
+ * "name": the name does not resolve. "refused": nobody listens. "silent": no answer in time. "closed": it hangs up.
+ * "foreign": another protocol.
+ */
 export type Failure = "name" | "refused" | "unreachable" | "silent" | "closed" | "foreign";
 
 export type Greeting = { readonly mechanism: string } | { readonly failure: Failure; readonly detail: string };
 
-// ZMTP 3: signature, major version. To a peer that has said no more than this the other side says all of its own: had it heard
-// the mechanism, it might hang up first.
+// ZMTP 3: signature, major version. Nothing more is said, so that the other side says all of its own: it might hang up
+// once it hears our mechanism.
 const opening = Buffer.from([0xff, 0, 0, 0, 0, 0, 0, 0, 1, 0x7f, 3]);
 const mechanismEnds = 32;
 
-/** Never rejects: whatever is wrong is the answer. `address`: `tcp://host:port`. */
+/** Greets `address`, as in `tcp://host:port`. Never rejects: a failure is an answer too. */
 export function readGreeting(address: string, timeout = 1500): Promise<Greeting> {
   const { hostname, port } = new URL(address.replace(/^tcp:/, "http:"));
   const host = hostname.replaceAll(/[[\]]/g, "");

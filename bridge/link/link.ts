@@ -1,15 +1,17 @@
-/** The link to a worker: its two sockets, connected together, and again together when one of them is lost. */
+/** The link to a worker. Its two sockets are connected together, and again together when one of them is lost. */
 import { asError, TorchwireError } from "../errors/errors.ts";
 import { Connection, type CurveKeys, type FaultKind } from "./connection.ts";
 import type { LinkState, Transport, TransportUser } from "./transport.ts";
 
-/** Where a worker listens. */
+/** The addresses at which a worker listens. */
 export interface Endpoints {
   readonly data: string;
   readonly control: string;
 }
 
-/** What carries it: this machine, ssh (one stream, which ends as a whole), or a network, in which packets are lost. */
+/**
+ * A link goes over this machine, over ssh (one stream, which ends as a whole), or over a network, which loses packets.
+ */
 export type Carrier = "machine" | "ssh" | "network";
 
 export interface LinkOptions {
@@ -17,20 +19,20 @@ export interface LinkOptions {
   readonly curve?: CurveKeys | undefined;
   readonly frameBytes: number;
   readonly over: Carrier;
-  /** An attempt that nobody answers, not even to refuse it, is given up after so long: the packets may be gone. */
+  /** An attempt without any answer is given up after so long: its packets may be lost. */
   readonly attemptMs: number | undefined;
 }
 
 const HEARTBEATS = {
   machine: { intervalMs: 300, timeoutMs: 1200 },
-  // Behind all of a tensor, in the one stream; ssh itself notices a line that is dead.
+  // They come behind all of a tensor, in the one stream. ssh itself notices a dead line.
   ssh: { intervalMs: 5000, timeoutMs: 60_000 },
   // A line that is full of tensors delays them.
   network: { intervalMs: 1000, timeoutMs: 5000 },
 } as const;
 const FIRST_PAUSE_MS = 30;
 const LONGEST_PAUSE_MS = { machine: 200, ssh: 200, network: 2000 } as const;
-/** Until it is up for the first time: somebody waits to hear whether it will be. */
+/** Before the first connection somebody waits to hear whether there will be one. */
 const LONGEST_FIRST_PAUSE_MS = 200;
 
 export class Link implements Transport {
@@ -42,7 +44,7 @@ export class Link implements Transport {
   #epoch = 0;
   #attempts = 0;
   #hasBeenUp = false;
-  /** What the present attempt still lacks: the data connection, and the worker's answer on the other one. */
+  /** The present attempt still lacks these: the data connection, and the worker's answer on the control connection. */
   #lacking = new Set<"data" | "control">();
   #since: number = performance.now();
   #timer: NodeJS.Timeout | undefined;
@@ -123,7 +125,9 @@ export class Link implements Transport {
     });
   }
 
-  /** While a program holds up its event loop it hears nothing, and says nothing: that time does not count. */
+  /**
+   * Calls `act` later. A program that holds up its event loop hears nothing and says nothing: that time does not count.
+   */
   #after(milliseconds: number, act: (wasHeldUp: boolean) => void): void {
     const start = performance.now();
     this.#timer = setTimeout(() => {
@@ -140,7 +144,7 @@ export class Link implements Transport {
     const error = this.#user.mayTryAgain(fault, performance.now() - this.#since);
     if (error !== undefined) return this.#broken(error);
     const longest = this.#hasBeenUp ? LONGEST_PAUSE_MS[this.#options.over] : LONGEST_FIRST_PAUSE_MS;
-    // Jitter: what was cut together does not come back together.
+    // Jitter, so that links that were cut together do not come back together.
     const pause = Math.min(longest, FIRST_PAUSE_MS * 2 ** this.#attempts++) * (0.5 + Math.random() / 2);
     this.#after(pause, () => this.#connect());
     if (this.state === "up") this.#become("connecting", REASONS[fault]);

@@ -11,22 +11,27 @@ export type LinkState = "connecting" | "up" | "down" | "refused";
 
 export interface LinkChange {
   readonly state: LinkState;
-  /** Why, where there is something to say. */
+  /** The reason, where there is something to say. */
   readonly reason?: string;
 }
 
-/** Two connections: `data` has operations and answers, in order; `control` has questions that a busy worker answers too. */
+/**
+ * Two connections: `data` has operations and answers, in order; `control` has questions that a busy worker answers too.
+ */
 export interface Transport {
   readonly state: LinkState;
   /** Connects, and connects again whenever a connection is lost. `user` gets all that comes. */
   open(user: TransportUser): void;
   /**
-   * Sends by the data connection. A message that is not urgent may wait for what else is sent in this turn of the event loop.
-   * It is dropped where there is no connection: send it again when the worker has welcomed us, if it must not be lost.
+   * Sends by the data connection. A message that is not urgent may wait for others in this turn of the event loop.
+   * Without a connection a message is dropped: if it must not be lost, send it again when the worker has welcomed us.
    */
   send(parts: readonly Uint8Array[], urgent?: boolean): void;
   sendControl(parts: readonly Uint8Array[]): void;
-  /** Must be called when the worker has answered the greeting by the control connection. (By the other one a busy worker answers late.) */
+  /**
+   * Must be called when the worker has answered the greeting by the control connection. (By the other one a busy worker
+   * answers late.)
+   */
   welcomed(): void;
   close(): void;
 }

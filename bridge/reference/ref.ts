@@ -186,8 +186,8 @@ export function inner(value: unknown): Reference | undefined {
 }
 
 // All proxies have one target: a function without names of its own, so that proxies can be called. It is bound, because
-// a bound function has no `prototype`, about which a proxy would have to tell the truth. oxlint-disable-next-line
-// no-extra-bind
+// a bound function has no `prototype`, about which a proxy would have to tell the truth.
+// oxlint-disable-next-line no-extra-bind
 const TARGET: object = function target() {}.bind(null);
 Reflect.deleteProperty(TARGET, "length");
 Reflect.deleteProperty(TARGET, "name");

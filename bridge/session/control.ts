@@ -1,4 +1,4 @@
-/** The second socket: questions that a busy worker answers too, and its log records. */
+/** The control connection: questions that a busy worker answers too, and the worker's log records. */
 import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { TorchwireError } from "../errors/errors.ts";
@@ -12,32 +12,36 @@ import { readLog, readPong, type Pong, type WireLog, type WireWarning } from "..
 export type { Pong } from "../wire/schema.ts";
 
 /**
- * - idle: nothing to do
+ * - idle: it has nothing to do
  * - busy: it runs operations
  * - unresponsive: the process and its link are there, but its interpreter does not answer (a C call holds the GIL)
  * - stopped: the process is there, but its link is not (SIGSTOP, a debugger, a suspended container)
- * - unreachable: of a remote worker there is no link, and it is being made again
+ * - unreachable: the link to a remote worker is cut, and is being made again
  * - gone: the process has ended, or it has dropped this session
  */
 export type LivenessState = "idle" | "busy" | "unresponsive" | "stopped" | "unreachable" | "gone";
 
 export interface Liveness {
   readonly state: LivenessState;
-  /** How long it has been busy with the present batch, in seconds. */
+  /** The seconds since it began with the present batch. */
   readonly busySeconds?: number;
 }
 
-/** An interpreter that has not answered for so long is unresponsive; a pure Python loop lets it answer within some 15 ms. */
+/**
+ * An interpreter that does not answer for so long is unresponsive. (A pure Python loop lets it answer within some 15
+ * ms.)
+ */
 const PATIENCE_MS = 500;
 
-/** In characters: a fourth of what the worker sends without a question of ours, and what it counts for each record beside its text (records.py). */
+/** In characters: a fourth of what the worker sends ahead of us without a question (records.py). */
 const ASK_AFTER = 2 ** 20;
+/** The worker counts so many for each record, beside its text. */
 const BESIDE = 64;
 
 export class Control {
   /** Resolves when the worker has first answered here. */
   readonly welcomed: Promise<void>;
-  /** Resolves when it has said everything here. */
+  /** Resolves when the worker has said everything here. */
   readonly finished: Promise<void>;
   readonly #link: Transport;
   readonly #apart: "stopped" | "unreachable";
@@ -49,10 +53,10 @@ export class Control {
   #finish!: () => void;
   #ended: Error | undefined;
   #seq = 0;
-  /** What it has logged since we last asked it something for that reason. */
+  /** The characters that it has logged since we last asked. */
   #unasked = 0;
 
-  /** `apart` is what a worker is without a link; `onWarning` gets a warning that no operation has raised. */
+  /** `apart` is the state of a worker without a link. `onWarning` gets the warnings that no operation has raised. */
   constructor(
     link: Transport,
     logger: Logger,
@@ -90,7 +94,7 @@ export class Control {
     });
   }
 
-  /** Ends the worker at once. Resolves when it has heard it, or after a second. */
+  /** Tells the worker to end at once. Resolves when it has heard that, or after a second. */
   async kill(): Promise<void> {
     if (this.#ended !== undefined || this.#link.state !== "up") return;
     this.#link.sendControl(encodeMessage({ type: MessageType.close, meta: {} }, defaultLimits));
@@ -101,14 +105,14 @@ export class Control {
     const message = decodeMessage(parts, defaultLimits);
     const { header, meta } = message;
     if (header.type === MessageType.pong) {
-      // One that is not waited for any more may come late, after SIGCONT.
+      // After SIGCONT a pong may come late, when nobody waits for it any more.
       const pong = readPong(meta);
       this.#pings.get(header.seq)?.(pong);
       this.#forget(header.seq);
     } else if (header.type === MessageType.welcome) {
       this.#welcome();
       this.#link.welcomed();
-      // After a cut: what was asked meanwhile came before the greeting, and was not listened to.
+      // The worker did not listen to questions that came before the greeting on a new connection.
       for (const seq of this.#pings.keys()) this.#sendPing(seq);
     } else if (header.type === MessageType.log) this.#log(readLog(meta));
     else if (header.type === MessageType.closed) this.#finish();
@@ -126,20 +130,21 @@ export class Control {
   async #askFor(milliseconds: number): Promise<Pong | undefined> {
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<undefined>((resolve) => {
-      // A program that has held up its event loop finds the timer first, and the answer, which is there, right after it.
+      // A program that has held up its event loop finds the timer first, and the answer, which is there, right after
+      // it.
       timer = setTimeout(() => setImmediate(() => setImmediate(() => resolve(undefined))), milliseconds);
     });
     try {
       return await Promise.race([this.ping(), patience]);
     } catch {
-      // It went while we asked: the caller sees that it has ended.
+      // The worker ended while we asked. The caller sees that.
       return undefined;
     } finally {
       clearTimeout(timer);
     }
   }
 
-  /** The worker holds back what is more than some of it ahead of us: a question tells it that we have read so far. */
+  /** The worker sends only so much ahead of us. A question tells it that we have read so far. */
   #log(said: WireLog): void {
     if ("category" in said) this.#onWarning(said);
     else logRecord(this.#logger, said);
@@ -159,7 +164,7 @@ export class Control {
   }
 }
 
-/** Python's level names are numbers in tens; pino's methods are the nearest below. */
+/** Logs by pino's method for the nearest level below. (Python's levels are numbers in tens.) */
 function logRecord(logger: Logger, said: Exclude<WireLog, WireWarning>): void {
   if ("stream" in said) return logger.info({ stream: said.stream }, said.line);
   const { level, message, logger: name } = said;

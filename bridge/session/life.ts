@@ -30,13 +30,13 @@ export interface LifeOptions {
   readonly process: OwnProcess | undefined;
 }
 
-/** Its last words lie in the sockets when its process has ended; they are waited for so long. */
+/** When the process has ended, its last words may still lie in the sockets. They are waited for so long. */
 const LAST_WORDS_MS = 1000;
 
 export class Life {
   /** Resolves when the session is over. */
   readonly over: Promise<void>;
-  /** Resolves when the process has ended, too, where it is this program's own. */
+  /** Resolves when the session is over and the process, if it is this program's own, has ended. */
   readonly gone: Promise<void>;
   readonly #session: Session;
   readonly #control: Control;
@@ -46,13 +46,16 @@ export class Life {
   readonly #listeners = new Set<(change: LinkChange) => void>();
   readonly #waiting: (() => void)[] = [];
   #state: State = "open";
-  /** The session's farewell: every answer is here. */
+  /** The session's farewell has come: every answer is here. */
   #farewell = false;
-  /** The end of the control connection's messages: Python has ended, and all that it wrote is here. */
+  /** The last message on the control connection has come: Python has ended, and all that it wrote is here. */
   #lastWord = false;
-  /** The link was cut after the farewell: the worker has nothing more to say. (Before it, the link is made again, and the worker waits for that.) */
+  /**
+   * The link was cut after the farewell: the worker has nothing more to say. (A link that is cut before it is made
+   * again; the worker waits for that.)
+   */
   #cut = false;
-  /** The error for answers that close() has waited for in vain. */
+  /** The error for answers that close() waited for in vain. */
   #unanswered: Error | undefined;
   #closing: Promise<void> | undefined;
   #killing: Promise<void> | undefined;
@@ -86,7 +89,7 @@ export class Life {
     return (this.#closing ??= this.#close());
   }
 
-  /** Ends the worker at once, also where `close` waits for something that takes too long. What is pending rejects with `why`. */
+  /** Ends the worker at once, even where `close` still waits. All that is pending rejects with `why`. */
   kill(why: Error = closedError()): Promise<void> {
     return (this.#closing = this.#killing ??= this.#kill(why));
   }
@@ -98,7 +101,7 @@ export class Life {
 
   /** Must be called when the link is given up. */
   fail(error: Error): void {
-    // A worker that was told to end, and has answered everything, is closed, whatever else is heard of it first.
+    // A worker that was told to end and has answered everything is closed, however it ends.
     const isClosed = this.#isTold && this.#session.unanswered === 0;
     this.#end(isClosed ? closedError() : error);
     this.#process?.kill();
@@ -107,11 +110,11 @@ export class Life {
   /** Must be called when the link has changed. */
   linkChanged(change: LinkChange): void {
     if (!this.isOpen && change.state === "connecting") {
-      // A worker that was told to end goes, as it should: that is no news.
+      // That a worker which was told to end goes is no news.
       if (this.#farewell) this.#notes(() => (this.#cut = true));
       return;
     }
-    // What a program does itself is no news to it.
+    // A program knows what it does itself: only what happens to it is worth a warning.
     const level = change.state === "connecting" || change.state === "refused" ? "warn" : "debug";
     this.#logger[level](change, `link ${change.state}`);
     for (const listener of this.#listeners) tell(listener, change);
@@ -130,13 +133,14 @@ export class Life {
     this.#state = "closing";
     this.#session.sendClose();
     await this.#until(() => this.#farewell || this.#isOver);
-    // Python ends: all that it writes meanwhile comes by the control connection. The worker bounds the time that this takes.
+    // Python ends now. All that it writes meanwhile comes by the control connection. The worker bounds the time for
+    // this.
     const isCut = (): boolean => this.#cut && this.#process === undefined;
     await this.#until(() => this.#lastWord || isCut() || this.#isOver);
     const { failure, thrown } = this.#session.log.outbox.mainLane.generation;
     this.#end(closedError());
     await this.gone;
-    // A failure that nobody has awaited is told here.
+    // No failure goes unnoticed: close() tells one that nobody has awaited.
     if (failure !== undefined && !thrown) throw failure.error;
     if (this.#unanswered !== undefined) throw this.#unanswered;
     const exit = await this.#process?.exited;
@@ -151,7 +155,7 @@ export class Life {
       this.#state = "killed";
       if (this.#process === undefined) await this.#control.kill();
     }
-    // First: answers that a program does not wait for any more are not lost.
+    // This comes first, so that a program which kills its worker is not told of lost answers.
     this.#session.end(why);
     this.#end(why);
     this.#process?.kill();
@@ -194,7 +198,7 @@ export class Life {
 const closedError = (): TorchwireError =>
   new TorchwireError("CLOSED", "the worker was closed by this program; start another one");
 
-/** What a listener throws is the program's to hear of, as with any event of Node's. The link has nothing to do with it. */
+/** A listener's error goes to the program, as with any event of Node's. The link has nothing to do with it. */
 function tell(listener: (change: LinkChange) => void, change: LinkChange): void {
   try {
     listener(change);

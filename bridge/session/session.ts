@@ -1,4 +1,4 @@
-/** One conversation with a worker: batches out, replies in, and what is in flight between them. */
+/** One conversation with a worker: batches go out, replies come in, and some are in flight between them. */
 import { readAnswer } from "../log/answer.ts";
 import type { Batch } from "../log/batch.ts";
 import { BusyError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
@@ -12,20 +12,23 @@ import { decodeMessage, encodeMessage, type Incoming } from "../wire/meta.ts";
 import { defaultLimits, type Limits } from "../wire/limits.ts";
 import { malformed, readFatal, readReplies, readWelcome, type WireReply, type WireWelcome } from "../wire/schema.ts";
 
-/** A loop that awaits credit (an async scope, a lane) is held back past these; one that never awaits is told so past its limits. */
+/**
+ * A loop that awaits credit (an async scope, a lane) is held back past these. A loop that never awaits gets an error
+ * past `limits`.
+ */
 const CREDIT = { operations: 10_000, bytes: 64 * 2 ** 20 };
 
 export interface SessionHandlers {
   /** The worker has answered our greeting, the first one or a later one. */
   onWelcome(welcome: WireWelcome): void;
-  /** It has run everything, and ends. */
+  /** The worker has run everything, and ends. */
   onClosed(): void;
 }
 
-/** The bytes of a reply from which on the worker is told at once that it is here, so that it need not keep it. */
+/** A reply of so many bytes is acknowledged at once, so that the worker need not keep it. */
 const LARGE = 2 ** 20;
 
-/** What this side has counted. `roundTrips` are the batches that went out because somebody awaited a value in them. */
+/** The counts of this side. `roundTrips` counts the batches that went out because somebody awaited a value in them. */
 export interface Counts {
   readonly batches: number;
   readonly operations: number;
@@ -46,9 +49,9 @@ export class Session implements LogPort {
   readonly #counts = { batches: 0, operations: 0, roundTrips: 0 };
   readonly #handlers: SessionHandlers;
   #seq = 0;
-  /** The last batch that was answered: they are answered in order. */
+  /** The last batch that was answered. (They are answered in order.) */
   #answered = 0;
-  /** The worker has said what of ours it has, and what comes next can go. */
+  /** The worker has said what it has received, so that batches can go. */
   #ready = true;
   #close: { readonly seq: number; readonly parts: readonly Uint8Array[] } | undefined;
 
@@ -62,13 +65,16 @@ export class Session implements LogPort {
     return this.#answered;
   }
 
-  /** Batches that were sent and are not answered. (What comes after the worker was told to end is not sent.) */
+  /** The number of batches that were sent and are not answered. (Batches after the order to end are not sent.) */
   get unanswered(): number {
     const last = this.#close?.seq ?? Infinity;
     return [...this.#inFlight.keys()].filter((seq) => seq < last).length;
   }
 
-  /** Whether somebody waits for a value that will not come, also of what came after the worker was told to end. */
+  /**
+   * Whether answers would be lost if the session ended now. After the order to end, only values that somebody asks for
+   * count.
+   */
   get losesAnswers(): boolean {
     return this.unanswered > 0 || [...this.#inFlight.values()].some(({ batch }) => batch.fetches.size > 0);
   }
@@ -80,7 +86,8 @@ export class Session implements LogPort {
   send(batch: Batch, departures: Departures): void {
     const seq = this.#seq + 1;
     const { generation, first, operations, frames } = batch;
-    // What is empty or 0 is left out: a short message is copied by ZeroMQ, a longer one needs telling when it is sent.
+    // Empty fields and zeros are left out: ZeroMQ copies a short message, but a long one must be released when it is
+    // sent.
     const meta: Record<string, unknown> = { first, operations };
     if (generation.lane.id !== 0) meta["lane"] = generation.lane.id;
     if (generation.number !== 0) meta["generation"] = generation.number;
@@ -92,14 +99,14 @@ export class Session implements LogPort {
       { type: MessageType.batch, flags, seq, ack: this.#answered, meta, frames },
       this.limits,
     );
-    // From here on nothing throws: one that cannot be encoded has not been counted, and leaves no gap.
+    // Nothing below throws: a batch that cannot be encoded is not counted, and leaves no gap.
     this.#seq = seq;
     this.#counts.batches++;
     this.#counts.operations += operations.length;
     if (batch.urgent) this.#counts.roundTrips++;
     this.#flying.operations += operations.length;
     this.#flying.bytes += batch.bytes;
-    // A worker that has something to do, and something after that, need not be woken for this at once.
+    // A worker with two batches to run need not be woken for this one.
     const urgent = batch.urgent || this.#inFlight.size < 2;
     this.#inFlight.set(seq, { batch, parts });
     if (this.#ready && this.#close === undefined) this.#transport.send(parts, urgent);
@@ -107,11 +114,11 @@ export class Session implements LogPort {
 
   admit(asks: boolean): void {
     const { operations, bytes } = this.#flying;
-    // Who has been told to await something must be able to.
+    // The error advises to await something: there must be room for that.
     const times = asks ? 1.1 : 1;
     const { inFlightOps, inFlightBytes } = this.limits;
     if (operations < times * inFlightOps && bytes < times * inFlightBytes) return;
-    // Nobody is too far ahead by one batch, however large its arrays.
+    // One batch alone is never too much, however large its arrays are.
     const [oldest] = this.#inFlight.values();
     if (operations < times * inFlightOps && bytes - (oldest?.batch.bytes ?? 0) < times * inFlightBytes) return;
     throw new TorchwireError(
@@ -120,7 +127,7 @@ export class Session implements LogPort {
     );
   }
 
-  /** Waits until the worker has caught up; nothing to wait for is undefined. */
+  /** Waits until the worker has caught up. Undefined where there is nothing to wait for. */
   credit(): Promise<void> | undefined {
     const { operations, bytes } = this.#flying;
     if (operations < CREDIT.operations && bytes < CREDIT.bytes) return undefined;
@@ -132,12 +139,12 @@ export class Session implements LogPort {
     return this.#until(() => generation.inFlight === 0);
   }
 
-  /** The link is cut: what is said from now on waits until the worker has told what it has. */
+  /** Must be called when the link is cut: from now on messages wait until the worker has said what it has received. */
   suspend(): void {
     this.#ready = false;
   }
 
-  /** The link is there again, and the worker has everything up to `received`: what it lacks is sent again, in order. */
+  /** The link is there again, and the worker has everything up to `received`. Sends what it lacks, in order. */
   #resume(received: number): void {
     const last = this.#close?.seq ?? Infinity;
     for (const [seq, { parts }] of this.#inFlight) if (seq > received && seq < last) this.#transport.send(parts);
@@ -145,7 +152,7 @@ export class Session implements LogPort {
     this.#ready = true;
   }
 
-  /** Everything so far runs, then the worker ends. What comes later is not sent. */
+  /** Tells the worker to run everything so far, then to end. Later batches are not sent. */
   sendClose(): void {
     this.log.outbox.flush();
     const seq = ++this.#seq;
@@ -173,7 +180,7 @@ export class Session implements LogPort {
       case MessageType.closed:
         if (this.#close === undefined || this.unanswered > 0)
           malformed(`a farewell with ${this.unanswered} batches unanswered${this.#close ? "" : ", and unasked"}`);
-        // It waits until it knows that every answer is here.
+        // The worker waits until it knows that every answer is here.
         this.#acknowledge(true);
         return this.#handlers.onClosed();
       case MessageType.fatal:
@@ -183,7 +190,7 @@ export class Session implements LogPort {
     }
   }
 
-  /** Every promise that waits for the worker rejects with `error`, and so does all that comes later. */
+  /** Rejects every promise that waits for the worker, and all that come later, with `error`. */
   end(error: Error): void {
     if (this.ended !== undefined) return;
     this.ended = error;
@@ -215,13 +222,13 @@ export class Session implements LogPort {
 
   #answer(reply: WireReply, frames: readonly Uint8Array[]): void {
     const { seq } = reply;
-    // After a cut it may be told again.
+    // After a cut a reply may come twice.
     if (seq <= this.#answered) return;
     const batch = this.#inFlight.get(seq)?.batch;
     if (batch === undefined)
       throw new TorchwireError("PROTOCOL", `the worker answered batch ${seq}, which is not in flight`);
     if (seq !== this.#answered + 1) malformed(`batch ${seq} was answered before batch ${this.#answered + 1}`);
-    // Where this throws the batch is still in flight, and what it has asked for rejects with the session.
+    // Where this throws, the batch stays in flight, and its promises reject with the session.
     const settle = readAnswer(batch, reply, frames, this.limits);
     this.#inFlight.delete(seq);
     this.#answered = seq;
@@ -235,7 +242,9 @@ export class Session implements LogPort {
 
 const REFUSALS: readonly string[] = ["BUSY", "NO_DEVICE", "WORKER_GONE", "REFUSED", "PROTOCOL"] satisfies ErrorCode[];
 
-/** The error that a worker's refusal is: a code of ours, or PROTOCOL where it has not understood a message. */
+/**
+ * The error for a worker's refusal. Its code is one of ours, or PROTOCOL where the worker has not understood a message.
+ */
 export function fatal({ meta }: Incoming): TorchwireError {
   const { code, message, holder } = readFatal(meta);
   if (code === "BUSY") return new BusyError(message, holder);

@@ -1,10 +1,10 @@
-/** What ssh says, and what that means. */
+/** Errors of ssh, by its words. */
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
 import type { SshEnd, SshTarget } from "./far.ts";
 
 export const nameOf = (target: SshTarget): string => (typeof target === "string" ? target : target.join(" "));
 
-/** What the far side says is missing there. */
+/** The far side says that something is missing there. */
 export interface FarFailure {
   readonly code: ErrorCode;
   readonly message: string;
@@ -14,14 +14,14 @@ export interface FarFailure {
 export function farError({ code, message, command }: FarFailure, target: SshTarget): TorchwireError {
   if (code !== "ENVIRONMENT") return new TorchwireError(code, message);
   if (command === undefined || command === null) return new EnvironmentError(message);
-  // Its set-up is done from here.
+  // The set-up of that machine is run from here.
   const ssh = typeof target === "string" ? ` ${target}` : `="${nameOf(target)}"`;
   return new EnvironmentError(message, {
     command: command.replace(/^npx torchwire setup/, `npx torchwire setup --ssh${ssh}`),
   });
 }
 
-/** ssh ended before the far side had said what it has to say. */
+/** The error where ssh ended before the far side had said anything. */
 export function sshError(target: SshTarget, { code, signal, said, silent }: SshEnd, more = ""): TorchwireError {
   const name = nameOf(target);
   const text = said.join("\n");
@@ -32,7 +32,7 @@ export function sshError(target: SshTarget, { code, signal, said, silent }: SshE
         `like) that reads standard input, or waits for something else, does this; so does a login that takes so long. This must end by itself, without a key being ` +
         `pressed: ssh ${name} true${quoted}`,
     );
-  // (What a shell says of a program that it does not find: its words differ, its exit code does not.)
+  // (127 is the code of a shell that does not find a program. The words of shells differ.)
   if (code === 127)
     return new EnvironmentError(
       `${name} has no python3 on the PATH of a command that ssh runs there (ssh ${name} 'command -v python3'). Install one, or name one of that machine by the option python.${quoted}`,
@@ -50,7 +50,7 @@ export function sshError(target: SshTarget, { code, signal, said, silent }: SshE
   );
 }
 
-/** ssh got there, but its tunnel does not. */
+/** The error where ssh works, but its tunnel does not. */
 export function noTunnel(target: SshTarget, said: readonly string[]): TorchwireError {
   const name = nameOf(target);
   const quoted = said.length === 0 ? "" : ` ssh said:\n${said.map((line) => `    ${line}`).join("\n")}`;
@@ -61,7 +61,7 @@ export function noTunnel(target: SshTarget, said: readonly string[]): TorchwireE
   );
 }
 
-/** In OpenSSH's words, which it does not translate. The first that fits. */
+/** The meanings of OpenSSH's words, which it does not translate. The first that fits counts. */
 const meanings: readonly (readonly [pattern: RegExp, code: ErrorCode, why: string])[] = [
   [
     /REMOTE HOST IDENTIFICATION HAS CHANGED/,

@@ -1,4 +1,7 @@
-/** From an address to a worker object: the greeting and the session, whether the worker was started for us or serves elsewhere. */
+/**
+ * Makes a worker object from an address: it greets the worker, whether that was started for us or serves elsewhere, and
+ * opens the session.
+ */
 import { hostname, userInfo } from "node:os";
 import type { Logger } from "pino";
 import { processPlace } from "../environment/processes.ts";
@@ -28,11 +31,11 @@ export interface AttachOptions {
   readonly replaces?: string | undefined;
   readonly limits: Limits;
   readonly logger: Logger;
-  /** torchwire's. */
+  /** torchwire's own version. */
   readonly version: string;
   /** Milliseconds for one attempt to connect. Default: without end. */
   readonly timeout?: number;
-  /** Gives the error with which the link is given up, after so long without one; undefined to try again. Default: try again. */
+  /** Gives the error to give up with, after `sinceMs` without a link; undefined to try again. Default: try again. */
   readonly givesUp?: (fault: FaultKind, sinceMs: number, welcome: WireWelcome | undefined) => Error | undefined;
   readonly over: Carrier;
   readonly process?: OwnProcess;
@@ -63,7 +66,7 @@ export async function attach(options: AttachOptions, transport: Transport = link
   const life: Life = new Life({ session, control, transport, logger, process: options.process });
   transport.open({
     greeting: (epoch) => {
-      // Nothing may come before it on a new connection.
+      // Nothing may come before the greeting on a new connection.
       session.suspend();
       const meta = helloOf(options, info !== undefined);
       return encodeMessage({ type: MessageType.hello, session: epoch, ack: session.answeredSeq, meta }, defaultLimits);

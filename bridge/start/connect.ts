@@ -26,8 +26,8 @@ import type { WireWelcome } from "../wire/schema.ts";
 
 export interface ConnectOptions extends WorkerSettings {
   /**
-   * Whose keys to use: the name of a profile, as `npx torchwire keygen` has made it. Default: TORCHWIRE_PROFILE, else the profile that has the
-   * name of the address's host. Only a worker on this machine's loopback interface is spoken to without one.
+   * The name of the profile with the keys, as `npx torchwire keygen` has made it. Default: TORCHWIRE_PROFILE, else the
+   * profile with the name of the address's host. Only a worker on this machine's loopback interface needs none.
    */
   readonly profile?: string;
   /** Milliseconds for the worker to answer for the first time. Default 2000. There is no time-out on its work. */
@@ -37,16 +37,16 @@ export interface ConnectOptions extends WorkerSettings {
 }
 
 const PATIENCE_MS = 2000;
-/** What a timer can count. */
+/** A timer cannot count further. */
 const LONGEST_PATIENCE_MS = 2 ** 31 - 1;
 const AGAIN_MS = 100;
-/** How long a session outlives the worker's own patience, for the connection that is being made at its end. */
+/** A session outlives the worker's grace time by so long: a connection may just be made at its end. */
 const MARGIN_MS = 5000;
 
 /**
- * Connects to a worker that `torchwire-worker serve` runs, as in `connectWorker("tcp://gpu-box:5555")`. What it gives is what `spawnWorker` gives; the
- * worker serves this client alone, until it is closed, or until the client has been away for longer than the worker's grace time.
- * `address` is by default TORCHWIRE_WORKER, else what the profile says.
+ * Connects to a worker that `torchwire-worker serve` runs, as in `connectWorker("tcp://gpu-box:5555")`. Gives a worker
+ * like that of `spawnWorker`. It serves this client alone, until it is closed, or until the client has been away for
+ * longer than the worker's grace time. Default address: TORCHWIRE_WORKER, else the one in the profile.
  * @throws UNREACHABLE, REFUSED, BUSY, PROTOCOL, NO_DEVICE, MISUSE.
  */
 export async function connectWorker(address?: string, options: ConnectOptions = {}): Promise<Worker> {
@@ -60,7 +60,7 @@ export async function connectWorker(address?: string, options: ConnectOptions = 
   }
 }
 
-/** What ends with the worker, beside it: for who keeps several. */
+/** `connectWorker` for a caller that keeps several workers: it gives the means to end the worker too. */
 export async function connect(asked: string | undefined, options: ConnectOptions): Promise<Owned> {
   const settings = settingsOf("connectWorker", options);
   const { timeout = PATIENCE_MS } = options;
@@ -79,7 +79,8 @@ export async function connect(asked: string | undefined, options: ConnectOptions
   let fault: FaultKind | undefined;
   const givesUp = (kind: FaultKind, sinceMs: number, welcome: WireWelcome | undefined): Error | undefined => {
     fault = kind;
-    // (An end in the middle of the greeting can mean anything: a key that is not the worker's, a worker that is busy with another one's.)
+    // (An end in the middle of the greeting can mean anything: a key that is not the worker's, or a worker that is busy
+    // with another key.)
     if (kind === "refused" || kind === "mechanism") return notLetIn(target, kind, profile);
     if (welcome === undefined) return sinceMs < 0.6 * left ? undefined : new NoAnswer();
     const graceMs = (welcome.grace ?? 0) * 1000;
@@ -109,14 +110,17 @@ export async function connect(asked: string | undefined, options: ConnectOptions
     } catch (error) {
       if (error instanceof NoAnswer) throw await whyNoAnswer(target, endpoints, fault, profile);
       replaces = error instanceof BusyError ? endedHolder(error) : undefined;
-      // (The worker may not have noticed yet that it is away.)
+      // (The worker may not have noticed yet that its client is gone.)
       if (replaces === undefined || performance.now() - start > timeout - AGAIN_MS) throw error;
       await delay(AGAIN_MS);
     }
   }
 }
 
-/** The process that has the worker, where it was one of this user's on this very machine, and is not there any more: killed, say, or ended by Ctrl-C. */
+/**
+ * The process that has the worker, if it was this user's on this very machine and has ended: it was killed, say, or
+ * ended by Ctrl-C.
+ */
 function endedHolder({ holder }: BusyError): string | undefined {
   const { pid, ...we } = whoWeAre();
   if (holder === undefined || Object.entries(we).some(([name, ours]) => holder[name] !== ours)) return undefined;
@@ -124,7 +128,7 @@ function endedHolder({ holder }: BusyError): string | undefined {
   return /^[1-9]\d*$/.test(other) && other !== pid && !isRunning(Number(other)) ? other : undefined;
 }
 
-/** A program that waits, and does not know why, would look as if it hung. */
+/** Warns of a cut: without a word the program would seem to hang. */
 function tellOfCut({ url }: Target, { state, reason }: LinkChange): void {
   if (state === "connecting")
     process.emitWarning(
@@ -135,11 +139,11 @@ function tellOfCut({ url }: Target, { state, reason }: LinkChange): void {
     );
 }
 
-/** Replaced by what can be found out. */
+/** `whyNoAnswer` finds the error that takes its place. */
 class NoAnswer extends Error {}
 
 interface Target {
-  /** As it was given. */
+  /** The address as it was given. */
   readonly url: string;
   readonly host: string;
   readonly port: number;
@@ -164,7 +168,10 @@ function addressOf(url: string | undefined): Target {
   return { url, host, port, isLoopback };
 }
 
-/** By number: libzmq would ask for a name's on the one thread that carries all links of this process, and hold them up until somebody answers. */
+/**
+ * The endpoints by number. libzmq would look a name up on the one thread that carries all links of this process, and
+ * hold them up meanwhile.
+ */
 async function endpointsOf({ url, host, port }: Target, patience: number): Promise<Endpoints> {
   const at = (address: string): Endpoints => ({
     data: `tcp://${address}:${port}`,
@@ -190,7 +197,7 @@ async function endpointsOf({ url, host, port }: Target, patience: number): Promi
   }
 }
 
-/** The keys for a host elsewhere. */
+/** The profile with the keys for a host elsewhere. */
 function profileOf({ host }: Target): Profile {
   if (hasProfile(host)) return readProfile(host);
   throw new TorchwireError(
@@ -218,7 +225,7 @@ function notLetIn({ url }: Target, fault: FaultKind, profile: Profile | undefine
       );
 }
 
-/** Asked once more, by hand: ZeroMQ itself says little. */
+/** Asks once more by plain TCP why nobody answers: ZeroMQ itself says little. */
 async function whyNoAnswer(
   target: Target,
   endpoints: Endpoints,

@@ -1,4 +1,4 @@
-/** The private directory that a spawned worker's sockets are in. */
+/** The private directory for a spawned worker's sockets. */
 import { createHash } from "node:crypto";
 import { lstatSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
 import { hostname, tmpdir } from "node:os";
@@ -6,20 +6,20 @@ import { join } from "node:path";
 import { othersCanWrite } from "../environment/owners.ts";
 import { isRunning, processPlace } from "../environment/processes.ts";
 
-/** The kernel's own limit for the path of a socket (sun_path) is 108 bytes on Linux and 104 on macOS, with the final zero. */
+/** The kernel limits the path of a socket (sun_path) to 108 bytes on Linux and 104 on macOS, with the final zero. */
 const LONGEST_PATH = process.platform === "linux" ? 107 : 103;
 const LONGEST_NAME = "control";
 
 export interface SocketDirectory {
   /** Undefined where no folder serves. */
   readonly directory: string | undefined;
-  /** What was tried before, each with the reason why it does not serve. */
+  /** The folders that were tried before, each with the reason why it does not serve. */
   readonly refused: readonly string[];
 }
 
 /**
- * Makes `…/torchwire-<uid>/<place>-<pid>-<random>`, mode 0700, after removing those of dead processes: in
- * XDG_RUNTIME_DIR, else in the temporary folder, else in /tmp.
+ * Makes `…/torchwire-<uid>/<place>-<pid>-<random>`, mode 0700, in XDG_RUNTIME_DIR, else in the temporary folder, else
+ * in /tmp. First it removes the directories of dead processes there.
  */
 export function makeSocketDirectory(): SocketDirectory {
   const refused: string[] = [];
@@ -52,7 +52,10 @@ function makeIn(parent: string): string {
   return mkdtempSync(prefix);
 }
 
-/** In a folder where everybody writes, somebody may have been there first, to put sockets of theirs in the place of ours. */
+/**
+ * Makes the folder above, or checks it: where everybody may write, somebody may have made it first, to put their
+ * sockets in the place of ours.
+ */
 function makeBase(base: string): void {
   try {
     mkdirSync(base, { mode: 0o700 });
@@ -60,15 +63,18 @@ function makeBase(base: string): void {
     if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
   }
   const { uid, mode } = lstatSync(base);
-  // (A link is open to all.)
+  // (The mode of a symbolic link is open to all.)
   if (uid !== process.getuid?.() || (mode & 0o077) !== 0)
     throw new Error(`${base} is not a folder that is this user's alone`);
 }
 
-/** Where our process number counts, in a few characters: a folder may be shared with other machines and containers. */
+/**
+ * The place in which our process number counts, in a few characters: other machines and containers may share the
+ * folder.
+ */
 const place = (): string => createHash("sha256").update(`${hostname()}/${processPlace()}`).digest("hex").slice(0, 10);
 
-/** A killed process leaves its directory; whoever starts next removes it. Only those of processes that we can see can be judged. */
+/** Removes the directories of killed processes. Only processes that we can see can be judged. */
 function sweep(base: string): void {
   const here = place();
   for (const name of readdirSync(base)) {

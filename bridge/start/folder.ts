@@ -1,10 +1,12 @@
-/** The folder that a worker is started in. A system blames the program for it: "spawn …/python ENOENT". */
+/**
+ * Checks the folder that a worker is started in. The system would blame the program for it: "spawn …/python ENOENT".
+ */
 import { accessSync, constants, statSync } from "node:fs";
 import { resolve } from "node:path";
 import { codeOf } from "../environment/untyped.ts";
 import { EnvironmentError } from "../errors/errors.ts";
 
-/** @throws ENVIRONMENT where it is not there, is no folder, or cannot be entered. */
+/** @throws ENVIRONMENT where the folder is missing, is no folder, or cannot be entered. */
 export function checkFolder(cwd: string | undefined): void {
   const here = cwd === undefined || cwd === "";
   try {

@@ -1,16 +1,19 @@
-/** One worker per key in a process (in a thread, where there are several): a module that is evaluated anew gets the one that is there. */
+/**
+ * Keeps one worker per key in a process (in a thread, where there are several). A module that is evaluated anew gets
+ * the worker that is there.
+ */
 import { isDeepStrictEqual } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
 import type { Worker } from "../worker.ts";
 
-/** A worker, as its owner sees it. */
+/** A worker, with the means to end it. */
 export interface Owned {
   readonly worker: Worker;
-  /** It is being closed, or has ended. */
+  /** Whether it is being closed, or has ended. */
   readonly over: boolean;
   /** Resolves when the process has ended. */
   readonly gone: Promise<void>;
-  /** Ends it at once; what is pending, and all that comes later, rejects with `why`. */
+  /** Ends it at once. All that is pending or comes later rejects with `why`. */
   end(why: string): Promise<void>;
 }
 
@@ -22,15 +25,17 @@ interface Held {
   readonly owned: Promise<Owned>;
 }
 
-/** In the global object, because a dev server evaluates modules anew, this one too where it is bundled. */
+/** In the global object, because a dev server evaluates modules anew: this one too where it is bundled. */
 const REGISTRY = Symbol.for("torchwire.workers");
 const registry = globalThis as unknown as { [REGISTRY]?: Map<string, Held> };
 const held: Map<string, Held> = (registry[REGISTRY] ??= new Map<string, Held>());
 
-/** Tells this copy of torchwire from others in the process: the references of one mean nothing to another. */
+/** Tells this copy of torchwire from others in the process. References of one copy mean nothing to another. */
 const copy: object = {};
 
-/** `options` are the defaults and what the call names; `named` only the latter, which must fit the worker that is there. */
+/**
+ * `named` are the options that the call names, which must fit the worker that is there. `options` has the defaults too.
+ */
 export async function keyed(
   key: string,
   { options, named }: { options: Options; named: Options },
@@ -65,7 +70,7 @@ async function end({ owned }: Held, key: string): Promise<void> {
       `the worker was ended: another copy of torchwire in this process called spawnWorker({ key: ${JSON.stringify(key)} })`,
     );
   } catch {
-    // It could not start, which its own caller is told: nothing is to be ended.
+    // It could not start, as its own caller is told. There is nothing to end.
   }
 }
 

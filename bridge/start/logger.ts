@@ -6,8 +6,8 @@ const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as
 const silent = Object.fromEntries(levels.map((level) => [level, () => undefined])) as unknown as Logger;
 
 /**
- * Where an option gives none: silent, or to stderr at the level TORCHWIRE_LOG.
- * @throws MISUSE where that is no level.
+ * The logger where no option gives one. It is silent, or writes to stderr at the level TORCHWIRE_LOG.
+ * @throws MISUSE where TORCHWIRE_LOG is no level.
  */
 export function defaultLogger(): Logger {
   const asked = variable("TORCHWIRE_LOG");
@@ -17,7 +17,7 @@ export function defaultLogger(): Logger {
   try {
     return level === "silent" ? pino({ level }) : pino({ name: "torchwire", level }, pino.destination(2));
   } catch (error) {
-    // pino looks at the stack of its caller, which it cannot where the program has frozen Error.
+    // pino looks at the stack of its caller, which fails where the program has frozen Error.
     if (asked !== undefined) process.emitWarning(`torchwire cannot log: ${String(error)}`);
     return silent;
   }

@@ -1,4 +1,4 @@
-/** The worker's process: started, listened to, waited for. */
+/** Starts a worker's process, reads its output and waits for its end. */
 import { existsSync } from "node:fs";
 import { basename, join, resolve } from "node:path";
 import { execa } from "execa";
@@ -13,12 +13,12 @@ import type { WireSettings } from "../wire/settings.ts";
 import { closePipesAtExit, forEachLine, LastLines } from "../process/lines.ts";
 import { longestSilence, Silence } from "../process/silence.ts";
 
-/** What the worker reads from its standard input, in one line: never in its arguments or environment, which others can see. */
+/** The worker reads this from its standard input, in one line. Others could see its arguments and environment. */
 export interface WorkerConfig extends WireSettings {
   readonly token: string;
   /** The folder for its sockets; null: ports of 127.0.0.1. */
   readonly directory: string | null;
-  /** Default: the worker's own, which are the same. */
+  /** Default: the worker's own limits, which are the same. */
   readonly limits?: Limits;
 }
 
@@ -34,11 +34,11 @@ export interface WorkerExit {
   readonly signal: string | undefined;
   /** The last lines it wrote to stdout and stderr. */
   readonly lastLines: readonly string[];
-  /** What has ended, where that is not the worker's own process: "the ssh to gpu-box". */
+  /** The process that has ended, where it is not the worker's own: "the ssh to gpu-box". */
   readonly carrier?: string;
 }
 
-/** The worker process ended. `signal` or `exitCode` says how, `lastLines` what it last wrote. */
+/** The worker process has ended. `signal` or `exitCode` says how; `lastLines` are the last lines that it wrote. */
 export class WorkerExitedError extends TorchwireError {
   override name = "WorkerExitedError";
   readonly exitCode: number | undefined;
@@ -62,13 +62,16 @@ export class WorkerExitedError extends TorchwireError {
 
 const KEPT_LINES = 50;
 
-/** `started`, before anything is loaded, says that reports get through; then comes one of the others, the last. */
+/**
+ * `started` comes before anything is loaded, and says that reports get through. Then comes one of the others, which is
+ * the last.
+ */
 type Report =
   | { started: number }
   | { ready: Endpoints }
   | { error: { code: ErrorCode; message: string; command?: string } };
 
-/** Resolves when the worker listens. Rejects with what it said was missing, or with how it ended. */
+/** Resolves when the worker listens. Rejects with the error that it reports, or with how it ended. */
 export async function startProcess(
   python: string,
   config: WorkerConfig,
@@ -84,7 +87,7 @@ export async function startProcess(
 ): Promise<WorkerProcess> {
   const main = join(workerFolder(options.workerDir), "__main__.py");
   const child = execa(python, [main], {
-    // Its own process group: a Ctrl-C in the terminal is the program's to handle, not the worker's.
+    // A process group of its own: the program handles a Ctrl-C in the terminal, and not the worker.
     detached: true,
     windowsHide: true,
     cleanup: false,
@@ -99,7 +102,7 @@ export async function startProcess(
   let giveUp!: (error: Error) => void;
   const killAll = (): void => {
     try {
-      // A launcher, and what it has started.
+      // With a launcher, this ends all that it has started.
       process.kill(process.platform === "win32" ? child.pid! : -child.pid!, "SIGKILL");
     } catch {
       // It has ended.
@@ -137,7 +140,7 @@ export async function startProcess(
       resolve(undefined);
     });
   });
-  // It may die before it has read this.
+  // The worker may die before it has read this.
   child.stdin.on("error", () => undefined);
   child.stdin.write(`${JSON.stringify(config)}\n`);
 
@@ -152,13 +155,13 @@ export async function startProcess(
   if (report === undefined) {
     if (child.pid === undefined) {
       const { message = "" } = (await child) as { message?: string };
-      // (Of a script it may be the program of its first line.)
+      // (The first line of a script may name a program that is missing.)
       const why = /\b(E[A-Z]+)\b/.exec(message)?.[1];
       throw new EnvironmentError(`${python} cannot be started${why === undefined ? "" : ` (${why})`}`, {
         command: "npx torchwire setup",
       });
     }
-    // Its only way to say what is wrong where it cannot report.
+    // A worker that cannot report writes this line.
     const said = last.lines.find((line) => line.startsWith(notPassed));
     if (said !== undefined) throw new EnvironmentError(`${python} ${said.slice(notPassed.length)} ${mustPassOn}`);
     throw new WorkerExitedError(exit);
@@ -170,11 +173,11 @@ export async function startProcess(
   throw new TorchwireError(code, message);
 }
 
-/** How the worker begins where what has started it stands in the way. */
+/** The worker begins its message with this where its launcher stands in the way. */
 const notPassed = "torchwire-worker: its launcher ";
 
 const mustPassOn =
-  "A launcher is to hand its standard input and descriptor 3 on to the Python that it starts, and to be there as long as that is: conda run needs " +
+  "A launcher must hand its standard input and descriptor 3 on to the Python that it starts, and run as long as that does: conda run needs " +
   "--no-capture-output, sudo needs --close-from=4. A container has a worker of its own, which serves: docs/container.md.";
 
 const quoted = (lines: readonly string[]): string =>
@@ -183,7 +186,7 @@ const quoted = (lines: readonly string[]): string =>
 export function workerFolder(given: string | undefined): string {
   if (given === undefined) return join(packageRoot(), "python", "torchwire_worker");
   const folder = resolve(given);
-  // Its name is that of the Python package.
+  // The folder must have the name of the Python package.
   if (basename(folder) === "torchwire_worker" && existsSync(join(folder, "__main__.py"))) return folder;
   throw new EnvironmentError(
     `workerDir is ${folder}, which is not the folder torchwire_worker with the worker's Python files: copy ` +

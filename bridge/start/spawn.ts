@@ -1,4 +1,4 @@
-/** `spawnWorker`: a worker process of one's own, over private sockets. */
+/** `spawnWorker`: a worker process of the program's own, over private sockets. */
 import { randomBytes } from "node:crypto";
 import { endianness } from "node:os";
 import type { Logger } from "pino";
@@ -22,38 +22,49 @@ import type { Worker } from "../worker.ts";
 import { limitsOf } from "../wire/limits.ts";
 
 export interface SpawnOptions extends WorkerSettings {
-  /** The Python interpreter: a path, a name on PATH, or a virtual environment's folder. Default: the first that serves of TORCHWIRE_PYTHON, VIRTUAL_ENV, ./.venv, the managed environment. */
+  /**
+   * The Python interpreter: a path, a name on PATH, or a virtual environment's folder. Default: the first that serves
+   * of TORCHWIRE_PYTHON, VIRTUAL_ENV, ./.venv, the managed environment.
+   */
   readonly python?: string;
-  /** The worker's current folder, from which it also imports. Default: this process's. */
+  /** The worker's current folder. It also imports from there. Default: this process's. */
   readonly cwd?: string;
   /** Environment variables beside those of this process. */
   readonly env?: Readonly<Record<string, string>>;
   /**
-   * Another machine to run it on, as the user's own ssh knows it ("gpu-box"), or ssh's arguments (["-p", "2222", "gpu-box"]). `python`, `cwd` and `env` are that
-   * machine's then; `npx torchwire setup --ssh gpu-box` makes an environment there. The worker ends with the connection.
+   * Another machine to run it on, as the user's own ssh knows it ("gpu-box"), or ssh's arguments (["-p", "2222",
+   * "gpu-box"]). `python`, `cwd` and `env` then mean that machine. `npx torchwire setup --ssh gpu-box` makes an
+   * environment there. The worker ends with the connection.
    */
   readonly ssh?: SshTarget;
   /**
-   * One worker per key in a process: the next call with this key gets the worker that is there, until it is closed. For
-   * modules that a dev server evaluates anew. The options named then must be those it has (but for the logger).
+   * One worker per key in a process: the next call with this key gets the worker that is there, until it is closed. It
+   * is meant for modules that a dev server evaluates anew. The options of the next call must be the same (but for the
+   * logger).
    */
   readonly key?: string;
   /**
-   * "ipc": sockets in a private folder. "tcp": ports of 127.0.0.1, guarded by a secret that only this process and its worker
-   * know. Default: TORCHWIRE_TRANSPORT, else "ipc", and "tcp" on Windows and where no folder can hold sockets.
+   * "ipc": sockets in a private folder. "tcp": ports of 127.0.0.1, guarded by a secret that only this process and its
+   * worker know. Default: TORCHWIRE_TRANSPORT, else "ipc", and "tcp" on Windows and where no folder can hold sockets.
    */
   readonly transport?: Transport;
-  /** The folder torchwire_worker with the worker's Python files, where a bundler has packed torchwire. Default: the package's own. */
+  /**
+   * The folder torchwire_worker with the worker's Python files, where a bundler has packed torchwire. Default: the
+   * package's own.
+   */
   readonly workerDir?: string;
-  /** Gets the worker's output and log records. Default: silent, or a pino logger to stderr at the level TORCHWIRE_LOG. */
+  /**
+   * Gets the worker's output and log records. Default: silent, or a pino logger to stderr at the level TORCHWIRE_LOG.
+   */
   readonly logger?: Logger;
 }
 
 /**
  * Starts a worker process and connects to it. It ends with `close()`, with `await using`, or when this process ends.
  *
- * Where TORCHWIRE_WORKER is set, the program runs elsewhere without an edit: tcp://gpu-box:5555 is `connectWorker`, ssh://gpu-box is the option `ssh`. What
- * says where the worker runs in the options is not looked at then (python, cwd, env, transport, workerDir).
+ * Where TORCHWIRE_WORKER is set, the program runs elsewhere without an edit: tcp://gpu-box:5555 is `connectWorker`,
+ * ssh://gpu-box is the option `ssh`. Options that say where the worker runs are passed over then (python, cwd, env,
+ * transport, workerDir).
  * @throws EnvironmentError (no usable Python, no torch), NO_DEVICE, WORKER_GONE, MISUSE; and those of `connectWorker`.
  */
 export async function spawnWorker(options: SpawnOptions = {}): Promise<Worker> {
@@ -73,7 +84,7 @@ export async function spawnWorker(options: SpawnOptions = {}): Promise<Worker> {
   }
 }
 
-/** Here, or where the environment says. */
+/** Starts it here, or where TORCHWIRE_WORKER says. */
 function start(options: SpawnOptions): Promise<Owned> {
   const elsewhere = variable("TORCHWIRE_WORKER");
   if (elsewhere === undefined || options.ssh !== undefined) return spawn(options);
@@ -111,7 +122,7 @@ async function spawn(options: SpawnOptions): Promise<Owned> {
       token,
       limits,
       logger,
-      // In a bundle there is no package to ask for its version.
+      // A bundle has no package.json to tell the version.
       version: workerDir === undefined ? packageVersion() : "bundled",
       over: ssh === undefined ? "machine" : "ssh",
       process: { exited: exited.then((exit) => new WorkerExitedError(exit)), kill: () => child?.kill("SIGKILL") },

@@ -1,4 +1,7 @@
-/** A worker on another machine, over the user's own ssh: it carries the start, the sockets and, when it ends, the end. */
+/**
+ * Starts a worker on another machine over the user's own ssh. ssh carries the start, the sockets, and the end when it
+ * ends.
+ */
 import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Logger } from "pino";
@@ -10,14 +13,17 @@ import { farError, nameOf, noTunnel, sshError, type FarFailure } from "../ssh/er
 
 const KEPT_LINES = 50;
 
-/** Resolves when the far worker listens and is reached. Rejects with what ssh or the far side said was missing, or with how it ended. */
+/**
+ * Resolves when the far worker listens and is reached. Rejects with the error of ssh or of the far side, or with how it
+ * ended.
+ */
 export async function startOverSsh(
   target: SshTarget,
   config: Omit<WorkerConfig, "directory">,
   options: {
-    /** Where the near ends of the worker's sockets are to be; undefined: ports of 127.0.0.1. */
+    /** The folder for the near ends of the worker's sockets; undefined: ports of 127.0.0.1. */
     directory: string | undefined;
-    /** These four are the far side's. */
+    /** The next four are of the far side. */
     python: string | undefined;
     workerDir: string | undefined;
     cwd: string | undefined;
@@ -44,7 +50,7 @@ export async function startOverSsh(
     python: options.python ?? null,
     cwd: options.cwd ?? null,
     env: options.env ?? {},
-    // In a bundle there is no package to look in: then the interpreter must be named.
+    // A bundle has no package to look in: there the interpreter must be named.
     requirements: workerDir === undefined ? readRequirements() : "",
   };
   const far = openFar(target, order, {
@@ -63,7 +69,7 @@ export async function startOverSsh(
         const { code, signal } = said["exit"] as { code: number | null; signal: string | null };
         exit = { code: code ?? undefined, signal: signal ?? undefined };
       }
-      // The last that is said. ssh would wait for connections through it, which are being tried again and again.
+      // Nothing more is said. ssh would wait for connections through it, which are tried again and again.
       if ("exit" in said) far.end(true);
     },
   });
@@ -86,7 +92,7 @@ export async function startOverSsh(
   throw exit === undefined && first !== "listening" ? sshError(target, end) : new WorkerExitedError(await exited);
 }
 
-/** What the far side says of the worker's end; else it is ssh that has ended, and the worker with it. */
+/** The worker's end, as the far side tells it. Else ssh has ended, and the worker with it. */
 function exitOf(
   target: SshTarget,
   end: SshEnd,
@@ -102,7 +108,7 @@ function exitOf(
   };
 }
 
-/** Whether the worker is at the other end: it is the first to speak, and ssh cuts off what it is not allowed to forward. */
+/** Whether the worker is at the other end. It speaks first; and ssh cuts off a socket that it may not forward. */
 function answers(near: string | number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = typeof near === "number" ? connect(near, "127.0.0.1") : connect(near);

@@ -1,4 +1,7 @@
-/** How client and worker reach each other on one machine: sockets in a private directory, or ports of the loopback interface. */
+/**
+ * Client and worker reach each other on one machine by sockets in a private directory, or by ports of the loopback
+ * interface.
+ */
 import type { Logger } from "pino";
 import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
 import { variable } from "../runtime/variables.ts";
@@ -7,9 +10,9 @@ import { makeSocketDirectory } from "./directory.ts";
 export type Transport = "ipc" | "tcp";
 
 /**
- * A new directory for the worker's sockets; undefined where it is to listen on ports of 127.0.0.1: that is, where `asked`
- * (or TORCHWIRE_TRANSPORT) says so, on Windows, and where no folder can hold sockets, which is said once in the log.
- * @throws ENVIRONMENT where "ipc" is asked for and cannot be had; MISUSE for any other word.
+ * A new directory for the worker's sockets; undefined where the worker must listen on ports of 127.0.0.1: where `asked`
+ * (or TORCHWIRE_TRANSPORT) says so, on Windows, and where no folder can hold sockets, which the log tells once.
+ * @throws ENVIRONMENT where "ipc" is asked for and impossible; MISUSE for any other word.
  */
 export function openTransport(asked: Transport | undefined, logger: Logger): string | undefined {
   const transport = asked ?? variable("TORCHWIRE_TRANSPORT");
