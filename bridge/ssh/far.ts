@@ -1,4 +1,7 @@
-/** The far side of an ssh connection: a Python there is sent our files and one order in one line, and says in lines of JSON what comes of it. */
+/**
+ * The far side of an ssh connection. A Python there gets our files and one order in one line, and answers in lines of
+ * JSON.
+ */
 import { randomBytes } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { join, relative, sep } from "node:path";
@@ -9,10 +12,10 @@ import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
 import { closePipesAtExit, forEachLine, LastLines } from "../process/lines.ts";
 import { longestSilence, Silence } from "../process/silence.ts";
 
-/** A name that ssh knows, `user@host`, `ssh://user@host:port`; or ssh's own arguments, which end in one of these. */
+/** A name that ssh knows, `user@host`, or `ssh://user@host:port`; or ssh's own arguments, which end in one of these. */
 export type SshTarget = string | readonly string[];
 
-/** What the far side is to do; beside it, it is sent the worker's files. */
+/** The order to the far side. The worker's files are sent with it. */
 export interface Order {
   readonly python: string | null;
   readonly requirements: string;
@@ -22,25 +25,29 @@ export interface Order {
 export interface FarOptions {
   /** The folder of the worker's Python files. */
   readonly workerFolder: string;
-  /** Sockets of ours, and by what name in the far side's folder they are connected to theirs: a path, or a port of 127.0.0.1. */
+  /**
+   * Our sockets (a path, or a port of 127.0.0.1), each with the name in the far side's folder that it is connected to.
+   */
   readonly forwards?: readonly (readonly [near: string | number, far: string])[];
-  /** A folder of ours that goes when ssh does, however this process ends. */
+  /** A folder of ours that is removed when ssh ends, however this process ends. */
   readonly directory?: string | undefined;
-  /** How long the far side has to end. Default 2000. */
+  /** Milliseconds for the far side to end. Default 2000. */
   readonly graceMs?: number;
-  /** Milliseconds until our Python there is given up. Default: half a minute without a line. */
+  /** Milliseconds without a line until our Python there is given up. Default: half a minute. */
   readonly longestSilence?: number;
-  /** Each thing that the far side says. */
+  /** Called with each message of the far side. */
   readonly onSaid: (said: Readonly<Record<string, unknown>>) => void;
-  /** Each line of ssh's, and of the far side's login scripts. */
+  /** Called with each line of ssh, and of the far side's login scripts. */
   readonly onLine: (line: string) => void;
 }
 
 export interface Far {
   readonly pid: number | undefined;
-  /** Resolves when ssh has ended, and with it what runs on the far side. */
+  /** Resolves when ssh has ended, and with it everything on the far side. */
   readonly ended: Promise<SshEnd>;
-  /** The far side ends what it does, and says so if it can; then ssh ends. `now`: it has nothing left to say. */
+  /**
+   * Lets the far side end its work and say so if it can; then ssh ends. `now`: the far side has nothing left to say.
+   */
   end(now?: boolean): void;
 }
 
@@ -49,15 +56,15 @@ export interface SshEnd {
   readonly signal: string | undefined;
   /** The last lines of ssh, and of the far side's login scripts. */
   readonly said: readonly string[];
-  /** It was ended by us, because our Python was not heard of. */
+  /** We have ended it, because our Python was not heard of. */
   readonly silent?: boolean;
 }
 
 const KEPT_LINES = 20;
-/** A line of the worker's output, in JSON, where each character may take six. */
+/** A line of the worker's output is longer in JSON, where each character may take six. */
 const LONGEST_SAID = 2 ** 20;
 
-/** @throws MISUSE for what cannot be a target, ENVIRONMENT where there is no ssh. */
+/** @throws MISUSE where `target` cannot be one, ENVIRONMENT where there is no ssh. */
 export function openFar(target: SshTarget, order: Order, options: FarOptions): Far {
   checkTarget(target, order.python);
   const ssh = which("ssh");
@@ -65,8 +72,9 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     throw new EnvironmentError("there is no ssh on PATH: install OpenSSH's client (Debian's package openssh-client).");
   const { directory, forwards = [], graceMs = 2000, onLine } = options;
   const folder = `/tmp/torchwire-${randomBytes(16).toString("hex")}`;
-  // Sockets in a folder that is ours are tried later: the forwards of the user's own configuration, which another ssh may have taken, are
-  // no reason to fail. Ports that somebody else has taken meanwhile are: they would be told the token.
+  // Ports that somebody else has taken meanwhile must make ssh fail: they would be told the token. Sockets in a folder
+  // of ours are tried later. There the forwards of the user's own configuration, which another ssh may have, are no
+  // reason to fail.
   const strict = forwards.some(([near]) => typeof near === "number");
   const args = [
     ...settings,
@@ -78,7 +86,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   ];
   const [file, before] = directory === undefined ? [ssh, []] : ["sh", ["-c", thenRemove, directory, ssh]];
   const child = execa(file, [...before, ...args], {
-    // A group of its own: a Ctrl-C in the terminal is the program's to handle.
+    // A process group of its own: the program handles a Ctrl-C in the terminal.
     detached: true,
     windowsHide: true,
     cleanup: false,
@@ -99,7 +107,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     (line) => {
       const told = parseRecord(line);
       silence.heard();
-      // A start file there that reads standard input is not to get it: it is sent when our Python asks for it.
+      // The order is sent when our Python asks for it: a start file there that reads standard input must not get it.
       if (told !== undefined && "waiting" in told) {
         silence.end();
         child.stdin.write(whole);
@@ -108,7 +116,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     },
     LONGEST_SAID,
   );
-  // It may end before it has read this.
+  // ssh may end before it has read this.
   child.stdin.on("error", () => undefined);
   const whole = `${JSON.stringify({ ...order, folder, files: filesOf(options.workerFolder) })}\n`;
   let silent = false;
@@ -122,7 +130,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   let over = false;
   const kill = (signal: NodeJS.Signals): void => {
     try {
-      // With the programs that ssh has started, to get through a proxy.
+      // This ends the programs too that ssh has started to get through a proxy.
       if (process.platform !== "win32") process.kill(-child.pid!, signal);
       else child.kill(signal);
     } catch {
@@ -139,7 +147,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     pid: child.pid,
     ended,
     end: (now = false) => {
-      // Its number may be another's by now.
+      // Its number may be another process's by now.
       if (over) return;
       child.stdin.end();
       if (now) kill("SIGTERM");
@@ -148,7 +156,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   };
 }
 
-/** ssh as a carrier: it asks nothing, shares no connection that others may end, and carries what it is asked to carry and nothing else. */
+/** ssh asks nothing, shares no connection that others may end, and carries only what this program asks for. */
 const settings = [
   ["-T", "-a", "-x"],
   ["-o", "BatchMode=yes"],
@@ -162,32 +170,32 @@ const settings = [
   ["-o", "StreamLocalBindMask=0177"],
 ].flat();
 
-/** Keeps a folder as long as ssh runs: where this process is killed, there is somebody left to remove it. */
+/** A shell that removes a folder when ssh has ended: it is still there where this process is killed. */
 const thenRemove = 'exec 3>&2 2>/dev/null; (exec "$@" 2>&3 3>&-); code=$?; rm -rf -- "$0"; exit $code';
 
-/** How ssh ended, where a shell between us tells of its signal by a number. */
+/** How ssh ended. A shell between us tells its signal by a number. */
 function byShell(code: number | undefined, signal: string | undefined): Omit<SshEnd, "said" | "silent"> {
   const names: Readonly<Record<number, string>> = { 129: "SIGHUP", 130: "SIGINT", 137: "SIGKILL", 143: "SIGTERM" };
   const name = code === undefined ? signal : names[code];
   return name === undefined ? { code, signal } : { code: undefined, signal: name };
 }
 
-/** A colon ends a path, in ssh's eyes. */
+/** Our end of a forward. ssh takes a colon for the end of a path. */
 const nearEnd = (near: string | number): string =>
   typeof near === "number" ? `127.0.0.1:${near}` : near.replaceAll(/[\\:]/g, "\\$&");
 
 /**
- * Reads the order, makes the folder and what is to be in it, and goes on there. One line without single quotes, backslashes or
- * exclamation marks, which no login shell takes for anything else (not fish's, nor csh's).
+ * Reads the order, makes the folder and the files in it, and goes on there. It is one line without single quotes,
+ * backslashes or exclamation marks, so that every login shell passes it on as it is (fish and csh too).
  */
 const bootstrap = [
   "import json,os,sys",
-  // (The first line ends what a login script may have written.)
+  // (The first line ends a line that a login script may have begun.)
   "print()",
   'print(json.dumps({"waiting":1}),flush=True)',
   "o=json.loads(sys.stdin.buffer.readline().decode())",
   'd=o["folder"]',
-  // 0700; fails where somebody was there first.
+  // The mode is 0700. This fails where somebody was there first.
   "os.mkdir(d,448)",
   "p=lambda n:os.path.join(d,n)",
   'w=lambda n,t:(os.makedirs(os.path.dirname(p(n)),exist_ok=True),open(p(n),"w",encoding="utf-8").write(t))',
@@ -197,7 +205,10 @@ const bootstrap = [
   "main(o)",
 ].join(";");
 
-/** The far side's command, for any login shell: our Python runs in the first python3 there is, else in the one that was named. */
+/**
+ * The far side's command, for any login shell. Our Python runs in the first python3 there is, else in the one that was
+ * named.
+ */
 function command(python: string | null): string {
   const first =
     'for p in python3 "$1" "$1/bin/python"; do command -v "$p" >/dev/null 2>&1 && exec "$p" -I -c "$0"; done; exit 127';
@@ -215,12 +226,12 @@ function checkTarget(target: unknown, python: string | null): void {
     refuse(
       `ssh is ${JSON.stringify(target)}, not a host's name; ssh's own options are given as an array: ["-p", "2222", "gpu-box"]`,
     );
-  // It is in the command that a login shell reads.
+  // A login shell reads it in the command.
   if (python !== null && /['\\!\n]/.test(python))
     refuse(`python is ${JSON.stringify(python)}; with ssh it may not hold quotes, backslashes or exclamation marks`);
 }
 
-/** Every Python file of the worker, by its path in the far side's folder. */
+/** All Python files of the worker, by their paths in the far side's folder. */
 function filesOf(workerFolder: string): Record<string, string> {
   const above = join(workerFolder, "..");
   const files: Record<string, string> = {};
