@@ -53,7 +53,7 @@ export class Loop {
     this.preparations = new Preparations(learner);
     this.callbacks = new Callbacks(learner, {
       moment: this.#moment,
-      cancel: (what, reason, by) => this.#run?.cancel(what, reason, by),
+      cancel: (what, reason, by) => this.#run?.cancellation.ask(what, reason, by),
       preparations: this.preparations,
     });
   }

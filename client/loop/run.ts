@@ -4,7 +4,8 @@
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { PythonError } from "../../bridge/errors/python-error.ts";
-import { CancelEpoch, CancelFitting, CancelStep, isCancel, kindOf } from "../training/cancel.ts";
+import { CancelEpoch, CancelFitting, CancelStep, isCancel } from "../training/cancel.ts";
+import { Cancellation } from "./cancellation.ts";
 import { isReference, samplesIn, toBatch } from "../data/batch.ts";
 import { groupsOf } from "./groups.ts";
 import { DataLoader } from "../data/loader.ts";
@@ -22,12 +23,12 @@ import type { Participant, Plan } from "../callback/plan.ts";
 export type Handle = (event: EventName) => void | Promise<void>;
 export type StepBody = (step: Step, handle: Handle) => Promise<unknown>;
 
-/** What a run works with. */
+/** The parts of a learner that a run works with. */
 export interface Workings {
   readonly learner: Trainer;
   readonly plan: Plan;
   readonly moment: Moment;
-  /** Told of each step that the worker has done, before the observers are. */
+  /** Called for each step that the worker has done, before the observers are. */
   readonly acknowledged: (phase: Phase, index: number, size: number, loss: number | undefined) => void;
 }
 
@@ -35,44 +36,20 @@ const ALONE: StepGroup = { isFirst: true, isLast: true, size: 1 };
 
 export class Run {
   readonly window: number;
+  readonly cancellation: Cancellation;
   readonly #workings: Workings;
   readonly #interruption: Interruption;
   readonly #inFlight: Pending[] = [];
   #group: StepGroup = ALONE;
   #issued = 0;
-  /** A step is being issued. */
-  #isInStep = false;
   /** An epoch has begun and not ended. */
   isInEpoch = false;
-  #cancelled: CancelStep | CancelEpoch | CancelFitting | undefined;
 
   constructor(workings: Workings, window: number, interruption: Interruption) {
     this.#workings = workings;
     this.window = window;
+    this.cancellation = new Cancellation(workings.moment);
     this.#interruption = interruption;
-  }
-
-  /** What `control.cancel` does: it is obeyed when the event is over. */
-  cancel(what: "step" | "epoch" | "fit", reason: string | undefined, by: string): void {
-    const { [what]: Kind } = { step: CancelStep, epoch: CancelEpoch, fit: CancelFitting };
-    if (Kind === undefined)
-      throw new TorchwireError("MISUSE", `control.cancel: ${what as string} is not "step", "epoch" or "fit"`);
-    const refused = this.#nothingToCancel(what);
-    if (refused !== undefined) throw new TorchwireError("MISUSE", `control.cancel("${what}"): ${refused}`);
-    const before = this.#cancelled;
-    // The first one, and whichever ends more.
-    if (before === undefined || before instanceof CancelStep || (what === "fit" && !(before instanceof CancelFitting)))
-      this.#cancelled = before instanceof CancelStep && what === "step" ? before : new Kind(reason, by);
-  }
-
-  /** Why there is no such thing under way, where that is so. */
-  #nothingToCancel(what: "step" | "epoch" | "fit"): string | undefined {
-    const { event } = this.#workings.moment;
-    if (what === "step" && !this.#isInStep)
-      return event === "stepEnd" ? "the step is over when it is observed" : `there is no step at ${event}`;
-    return what === "epoch" && (event === "fitBegin" || event === "interrupted" || event === "fitEnd")
-      ? `there is no epoch at ${event}`
-      : undefined;
   }
 
   /** A whole pass of `phase` over `data`. */
@@ -92,7 +69,7 @@ export class Run {
           }
         }
       }
-      // A loader may stand at the end of its pass, and go on from there; but it must have something to give.
+      // A loader that stands at the end of its pass gives nothing now, and goes on in the next epoch.
       if (isEmpty && (!(data instanceof DataLoader) || data.length === 0))
         throw new TorchwireError(
           "BAD_DATA",
@@ -101,7 +78,7 @@ export class Run {
     });
   }
 
-  /** `epoch`, inside of what callbacks put around it. */
+  /** Runs `epoch` inside of what callbacks put around it. */
   around(phase: Phase, epoch: () => Promise<void>): Promise<void> {
     return this.#workings.plan.callbacks.reduce<() => Promise<void>>(
       (inner, { around }) => (around === undefined ? inner : () => around(phase, inner)),
@@ -129,7 +106,7 @@ export class Run {
     await this.#over("epochEnd");
   }
 
-  /** An event at which there is no epoch left to be cancelled. */
+  /** Tells of an event after the epoch's body: cancelling the epoch has no effect any more. */
   async #over(event: "epochCancelled" | "epochEnd"): Promise<void> {
     await this.barrier(event).catch((error: unknown) => {
       if (!(error instanceof CancelEpoch)) throw error;
@@ -140,7 +117,7 @@ export class Run {
     const { learner, moment, plan } = this.#workings;
     this.#interruption.check();
     while (this.#inFlight.length >= this.window) await this.#acknowledge();
-    this.#obey();
+    this.cancellation.obey();
     const index = this.#issued;
     const place = { phase: phase.name, epoch: moment.epoch, step: index };
     const handle: Handle = (event) => this.#handle(event, index);
@@ -150,40 +127,40 @@ export class Run {
         const { xs, ys } = toBatch(batch);
         step = { xs, ys, index, size: samplesIn({ xs, ys }), group: this.#group } as Step;
         learner.step = step;
-        this.#isInStep = true;
+        this.cancellation.isInStep = true;
         await handle("stepBegin");
         await body(step, handle);
-        await this.#run("stepEnd", index);
+        await this.#tell("stepEnd", index);
         this.#inFlight.push(new Pending(step, place, learner.worker, plan.measuring(phase)));
         this.#issued++;
       });
     } catch (error) {
-      this.#cancelled = undefined;
+      this.cancellation.forget();
       if (!(error instanceof CancelStep)) throw await this.#failure(error, place);
-      this.#isInStep = false;
+      this.cancellation.isInStep = false;
       await this.#handle("stepCancelled", index);
     } finally {
-      this.#isInStep = false;
+      this.cancellation.isInStep = false;
     }
-    // Asked for at "stepEnd": it is over already.
-    if (this.#cancelled instanceof CancelStep) this.#cancelled = undefined;
-    this.#obey();
+    // A step that was to be cancelled at "stepEnd" is over already.
+    this.cancellation.forget("step");
+    this.cancellation.obey();
     return step!;
   }
 
-  /** Waits until every step has been acknowledged, and those who observe have seen it. */
+  /** Waits until every step has been acknowledged, and observers have seen it. */
   async drain(): Promise<void> {
     while (this.#inFlight.length > 0) await this.#acknowledge();
-    this.#obey();
+    this.cancellation.obey();
   }
 
   /**
-   * Waits for what is in flight when the loop ends with `error`: it still counts, and is observed. Returns what the loop ends with: what failed in a
-   * step that was issued earlier came first; what observers cancel now matters where it ends more.
+   * Waits for the steps in flight when the loop ends with `error`: they still count, and are observed. Returns the error that the loop ends with. A
+   * failure of a step that was issued earlier comes first. What observers cancel now takes the place of `error` where it ends more.
    */
   async #finish(error: unknown): Promise<unknown> {
     let ending = error;
-    while (this.#inFlight.length > 0 || this.#cancelled !== undefined)
+    while (this.#inFlight.length > 0 || this.cancellation.isAsked)
       try {
         await this.drain();
       } catch (next) {
@@ -195,7 +172,7 @@ export class Run {
     return ending;
   }
 
-  /** An event between steps: nothing is in flight, so that each callback's handlers of both kinds run, in the order of the callbacks. */
+  /** Tells of an event between steps. Nothing is in flight, so each callback's handlers of both kinds run, in the order of the callbacks. */
   async barrier(event: EventName): Promise<void> {
     const { plan, moment } = this.#workings;
     const { phase } = moment;
@@ -208,31 +185,31 @@ export class Run {
         const one = those.find((other) => other.callback === callback);
         if (one !== undefined) await this.#call(one, one[kind][event]!, event, undefined);
       }
-    this.#obey();
+    this.cancellation.obey();
   }
 
   // --- in line ---
 
-  /** Tells those who are in line, and does what they ask for. */
+  /** Tells the handlers in line, and does what they ask for. */
   #handle(event: EventName, index: number): void | Promise<void> {
-    const result = this.#run(event, index);
-    if (result === undefined) return this.#obey();
-    return result.then(() => this.#obey());
+    const result = this.#tell(event, index);
+    if (result === undefined) return this.cancellation.obey();
+    return result.then(() => this.cancellation.obey());
   }
 
-  #run(event: EventName, index: number): void | Promise<void> {
+  #tell(event: EventName, index: number): void | Promise<void> {
     const { plan, moment } = this.#workings;
     moment.event = event;
     moment.index = index;
     const inline = plan.inline(event, moment.phase);
     for (let i = 0; i < inline.length; i++) {
       const result = this.#call(inline[i]!, inline[i]!.on[event]!, event, index);
-      // Waits only where there is something to wait for: most handlers are not async, and a step has many.
-      if (result !== undefined) return this.#runRest(result, inline, i + 1, event, index);
+      // Waits only for a promise: most handlers are not async, and a step has many.
+      if (result !== undefined) return this.#tellRest(result, inline, i + 1, event, index);
     }
   }
 
-  async #runRest(
+  async #tellRest(
     first: Promise<void>,
     inline: readonly Participant[],
     from: number,
@@ -250,11 +227,10 @@ export class Run {
     step: number | undefined,
   ): undefined | Promise<void> {
     const wrapped = (error: unknown): unknown => {
-      const refused = isCancel(error) ? this.#nothingToCancel(kindOf(error)) : undefined;
+      const refused = this.cancellation.refused(error);
       if (isCancel(error) && refused === undefined) return error;
       const { phase, epoch } = this.#workings.moment;
-      const cause = refused === undefined ? error : new TorchwireError("MISUSE", `${String(error)}: ${refused}`);
-      return new CallbackError(callback.name, event, { phase: phase.name, epoch, step }, cause);
+      return new CallbackError(callback.name, event, { phase: phase.name, epoch, step }, refused ?? error);
     };
     let result: void | PromiseLike<void>;
     try {
@@ -269,20 +245,13 @@ export class Run {
     });
   }
 
-  #obey(): void {
-    const cancelled = this.#cancelled;
-    if (cancelled === undefined) return;
-    this.#cancelled = undefined;
-    throw cancelled;
-  }
-
   // --- observing ---
 
-  /** Waits for the oldest step in flight; then it counts, and observers see it. */
+  /** Waits for the oldest step in flight. Then the step counts, and observers see it. */
   async #acknowledge(): Promise<void> {
     const { plan, moment, acknowledged } = this.#workings;
     const { index, size, loss, weighed, measured } = await this.#inFlight[0]!.arrival().catch((error: unknown) => {
-      // Those after it were not run.
+      // The worker did not run the steps after it.
       this.#inFlight.length = 0;
       throw error;
     });
@@ -296,7 +265,7 @@ export class Run {
     Object.assign(moment, issuing, { size: undefined, values: {} });
   }
 
-  /** The first thing that went wrong: what a step that was issued earlier failed of, rather than that later ones were not run. */
+  /** Returns what went wrong first: the failure of a step that was issued earlier comes before those that it caused. */
   async #failure(error: unknown, place: Place): Promise<unknown> {
     if (error instanceof CancelEpoch || error instanceof CancelFitting || this.#interruption.is(error)) return error;
     try {
@@ -305,13 +274,13 @@ export class Run {
       return earlier;
     }
     if (!(error instanceof CallbackError)) return stepFailure(error, place);
-    // A handler that awaits what was never run did not fail by itself.
+    // A handler that awaited an operation that never ran did not fail by itself.
     const { cause } = error;
     return cause instanceof PythonError && cause.code === "NOT_RUN" ? stepFailure(cause, place) : error;
   }
 }
 
-/** Something to wait for. Not a reference: that would be a round trip for what nobody looks at. */
+/** Whether to wait for `value`. References are no promises here: awaiting one would be a round trip for nothing. */
 const isPromise = (value: unknown): value is PromiseLike<void> =>
   value !== undefined &&
   value !== null &&

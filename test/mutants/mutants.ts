@@ -303,7 +303,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "cancel ignored",
-    file: "client/loop/run.ts",
+    file: "client/loop/cancellation.ts",
     from: "throw cancelled;",
     to: "",
     test: by(
