@@ -43,8 +43,8 @@ export type { LearnerData } from "./training/trainer.ts";
 export interface LearnerOptions {
   readonly data?: LearnerData;
   /**
-   * How the inputs lie in JavaScript's memory. By default uint8 images are `image()`, and everything else is `same`. Floats with four axes have no
-   * default.
+   * How the inputs lie in JavaScript's memory. By default uint8 images are `image()`, and everything else is `same`.
+   * Floats with four axes have no default.
    */
   readonly input?: Format;
   /** How the targets lie in memory. Default `same`. */
@@ -54,8 +54,8 @@ export interface LearnerOptions {
   /** Callbacks beside the default ones. One of a default one's class takes its place. */
   readonly callbacks?: readonly Callback[];
   /**
-   * The default callbacks: PyTorchBackend, ProgressPrinter, MetricsPrinter, StopOnNaNLoss, Recorder and Metrics. With false, PyTorchBackend alone.
-   * Default true.
+   * The default callbacks: PyTorchBackend, ProgressPrinter, MetricsPrinter, StopOnNaNLoss, Recorder and Metrics. With
+   * false, PyTorchBackend alone. Default true.
    */
   readonly defaultCallbacks?: boolean;
   /** Steps in flight. Default 3. It is 1 where a callback waits in line (see `explain`). */
@@ -156,7 +156,10 @@ export class Learner<M = any> implements Trainer {
     return this.#loop.callbacks.find(kind);
   }
 
-  /** Replaces the first callback of this one's class, or else of its name, and returns that. Adds the callback where there is none. */
+  /**
+   * Replaces the first callback of this one's class, or else of its name, and returns that. Adds the callback where
+   * there is none.
+   */
   replaceCallback(callback: Callback): Callback | undefined {
     return this.#loop.callbacks.replace(callback);
   }
@@ -179,14 +182,17 @@ export class Learner<M = any> implements Trainer {
   }
 
   /**
-   * Runs a training epoch and a validation epoch, `epochs` times. Where a callback stops it, or `signal` or Ctrl-C interrupts it, the report says so.
-   * It rejects where something failed.
+   * Runs a training epoch and a validation epoch, `epochs` times. Where a callback stops it, or `signal` or Ctrl-C
+   * interrupts it, the report says so. It rejects where something failed.
    */
   fit(epochs: number, options: FitOptions = {}): Promise<Report> {
     return this.#loop.fit(epochs, options);
   }
 
-  /** Runs one epoch of `phase`, over `data` or the learner's own. It rejects with CancelFitting where a callback stops it. */
+  /**
+   * Runs one epoch of `phase`, over `data` or the learner's own. It rejects with CancelFitting where a callback stops
+   * it.
+   */
   async epoch(phase: Phase, data: Data | PyObject | undefined = this.data[phase.data]): Promise<void> {
     if (data === undefined)
       throw new TorchwireError(
@@ -196,14 +202,16 @@ export class Learner<M = any> implements Trainer {
     await this.#loop.epoch(phase, iterableAgain(data, phase.data));
   }
 
-  /** The frame of an epoch, for phases of your own: "epochBegin", `body`, "epochEnd". CancelEpoch inside ends the body. */
+  /**
+   * The frame of an epoch, for phases of your own: "epochBegin", `body`, "epochEnd". CancelEpoch inside ends the body.
+   */
   async runEpoch(phase: Phase, body: () => Promise<void>): Promise<void> {
     await this.#loop.runEpoch(phase, body);
   }
 
   /**
-   * The frame of a step, for phases of your own: "stepBegin", `body`, "stepEnd". The step is sent when it ends, and counts when the worker has
-   * acknowledged it.
+   * The frame of a step, for phases of your own: "stepBegin", `body`, "stepEnd". The step is sent when it ends, and
+   * counts when the worker has acknowledged it.
    */
   runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
     return this.#loop.runStep(phase, batch, body);
@@ -214,7 +222,10 @@ export class Learner<M = any> implements Trainer {
     this.backend.backward(loss);
   }
 
-  /** Calls `optimizer.step()`, but not where scaled gradients overflowed. Optimizers that evaluate the loss again take a closure. */
+  /**
+   * Calls `optimizer.step()`, but not where scaled gradients overflowed. Optimizers that evaluate the loss again take a
+   * closure.
+   */
   update(closure?: AnyRef): void {
     if (!isReference(this.optimizer))
       throw new TorchwireError(
@@ -225,8 +236,8 @@ export class Learner<M = any> implements Trainer {
   }
 
   /**
-   * Runs a validation epoch, over `data` or the learner's own, and returns its metrics by name. It changes nothing of the training: a loader keeps its
-   * position, and no rate is reduced because of it.
+   * Runs a validation epoch, over `data` or the learner's own, and returns its metrics by name. It changes nothing of
+   * the training: a loader keeps its position, and no rate is reduced because of it.
    */
   async validate(data?: Data | PyObject): Promise<{ readonly [metric: string]: number }> {
     const phase = new ValidationAlone();
@@ -236,9 +247,10 @@ export class Learner<M = any> implements Trainer {
   }
 
   /**
-   * Predicts in eval mode, without gradients. It is safe while a fit goes on, and from many requests at once. With `classes` or `topK` each sample gets
-   * its likeliest classes, of outputs that are logits or probabilities, as the loss says. Otherwise the outputs come as they are, in one array. A model
-   * with several outputs gives records or arrays of such arrays, which the type argument names: `predict<{ out: NDArray }>(…)`.
+   * Predicts in eval mode, without gradients. It is safe while a fit goes on, and from many requests at once. With
+   * `classes` or `topK` each sample gets its likeliest classes, of outputs that are logits or probabilities, as the
+   * loss says. Otherwise the outputs come as they are, in one array. A model with several outputs gives records or
+   * arrays of such arrays, which the type argument names: `predict<{ out: NDArray }>(…)`.
    */
   predict(
     samples: Samples,
@@ -260,12 +272,18 @@ export class Learner<M = any> implements Trainer {
       : classify(model, samples, { loss: this.loss, ...own });
   }
 
-  /** Writes the model's weights, as they are at this place of the program, to a safetensors file on this machine. See `saveWeights`. */
+  /**
+   * Writes the model's weights, as they are at this place of the program, to a safetensors file on this machine. See
+   * `saveWeights`.
+   */
   save(path: string, options?: SaveWeightsOptions): Promise<void> {
     return saveWeights(this.#model as object, path, options);
   }
 
-  /** Loads the model's weights from a safetensors file or a state dict of PyTorch's. The optimizer keeps its state. See `loadWeights`. */
+  /**
+   * Loads the model's weights from a safetensors file or a state dict of PyTorch's. The optimizer keeps its state. See
+   * `loadWeights`.
+   */
   load(path: string, options?: LoadWeightsOptions): Promise<LoadedWeights> {
     return loadWeights(this.#model as object, path, options);
   }
@@ -276,8 +294,9 @@ export class Learner<M = any> implements Trainer {
   }
 
   /**
-   * Tells what happens from now on, as plain JSON, for a web page or a log: `for await (const event of learner.events())`. It goes on from fit to fit
-   * until the reader breaks out of it. A reader that lags more than 1,024 events behind misses the oldest.
+   * Tells what happens from now on, as plain JSON, for a web page or a log:
+   * `for await (const event of learner.events())`. It goes on from fit to fit until the reader breaks out of it. A
+   * reader that lags more than 1,024 events behind misses the oldest.
    */
   events(): AsyncIterableIterator<TrainEvent> {
     return this.#stream.read();

@@ -18,26 +18,36 @@ export interface PyTorchBackendOptions {
   /** Where model and batches go. Default: the worker's device. */
   readonly device?: string;
   /**
-   * Scales the gradients down to this norm before each update: `torch.nn.utils.clip_grad_norm_`, over all parameters of an optimizer together. Each of
-   * several optimizers is clipped by itself.
+   * Scales the gradients down to this norm before each update: `torch.nn.utils.clip_grad_norm_`, over all parameters of
+   * an optimizer together. Each of several optimizers is clipped by itself.
    */
   readonly clipGradNorm?: number;
   /**
-   * Averages the gradients of so many batches before each update. The last group may have fewer, and is averaged over those. A step that is cancelled
-   * leaves its share out; where it is the last of its group, the group makes no update. Default 1.
+   * Averages the gradients of so many batches before each update. The last group may have fewer, and is averaged over
+   * those. A step that is cancelled leaves its share out; where it is the last of its group, the group makes no update.
+   * Default 1.
    */
   readonly accumulate?: number;
-  /** Clamps each gradient to ± this before each update: `torch.nn.utils.clip_grad_value_`. It acts after `clipGradNorm`, where both are given. */
+  /**
+   * Clamps each gradient to ± this before each update: `torch.nn.utils.clip_grad_value_`. It acts after `clipGradNorm`,
+   * where both are given.
+   */
   readonly clipGradValue?: number;
   /**
-   * Mixed precision: the model computes under `torch.autocast`, in bfloat16 or float16, and gives float32, so that losses and metrics have full precision.
-   * "fp16" also scales the loss (`torch.amp.GradScaler`), and leaves out updates whose gradients overflowed. Autocast stays with the model: predictions
-   * use it too.
+   * Mixed precision: the model computes under `torch.autocast`, in bfloat16 or float16, and gives float32, so that
+   * losses and metrics have full precision. "fp16" also scales the loss (`torch.amp.GradScaler`), and leaves out
+   * updates whose gradients overflowed. Autocast stays with the model: predictions use it too.
    */
   readonly amp?: "bf16" | "fp16";
-  /** Compiles the model in place at its first run: `module.compile(…)`, with torch.compile's options. The worker's machine needs a C++ compiler. */
+  /**
+   * Compiles the model in place at its first run: `module.compile(…)`, with torch.compile's options. The worker's
+   * machine needs a C++ compiler.
+   */
   readonly compile?: boolean | CompileOptions;
-  /** Keeps images and model in NHWC memory layout, which suits tensor cores. The bits differ from contiguous ones, and are as right. Default false. */
+  /**
+   * Keeps images and model in NHWC memory layout, which suits tensor cores. The bits differ from contiguous ones, and
+   * are as right. Default false.
+   */
   readonly channelsLast?: boolean;
 }
 
@@ -53,10 +63,11 @@ export interface CompileOptions {
 }
 
 /**
- * A learner's backend, `learner.backend`: it moves the model to its device, turns batches into tensors there, and makes and uses gradients. Every learner
- * has exactly one, and it is there by default. It prepares the model when the learner gets it, and is a callback for the rest. In line it sets the model
- * to training mode when a training epoch begins, and turns each batch into tensors, by the learner's formats: arrays that JavaScript sent. References are
- * PyTorch's already.
+ * A learner's backend, `learner.backend`: it moves the model to its device, turns batches into tensors there, and makes
+ * and uses gradients. Every learner has exactly one, and it is there by default. It prepares the model when the learner
+ * gets it, and is a callback for the rest. In line it sets the model to training mode when a training epoch begins, and
+ * turns each batch into tensors, by the learner's formats: arrays that JavaScript sent. References are PyTorch's
+ * already.
  */
 export class PyTorchBackend extends CallbackObject implements Backend {
   override readonly name = "PyTorchBackend";

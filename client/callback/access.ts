@@ -1,4 +1,7 @@
-/** What a callback may touch: declared once, checked by the compiler and again at run time. */
+/**
+ * The parts of a learner that a callback may touch. It declares them once; the compiler checks them, and so does the
+ * run time.
+ */
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Data } from "../data/types.ts";
 import type { BetweenSteps, EventName, KeysAt, Step, StepKey, StepState } from "../training/events.ts";
@@ -10,26 +13,26 @@ import type { CallbackState, State, StateKey } from "../training/state.ts";
 export type { CallbackState, State, StateKey };
 
 /**
- * "read" also allows to await the values behind references, at the price of a round trip; "write" allows everything; "use" is to
- * hand references to further operations and never await them.
+ * "use" hands references to further operations and never awaits them. "read" also awaits the values behind references,
+ * at the price of a round trip. "write" allows everything.
  */
 export type Mode = "read" | "use" | "write";
 
-/** `access` of a callback: nothing by default. */
+/** The `access` of a callback: nothing by default. */
 export interface Access {
   readonly model?: Mode;
   readonly optimizer?: Mode;
-  /** The optimizer's hyperparameters: all of them, or by name those that the callback says it writes. */
+  /** The optimizer's hyperparameters: all of them, or those that the callback names. */
   readonly hyper?: "write" | { readonly [name: string]: HyperAccess };
   readonly lossFn?: Mode;
   readonly data?: Mode;
   readonly step?: Mode | { readonly [K in StepKey | "group"]?: K extends "group" ? "use" : Mode };
   readonly state?: { readonly [K in StateKey]?: Mode };
-  /** To cancel a step, an epoch or the fit. */
+  /** Cancels a step, an epoch or the fit. */
   readonly control?: "write";
 }
 
-/** In all groups, or by model and group. */
+/** All groups, or some by model and group. */
 export type HyperAccess = "write" | { readonly [where: string]: HyperAccess };
 
 export const PARTS: readonly (keyof Access)[] = [
@@ -43,7 +46,7 @@ export const PARTS: readonly (keyof Access)[] = [
   "control",
 ];
 
-/** What handlers are given where their access allows it. */
+/** The parts that handlers get where their access allows it. */
 export interface Parts {
   model: AnyRef;
   optimizer: AnyRef;
@@ -56,23 +59,26 @@ export interface Parts {
 }
 
 export interface Control {
-  /** Takes effect when the other callbacks have had this event. A step of the optimizer that is already under way is not undone. */
+  /**
+   * Takes effect when the other callbacks have had this event. It does not undo a step of the optimizer that is under
+   * way.
+   */
   cancel(what: "step" | "epoch" | "fit", reason?: string): void;
 }
 
-/** What every handler is told, whatever its access. */
+/** The circumstances that every handler gets, whatever its access. */
 export interface Circumstances<E extends EventName = EventName> {
   readonly event: E;
   readonly phase: Phase;
   /** The number of the epoch, from 1. */
   readonly epoch: number;
-  /** The number of the step in its epoch, from 0; at an event that is not a step's, how many there were. */
+  /** The number of the step in its epoch, from 0. At an event between steps it is the number of steps so far. */
   readonly index: number;
-  /** Batches in an epoch of this phase, where the data says so. */
+  /** Batches in an epoch of this phase; undefined where the data does not say it. */
   readonly batches: number | undefined;
-  /** How many training epochs this fit was asked for; undefined in a lone epoch or step. */
+  /** The number of training epochs that this fit was asked for; undefined in a lone epoch or step. */
   readonly epochs: number | undefined;
-  /** How the fit ended, at "interrupted" and "fitEnd". */
+  /** The end of the fit, at "interrupted" and "fitEnd". */
   readonly ending: Ending | undefined;
 }
 
@@ -91,23 +97,23 @@ type Granted<T, A> = {
 /** A step that has only the keys of its event, and its group. */
 type StepAt<E extends EventName> = { [K in KeysAt<E> & keyof StepState]: StepState[K] } & Pick<Step, "group">;
 
-/** What a handler of the event `E` sees with the access `A`. */
+/** The view that a handler of the event `E` gets with the access `A`. */
 export type View<A, E extends EventName> = Circumstances<E> &
   Granted<
     { [K in keyof Parts]: K extends "step" ? StepAt<E> : Parts[K] },
     E extends BetweenSteps ? Omit<A, "step"> : A
   >;
 
-/** What an observer sees: numbers, and its own state; no references, which have been freed by then. */
+/** The view of an observer: numbers, and its own state. It has no references, because they have been freed by then. */
 export type ObserverView<A, E extends EventName> = Circumstances<E> &
   Granted<Parts, Pick<A, keyof A & ("state" | "data" | "control")>> &
   (E extends "stepEnd" ? { readonly values: Values; readonly size: number } : {});
 
-/** `loss`, where the step has one, and what the callback's own `measure` asked for. */
+/** The `loss`, where the step has one, and the values that the callback's own `measure` asked for. */
 export interface Values {
-  /** There is none in a phase without a loss, nor where no target of the batch counts. */
+  /** It is undefined in a phase without a loss, and where no target of the batch counts. */
   readonly loss: number;
-  /** What it adds to the mean over an epoch, Σ total / Σ weight: nothing, with a weight of 0, where no target counts. */
+  /** The step's part of the mean over an epoch, Σ total / Σ weight. Its weight is 0 where no target counts. */
   readonly weighed: WeighedLoss;
   readonly [name: string]: any;
 }

@@ -1,4 +1,4 @@
-/** Callbacks: one literal says what they may touch, when they run, and what they do. */
+/** A callback says in one literal, or in the fields of a class, what it may touch, when it runs, and what it does. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { betweenSteps, type EventName, type ObservedEvent } from "../training/events.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -10,40 +10,42 @@ export interface CallbackSpec<A extends Access> {
   readonly name: string;
   /** Nothing by default. */
   readonly access?: A;
-  /** Only in phases of this class, or of one derived from it. Default: in all. */
+  /** It takes part only in phases of this class, or of one derived from it. Default: in all. */
   readonly phase?: abstract new (...args: any[]) => Phase;
-  /** Callbacks that go first wherever both are there: by their names, or by their class. */
+  /** Callbacks that go before this one, by their names or by their class. They may be missing. */
   readonly runAfter?: readonly (string | CallbackClass)[];
   /**
-   * Asked where this callback and `other` write the same, or one of them writes what the other reads. "before": this one goes first; "after":
-   * the other does; "either": it does not matter; "never": they cannot be used together. Undefined leaves it to `other`, or to the rules: who
-   * writes goes before who reads, and two that write the same are an error.
+   * Called where this callback and `other` write the same, or one of them writes what the other reads. "before": this
+   * one goes first; "after": the other does; "either": it does not matter; "never": they cannot be used together.
+   * Undefined leaves it to `other`, or to the rules: a writer goes before a reader, and two that write the same are an
+   * error.
    */
   readonly resolveConflict?: (other: Callback) => Resolution | undefined;
   /** Called when the learner gets the callback, with the learner itself. */
   readonly init?: (learner: Trainer) => void;
   /**
-   * Around each epoch: `epoch()` runs it, from before the first handler of "epochBegin" until after the last one of "epochEnd", and rejects where it
-   * fails or is cancelled. For what has to hold for all other callbacks, in whatever order they are.
+   * Goes around each epoch: `epoch()` runs it, from before the first handler of "epochBegin" until after the last one
+   * of "epochEnd", and rejects where it fails or is cancelled. It is for what must hold for all other callbacks, in
+   * whatever order they are.
    */
   readonly around?: (phase: Phase, epoch: () => Promise<void>) => Promise<void>;
-  /** In line: run when the step is issued, in which they may still change it. What they await, the loop awaits. */
+  /** Handlers in line: they run when the step is issued, and may still change it. The loop awaits what they await. */
   readonly on?: Handlers<A>;
   /**
-   * At the end of a step: references whose values `observe.stepEnd` is to have, by name, as `values`. They travel with the step, so that
-   * nothing waits for them.
+   * Returns at the end of a step, by name, references whose values `observe.stepEnd` gets as `values`. They travel with
+   * the step, so nothing waits for them.
    */
   readonly measure?: (view: View<A, "stepEnd">) => Measured;
-  /** Observing: run when the worker has answered, in order, with plain numbers. */
+  /** Observers: they run when the worker has answered, in order, with plain numbers. */
   readonly observe?: Observers<A>;
 }
 
-/** By event, for a callback with the access `A`. */
+/** The handlers of a callback with the access `A`, by event. */
 export type Handlers<A extends Access> = {
   readonly [E in EventName]?: (view: View<A, E>) => void | PromiseLike<void>;
 };
 
-/** As `Handlers`, for those that observe. */
+/** The observers of a callback with the access `A`, by event. */
 export type Observers<A extends Access> = {
   readonly [E in ObservedEvent]?: (view: ObserverView<A, E>) => void | PromiseLike<void>;
 };
@@ -51,12 +53,12 @@ export type Observers<A extends Access> = {
 export type CallbackClass = abstract new (...args: any[]) => Callback;
 export type Resolution = "before" | "after" | "either" | "never";
 
-/** References to numbers or tensors, or plain numbers. Not a promise: nothing may be waited for. */
+/** References to numbers or tensors, or plain numbers. It must not be a promise, because nothing waits for it. */
 export type Measured = { readonly [name: string]: object | number } & { readonly then?: never };
 
 type AnyHandler = (view: any) => void | PromiseLike<void>;
 
-/** What a learner takes: what `callback` returns, or an object of a class like `Metrics`. */
+/** A callback as a learner takes it: the result of `callback`, or an object of a class like `Metrics`. */
 export interface Callback {
   readonly name: string;
   readonly access: Access;
@@ -71,7 +73,7 @@ export interface Callback {
 }
 
 /**
- * A callback from a literal:
+ * Makes a callback from a literal:
  *
  *     callback({
  *       name: "StopOnHighLoss",
@@ -113,7 +115,7 @@ const OBSERVED: readonly string[] = ["stepEnd", ...betweenSteps] satisfies Obser
 
 const MODES: readonly unknown[] = ["read", "use", "write"] satisfies Mode[];
 
-/** What the types say, for programs that went round them: keys of a step and of the state are anybody's. */
+/** Checks what the types say, for programs without them. It allows every key of a step and of the state. */
 function checkAccess(name: string, access: Access): void {
   const check = (part: unknown, path: string): void => {
     if (part === undefined || MODES.includes(part)) return;
@@ -132,8 +134,9 @@ function checkAccess(name: string, access: Access): void {
 }
 
 /**
- * The base of callbacks that are classes, so that a learner can be asked for them: `learner.getCallback(Metrics)`. A class sets as fields what a literal
- * gives to `callback`. The type of `on` and `observe` names its `access`, which keeps the handlers to it:
+ * The base of callbacks that are classes, so that a learner can be asked for them: `learner.getCallback(Metrics)`. A
+ * class sets as fields what a literal gives to `callback`. The type of `on` and `observe` names its `access`, which
+ * keeps the handlers to it:
  *
  *     override readonly access = { state: { history: "write" } } as const;
  *     override readonly observe: Observers<Recorder["access"]> = { epochBegin: ({ phase, state }) => … };

@@ -1,4 +1,4 @@
-/** The order of callbacks, from what they read and write. */
+/** Orders callbacks by what they read and write. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { lookAfter } from "../../bridge/reference/refused.ts";
 import { isStepEvent, type EventName } from "../training/events.ts";
@@ -6,20 +6,21 @@ import { described } from "../options/keywords.ts";
 import type { Access, Mode } from "./access.ts";
 import type { Callback, CallbackClass, Resolution } from "./callback.ts";
 
-/** One place that a callback touches: `["step", "loss"]`. */
+/** One part that a callback touches: `["step", "loss"]`. */
 interface Touch {
   readonly path: readonly string[];
   readonly mode: Mode;
 }
 
-/** What some callback must provide before another can read it; everything else a learner has by itself. */
+/** Whether some callback must write it before another can read it. A learner has everything else by itself. */
 const isProvided = ([first]: readonly string[]): boolean => first === "state";
 
 /**
- * `callbacks` in the order in which they run at each event: who writes before who reads, and after those of its `runAfter`. Where that leaves
- * a choice, the one that was added last goes first, as in FluxTraining.
+ * Returns `callbacks` in the order in which they run at each event: a writer before a reader, and each after those of
+ * its `runAfter`. Where that leaves a choice, the one that was added last goes first, as in FluxTraining.
  *
- * Throws MISUSE, naming callbacks and paths: a name twice, two that write the same, a reader of state that nobody writes, a cycle.
+ * Throws MISUSE, naming callbacks and paths: a name twice, two that write the same, a reader of state that nobody
+ * writes, a cycle.
  */
 export function inOrder(callbacks: readonly Callback[]): Callback[] {
   const edges = edgesOf(callbacks);
@@ -34,7 +35,7 @@ export function inOrder(callbacks: readonly Callback[]): Callback[] {
   return order;
 }
 
-/** Of each callback, those that go before it, and why. */
+/** Finds for each callback those that go before it, and why. */
 export function edgesOf(callbacks: readonly Callback[]): Map<Callback, Map<Callback, string>> {
   const names = new Set<string>();
   for (const { name } of callbacks) {
@@ -88,7 +89,7 @@ function touchesOf(access: Access): Touch[] {
   return touches;
 }
 
-/** Where they meet: what both write, and what the one writes and the other reads. */
+/** The paths where two callbacks meet: one that both write, and those that one of them writes and the other reads. */
 interface Conflict {
   readonly both: string | undefined;
   readonly first: string | undefined;
@@ -112,7 +113,7 @@ function conflictOf(mine: readonly Touch[], theirs: readonly Touch[]): Conflict 
 
 const opposite = { before: "after", after: "before", either: "either", never: "never" } as const;
 
-/** What the two say of each other, as seen from `one`. Throws MISUSE where they contradict each other. */
+/** Returns what the two say of each other, as seen from `one`. Throws MISUSE where they contradict each other. */
 function resolutionOf(one: Callback, other: Callback): Resolution | undefined {
   const mine = one.resolveConflict?.(other);
   const theirs = other.resolveConflict?.(one);
@@ -174,7 +175,9 @@ function cycle(left: readonly Callback[], edges: ReturnType<typeof edgesOf>): To
   }
 }
 
-/** Callbacks because of which the loop has one step in flight: in line they may await values of a step, or cancel. */
+/**
+ * Finds the callbacks that make the loop keep one step in flight: in line they may await values of a step, or cancel.
+ */
 export function whoWaits(callbacks: readonly Callback[]): Callback[] {
   return callbacks.filter(({ access, on }) => {
     if (!Object.keys(on).some((event) => isStepEvent(event as EventName))) return false;

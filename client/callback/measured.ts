@@ -1,4 +1,4 @@
-/** What `measure` returns, as plain values. */
+/** Turns the result of `measure` into plain values. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
@@ -7,7 +7,7 @@ import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
 import { numbersIn } from "../data/plain-numbers.ts";
 import type { Measured } from "./callback.ts";
 
-/** Asks for every value at once; the function returned waits for them. A tensor without axes is a number. */
+/** Asks for every value at once, and returns a function that waits for them. A tensor without axes is a number. */
 export function ask(measured: Measured): () => Promise<{ [name: string]: unknown }> {
   if (typeof measured !== "object" || measured === null)
     throw new TorchwireError("MISUSE", "measure must return a record of references or numbers");
@@ -24,7 +24,7 @@ export function ask(measured: Measured): () => Promise<{ [name: string]: unknown
     }
     return [name, py.js(value)] as const;
   });
-  // Not before: what is awaited in a step is sent for at once.
+  // Awaits nothing before: what a step awaits is sent for at once.
   return () => collect(asked);
 }
 

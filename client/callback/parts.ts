@@ -1,4 +1,4 @@
-/** What a callback's handlers are shown of a learner: always what is current. */
+/** The parts of a learner that a callback's handlers see. They are always current. */
 import type { Control, State } from "./access.ts";
 import type { Step } from "../training/events.ts";
 import type { Hyper } from "../optim/hyper.ts";
@@ -6,24 +6,24 @@ import type { Trainer, LearnerData } from "../training/trainer.ts";
 import type { Phase } from "../training/phases.ts";
 import type { Ending } from "../training/report.ts";
 
-/** Where the loop is: the same object throughout, kept up to date. */
+/** The position of the loop. It is the same object throughout, and the loop keeps it up to date. */
 export interface Moment {
   event: string;
   phase: Phase;
-  /** From 1. */
+  /** The number of the epoch, from 1. */
   epoch: number;
-  /** Of the step in its epoch, from 0. */
+  /** The number of the step in its epoch, from 0. */
   index: number;
   batches: number | undefined;
   /** Training epochs that the fit was asked for. */
   epochs: number | undefined;
   ending: Ending | undefined;
-  /** Samples and values of the step that is observed. */
+  /** The samples of the step that is observed. */
   size: number | undefined;
   values: { [name: string]: unknown };
 }
 
-/** Getters, because most of it is another thing at each event. */
+/** Has getters, because most parts change from event to event. */
 export class LearnerParts {
   readonly control: Control;
   readonly #learner: Trainer;

@@ -1,4 +1,4 @@
-/** Who does what at which event: the callbacks in their order, each with its view of the learner. */
+/** The callbacks in their order, each with its view of the learner, by the events that they take part in. */
 import type { Callback, Measured } from "./callback.ts";
 import { inOrder, whoWaits } from "./graph.ts";
 import { protect } from "./protect.ts";
@@ -11,19 +11,19 @@ export interface Participant {
   readonly on: Callback["on"];
   readonly observe: Callback["observe"];
   readonly measure: ((view: any) => Measured) | undefined;
-  /** What its handlers are given. */
+  /** The view that its handlers get. */
   readonly view: object;
 }
 
 export class Plan {
   readonly callbacks: readonly Callback[];
-  /** Because of these the window is 1. */
+  /** The callbacks that make the window 1. */
   readonly waiting: readonly Callback[];
   readonly #participants: readonly Participant[];
-  /** Who takes part, by class of phase and by way and event. */
+  /** The participants, by class of phase and by way and event. */
   readonly #known = new Map<unknown, Map<string, readonly Participant[]>>();
 
-  /** `partsFor` gives what a callback's view looks at: the learner's parts and its circumstances. */
+  /** `partsFor` returns the parts and circumstances that a callback's view looks at. */
   constructor(callbacks: readonly Callback[], partsFor: (callback: Callback) => object) {
     this.callbacks = inOrder(callbacks);
     this.waiting = whoWaits(this.callbacks);
@@ -45,7 +45,7 @@ export class Plan {
     return this.#those(phase, "measure", ({ measure }) => measure !== undefined);
   }
 
-  /** Events with who takes part in what order, and the window and why, to be read by people. */
+  /** Returns text for people: events with those who take part, in order, and the window and why. */
   explain(window: number): string {
     const lines: string[] = [];
     const events = [
@@ -85,7 +85,7 @@ export class Plan {
   }
 
   #those(phase: Phase, how: string, takesPart: (one: Participant) => boolean): readonly Participant[] {
-    // Not by name: phases of several classes may have the same.
+    // Goes by class, because phases of several classes may have one name.
     let ofPhase = this.#known.get(phase.constructor);
     if (ofPhase === undefined) this.#known.set(phase.constructor, (ofPhase = new Map()));
     let those = ofPhase.get(how);

@@ -1,4 +1,4 @@
-/** Access at run time: the same rules that the types have, for programs that went round them. */
+/** Access at run time. It has the rules of the types, for programs that go round them. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { PARTS, type Access, type Mode } from "./access.ts";
 import { isContainer, readOnly } from "./read-only.ts";
@@ -6,8 +6,8 @@ import { isContainer, readOnly } from "./read-only.ts";
 type Grant = Mode | "free" | { readonly [key: string]: Grant };
 
 /**
- * `parts`, as the callback `name` may see it. `free` are keys that everybody may read. One proxy serves all events: it asks `parts` for what
- * is current.
+ * Returns `parts` as the callback `name` may see it. Everybody may read the keys of `free`. One proxy serves all
+ * events, because it asks `parts` for the current values.
  */
 export function protect<T extends object>(parts: T, access: Access, name: string, free: ReadonlySet<string>): T {
   const grants = new Map<string, Grant>(Object.entries(access));
@@ -15,7 +15,7 @@ export function protect<T extends object>(parts: T, access: Access, name: string
   return granted(() => parts, grants, name, "learner") as T;
 }
 
-/** `current` gives the object that is looked at: it may be another one at each event, and the proxy stays. */
+/** `current` returns the object that the proxy looks at. It may be another one at each event; the proxy stays. */
 function granted(current: () => object, grants: ReadonlyMap<string, Grant>, name: string, path: string): object {
   const refuse = (verb: string, key: string | symbol): never => {
     const what = `${path}.${String(key)}`;
@@ -41,10 +41,10 @@ function granted(current: () => object, grants: ReadonlyMap<string, Grant>, name
           `${path}.${key}`,
         ),
       );
-  // An empty target: a proxy must tell the truth about what its target has.
+  // The target is empty, because a proxy must tell the truth about what its target has.
   return new Proxy(Object.create(null) as object, {
     get(_, key) {
-      // What is awaited or printed is asked for these, by nobody in particular.
+      // `await` and printing ask for these. Nobody in particular does.
       if (typeof key === "symbol" || key === "then" || key === "toJSON") return undefined;
       const grant = grants.get(key);
       if (grant === undefined) return refuse("read", key);

@@ -1,4 +1,4 @@
-/** Objects as seen by callbacks that may read them and no more: not to be changed at any depth. */
+/** Objects as callbacks see them that may only read them: they cannot be changed at any depth. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isDate, isMap, isPlainObject, isSet } from "../../bridge/runtime/kinds.ts";
 import { inner } from "../../bridge/reference/ref.ts";
@@ -7,7 +7,9 @@ type Method = (this: unknown, ...args: unknown[]) => unknown;
 
 const views = new WeakMap<object, Map<string, object>>();
 
-/** `value`, which the callback `name` sees at `path`. Throws MISUSE where one changes it, or what is in it. */
+/**
+ * Returns a view of `value` for the callback `name`, which sees it at `path`. A change of it, or in it, throws MISUSE.
+ */
 export function readOnly(value: object, name: string, path: string): object {
   let known = views.get(value);
   if (known === undefined) views.set(value, (known = new Map()));
@@ -16,7 +18,10 @@ export function readOnly(value: object, name: string, path: string): object {
   return view;
 }
 
-/** Plain things that hold others. References are functions, and what is behind them is not ours to protect. */
+/**
+ * Whether others are in it. References are functions: they do not count, because nothing protects what is in the
+ * worker.
+ */
 export const isContainer = (value: unknown): value is object => typeof value === "object" && value !== null;
 
 function viewOf(value: object, name: string, path: string): object {
@@ -48,7 +53,9 @@ function viewOf(value: object, name: string, path: string): object {
   return view;
 }
 
-/** A proxy must give what its target holds where that can never change: so that of a frozen object is a copy, which can. */
+/**
+ * A proxy must return the target's own value where that can never change. So the target for a frozen object is a copy.
+ */
 function copyOf(value: object): object {
   return Array.isArray(value)
     ? Array.from<unknown>(value)
@@ -69,8 +76,8 @@ interface Surroundings {
 const CHANGES = new Set("set add delete clear push pop shift unshift splice sort reverse fill copyWithin".split(" "));
 
 /**
- * A method of `value`: those of arrays and of plain objects work on the view, and so give views; those of all other classes know only the
- * object itself.
+ * Returns a method of `value`. Methods of arrays and of plain objects work on the view, and so return views. Methods of
+ * all other classes know only the object itself.
  */
 function methodOf(value: object, method: Method, key: string | symbol, around: Surroundings): Method {
   const { refuse, seen } = around;
@@ -98,7 +105,7 @@ function keyedMethodOf(
     return (each, self) =>
       method.call(value, (one: unknown, at: unknown) => (each as Method).call(self, seen(one, String(at)), at, view));
   if (!["values", "keys", "entries", Symbol.iterator].includes(key)) return method.bind(value);
-  // Pairs are made anew for whoever asks.
+  // Each call makes its own pairs.
   const gives = key === "entries" || (key === Symbol.iterator && isMap(value)) ? "pairs" : "single ones";
   return function* () {
     for (const item of method.call(value) as Iterable<unknown>)

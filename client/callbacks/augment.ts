@@ -12,7 +12,10 @@ import { AbstractTrainingPhase } from "../training/phases.ts";
 const BATCHES = { step: { xs: "write", ys: "write" } } as const;
 
 export interface AugmentOptions {
-  /** "masks": `ys` are masks [N, H, W]; their pixels move together with those of their images. Default: targets stay as they are. */
+  /**
+   * "masks": `ys` are masks [N, H, W]; their pixels move together with those of their images. Default: targets stay as
+   * they are.
+   */
   readonly targets?: "masks";
 }
 
@@ -21,8 +24,9 @@ export interface AugmentOptions {
  *
  *     new Augment((v2) => v2.Compose([v2.RandomHorizontalFlip(), v2.RandomCrop(28, kw({ padding: 2 }))]))
  *
- * It runs in the worker, on what the model would get ([C, H, W], float32), and draws from PyTorch's generator: the worker's `seed` decides. Transforms of
- * colours expect pixels from 0 to 1. For them leave the format's normalisation out, and put `v2.Normalize(mean, std)` before the model, in an nn.Sequential.
+ * It runs in the worker, on what the model would get ([C, H, W], float32), and draws from PyTorch's generator: the
+ * worker's `seed` decides. Transforms of colours expect pixels from 0 to 1. For them leave the format's normalisation
+ * out, and put `v2.Normalize(mean, std)` before the model, in an nn.Sequential.
  */
 export class Augment extends CallbackObject {
   override readonly name = "Augment";
@@ -111,8 +115,9 @@ class Mix extends CallbackObject {
 }
 
 /**
- * Blends each image of a training batch with the one before it, and their labels likewise: torchvision's v2.MixUp. Targets become float probabilities
- * [N, classes], which `crossEntropy` takes; metrics that compare classes should be for validation alone.
+ * Blends each image of a training batch with the one before it, and their labels likewise: torchvision's v2.MixUp.
+ * Targets become float probabilities [N, classes], which `crossEntropy` takes; metrics that compare classes should be
+ * for validation alone.
  */
 export class MixUp extends Mix {
   constructor(options: MixOptions) {
@@ -120,7 +125,10 @@ export class MixUp extends Mix {
   }
 }
 
-/** Pastes a box of the image before into each one, and blends the labels by its area: torchvision's v2.CutMix. Targets are those of MixUp. */
+/**
+ * Pastes a box of the image before into each one, and blends the labels by its area: torchvision's v2.CutMix. Targets
+ * are those of MixUp.
+ */
 export class CutMix extends Mix {
   constructor(options: MixOptions) {
     super("CutMix", options);

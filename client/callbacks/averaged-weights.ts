@@ -25,11 +25,13 @@ interface Averaging {
 /**
  * The base of `EMA` and `SWA`: torch.optim.swa_utils.AveragedModel, in the worker. It changes nothing of the training.
  *
- * With `validate` the model itself has the averages during a validation epoch, from before its first handler until after its last one. So every callback,
- * in whatever order, sees and keeps the weights that the epoch's values were measured on. Meanwhile the worker needs room for another copy of the weights.
+ * With `validate` the model itself has the averages during a validation epoch, from before its first handler until
+ * after its last one. So every callback, in whatever order, sees and keeps the weights that the epoch's values were
+ * measured on. Meanwhile the worker needs room for another copy of the weights.
  *
- * The average is of updates. When the weights change in another way (`learner.load`, EarlyStopping's `restoreBest`, by hand between two epochs),
- * validation is of the model itself until the next update, which begins a new average. A new `learner.model` gets an average of its own.
+ * The average is of updates. When the weights change in another way (`learner.load`, EarlyStopping's `restoreBest`, by
+ * hand between two epochs), validation is of the model itself until the next update, which begins a new average. A new
+ * `learner.model` gets an average of its own.
  */
 export abstract class AveragedWeights extends CallbackObject {
   override readonly name: string;
@@ -76,9 +78,9 @@ export abstract class AveragedWeights extends CallbackObject {
   }
 
   /**
-   * Computes the running statistics of batch normalisation anew, over `data` (default: the learner's training data). The average itself has never run, so
-   * until then it has the statistics of no model. Needs no gradients, and changes nothing else: a loader keeps its position, and random numbers come from
-   * a fork.
+   * Computes the running statistics of batch normalisation anew, over `data` (default: the learner's training data).
+   * The average itself has never run, so until then it has the statistics of no model. Needs no gradients, and changes
+   * nothing else: a loader keeps its position, and random numbers come from a fork.
    */
   async updateBatchNorm(data: Data | PyObject | undefined = this.#known.data.training): Promise<void> {
     const { worker } = this.#known;
@@ -165,15 +167,18 @@ export abstract class AveragedWeights extends CallbackObject {
 export interface EmaOptions {
   /** How much of the average each update keeps. Default 0.999. */
   readonly decay?: number;
-  /** Averages buffers too, such as the running statistics of batch normalisation. Otherwise they are copied as they are. Default false. */
+  /**
+   * Averages buffers too, such as the running statistics of batch normalisation. Otherwise they are copied as they are.
+   * Default false.
+   */
   readonly buffers?: boolean;
   /** Validation epochs run with the averages. Default true. */
   readonly validate?: boolean;
 }
 
 /**
- * The exponential moving average of the weights. It takes them in after each update of the optimizer: the first time as they are, then as
- * `decay · average + (1 - decay) · weights`, PyTorch's get_ema_multi_avg_fn.
+ * The exponential moving average of the weights. It takes them in after each update of the optimizer: the first time as
+ * they are, then as `decay · average + (1 - decay) · weights`, PyTorch's get_ema_multi_avg_fn.
  */
 export class EMA extends AveragedWeights {
   constructor({ decay = 0.999, buffers = false, validate = true }: EmaOptions = {}) {
@@ -188,11 +193,17 @@ export interface SwaOptions {
   readonly start: number;
   /** As in EMA. Default false. */
   readonly buffers?: boolean;
-  /** As in EMA, once there is a mean. Default false, because batch normalisation must be updated first: see `updateBatchNorm`. */
+  /**
+   * As in EMA, once there is a mean. Default false, because batch normalisation must be updated first: see
+   * `updateBatchNorm`.
+   */
   readonly validate?: boolean;
 }
 
-/** Stochastic weight averaging: the mean of the weights at the ends of epochs, from `start` on. Use it with a constant or cyclic learning rate. */
+/**
+ * Stochastic weight averaging: the mean of the weights at the ends of epochs, from `start` on. Use it with a constant
+ * or cyclic learning rate.
+ */
 export class SWA extends AveragedWeights {
   constructor({ start, buffers = false, validate = false }: SwaOptions) {
     super({ name: "SWA", decay: undefined, buffers, validate, shown: "epochs", start });

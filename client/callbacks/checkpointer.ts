@@ -17,13 +17,18 @@ import type { Modules } from "../weights/modules.ts";
 export interface CheckpointerOptions {
   /** How many of the best files stay. The latest one always stays. Default: all of them. */
   readonly keep?: number;
-  /** Ranks the files: a metric of the training, or of another phase by its name, "validation.accuracy". Default "loss". */
+  /**
+   * Ranks the files: a metric of the training, or of another phase by its name, "validation.accuracy". Default "loss".
+   */
   readonly monitor?: string;
   /** Whether small or large values are better. Default: "min" for a loss; anything else must say it. */
   readonly mode?: Direction;
   /** Training epochs from one file to the next. Default 1. */
   readonly every?: number;
-  /** The machine whose disk has the folder. With "worker", which may be another machine, the weights do not travel. Default "client". */
+  /**
+   * The machine whose disk has the folder. With "worker", which may be another machine, the weights do not travel.
+   * Default "client".
+   */
   readonly on?: "client" | "worker";
 }
 
@@ -48,11 +53,13 @@ interface Measurement {
 }
 
 /**
- * Writes the model's weights to a safetensors file after each training epoch, `checkpoint_epoch_007_loss_0.1234.safetensors`, and when a fit ends with
- * steps that no file has yet. It writes weights and buffers only, not the state of the optimizer.
+ * Writes the model's weights to a safetensors file after each training epoch,
+ * `checkpoint_epoch_007_loss_0.1234.safetensors`, and when a fit ends with steps that no file has yet. It writes
+ * weights and buffers only, not the state of the optimizer.
  *
- * Training goes on meanwhile: the worker copies the weights, and writes the copy. The next file, and the end of the fit, wait for it. A file has its name
- * only as a whole. `learner.state.checkpoints` lists the files that are there. Files of others are never removed.
+ * Training goes on meanwhile: the worker copies the weights, and writes the copy. The next file, and the end of the
+ * fit, wait for it. A file has its name only as a whole. `learner.state.checkpoints` lists the files that are there.
+ * Files of others are never removed.
  *
  * Throws MISUSE for options that make no sense. A fit rejects with NOT_SAVED where the folder cannot be written to.
  */

@@ -16,7 +16,10 @@ const defaults: readonly (new () => Callback)[] = [
   PyTorchBackend,
 ];
 
-/** `given`, and each default callback of whose class none is given. Without `all` only the backend is added, because a learner must have one. */
+/**
+ * `given`, and each default callback of whose class none is given. Without `all` only the backend is added, because a
+ * learner must have one.
+ */
 export function withDefaults(given: readonly Callback[], all: boolean): Callback[] {
   const missing = (all ? defaults : [PyTorchBackend]).filter((kind) => !given.some((one) => one instanceof kind));
   return [...given, ...missing.map((kind) => new kind())];

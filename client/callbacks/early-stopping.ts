@@ -16,11 +16,20 @@ import { Checkpointer } from "./checkpointer.ts";
 export interface EarlyStoppingOptions {
   /** A metric by its name, of both phases. Default "loss". */
   readonly monitor?: string;
-  /** Whether small or large values are better. Default: "min" for a loss; anything else must say it. Criteria see the negative of a "max" metric. */
+  /**
+   * Whether small or large values are better. Default: "min" for a loss; anything else must say it. Criteria see the
+   * negative of a "max" metric.
+   */
   readonly mode?: Direction;
-  /** A value improves on the best one only by more than this; otherwise the criterion sees the best value again. Default 0. */
+  /**
+   * A value improves on the best one only by more than this; otherwise the criterion sees the best value again. Default
+   * 0.
+   */
   readonly minDelta?: number;
-  /** When the fit ends, the model gets back the weights and buffers of the best epoch. The worker keeps a copy of them. Default false. */
+  /**
+   * When the fit ends, the model gets back the weights and buffers of the best epoch. The worker keeps a copy of them.
+   * Default false.
+   */
   readonly restoreBest?: boolean;
   /** Epochs of this phase give the losses. Default AbstractValidationPhase. */
   readonly testPhase?: PhaseClass;
@@ -49,15 +58,18 @@ export interface BestEpoch {
 const WATCHES = { state: { metricsEpoch: "read", history: "read" }, control: "write" } as const;
 const RESTORES = { model: "write", state: { metricsEpoch: "read", history: "read" }, control: "write" } as const;
 
-/** They write an epoch down, so they must run before the fit may end. Names, because this room does not know all of them. */
+/**
+ * They write an epoch down, so they must run before the fit may end. Names, because this room does not know all of
+ * them.
+ */
 const LOGGERS = ["RunFolder", "LogMetrics", "LogTraces", "LogHyperParams", "LogHistograms", "LogVisualization"];
 
 /**
- * Stops the fit when a criterion says so, at the end of an epoch: `new EarlyStopping(stopping.numberSinceBest(5))`. A number `n` is `patience(n)`: n
- * rises of the loss in a row.
+ * Stops the fit when a criterion says so, at the end of an epoch: `new EarlyStopping(stopping.numberSinceBest(5))`. A
+ * number `n` is `patience(n)`: n rises of the loss in a row.
  *
- * The report's `status` is then "stopped", its `by` "EarlyStopping". All other callbacks finish the epoch first. Each fit begins anew, with nothing
- * remembered. Throws MISUSE for options that make no sense.
+ * The report's `status` is then "stopped", its `by` "EarlyStopping". All other callbacks finish the epoch first. Each
+ * fit begins anew, with nothing remembered. Throws MISUSE for options that make no sense.
  */
 export class EarlyStopping extends CallbackObject {
   override readonly name: string;

@@ -7,8 +7,9 @@ import { checkValue } from "../stopping/criteria.ts";
 import type { Trainer } from "../training/trainer.ts";
 
 /**
- * Collects the worker's garbage after the first step, and after every `n`-th from then on, and gives free memory back to the system where that is
- * possible (`malloc_trim`). It is in line, and nothing waits for it. `n` is a whole number from 1, default 100.
+ * Collects the worker's garbage after the first step, and after every `n`-th from then on, and gives free memory back
+ * to the system where that is possible (`malloc_trim`). It is in line, and nothing waits for it. `n` is a whole number
+ * from 1, default 100.
  */
 export class GarbageCollect extends CallbackObject {
   override readonly name = "GarbageCollect";

@@ -2,8 +2,8 @@ import type { HyperAccess } from "../callback/access.ts";
 import { CallbackObject, type Callback, type Resolution } from "../callback/callback.ts";
 
 /**
- * The base of callbacks that go on setting hyperparameters. Their order does not matter where they set different ones; where two set the same one, they
- * cannot be used together.
+ * The base of callbacks that go on setting hyperparameters. Their order does not matter where they set different ones;
+ * where two set the same one, they cannot be used together.
  */
 export abstract class HyperCallback extends CallbackObject {
   override readonly resolveConflict = (other: Callback): Resolution | undefined => {

@@ -4,8 +4,9 @@ import { CallbackObject, type Callback, type Observers } from "../callback/callb
 import type { Output } from "./progress-printer.ts";
 
 /**
- * Prints a table of the metrics of each epoch: one row for each phase, when it ends. An epoch in which the fit ends has a row of the part that was done.
- * Its number is that of the epochs before it and the part, "2.4", or "2+" where the size of the part is not known.
+ * Prints a table of the metrics of each epoch: one row for each phase, when it ends. An epoch in which the fit ends has
+ * a row of the part that was done. Its number is that of the epochs before it and the part, "2.4", or "2+" where the
+ * size of the part is not known.
  */
 export class MetricsPrinter extends CallbackObject {
   override readonly name = "MetricsPrinter";

@@ -16,9 +16,10 @@ import type { DoneStep, Metric, MetricResult, Tally } from "../metrics/metric.ts
 import { series } from "../metrics/series.ts";
 
 /**
- * Computes metrics for each phase, where the tensors are. What a metric's `update` gives travels with the step and is summed up here; `compute` makes its
- * value for each step (`learner.state.metricsStep`) and for each epoch (`learner.state.metricsEpoch`). The loss (see `MeanLoss`) always comes first; a
- * `MeanLoss` that is given takes its place.
+ * Computes metrics for each phase, where the tensors are. What a metric's `update` gives travels with the step and is
+ * summed up here; `compute` makes its value for each step (`learner.state.metricsStep`) and for each epoch
+ * (`learner.state.metricsEpoch`). The loss (see `MeanLoss`) always comes first; a `MeanLoss` that is given takes its
+ * place.
  *
  * An epoch in which a fit ends has a value of the part that was done, marked `partial`.
  *

@@ -15,8 +15,8 @@ const WIDTH = 20;
 const MIN_WIDTH = 5;
 
 /**
- * Prints a line for each epoch with samples a second, the loss and the time left. On a terminal it draws a bar again and again; elsewhere it prints a
- * plain line every few seconds and at the end.
+ * Prints a line for each epoch with samples a second, the loss and the time left. On a terminal it draws a bar again
+ * and again; elsewhere it prints a plain line every few seconds and at the end.
  */
 export class ProgressPrinter extends CallbackObject {
   override readonly name = "ProgressPrinter";

@@ -2,7 +2,10 @@ import { CallbackObject, type Observers } from "../callback/callback.ts";
 import type { Trainer } from "../training/trainer.ts";
 import type { PhaseHistory } from "../training/state.ts";
 
-/** Counts the epochs, steps and samples of each phase in `learner.state.history`. It counts only what the worker has acknowledged. */
+/**
+ * Counts the epochs, steps and samples of each phase in `learner.state.history`. It counts only what the worker has
+ * acknowledged.
+ */
 export class Recorder extends CallbackObject {
   override readonly name = "Recorder";
   override readonly access = { state: { history: "write" } } as const;

@@ -62,9 +62,9 @@ const ACCESS = {
 } as const;
 
 /**
- * Multiplies the learning rate of every group by `factor` when a metric has not improved for more than `patience` epochs: PyTorch's ReduceLROnPlateau,
- * with its options and its arithmetic. It is no schedule, because it depends on what happened. It acts at the end of an epoch, in line, and not together
- * with a Scheduler of the rate.
+ * Multiplies the learning rate of every group by `factor` when a metric has not improved for more than `patience`
+ * epochs: PyTorch's ReduceLROnPlateau, with its options and its arithmetic. It is no schedule, because it depends on
+ * what happened. It acts at the end of an epoch, in line, and not together with a Scheduler of the rate.
  */
 export class ReduceOnPlateau extends HyperCallback {
   override readonly name: string;

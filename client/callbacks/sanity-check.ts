@@ -84,12 +84,13 @@ const BEFORE: readonly (Omit<Check, "run"> & { readonly run: (data: LearnerData)
 ];
 
 /**
- * Checks, before the first training step that it sees, whether a training can go well: whether there is validation data, whether batches are such, and
- * whether the loss of the first batch is one number, made of each sample's outputs and its own targets. Where something is wrong the fit rejects before
- * it makes a step; the `cause` is a SanityCheckError that lists all errors. A check of the level "warning" gives a process warning.
+ * Checks, before the first training step that it sees, whether a training can go well: whether there is validation
+ * data, whether batches are such, and whether the loss of the first batch is one number, made of each sample's outputs
+ * and its own targets. Where something is wrong the fit rejects before it makes a step; the `cause` is a
+ * SanityCheckError that lists all errors. A check of the level "warning" gives a process warning.
  *
- * The model runs in eval mode, without gradients, and with a fork of the random numbers, on the batch that the first step is about to use. So not a bit of
- * the training changes, and no data is used up.
+ * The model runs in eval mode, without gradients, and with a fork of the random numbers, on the batch that the first
+ * step is about to use. So not a bit of the training changes, and no data is used up.
  */
 export class SanityCheck extends CallbackObject {
   override readonly name = "SanityCheck";
@@ -148,7 +149,10 @@ const lossIsANumber = (worker: Worker): Check => ({
   },
 });
 
-/** A check that passes where it cannot run: the check before tells why a loss fails, and some losses do not take watched tensors. */
+/**
+ * A check that passes where it cannot run: the check before tells why a loss fails, and some losses do not take watched
+ * tensors.
+ */
 const unlessItFails = (check: Check): Check => ({
   ...check,
   run: async (view) => {
@@ -171,7 +175,10 @@ const samplesMeetTheirOwn = (worker: Worker): Check => ({
   },
 });
 
-/** Runs in a lane of its own, so that a failure does not end the fit's lane, and in a context in which nothing can change. */
+/**
+ * Runs in a lane of its own, so that a failure does not end the fit's lane, and in a context in which nothing can
+ * change.
+ */
 const apart = <T>({ worker, modules }: Trainer, run: () => T | PromiseLike<T>): Promise<T> =>
   worker.lane(() =>
     worker.context({ mode: "no_grad", eval: modules, rng: "fork" }, () => worker.scope(async () => await run())),

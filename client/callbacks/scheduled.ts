@@ -16,15 +16,18 @@ export class Relative {
 }
 
 /**
- * Multiplies each group's own value, the one that it was made with or that `learner.hyper.set` gave it last: with groups of several rates,
- * `relative(cosAnneal(1, 0, "run"))` lowers each from where it is.
+ * Multiplies each group's own value, the one that it was made with or that `learner.hyper.set` gave it last: with
+ * groups of several rates, `relative(cosAnneal(1, 0, "run"))` lowers each from where it is.
  */
 export const relative = (schedule: Schedule): Relative => new Relative(schedule);
 
 /** What a hyperparameter of the optimizer follows. */
 export type Scheduled = Schedule | Relative;
 
-/** What the optimizers of torch.optim have; more, by augmentation, for those of one's own. A tuple's parts go by their number. */
+/**
+ * What the optimizers of torch.optim have; more, by augmentation, for those of one's own. A tuple's parts go by their
+ * number.
+ */
 export interface Schedulable {
   readonly lr?: Scheduled;
   readonly weightDecay?: Scheduled;

@@ -11,7 +11,9 @@ import { HyperCallback } from "./hyper-callback.ts";
 import { accessOf, entriesOf, ownOf, type Entry, type Schedules } from "./scheduled.ts";
 
 export interface SchedulerOptions {
-  /** Counts the steps of all fits, as FluxTraining does. Then there is no "run". Default false: each fit begins anew. */
+  /**
+   * Counts the steps of all fits, as FluxTraining does. Then there is no "run". Default false: each fit begins anew.
+   */
   readonly across?: boolean;
   /** Tells several of one learner apart. Default "Scheduler". */
   readonly name?: string;
@@ -23,11 +25,12 @@ const ACCESS = { step: { group: "use" }, state: { hyperparams: "write" } } as co
 /**
  * Sets hyperparameters at each training step: `new Scheduler({ lr: oneCycle("run", 1e-3) })`.
  *
- * It acts in line, when the step is issued, and waits for nothing. A schedule's step `t` is a step of the optimizer, from 1: batches whose gradients are
- * added up (`accumulate`) are one. It begins anew with each fit; epochs and steps outside of a fit count on. The values that were in use are in
- * `learner.state.hyperparams`.
+ * It acts in line, when the step is issued, and waits for nothing. A schedule's step `t` is a step of the optimizer,
+ * from 1: batches whose gradients are added up (`accumulate`) are one. It begins anew with each fit; epochs and steps
+ * outside of a fit count on. The values that were in use are in `learner.state.hyperparams`.
  *
- * Throws MISUSE for what is no schedule. Where the optimizer has no such hyperparameter or group, the first step fails, and says which there are.
+ * Throws MISUSE for what is no schedule. Where the optimizer has no such hyperparameter or group, the first step fails,
+ * and says which there are.
  */
 export class Scheduler extends HyperCallback {
   override readonly name: string;

@@ -10,11 +10,12 @@ const EXACT = { step: { loss: "use" } } as const;
 const LATE = { control: "write" } as const;
 
 /**
- * Stops the fit when the loss of a training step is NaN. A batch in which no target counts, as where all are ignored, has no loss, and PyTorch makes no
- * gradients of it: the fit goes on.
+ * Stops the fit when the loss of a training step is NaN. A batch in which no target counts, as where all are ignored,
+ * has no loss, and PyTorch makes no gradients of it: the fit goes on.
  *
- * It is exact, and costs no round trip: the worker looks at the loss before the update, and withholds the update and all that comes after it. On CUDA
- * that waits for the loss once a step. `late: true` does not wait: it notices up to a window later, when updates with NaN have been made.
+ * It is exact, and costs no round trip: the worker looks at the loss before the update, and withholds the update and
+ * all that comes after it. On CUDA that waits for the loss once a step. `late: true` does not wait: it notices up to a
+ * window later, when updates with NaN have been made.
  */
 export class StopOnNaNLoss extends CallbackObject {
   override readonly name = "StopOnNaNLoss";

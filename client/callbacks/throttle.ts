@@ -20,11 +20,12 @@ export type ThrottleOptions =
 const KINDS: Kinds<ThrottleOptions> = { freq: wholeFrom(1), seconds: atLeast0 };
 
 /**
- * `callback`, which is told of `event` now and then; of all others as before. It is still of its class and has its name, access and order, so that
- * `throttle(new Recorder(), "stepEnd", { freq: 2 })` takes the place of the default one.
+ * `callback`, which is told of `event` now and then; of all others as before. It is still of its class and has its
+ * name, access and order, so that `throttle(new Recorder(), "stepEnd", { freq: 2 })` takes the place of the default
+ * one.
  *
- * It counts over all epochs. Steps are chosen when they are issued: an observer gets the values of those that it measured. Throws MISUSE where the
- * callback has nothing to do at that event.
+ * It counts over all epochs. Steps are chosen when they are issued: an observer gets the values of those that it
+ * measured. Throws MISUSE where the callback has nothing to do at that event.
  */
 export function throttle<T extends Callback>(callback: T, event: EventName, options: ThrottleOptions): T {
   keywordsOf<ThrottleOptions>("throttle", KINDS, options);
@@ -47,7 +48,8 @@ export function throttle<T extends Callback>(callback: T, event: EventName, opti
     if (fires) last = now;
     return fires;
   };
-  // One occurrence may come to several of its handlers, the observer up to a window later: the first of them decides for all.
+  // One occurrence may come to several of its handlers, the observer up to a window later: the first of them decides
+  // for all.
   const stages = [on[event], measure, observe[event]].filter((handler) => handler !== undefined);
   const decided = new Map<string, boolean>();
   const gated = <R>(handler: ((view: any) => R) | undefined, otherwise: R): ((view: any) => R) | undefined =>

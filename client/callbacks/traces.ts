@@ -23,7 +23,8 @@ const KINDS: Kinds<TracesOptions> = { phase: phaseClass };
  *
  *     new Traces({ head: ({ model }) => model.fc.weight.norm() }, { phase: AbstractTrainingPhase })
  *
- * Each is kept by phase and name, with the number of steps of that phase. Throws MISUSE where no function is given, or something else.
+ * Each is kept by phase and name, with the number of steps of that phase. Throws MISUSE where no function is given, or
+ * something else.
  */
 export class Traces extends CallbackObject {
   override readonly name = "Traces";

@@ -31,8 +31,8 @@ export function iterableAgain(data: Data | PyObject, name: string): Data {
 }
 
 /**
- * Throws BAD_DATA for validation data that is known to have no batches: before the first epoch, and not after it. It is async only for data in the
- * worker, so that a fit over other data takes the worker at once.
+ * Throws BAD_DATA for validation data that is known to have no batches: before the first epoch, and not after it. It is
+ * async only for data in the worker, so that a fit over other data takes the worker at once.
  */
 export function refuseEmpty(data: Data | PyObject): Promise<void> | undefined {
   if (isReference(data)) return lengthOf(data as PyObject).then((length) => refuse(data, length));

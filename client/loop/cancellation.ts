@@ -19,7 +19,10 @@ export class Cancellation {
     return this.#asked !== undefined;
   }
 
-  /** Keeps the first of several, but one that ends more takes its place. Throws MISUSE where there is no such thing to cancel. */
+  /**
+   * Keeps the first of several, but one that ends more takes its place. Throws MISUSE where there is no such thing to
+   * cancel.
+   */
   ask(what: What, reason: string | undefined, by: string): void {
     const { [what]: Kind } = { step: CancelStep, epoch: CancelEpoch, fit: CancelFitting };
     if (Kind === undefined)

@@ -8,7 +8,9 @@ const GRACE_MS = 2000;
 /** At fitEnd there may be something large to be saved. */
 const LAST_GRACE_MS = 15_000;
 
-/** One Ctrl-C may come several times: npm, tsx and their like hand it on to programs that the terminal has told already. */
+/**
+ * One Ctrl-C may come several times: npm, tsx and their like hand it on to programs that the terminal has told already.
+ */
 const SAME_MS = 500;
 
 const ours = new WeakSet<(...args: never[]) => unknown>();
@@ -61,7 +63,10 @@ export class Interruption {
     }
   }
 
-  /** Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns what ends the listening. */
+  /**
+   * Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns what ends the
+   * listening.
+   */
   listen(signal: AbortSignal | undefined): () => void {
     if (signal !== undefined && !isSignal(signal))
       throw new TorchwireError(

@@ -121,7 +121,10 @@ export class Loop {
     );
   }
 
-  /** Runs `body` as the one loop of this worker, and "fitEnd" after it, whatever happens. Throws BUSY where a loop is under way. */
+  /**
+   * Runs `body` as the one loop of this worker, and "fitEnd" after it, whatever happens. Throws BUSY where a loop is
+   * under way.
+   */
   #whole(epochs: number, signal: AbortSignal | undefined, body: (run: Run) => Promise<void>): Promise<Completed> {
     return traced("fit", async () => {
       const { worker } = this.#learner;

@@ -32,7 +32,10 @@ export class Preparations {
     return value;
   }
 
-  /** Rejects with what failed; for training also with a failure of the optimizer. Undefined where there is nothing to wait for. */
+  /**
+   * Rejects with what failed; for training also with a failure of the optimizer. Undefined where there is nothing to
+   * wait for.
+   */
   ready(what: string, forTraining: boolean): Promise<void> | undefined {
     const outcomes = [...this.#outcomes, ...(forTraining ? [this.#optimizer] : [])].flatMap(
       (outcome) => outcome() ?? [],
@@ -50,8 +53,8 @@ export class Preparations {
 }
 
 /**
- * Finds the error that made `error` happen. A model or an optimizer that failed when it was made has no value: a step that uses it fails, too, and the
- * error of the making is the one to tell.
+ * Finds the error that made `error` happen. A model or an optimizer that failed when it was made has no value: a step
+ * that uses it fails, too, and the error of the making is the one to tell.
  */
 export async function failureBefore({ modules, optimizer }: Trainer, error: unknown): Promise<unknown> {
   const root = rootOf(error instanceof PythonError ? error : (error as { cause?: unknown } | undefined)?.cause);

@@ -1,6 +1,6 @@
 /**
- * One run of the loop, with its two clocks. In line, handlers run while a step is being issued; observers run when the worker has
- * acknowledged it, up to `window` steps later, in order.
+ * One run of the loop, with its two clocks. In line, handlers run while a step is being issued; observers run when the
+ * worker has acknowledged it, up to `window` steps later, in order.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { PythonError } from "../../bridge/errors/python-error.ts";
@@ -155,8 +155,9 @@ export class Run {
   }
 
   /**
-   * Waits for the steps in flight when the loop ends with `error`: they still count, and are observed. Returns the error that the loop ends with. A
-   * failure of a step that was issued earlier comes first. What observers cancel now takes the place of `error` where it ends more.
+   * Waits for the steps in flight when the loop ends with `error`: they still count, and are observed. Returns the
+   * error that the loop ends with. A failure of a step that was issued earlier comes first. What observers cancel now
+   * takes the place of `error` where it ends more.
    */
   async #finish(error: unknown): Promise<unknown> {
     let ending = error;
@@ -172,7 +173,10 @@ export class Run {
     return ending;
   }
 
-  /** Tells of an event between steps. Nothing is in flight, so each callback's handlers of both kinds run, in the order of the callbacks. */
+  /**
+   * Tells of an event between steps. Nothing is in flight, so each callback's handlers of both kinds run, in the order
+   * of the callbacks.
+   */
   async barrier(event: EventName): Promise<void> {
     const { plan, moment } = this.#workings;
     const { phase } = moment;

@@ -4,14 +4,15 @@ import { workerOf } from "../../bridge/worker.ts";
 import { described } from "../options/keywords.ts";
 
 /**
- * No parameter of `module`, nor of the modules below it, gets gradients from here on: an optimizer leaves them as they are. Buffers, such as the running
- * statistics of batch normalisation, still move in training mode. Returns the module.
+ * Lets no parameter of `module`, nor of the modules below it, get gradients from here on: an optimizer leaves them as
+ * they are. Buffers, such as the running statistics of batch normalisation, still move in training mode. Returns the
+ * module.
  */
 export function freeze<T extends AnyReference>(module: T): T {
   return requireGradients(module, false);
 }
 
-/** Every parameter of `module`, and of the modules below it, gets gradients from here on. Returns the module. */
+/** Lets every parameter of `module`, and of the modules below it, get gradients from here on. Returns the module. */
 export function unfreeze<T extends AnyReference>(module: T): T {
   return requireGradients(module, true);
 }

@@ -1,4 +1,4 @@
-/** Inference: batched, changing nothing, and safe while a training goes on. */
+/** Inference: it is batched, changes nothing, and is safe while a training goes on. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import {
   isNDArray,
@@ -24,7 +24,7 @@ import { forward } from "../training/phases.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
 export interface PredictOptions {
-  /** Samples in a batch, where `data` is one array. Default 64. */
+  /** Samples in a batch, where the samples are one array. Default 64. */
   readonly batchSize?: number;
   /** How the inputs lie in memory, as in a learner. */
   readonly input?: Format;
@@ -33,35 +33,41 @@ export interface PredictOptions {
 }
 
 export interface ClassifyOptions extends PredictOptions {
-  /** Names of the classes, by index; of a yes or no those of no and yes. Default: the indices themselves. */
+  /** Names of the classes, by index; for a yes or no those of no and yes. Default: the indices themselves. */
   readonly classes?: readonly string[];
   /** How many of the likeliest classes `top` has. Default 1. */
   readonly topK?: number;
-  /** With which the model was trained: it tells logits from probabilities, and classes from labels. A learner's own is there by itself. */
+  /**
+   * The loss that the model was trained with: it tells logits from probabilities, and classes from labels. Default: a
+   * learner's own.
+   */
   readonly loss?: Loss;
-  /** "classes": one of them for each sample. "labels": each output is a yes or a no by itself. Default: as the loss or the shape says. */
+  /**
+   * "classes": each sample has one. "labels": each output is a yes or a no by itself. Default: as the loss or the shape
+   * says.
+   */
   readonly task?: Task;
 }
 
-/** One class that a sample may be of. */
+/** One class that a sample may have. */
 export interface Candidate {
   readonly label: string;
   readonly index: number;
-  /** 0 to 1. Of classes: all together 1. Of labels: each by itself. */
+  /** From 0 to 1. The probabilities of classes add up to 1; those of labels are independent. */
   readonly probability: number;
-  /** The model's output itself; of a single logit z, 0 for no and z for yes. */
+  /** The model's output itself. A single logit z gives 0 for no and z for yes. */
   readonly score: number;
 }
 
-/** What one sample is: the likeliest class, and the `topK` likeliest, that one first. */
+/** The likeliest class of one sample, and the `topK` likeliest, that one first. */
 export interface Prediction extends Candidate {
   readonly top: readonly Candidate[];
-  /** Of all classes, by index. In double precision where the model computes in it. */
+  /** The scores of all classes, by index; in double precision where the model computes in it. */
   readonly scores: Float32Array | Float64Array;
   readonly probabilities: Float32Array | Float64Array;
 }
 
-/** What a model gives: an array, or several in the containers that it puts them in. */
+/** The outputs of a model: an array, or several in the containers that it puts them in. */
 export type Outputs =
   | NDArray
   | string
@@ -71,15 +77,16 @@ export type Outputs =
   | readonly Outputs[]
   | { readonly [name: string]: Outputs };
 
-/** Samples: an array whose first axis counts them, several inputs of that kind, or data whose targets, if it has any, are not looked at. */
+/** An array whose first axis counts the samples, several inputs of that kind, or data, whose targets are ignored. */
 export type Samples = Inputs | Data;
 
 const AHEAD = 3;
 
 /**
- * The outputs of `model`, one array over all samples, in the dtype that they have; half floats come as float32. Of a model with several outputs they come
- * in records (of a dict, or a dataclass) or arrays (of a list, or a tuple) of such arrays, which the type argument names: `outputs<{ out: NDArray }>(…)`.
- * Runs in eval mode, without gradients, with a fork of the random numbers.
+ * Returns the outputs of `model`, one array over all samples, in their own dtype; half floats come as float32. A model
+ * with several outputs gives records (for a dict, or a dataclass) or arrays (for a list, or a tuple) of such arrays,
+ * which the type argument names: `outputs<{ out: NDArray }>(…)`. It runs in eval mode, without gradients, with a fork
+ * of the random numbers.
  */
 export function outputs<T extends Outputs = NDArray>(
   model: PyObject,
@@ -89,16 +96,18 @@ export function outputs<T extends Outputs = NDArray>(
   return traced("predict", async () => {
     const chunks: Outputs[] = [];
     const ask = (out: AnyRef, { outputs }: AnyRef): Promise<Outputs> => py.js(outputs(out)) as Promise<Outputs>;
-    for await (const chunk of run(model as AnyRef, samples, options, ask)) chunks.push(chunk);
+    for await (const chunk of eachBatch(model as AnyRef, samples, options, ask)) chunks.push(chunk);
     return joined(chunks) as T;
   });
 }
 
 /**
- * The classes that `model` finds for each sample, from outputs of shape [samples, classes]; or from outputs [samples] or [samples, 1], which are a yes
- * or a no, and have two classes. They are logits, unless the loss says that they are probabilities.
+ * Returns the classes that `model` finds for each sample. Outputs have the shape [samples, classes]; outputs [samples]
+ * or [samples, 1] are a yes or a no, and have two classes. They are logits, unless the loss says that they are
+ * probabilities.
  *
- * Throws MISUSE where the outputs have another shape, or classes another number of names; and for a loss of numbers, such as `mse`.
+ * Throws MISUSE where the outputs have another shape, or classes another number of names; and for a loss of numbers,
+ * such as `mse`.
  */
 export function classify(model: PyObject, samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[]> {
   return traced("predict", async () => {
@@ -110,7 +119,7 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
     const predictions: Prediction[] = [];
     const ask = (out: AnyRef, { classified }: AnyRef, inputs: unknown): Promise<Classified> =>
       py.js(classified(out, inputs, named(loss), task ?? null)) as unknown as Promise<Classified>;
-    for await (const found of run(model as AnyRef, samples, options, ask)) {
+    for await (const found of eachBatch(model as AnyRef, samples, options, ask)) {
       const columns = "problem" in found ? found.columns : found.scores.shape[1]!;
       if (classes !== undefined && columns !== undefined && classes.length !== columns)
         throw new TorchwireError(
@@ -131,7 +140,7 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
   });
 }
 
-/** As python/torchwire_worker/helpers/predictions.py has it. */
+/** The result of python/torchwire_worker/helpers/predictions.py. */
 type Classified = { readonly scores: NDArray; readonly probabilities: NDArray; readonly is_one: boolean } | Problem;
 
 interface Problem {
@@ -157,8 +166,11 @@ function predictionOf(
   return { ...top[0]!, top, scores, probabilities };
 }
 
-/** `ask` of the outputs of each batch, the worker's helpers and the inputs, in order; some batches are under way at any time. */
-async function* run<T>(
+/**
+ * Calls `ask` with the outputs of each batch, the worker's helpers and the inputs, in order. Some batches are in flight
+ * at any time.
+ */
+async function* eachBatch<T>(
   model: AnyRef,
   samples: Samples,
   { batchSize = 64, input, device }: PredictOptions,
@@ -175,7 +187,7 @@ async function* run<T>(
     );
   const how = { worker, device: device ?? worker.device, format: input };
   const send = (xs: Inputs): Promise<T> =>
-    // A lane of its own: what fails here stops nothing else, and is not stopped by what failed before.
+    // A lane of its own: a failure here stops nothing else, and an earlier failure does not stop this.
     worker.lane(() =>
       worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
         worker.scope(() => {
@@ -194,7 +206,7 @@ async function* run<T>(
   for (const one of waiting) yield await done(one);
 }
 
-/** What failed, rather than that the outputs were not made because of it. */
+/** Rejects with the failure itself, and not with the error that its outputs were never made. */
 const done = <T>(one: Promise<T>): Promise<T> =>
   one.catch((error: unknown) => {
     throw rootOf(error);
@@ -216,7 +228,7 @@ const isSeveralInputs = (samples: Samples): boolean =>
 function* pieces(array: NDArray, size: number): Generator<NDArray> {
   const [rows = 0, ...rest] = array.shape;
   if (array.shape.length === 0) throw new TorchwireError("BAD_DATA", "predict: a single number has no axis of samples");
-  // A complex number takes two elements of its array.
+  // A complex number has two elements in its array.
   const row = (sizeOf(rest) * itemSize(array.dtype)) / array.data.BYTES_PER_ELEMENT;
   for (let start = 0; start < rows; start += size) {
     const end = Math.min(rows, start + size);
@@ -224,7 +236,7 @@ function* pieces(array: NDArray, size: number): Generator<NDArray> {
   }
 }
 
-/** The outputs of several batches as those of one: arrays are joined along their first axis, within whatever containers they are in. */
+/** Joins the outputs of several batches into those of one: arrays along their first axis, in their containers. */
 function joined(chunks: readonly Outputs[]): Outputs {
   const [first] = chunks;
   if (first === undefined) return { dtype: "float32", shape: [0], data: new Float32Array(0) };

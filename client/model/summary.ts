@@ -1,4 +1,4 @@
-/** What a model is made of. */
+/** A table of the layers of a model. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py, type AnyReference } from "../../bridge/reference/py.ts";
 import { oneLine } from "../../bridge/errors/shown.ts";
@@ -7,27 +7,27 @@ import type { Inputs } from "../data/types.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
 export interface SummaryOptions {
-  /** A shape, batch axis included (zeros are used), or what the model is called with. With it, output shapes are known. */
+  /** A shape with its batch axis, for an input of zeros, or the input itself. It makes output shapes known. */
   readonly input?: readonly number[] | Inputs;
 }
 
 export interface LayerSummary {
-  /** As in `named_modules`: "layer1.0.conv1"; "" is the model itself. */
+  /** The name that `named_modules` gives it: "layer1.0.conv1"; "" is the model itself. */
   readonly name: string;
   /** The name of its class. */
   readonly type: string;
-  /** Shapes of the tensors in its output, of its first call; empty where no input was given or it was not called. */
+  /** Shapes of the tensors in the output of its first call; empty where no input was given or it was not called. */
   readonly outputs: readonly (readonly number[])[];
   /** How often it was called with the input. */
   readonly calls: number;
   /** Elements of its own parameters, without those of the modules below it. */
   readonly parameters: number;
-  /** Those of them that get gradients. */
+  /** How many of them get gradients. */
   readonly trainable: number;
 }
 
 export interface ModelSummary {
-  /** Every module once, in the order of `named_modules`; a layer that is used in two places has the first one's name. */
+  /** Every module once, in the order of `named_modules`. A layer that is used in two places has the first name. */
   readonly layers: readonly LayerSummary[];
   /** Elements of all parameters; tied ones count once. */
   readonly parameters: number;
@@ -39,10 +39,10 @@ export interface ModelSummary {
 }
 
 /**
- * A model's layers, their parameters and, where an input is given, the shapes that come out of them.
+ * Returns a model's layers, their parameters and, where an input is given, the shapes of their outputs.
  *
- * The model then runs once, in eval mode, without gradients and with random numbers of its own: training does not notice. Python's error is thrown where
- * it cannot run with that input.
+ * With an input the model runs once, in eval mode, without gradients and with random numbers of its own: training does
+ * not notice. It throws Python's error where the model cannot run with that input.
  */
 export function summary(model: AnyReference, { input }: SummaryOptions = {}): Promise<ModelSummary> {
   return traced("summary", async () => {
@@ -71,7 +71,7 @@ function table({ layers, parameters, trainable, bytes }: Omit<ModelSummary, "toS
     layer.parameters === 0 ? "" : count(layer.trainable),
   ]);
   const widths = header.map((title, column) => Math.max(title.length, ...rows.map((row) => row[column]!.length)));
-  // Numbers stand to the right.
+  // Aligns numbers to the right.
   const line = (cells: readonly string[]): string =>
     `│ ${cells.map((cell, i) => (i >= cells.length - 2 ? cell.padStart(widths[i]!) : cell.padEnd(widths[i]!))).join(" │ ")} │`;
   const rule = (left: string, middle: string, right: string): string =>
@@ -86,7 +86,7 @@ function table({ layers, parameters, trainable, bytes }: Omit<ModelSummary, "toS
   ].join("\n");
 }
 
-/** Each layer's place in the tree, and the last part of its name. */
+/** Draws each layer's branch of the tree, and the last part of its name. */
 function tree(layers: readonly LayerSummary[]): string[] {
   const parentOf = (name: string): string => name.slice(0, Math.max(0, name.lastIndexOf(".")));
   const lastChildren = new Map(layers.slice(1).map(({ name }) => [parentOf(name), name]));

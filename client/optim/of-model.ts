@@ -9,7 +9,10 @@ import { adam } from "./table.ts";
 /** One option for one model; for several models, one for each, by the same names. */
 export type OptimizerOptions = OptimizerOption | { readonly [name: string]: OptimizerOption };
 
-/** Makes the optimizer of a model, or a record of those of several models. Default: `adam()`. Throws MISUSE where a model has none. */
+/**
+ * Makes the optimizer of a model, or a record of those of several models. Default: `adam()`. Throws MISUSE where a
+ * model has none.
+ */
 export function optimizerOf(worker: Worker, model: unknown, options: OptimizerOptions | undefined): any {
   const make = (option: OptimizerOption, one: AnyRef): AnyRef => deep(() => toOptimizer(worker, option, one));
   if (inner(model) !== undefined) return make((options ?? adam()) as OptimizerOption, model as AnyRef);

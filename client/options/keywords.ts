@@ -1,4 +1,4 @@
-/** Options in camelCase, by tables, as the keywords of a Python function in snake_case. */
+/** Turns options in camelCase, by tables, into the keywords of a Python function in snake_case. */
 import { inspect } from "node:util";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPromise } from "../../bridge/runtime/kinds.ts";
@@ -9,26 +9,26 @@ import { inner } from "../../bridge/reference/ref.ts";
 import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { TensorLike } from "../../bridge/types/values.ts";
 
-/** What a tensor option takes: numbers (float32), an array, or a reference to a tensor. */
+/** The value of a tensor option: numbers (float32), an array, or a reference to a tensor. */
 export type TensorOption = readonly number[] | TypedArray | NDArray | TensorLike;
 
-/** What an option may be, and how it is sent. */
+/** The values that an option may have, and how they are sent. */
 export interface Kind {
   /** Completes "it must be …". */
   readonly is: string;
-  /** What is sent, or undefined for what the option cannot be. */
+  /** Returns what is sent, or undefined for a value that the option cannot have. */
   readonly send: (value: unknown) => unknown;
 }
 
 /** A table: the kind of each option of `O`. */
 export type Kinds<O> = { readonly [K in keyof O]-?: Kind };
 
-const isReference = (value: unknown): boolean => inner(value) !== undefined || value instanceof PyFloatLiteral;
+const isInPython = (value: unknown): boolean => inner(value) !== undefined || value instanceof PyFloatLiteral;
 
-/** A float in Python also where the number is integral, so that `lr: 1` is what `lr=1.0` is. */
+/** An integral number is a float in Python, too: `lr: 1` is `lr=1.0`. */
 export const float: Kind = {
   is: "a number",
-  send: (value) => (typeof value === "number" ? py.float(value) : isReference(value) ? value : undefined),
+  send: (value) => (typeof value === "number" ? py.float(value) : isInPython(value) ? value : undefined),
 };
 
 export const int: Kind = {
@@ -57,7 +57,7 @@ export function floats(length: number, none?: null): Kind {
   };
 }
 
-/** Whatever is in the worker. */
+/** Any reference. */
 export const reference: Kind = {
   is: "a reference",
   send: (value) => (inner(value) === undefined ? undefined : value),
@@ -70,13 +70,13 @@ export function oneOf(...names: readonly string[]): Kind {
   };
 }
 
-/** Sent as it is: whoever has a worker makes a tensor of it. */
+/** It is sent as it is; code that has a worker makes a tensor of it. */
 export const tensor: Kind = {
   is: "an array of numbers or a reference to a tensor",
   send: (value) => (inner(value) !== undefined || isTensorData(value) ? value : undefined),
 };
 
-/** Whether an option of the kind `tensor` is data of this side, and no reference yet. */
+/** Whether an option of the kind `tensor` is data of this process, and no reference yet. */
 export function isTensorData(value: unknown): value is number[] | TypedArray | NDArray {
   return isNDArray(value) || ArrayBuffer.isView(value) || (Array.isArray(value) && value.every(isNumber));
 }
@@ -84,8 +84,8 @@ export function isTensorData(value: unknown): value is number[] | TypedArray | N
 const isNumber = (value: unknown): boolean => typeof value === "number";
 
 /**
- * The keywords that `options` stand for: only those that were given, under Python's names (`weightDecay` is
- * `weight_decay`). `what` names the function in errors. An option whose value is undefined was not given.
+ * Returns the keywords of the options that were given, under Python's names (`weightDecay` is `weight_decay`). `what`
+ * names the function in errors. An option whose value is undefined was not given.
  *
  * Throws MISUSE for an unknown option, naming the known ones, and for a value of a wrong kind.
  */
@@ -94,7 +94,7 @@ export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, opti
     throw new TorchwireError(
       "MISUSE",
       `${what} takes an object of options, not ${described(options)}` +
-        // What a loop calls with outputs is what was to be called before.
+        // A loop has called with outputs what the program should have called before.
         (inner(options) === undefined ? "" : `; give the learner ${what}(), not ${what}`),
     );
   const keywords: Record<string, unknown> = {};
@@ -115,10 +115,12 @@ export const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (le
 export const camelCase = (name: string): string =>
   name.replaceAll(/_([a-z\d])/g, (_, letter: string) => letter.toUpperCase());
 
-/** A value in an error message: short, and on one line. What is described there is refused, and a promise in it is looked after. */
+/**
+ * Shows a value in an error message, short and on one line. Such values are refused, so it handles a promise in them.
+ */
 export function described(value: unknown): string {
   lookAfter(value);
-  // Node shows its own bookkeeping in one.
+  // Node would show its own bookkeeping.
   if (isPromise(value)) return "a Promise";
   return (
     inner(value)?.tag ?? inspect(value, { depth: 0, breakLength: Infinity, maxArrayLength: 4, maxStringLength: 60 })

@@ -1,4 +1,4 @@
-/** Recipes of fastai's, made of what is there: schedules, groups of parameters, freezing. */
+/** Recipes of fastai's, made of schedules, groups of parameters, and freezing. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { Scheduler } from "../callbacks/scheduler.ts";
@@ -12,21 +12,21 @@ import { oneCycle } from "../schedules/anneal.ts";
 import { checkNumbers, checkOptions } from "../schedules/schedule.ts";
 
 /**
- * Highest learning rates: one for all groups of parameters; one for each; or two, of the first group and of the last one, with even factors for those
- * between, as fastai's `slice(1e-5, 1e-3)`.
+ * The highest learning rates: one for all groups of parameters; one for each; or those of the first and the last group,
+ * with even factors between them, as fastai's `slice(1e-5, 1e-3)`.
  */
 export type Rates = number | readonly number[];
 
 export interface FitOneCycleOptions extends FitOptions {
   /** The share of the run in which the rate rises. Default 0.25. */
   readonly percentStart?: number;
-  /** It begins at the highest rate by this. Default 25. */
+  /** The first rate is the highest one divided by this. Default 25. */
   readonly div?: number;
-  /** It ends at the highest rate by this. Default 1e5. */
+  /** The last rate is the highest one divided by this. Default 1e5. */
   readonly divFinal?: number;
   /**
-   * The momentum, or the first beta, at the beginning, at the highest rate, and at the end. False leaves it as it is; so does an optimizer that has none
-   * of both, or a momentum of 0. Default [0.95, 0.85, 0.95].
+   * The momentum, or the first beta, at the beginning, at the highest rate, and at the end. False leaves it as it is.
+   * It also stays where the optimizer has neither, or a momentum of 0. Default [0.95, 0.85, 0.95].
    */
   readonly momentum?: readonly [number, number, number] | false;
 }
@@ -34,8 +34,9 @@ export interface FitOneCycleOptions extends FitOptions {
 const ONE_CYCLE_OPTIONS = ["data", "phases", "signal", "percentStart", "div", "divFinal", "momentum"];
 
 /**
- * `learner.fit(epochs)` with one cycle of the learning rate, and the opposite one of the momentum: fastai's fit_one_cycle. It is a Scheduler for
- * this one fit; after it the optimizer has the rates and momenta that it had before.
+ * Calls `learner.fit(epochs)` with one cycle of the learning rate, and the opposite one of the momentum: fastai's
+ * fit_one_cycle. It adds a Scheduler for this one fit. Afterwards the optimizer has the rates and momenta that it had
+ * before.
  */
 export async function fitOneCycle(
   learner: Learner,
@@ -112,27 +113,28 @@ function putBack({ hyper }: Learner, before: { readonly [group: string]: HyperVa
 }
 
 export interface FineTuneOptions extends Omit<FitOneCycleOptions, "percentStart" | "div"> {
-  /** Epochs in which only the head is trained. Default 1. */
+  /** Epochs that train only the head. Default 1. */
   readonly freezeEpochs?: number;
-  /** The head's highest rate in those; half of it afterwards. Default 2e-3. */
+  /** The head's highest rate in those epochs, and twice that of the epochs after them. Default 2e-3. */
   readonly baseLr?: number;
-  /** Afterwards the first group's rate is the last one's by this, with even factors between. Default 100. */
+  /** Afterwards the first group's rate is the last one's divided by this, with even factors between. Default 100. */
   readonly lrMult?: number;
   /** The head: `(m) => m.fc`. Default: the last of the optimizer's groups. */
   readonly head?: (model: AnyRef) => AnyRef;
-  /** Batch normalisation is trained from the beginning, wherever it is. Default true. */
+  /** Trains batch normalisation from the beginning, in all layers. Default true. */
   readonly trainNorms?: boolean;
-  /** Of the second part. Default 0.3. */
+  /** The second part's share in which the rate rises. Default 0.3. */
   readonly percentStart?: number;
-  /** Of the second part. Default 5. */
+  /** The second part's first rate is the highest one divided by this. Default 5. */
   readonly div?: number;
 }
 
 /**
- * fastai's fine_tune, for a pretrained model with a new head: `freezeEpochs` in which only the head is trained, then `epochs` in which all is, each
- * with one cycle of the learning rate. The optimizer's groups are the layers, in their order, and the last one is the head.
+ * Runs fastai's fine_tune, for a pretrained model with a new head: it trains the head for `freezeEpochs`, then
+ * everything for `epochs`, each part with one cycle of the learning rate. The optimizer's groups are the layers, in
+ * their order, and the last one is the head.
  *
- * The report is of both parts; where the first one is stopped, there is no second. In the end nothing is frozen.
+ * The report covers both parts. Where the first one is stopped, there is no second. In the end nothing is frozen.
  */
 export async function fineTune(learner: Learner, epochs: number, options: FineTuneOptions = {}): Promise<Report> {
   checkOptions("fineTune", options, [...ONE_CYCLE_OPTIONS, "freezeEpochs", "baseLr", "lrMult", "head", "trainNorms"]);

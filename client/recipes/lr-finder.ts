@@ -1,4 +1,4 @@
-/** Looks for a learning rate: a run in which it rises, of which nothing is left. */
+/** Finds a learning rate by a trial in which it rises, and which leaves no trace. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
@@ -21,32 +21,35 @@ export interface LrFindOptions {
   readonly to?: number;
   /** Steps of the optimizer; the rate is multiplied by the same factor at each. Default 100. */
   readonly steps?: number;
-  /** Ends it where the smoothed loss is so many times the least one. Default 4. Infinity: never. */
+  /** Ends the trial where the smoothed loss is so many times the least one. Default 4. Infinity: never. */
   readonly diverged?: number;
   /** How much of the smoothed loss stays at each step, from 0, below 1. Default 0.98, as in fastai. */
   readonly smoothing?: number;
-  /** In place of the learner's own training data. It is gone through as often as needed. */
+  /** Takes the place of the learner's own training data. It is iterated as often as needed. */
   readonly data?: Data | PyObject;
-  /** In place of a TrainingPhase. */
+  /** Takes the place of a TrainingPhase. */
   readonly phase?: Phase;
-  /** What takes part, beside the learner's PyTorchBackend: callbacks that change batches or losses. None of the learner's own does, and these are to be others. */
+  /**
+   * Callbacks that take part, because they change batches or losses. The learner's own do not, so these must be others.
+   * The backend has the learner's options.
+   */
   readonly callbacks?: readonly Callback[];
-  /** Ends it between two steps; the result is of the steps that were made. */
+  /** Ends the trial between two steps. The result is of the steps that were made. */
   readonly signal?: AbortSignal;
 }
 
-/** Rates at which to begin; undefined where there were too few steps to tell. fastai's names. */
+/** Rates at which to begin, by fastai's names; undefined where there were too few steps to tell. */
 export interface LrSuggestion {
-  /** Where the loss falls fastest, per factor of the rate. */
+  /** The rate at which the loss falls fastest, per factor of the rate. */
   readonly steepest: number | undefined;
-  /** Two thirds into the longest fall of the loss. */
+  /** The rate at two thirds of the longest fall of the loss. */
   readonly valley: number | undefined;
 }
 
-/** What `lrFind` found: `String(found)` draws the curve. */
+/** The result of `lrFind`: `String(found)` draws the curve. */
 export class LrFound {
   readonly rates: readonly number[];
-  /** Of each step, at the rate before it changed anything; one of which no target counts is left out. */
+  /** The loss of each step, before the step's rate changed anything. A step in which no target counts is left out. */
   readonly losses: readonly number[];
   readonly smoothed: readonly number[];
   readonly suggestion: LrSuggestion;
@@ -64,7 +67,7 @@ export class LrFound {
     const { rates, smoothed, suggestion, status } = this;
     if (rates.length === 0) return "no learning rate was tried";
     const text = (rate: number | undefined): string => (rate === undefined ? "-" : rate.toExponential(1));
-    // A loss that runs away would press all the rest to the floor.
+    // Cuts off a loss that diverges: it would press all the rest to the floor.
     const finite = smoothed.filter(Number.isFinite);
     const top = Math.max(...finite.slice(0, Math.max(1, Math.ceil(finite.length / 10)))) * 1.25;
     const ends = { from: text(rates[0]), to: text(rates.at(-1)) };
@@ -80,14 +83,16 @@ export class LrFound {
 }
 
 /**
- * Trains for some steps while the learning rate of every group rises from `from` to `to`, and puts everything back: weights and buffers, gradients,
- * the optimizer's state, random numbers, the place in the data. A fit after it is the fit that it would have been, bit for bit; history and
- * counters know nothing of it. That holds too where it is interrupted, or fails.
+ * Trains for some steps while the learning rate of every group rises from `from` to `to`, and puts everything back:
+ * weights and buffers, gradients, the optimizer's state, random numbers, the position in the data. A fit after it has
+ * the same bits as without it; history and counters know nothing of it. An interruption or a failure changes nothing of
+ * that.
  *
  *     const found = await lrFind(learner);
  *     console.log(String(found), found.suggestion.valley);
  *
- * It needs room for a second copy of model and optimizer state in the worker. Throws MISUSE for options out of range, and BUSY where a fit is under way.
+ * It needs room for a second copy of model and optimizer state in the worker. Throws MISUSE for options out of range,
+ * and BUSY where a fit is under way.
  */
 export async function lrFind(learner: Learner, options: LrFindOptions = {}): Promise<LrFound> {
   checkOptions("lrFind", options, [
@@ -129,11 +134,11 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
         isOver = last !== undefined && !(last <= diverged * Math.min(...smoothed));
         if (isOver) control.cancel("fit", "the loss runs away");
       },
-      // There is nothing to validate.
+      // There is nothing to validate: end the fit before.
       epochEnd: ({ control }) => control.cancel("fit", "all rates were tried"),
     },
   });
-  const run = new Learner(learner.model, learner.loss, {
+  const trial = new Learner(learner.model, learner.loss, {
     data: { training: repeated(data, steps * accumulate), validation: NOTHING },
     ...(learner.input && { input: learner.input }),
     ...(learner.target && { target: learner.target }),
@@ -141,9 +146,9 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
     callbacks: [traceless(learner, data), watch, new Scheduler({ lr: rate }), backend, ...callbacks],
     defaultCallbacks: false,
   });
-  run.lossFn = learner.lossFn;
+  trial.lossFn = learner.lossFn;
   const { status } = await learner.worker.context({ rng: "fork" }, () =>
-    run.fit(1, { phases: { training: phase }, ...(signal && { signal }) }),
+    trial.fit(1, { phases: { training: phase }, ...(signal && { signal }) }),
   );
   const all = stepsOf(seen, accumulate);
   const rates = all.flatMap((loss, i) => (isKnown(loss) ? [rate(i + 1)] : []));
@@ -151,10 +156,13 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
   return new LrFound(rates, losses, smoothing, status === "interrupted" ? status : isOver ? "diverged" : "completed");
 }
 
-/** There is no validation, and no word that it is missing. */
+/** Validation data that nothing uses. It avoids the warning that there is none. */
 const NOTHING: Data = { *[Symbol.iterator](): Generator<BatchLike> {} };
 
-/** While the loop has the worker: what it changes is kept when it begins, and put back when it ends, whichever way. */
+/**
+ * Keeps what the trial changes when it begins, and puts it back when it ends, also where it fails. The loop has the
+ * worker meanwhile.
+ */
 function traceless({ worker, modules, optimizer }: Learner, data: Data | PyObject): Callback {
   let kept: AnyRef | undefined;
   return callback({
@@ -174,7 +182,7 @@ function traceless({ worker, modules, optimizer }: Learner, data: Data | PyObjec
   });
 }
 
-/** `count` batches, in as many passes as that takes. A loader's own passes go on where they were. */
+/** Gives `count` batches, in as many passes as that takes. A loader's own passes go on where they were. */
 function repeated(given: Data | PyObject, count: number): Data {
   const data: Data = isReference(given)
     ? overReference(given as AnyRef)
@@ -195,7 +203,7 @@ function repeated(given: Data | PyObject, count: number): Data {
   };
 }
 
-/** The mean over each step's batches; undefined where no target in them counts. */
+/** Returns the mean over each step's batches; undefined where no target in them counts. */
 function stepsOf(losses: readonly WeighedLoss[], batches: number): (number | undefined)[] {
   const whole = Math.floor(losses.length / batches);
   return Array.from({ length: whole }, (_, i) => {
@@ -207,7 +215,7 @@ function stepsOf(losses: readonly WeighedLoss[], batches: number): (number | und
 
 const isKnown = (loss: number | undefined): loss is number => loss !== undefined;
 
-/** A running mean, without the pull to 0 at the beginning. */
+/** Computes running means, without the pull to 0 at the beginning. */
 function smooth(losses: readonly number[], beta: number): number[] {
   let mean = 0;
   return losses.map((loss, i) => {
@@ -216,7 +224,7 @@ function smooth(losses: readonly number[], beta: number): number[] {
   });
 }
 
-/** fastai's two, which leave out the first tenth and the last five. */
+/** Suggests fastai's two rates, which leave out the first tenth and the last five. */
 function suggest(allRates: readonly number[], allLosses: readonly number[]): LrSuggestion {
   const finite = allLosses.findIndex((loss) => !Number.isFinite(loss));
   const end = (finite < 0 ? allLosses.length : finite) - 5;
@@ -227,7 +235,7 @@ function suggest(allRates: readonly number[], allLosses: readonly number[]): LrS
     .slice(1)
     .map((loss, i) => (loss - losses[i]!) / (Math.log(rates[i + 1]!) - Math.log(rates[i]!)));
   const steepest = rates[slopes.indexOf(Math.min(...slopes))];
-  // The longest falling subsequence, by its length and where it ends.
+  // Finds the longest falling subsequence, by its length and where it ends.
   const lengths = losses.map(() => 1);
   let last = 0;
   for (let i = 1; i < losses.length; i++)

@@ -1,7 +1,10 @@
-/** Ways out of a loop. Thrown from the body of a step or a phase they act at once; handlers have `control.cancel` instead. */
+/**
+ * Errors that end a step, an epoch or a fit. They act at once where a step or a phase throws them; handlers have
+ * `control.cancel` instead.
+ */
 
 abstract class Cancel extends Error {
-  /** The callback that asked for it, where one did. */
+  /** The callback that asked for it; undefined where none did. */
   readonly by: string | undefined;
 
   constructor(reason = "no reason was given", by?: string) {
@@ -28,6 +31,6 @@ export class CancelFitting extends Cancel {
   override name = "CancelFitting";
 }
 
-/** As `control.cancel` calls them. */
+/** The word that `control.cancel` has for it. */
 export const kindOf = (error: CancelStep | CancelEpoch | CancelFitting): "step" | "epoch" | "fit" =>
   error instanceof CancelStep ? "step" : error instanceof CancelEpoch ? "epoch" : "fit";

@@ -1,4 +1,4 @@
-/** The step of an optimiser that evaluates the loss again within it, as L-BFGS does. */
+/** The closure of an optimizer that evaluates the loss again within its step, as L-BFGS does. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
@@ -9,8 +9,9 @@ import type { Loss, LossSpec } from "../losses/spec.ts";
 import { takesClosure } from "../optim/spec.ts";
 
 /**
- * The closure for `optimizer.step(closure)`, where the learner's optimizer takes one. Called first, it gives the loss that the step has, whose
- * gradients are there; after that it evaluates model and loss anew, in the worker: so the loss must be one that the worker has.
+ * Returns the closure for `optimizer.step(closure)`, where the learner's optimizer takes one. Its first call returns
+ * the loss that the step has, whose gradients are there. Later calls evaluate model and loss anew, in the worker, so
+ * the worker must have the loss.
  */
 export function closureFor(learner: Trainer, { xs, ys, loss, group }: Step): AnyRef | undefined {
   if (!takesClosure(learner.optimizer as object)) return undefined;
@@ -26,7 +27,7 @@ export function closureFor(learner: Trainer, { xs, ys, loss, group }: Step): Any
     .closure(optimizer, model, lossInWorker(learner), args, named, ys, loss) as AnyRef;
 }
 
-/** What `forward` calls the model with. */
+/** The arguments that `forward` calls the model with. */
 function argumentsOf(xs: Inputs): [unknown, unknown] {
   if (Array.isArray(xs)) return [xs, {}];
   return typeof xs === "function" ? [[xs], {}] : [[], xs];

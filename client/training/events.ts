@@ -1,10 +1,13 @@
-/** What happens in a loop, and what a step holds when it happens. */
+/** The events of a loop, and the keys that a step has at each. */
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 
-/** The keys of a step, beside those that a phase of one's own adds: `interface StepKeys { fake: AnyRef }`. */
+/** Keys that phases of your own add to a step: `interface StepKeys { fake: AnyRef }`. */
 export interface StepKeys {}
 
-/** What a step of the included phases holds. Before "stepBegin" has converted them, `xs` and `ys` are as the data gave them. */
+/**
+ * The keys of a step of the included phases. `xs` and `ys` are as the data gave them until "stepBegin" has converted
+ * them.
+ */
 export interface IncludedStepKeys {
   xs: any;
   ys: any;
@@ -15,12 +18,14 @@ export interface IncludedStepKeys {
 export type StepState = IncludedStepKeys & StepKeys;
 export type StepKey = keyof IncludedStepKeys | keyof StepKeys;
 
-/** Events of one's own phases, with the keys that their step has by then: `interface Events { fakeEnd: "xs" | "fake" }`. */
+/**
+ * Events of your own phases, with the keys that their step has by then: `interface Events { fakeEnd: "xs" | "fake" }`.
+ */
 export interface Events {}
 
 /**
- * FluxTraining's seven events, those of a fit, and those of what did not come to its end; with the keys that a step has by then. Keys of one's own
- * are there at all of them.
+ * FluxTraining's seven events, those of a fit, and those of what did not come to its end, with the keys that a step has
+ * by then. Keys of your own exist at all of them.
  */
 export interface IncludedEvents {
   fitBegin: never;
@@ -30,9 +35,15 @@ export interface IncludedEvents {
   backwardBegin: "xs" | "ys" | "yhat" | "loss";
   backwardEnd: "xs" | "ys" | "yhat" | "loss";
   stepEnd: "xs" | "ys" | "yhat" | "loss";
-  /** The step was cancelled: no "stepEnd" follows, and it does not count. What it has beyond its batch depends on when that was. */
+  /**
+   * The step was cancelled: no "stepEnd" follows, and it does not count. It has its batch, and whatever it had made by
+   * then.
+   */
   stepCancelled: "xs" | "ys";
-  /** The epoch did not come to its end: it was cancelled, or it failed, or the fit ended in the middle of it. "epochEnd" follows where it alone was cancelled. */
+  /**
+   * The epoch did not come to its end: it was cancelled, or it failed, or the fit ended in the middle of it. "epochEnd"
+   * follows where it alone was cancelled.
+   */
   epochCancelled: never;
   /** The fit was interrupted from outside. "fitEnd" follows. */
   interrupted: never;
@@ -43,10 +54,10 @@ export interface IncludedEvents {
 type AllEvents = IncludedEvents & Events;
 export type EventName = keyof IncludedEvents | keyof Events;
 
-/** What can be observed: when the worker has answered. */
+/** The events that can be observed, when the worker has answered. */
 export type ObservedEvent = "stepEnd" | BetweenSteps;
 
-/** Nothing is in flight then. */
+/** The events at which nothing is in flight. */
 export const betweenSteps = ["fitBegin", "epochBegin", "epochCancelled", "epochEnd", "interrupted", "fitEnd"] as const;
 export type BetweenSteps = (typeof betweenSteps)[number];
 export type StepEvent = Exclude<EventName, BetweenSteps>;
@@ -57,17 +68,21 @@ export type KeysAt<E extends EventName> = E extends StepEvent ? AllEvents[E] | k
 export const isStepEvent = (event: EventName): event is StepEvent =>
   !(betweenSteps as readonly string[]).includes(event);
 
-/** One batch on its way through a phase. A phase stores in it what it makes, and handlers find it there. */
+/** One batch on its way through a phase. A phase stores what it makes in it, where handlers find it. */
 export interface Step extends StepState {
   /** Its number in the epoch, from 0. */
   readonly index: number;
   /** Samples, by the first axis of `ys`; undefined where that is known in the worker only. */
   readonly size: number | undefined;
-  /** Its place among the batches whose gradients are added up before the optimizer steps (see PyTorchBackend's `accumulate`). */
+  /**
+   * Its place among the batches whose gradients are added up before the optimizer steps (see PyTorchBackend's
+   * `accumulate`).
+   */
   readonly group: StepGroup;
   /**
-   * What the loss of this step weighs in the mean over an epoch, where a phase of one's own says it. Default: what `learner.lossFn` divided by, where
-   * the step's loss comes from one call of it and that is known; else its samples. With 0 the step has no loss.
+   * The weight of this step's loss in the mean over an epoch, where a phase of your own says it. Default: the number
+   * that `learner.lossFn` divided by, where the step's loss comes from one call of it and that is known; otherwise the
+   * step's samples. With 0 the step has no loss.
    */
   lossWeight?: PyObject | number;
 }
@@ -81,7 +96,7 @@ export interface StepGroup {
   readonly size: number;
 }
 
-/** What a learner gives to those who watch from outside: plain JSON. */
+/** An event as a learner gives it to readers outside: plain JSON. */
 export type TrainEvent =
   | { readonly type: "fitBegin"; readonly epochs: number; readonly time: number }
   | {

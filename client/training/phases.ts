@@ -1,4 +1,7 @@
-/** Phases: what a step is. Derive one's own from the abstract classes, and everything that goes by phase treats it alike. */
+/**
+ * A phase says what a step is. Derive your own from the abstract classes: everything that goes by phase then treats it
+ * alike.
+ */
 import type { ContextOptions } from "../../bridge/log/context.ts";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { kw } from "../../bridge/reference/kw.ts";
@@ -9,12 +12,12 @@ import type { Trainer } from "./trainer.ts";
 import { closureFor } from "./closure.ts";
 
 export abstract class Phase {
-  /** Under which name history and metrics are kept, and which is printed. */
+  /** The name that history and metrics have in the state, and that is printed. */
   abstract readonly name: string;
-  /** Which of the learner's data it goes through. */
+  /** The part of the learner's data that it goes through. */
   abstract readonly data: "training" | "validation";
 
-  /** Ambient state of the worker in its steps. */
+  /** The worker's ambient state in its steps. */
   context(_learner: Trainer): ContextOptions | undefined {
     return undefined;
   }
@@ -30,7 +33,7 @@ export abstract class AbstractTrainingPhase extends Phase {
 export abstract class AbstractValidationPhase extends Phase {
   readonly data = "validation";
 
-  /** Nothing that happens here changes a bit of the training. */
+  /** Keeps every bit of the training as it is. */
   override context({ modules }: Trainer): ContextOptions {
     return { mode: "no_grad", eval: modules, rng: "fork" };
   }
@@ -63,10 +66,10 @@ export class ValidationPhase extends AbstractValidationPhase {
   }
 }
 
-/** The phase of `learner.validate`. Its results are only shown: nothing depends on them. */
+/** The phase of `learner.validate`: callbacks must not act on its values. */
 export class ValidationAlone extends ValidationPhase {}
 
-/** `model(x)`, `model(a, b)` of an array, `model(name=a, …)` of a record. */
+/** Calls `model(x)`, `model(a, b)` with an array, or `model(name=a, …)` with a record. */
 export function forward(model: AnyRef, xs: Inputs): AnyRef {
   if (typeof model !== "function")
     throw new TorchwireError(
@@ -77,5 +80,5 @@ export function forward(model: AnyRef, xs: Inputs): AnyRef {
   return typeof xs === "function" ? model(xs) : model(kw(xs));
 }
 
-/** The mean over a group is the sum of its batches' shares. */
+/** A batch's share of the mean over its group, which is the sum of the shares. */
 const share = (loss: AnyRef, { size }: StepGroup): AnyRef => (size === 1 ? loss : loss.div(size));

@@ -2,15 +2,18 @@ import type { PhaseHistory, MetricHistory } from "./state.ts";
 
 /** How the loop of a fit ended. */
 export interface Ending {
-  /** "stopped": a callback, or a step, cancelled it. "interrupted": from outside, by a signal or Ctrl-C. "failed": the fit rejects. */
+  /**
+   * "stopped": a callback, or a step, cancelled it. "interrupted": a signal or Ctrl-C ended it. "failed": the fit
+   * rejects.
+   */
   readonly status: "completed" | "stopped" | "interrupted" | "failed";
-  /** Why it was stopped or interrupted, or what failed. */
+  /** The reason for which it was stopped or interrupted, or the error's message. */
   readonly reason: string | undefined;
   /** The callback that stopped it. */
   readonly by: string | undefined;
 }
 
-/** What a fit resolves to. */
+/** The result of a fit. */
 export interface Report extends Ending {
   readonly status: "completed" | "stopped" | "interrupted";
   /** Training epochs of this fit that were completed. */

@@ -1,4 +1,4 @@
-/** A learner, as its phases and callbacks see it: what a step needs, and nothing that runs a fit. */
+/** A learner, as its phases and callbacks see it: it has what a step needs, and nothing that runs a fit. */
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import type { BatchLike, Data, Inputs } from "../data/types.ts";

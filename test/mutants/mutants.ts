@@ -100,8 +100,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "float option sent as int",
     file: "client/options/keywords.ts",
-    from: 'typeof value === "number" ? py.float(value) : isReference(value)',
-    to: 'typeof value === "number" ? value : isReference(value)',
+    from: 'typeof value === "number" ? py.float(value) : isInPython(value)',
+    to: 'typeof value === "number" ? value : isInPython(value)',
     test: by(
       "test/client/optim/optim.test.ts",
       "in a worker PyTorch's defaults are PyTorch's, and floats arrive as floats",
