@@ -55,7 +55,7 @@ export interface LearnerOptions {
   readonly callbacks?: readonly Callback[];
   /**
    * The default callbacks: PyTorchBackend, ProgressPrinter, MetricsPrinter, StopOnNaNLoss, Recorder and Metrics. With
-   * false, PyTorchBackend alone. Default true.
+   * false there is PyTorchBackend alone. Default true.
    */
   readonly defaultCallbacks?: boolean;
   /** Steps in flight. Default 3. It is 1 where a callback waits in line (see `explain`). */
@@ -76,7 +76,7 @@ export class Learner<M = any> implements Trainer {
   readonly target: Format | undefined;
   /** The step that is being issued. */
   step: Step | undefined;
-  /** What callbacks leave for others: history, metrics. */
+  /** The state that callbacks write for others: history, metrics. */
   readonly state: State = {} as State;
   readonly #optimizerOptions: LearnerOptions["optimizer"];
   readonly #stream = new EventStream();

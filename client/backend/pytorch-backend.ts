@@ -15,7 +15,7 @@ import { toTargets } from "../losses/spec.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 
 export interface PyTorchBackendOptions {
-  /** Where model and batches go. Default: the worker's device. */
+  /** The device of model and batches. Default: the worker's device. */
   readonly device?: string;
   /**
    * Scales the gradients down to this norm before each update: `torch.nn.utils.clip_grad_norm_`, over all parameters of
@@ -52,7 +52,7 @@ export interface PyTorchBackendOptions {
 }
 
 export interface CompileOptions {
-  /** What the compiler optimizes for. PyTorch's default: "default". */
+  /** The goal of the optimization. PyTorch's default: "default". */
   readonly mode?: "default" | "reduce-overhead" | "max-autotune" | "max-autotune-no-cudagraphs";
   /** Whether shapes may change without a new compilation. PyTorch's default: it finds out. */
   readonly dynamic?: boolean;

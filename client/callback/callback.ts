@@ -78,7 +78,11 @@ export interface Callback {
  *     callback({
  *       name: "StopOnHighLoss",
  *       access: { step: { loss: "read" }, control: "write" },
- *       on: { backwardEnd: async ({ step, control }) => { if ((await step.loss.item()) > 100) control.cancel("fit", "too high"); } },
+ *       on: {
+ *         backwardEnd: async ({ step, control }) => {
+ *           if ((await step.loss.item()) > 100) control.cancel("fit", "too high");
+ *         },
+ *       },
  *     })
  *
  * Handlers see what `access` grants and nothing else, for the compiler and at run time.

@@ -156,7 +156,7 @@ export abstract class AveragedWeights extends CallbackObject {
     this.#isShown = ((await worker.scope(() => py.js(average.begin(shows)))) as boolean) && shows;
     const [outcome] = await Promise.allSettled([epoch()]);
     this.#isShown = false;
-    // A failure has closed the lane: use another one. Of several errors throw the first.
+    // A failure has closed the lane: use another one. Throw the first of several errors.
     const end = worker.lane(() => worker.scope(() => py.js(average.end())));
     if (outcome.status === "fulfilled") return void (await end);
     await end.catch(() => undefined);
@@ -191,11 +191,11 @@ export class EMA extends AveragedWeights {
 export interface SwaOptions {
   /** The first epoch whose weights are in the mean, counted from 1 over all fits. */
   readonly start: number;
-  /** As in EMA. Default false. */
+  /** Averages buffers too, as in EMA. Default false. */
   readonly buffers?: boolean;
   /**
-   * As in EMA, once there is a mean. Default false, because batch normalisation must be updated first: see
-   * `updateBatchNorm`.
+   * Validation epochs run with the mean, once there is one. Default false, because batch normalisation must be updated
+   * first: see `updateBatchNorm`.
    */
   readonly validate?: boolean;
 }

@@ -42,7 +42,7 @@ const KINDS: Kinds<CheckpointerOptions> = {
 
 const ACCESS = { model: "use", state: { metricsEpoch: "read", history: "read", checkpoints: "write" } } as const;
 
-/** What its handlers see of the learner. */
+/** The parts of the learner that its handlers see. */
 type Seen = Pick<View<typeof ACCESS, "fitEnd">, "model" | "state">;
 
 /** A value of the monitored metric, and the training and the weights that it was measured at. */
@@ -58,7 +58,7 @@ interface Measurement {
  * weights and buffers only, not the state of the optimizer.
  *
  * Training goes on meanwhile: the worker copies the weights, and writes the copy. The next file, and the end of the
- * fit, wait for it. A file has its name only as a whole. `learner.state.checkpoints` lists the files that are there.
+ * fit, wait for it. A file has its name only as a whole. `learner.state.checkpoints` lists the files.
  * Files of others are never removed.
  *
  * Throws MISUSE for options that make no sense. A fit rejects with NOT_SAVED where the folder cannot be written to.
@@ -97,7 +97,7 @@ export class Checkpointer extends CallbackObject {
     this.#options = { keep, every, on, mode: directionOf("Checkpointer", this.#monitored[1], options.mode) };
   }
 
-  /** The best file that is there. Among files without a value it is the latest. */
+  /** The best of the files. Among files without a value it is the latest. */
   get best(): Checkpoint | undefined {
     return bestFirst(this.#known.state.checkpoints, this.#options.mode)[0];
   }
@@ -146,7 +146,7 @@ export class Checkpointer extends CallbackObject {
         this.#measured = { at: this.#progress(state), value, ...weightsIn(this.#known) };
         if (this.#isDue) await this.#save(view);
       }
-      // After a lone epoch there is no "fitEnd".
+      // A lone epoch has no "fitEnd".
       if (epochs === undefined) await this.#written();
     },
     fitEnd: async (view) => {
@@ -172,7 +172,7 @@ export class Checkpointer extends CallbackObject {
     return stores[this.#options.on].prepare(this.#known.worker, this.folder);
   }
 
-  /** Returns when the file before is there, and the weights for this one have been asked for. */
+  /** Returns when the last file is written, and the weights for this one have been asked for. */
   async #save({ model, state }: Seen): Promise<void> {
     const at = this.#progress(state);
     this.#isDue = false;

@@ -169,7 +169,7 @@ export class EarlyStopping extends CallbackObject {
     },
   };
 
-  /** What the criterion sees of a loss. Notes the best one, and keeps the weights of `model` then. */
+  /** Returns what the criterion sees of a loss. Notes the best one, and keeps the weights of `model` then. */
   #seen(loss: number, epoch: number, model: AnyRef | undefined): number {
     const least = this.#least;
     if (least !== undefined && !(loss < least - this.#options.minDelta)) return loss < least ? least : loss;

@@ -2,7 +2,7 @@ import { oneLine } from "../../bridge/errors/shown.ts";
 import { CallbackObject, type Callback, type Observers } from "../callback/callback.ts";
 import type { Phase } from "../training/phases.ts";
 
-/** Where text is printed: process.stderr, or the like. */
+/** A place to print to: process.stderr, or the like. */
 export interface Output {
   readonly isTTY?: boolean;
   readonly columns?: number;
@@ -70,7 +70,7 @@ export class ProgressPrinter extends CallbackObject {
     // A terminal that does not know its size says 0.
     const { isTTY, columns: given = 0 } = this.#output;
     const columns = isTTY ? (given > 0 ? given : 80) - 1 : Infinity;
-    // Where the line is too long, the bar shrinks first.
+    // The bar shrinks first where the line is too long.
     const width = Math.min(WIDTH, columns - title.length - rest.length - 6);
     const bars = batches === undefined || width < MIN_WIDTH ? [] : [bar(this.#steps / batches, width)];
     const text = [title, ...bars, rest].join("  ");

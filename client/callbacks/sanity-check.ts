@@ -12,7 +12,7 @@ import { described, flag, keywordsOf, type Kind, type Kinds } from "../options/k
 import type { Trainer, LearnerData } from "../training/trainer.ts";
 import { AbstractTrainingPhase, forward, TrainingPhase, type Phase } from "../training/phases.ts";
 
-/** What a check sees. */
+/** The view of a check. */
 export interface SanityView {
   readonly model: AnyRef;
   readonly lossFn: Trainer["lossFn"];
@@ -25,7 +25,7 @@ export interface SanityView {
 }
 
 export interface Check {
-  /** What must be true: "every class is there". */
+  /** A sentence that must be true: "every class is there". */
   readonly name: string;
   /** "error", the default, ends the fit; "warning" does not. */
   readonly level?: "error" | "warning";

@@ -16,16 +16,16 @@ export class Relative {
 }
 
 /**
- * Multiplies each group's own value, the one that it was made with or that `learner.hyper.set` gave it last: with
- * groups of several rates, `relative(cosAnneal(1, 0, "run"))` lowers each from where it is.
+ * Multiplies each group's own value, which it was made with or which `learner.hyper.set` gave it last. With groups of
+ * several rates `relative(cosAnneal(1, 0, "run"))` lowers each from where it is.
  */
 export const relative = (schedule: Schedule): Relative => new Relative(schedule);
 
-/** What a hyperparameter of the optimizer follows. */
+/** The schedule that a hyperparameter of the optimizer follows. */
 export type Scheduled = Schedule | Relative;
 
 /**
- * What the optimizers of torch.optim have; more, by augmentation, for those of one's own. A tuple's parts go by their
+ * The hyperparameters of torch.optim's optimizers. Augment it for optimizers of your own. A tuple's parts go by their
  * number.
  */
 export interface Schedulable {
@@ -49,9 +49,9 @@ export interface GroupSchedules extends Schedulable {
 }
 
 export interface Schedules extends GroupSchedules {
-  /** Where the learner has several models: by their names. */
+  /** Schedules by the name of the model, where the learner has several. */
   readonly models?: { readonly [model: string]: GroupSchedules };
-  /** One's own hyperparameters. */
+  /** Hyperparameters of your own. */
   readonly own?: readonly (readonly [Hyperparameter, Schedule])[];
 }
 
@@ -63,7 +63,7 @@ export interface Entry extends HyperTarget {
 
 const SECTIONS = ["groups", "models", "own"];
 
-/** The general ones first: those of a group come after them, and so take their place there. */
+/** Lists the general ones first: those of a group come after them, and so take their place there. */
 export function entriesOf(schedules: Schedules): Entry[] {
   const record = (value: unknown, where: string): [string, any][] => {
     if (typeof value === "object" && value !== null && !Array.isArray(value)) return Object.entries(value);
@@ -106,7 +106,7 @@ export function ownOf(own: unknown): readonly (readonly [Hyperparameter, Schedul
   return own as readonly (readonly [Hyperparameter, Schedule])[];
 }
 
-/** Each hyperparameter is a path of its own, so that two callbacks that write different ones go together. */
+/** Gives each hyperparameter a path of its own, so that two callbacks that write different ones go together. */
 export function accessOf(
   entries: readonly Entry[],
   own: readonly (readonly [Hyperparameter, Schedule])[],

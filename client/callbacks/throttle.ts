@@ -4,15 +4,15 @@ import type { EventName } from "../training/events.ts";
 import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
 import { atLeast0, wholeFrom } from "../options/kinds.ts";
 
-/** Exactly one of these. */
+/** Exactly one of the two. */
 export type ThrottleOptions =
   | {
-      /** The 1st time, and every `freq`-th after it: for 2 the 1st, the 3rd, the 5th. */
+      /** Tells it the 1st time, and every `freq`-th after it: for 2 the 1st, the 3rd, the 5th. */
       readonly freq: number;
       readonly seconds?: never;
     }
   | {
-      /** The 1st time, and then when so many seconds have passed since the last one. */
+      /** Tells it the 1st time, and then when so many seconds have passed since the last time. */
       readonly seconds: number;
       readonly freq?: never;
     };
@@ -20,9 +20,9 @@ export type ThrottleOptions =
 const KINDS: Kinds<ThrottleOptions> = { freq: wholeFrom(1), seconds: atLeast0 };
 
 /**
- * `callback`, which is told of `event` now and then; of all others as before. It is still of its class and has its
- * name, access and order, so that `throttle(new Recorder(), "stepEnd", { freq: 2 })` takes the place of the default
- * one.
+ * Returns `callback`, but tells it of `event` only now and then; other events do not change. It is still of its class
+ * and has its name, access and order, so that `throttle(new Recorder(), "stepEnd", { freq: 2 })` takes the place of the
+ * default one.
  *
  * It counts over all epochs. Steps are chosen when they are issued: an observer gets the values of those that it
  * measured. Throws MISUSE where the callback has nothing to do at that event.
@@ -48,8 +48,7 @@ export function throttle<T extends Callback>(callback: T, event: EventName, opti
     if (fires) last = now;
     return fires;
   };
-  // One occurrence may come to several of its handlers, the observer up to a window later: the first of them decides
-  // for all.
+  // One occurrence may come to several handlers, the observer up to a window later: the first one decides for all.
   const stages = [on[event], measure, observe[event]].filter((handler) => handler !== undefined);
   const decided = new Map<string, boolean>();
   const gated = <R>(handler: ((view: any) => R) | undefined, otherwise: R): ((view: any) => R) | undefined =>
@@ -68,7 +67,7 @@ export function throttle<T extends Callback>(callback: T, event: EventName, opti
     measure: measure === undefined ? callback.measure : gated(measure, {}),
   };
   return new Proxy(callback, {
-    // Private fields are those of the object itself.
+    // Private fields exist on the object itself, and not on the proxy.
     get(target, key) {
       if (Object.hasOwn(replaced, key)) return replaced[key as keyof typeof replaced];
       const value: unknown = Reflect.get(target, key, target);

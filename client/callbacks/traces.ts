@@ -5,7 +5,7 @@ import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { phaseClass, type PhaseClass } from "../training/phase-class.ts";
 
-/** What a trace sees: references, which it hands on and does not await. */
+/** The view of a trace: references, which it hands on and does not await. */
 export type TraceView = View<{ model: "use"; optimizer: "use"; step: "use" }, "stepEnd">;
 
 /** Returns a reference to a number, or a number. */

@@ -1,8 +1,8 @@
-/** What usually is the matter in a step, for errors of PyTorch that do not say it. */
+/** Advice on errors of PyTorch that do not say what usually is wrong in a step. */
 import { PythonError } from "../../bridge/errors/python-error.ts";
 import type { Place } from "./place.ts";
 
-/** By the error's text, by the facts that the worker noted with it, and by where it happened. */
+/** Goes by the error's text, by the facts that the worker noted with it, and by its place. */
 export function adviceOn(cause: Error, place: Place): string | undefined {
   if (!(cause instanceof PythonError)) return undefined;
   const { pyMessage: message } = cause;
@@ -27,7 +27,7 @@ const ADVICE: readonly (readonly [RegExp, string | ((cause: PythonError, place: 
   ],
   [
     /does not require grad and does not have a grad_fn/,
-    "Nothing that the loss depends on is to be trained: are all parameters frozen, or does the loss go through what has no gradient, " +
+    "Nothing that the loss depends on can be trained: are all parameters frozen, or does the loss go through what has no gradient, " +
       "such as argmax, detach() or a number that was fetched?",
   ],
   [
@@ -54,8 +54,8 @@ function aboutLabels({ notes, pyMessage }: PythonError): string | undefined {
   if (least < 0 && !canIgnore) return "Labels are the indices of classes, from 0, and this loss ignores none.";
   if (least < 0)
     return "Labels are the indices of classes, from 0: one value below, which stands for no label, can be ignored (ignoreIndex); several cannot.";
-  const fits = `the model's head is to have an output for each class, ${most + 1} or more: has it been replaced by one that fits?`;
+  const fits = `the model's head must have an output for each class, ${most + 1} or more: has it been replaced by one that fits?`;
   return least >= 1 && most === classes
-    ? `Do the labels begin at 1? They are to begin at 0: take 1 away. If they begin at 0, ${fits}`
+    ? `Do the labels begin at 1? They must begin at 0: take 1 away. If they begin at 0, ${fits}`
     : `A label is past the last output of the model: ${fits.replace("the model's head", "its head")}`;
 }

@@ -10,7 +10,7 @@ import { Plan } from "../callback/plan.ts";
 import type { Trainer } from "../training/trainer.ts";
 import type { Preparations } from "./preparations.ts";
 
-/** What callbacks get from the loop: where it is, and how to cancel it. */
+/** The loop that callbacks are in: its position, and ways to cancel it and to prepare for it. */
 export interface Surroundings {
   readonly moment: Moment;
   readonly cancel: (what: Parameters<Control["cancel"]>[0], reason: string | undefined, by: string) => void;

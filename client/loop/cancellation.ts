@@ -4,7 +4,7 @@ import { CancelEpoch, CancelFitting, CancelStep, isCancel, kindOf } from "../tra
 
 type What = "step" | "epoch" | "fit";
 
-/** What `control.cancel` has asked for. A run obeys it when the event is over. */
+/** Keeps what `control.cancel` asks for. A run obeys it when the event is over. */
 export class Cancellation {
   readonly #moment: Moment;
   #asked: CancelStep | CancelEpoch | CancelFitting | undefined;
@@ -46,7 +46,7 @@ export class Cancellation {
     if (what === undefined || this.#asked instanceof CancelStep) this.#asked = undefined;
   }
 
-  /** Tells why a handler must not throw `error`, where that is one that cancels what is not under way. */
+  /** Returns the error for a handler that throws `error`, where that cancels something that is not under way. */
   refused(error: unknown): TorchwireError | undefined {
     const refusal = isCancel(error) ? this.#refusal(kindOf(error)) : undefined;
     return refusal === undefined ? undefined : new TorchwireError("MISUSE", `${String(error)}: ${refusal}`);

@@ -1,10 +1,10 @@
-/** One loop at a time in a worker: two would train with each other's random numbers. */
+/** A worker has one loop at a time: two would train with each other's random numbers. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { Worker } from "../../bridge/worker.ts";
 
 const holders = new WeakMap<Worker, { readonly what: string; readonly since: Date }>();
 
-/** Returns what gives the worker free. Throws BUSY where another loop has it. */
+/** Takes the worker, and returns a function that gives it free. Throws BUSY where another loop has it. */
 export function claim(worker: Worker, what: string): () => void {
   const holder = holders.get(worker);
   if (holder !== undefined)

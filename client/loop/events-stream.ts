@@ -1,7 +1,7 @@
-/** What happens, for those who watch from outside at their own pace. */
+/** A stream of events for readers outside, each at its own pace. */
 import type { TrainEvent } from "../training/events.ts";
 
-/** Kept for a reader that lags behind; then the oldest go. */
+/** The most events that wait for a reader. The oldest go when there are more. */
 const MOST_WAITING = 1024;
 
 export class EventStream {
@@ -11,7 +11,7 @@ export class EventStream {
     for (const reader of this.#readers) reader.push(event);
   }
 
-  /** From now on, until the reader breaks out of its loop. */
+  /** Gives the events from now on, until the reader breaks out of its loop. */
   read(): AsyncIterableIterator<TrainEvent> {
     const reader = new Reader(() => this.#readers.delete(reader));
     this.#readers.add(reader);

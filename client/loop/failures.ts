@@ -1,4 +1,4 @@
-/** Errors of a loop, with the place in it. */
+/** Errors of a loop, with their place in it. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { PythonError } from "../../bridge/errors/python-error.ts";
@@ -6,7 +6,7 @@ import { adviceOn } from "./advice.ts";
 import { placeOf, type Place } from "./place.ts";
 import { CancelFitting } from "../training/cancel.ts";
 
-/** A handler of a callback threw. `cause` is what it threw. */
+/** A handler of a callback threw. `cause` is its error. */
 export class CallbackError extends TorchwireError implements Place {
   override name = "CallbackError";
   readonly callback: string;
@@ -28,7 +28,7 @@ export class CallbackError extends TorchwireError implements Place {
   }
 }
 
-/** A step failed. `cause` is why; where PyTorch raised, a PythonError. */
+/** A step failed. `cause` is the reason; it is a PythonError where PyTorch raised one. */
 export class StepError extends TorchwireError implements Place {
   override name = "StepError";
   readonly phase: string;
@@ -46,13 +46,13 @@ export class StepError extends TorchwireError implements Place {
   }
 }
 
-/** What failed, where `error` only says that something was not run because of it. */
+/** Returns the failure itself, where `error` only says that something was not run because of it. */
 export const rootOf = (error: unknown): unknown =>
   error instanceof TorchwireError && error.code === "NOT_RUN" ? (error.cause ?? error) : error;
 
-/** PyTorch's own errors and ours get their place; what else user code throws is left as it is. */
+/** Gives PyTorch's errors and ours their place. Other errors of user code stay as they are. */
 export function stepFailure(failure: unknown, place: Place): unknown {
-  // Mostly it is a later operation that is waited for: the loss's value.
+  // Mostly a step waits for a later operation, the loss's value, and not for the one that failed.
   const error = rootOf(failure);
   if (error instanceof PythonError) {
     const stop = error.mro.includes(LOSS_IS_NAN)
@@ -63,5 +63,5 @@ export function stepFailure(failure: unknown, place: Place): unknown {
   return error instanceof TorchwireError ? new StepError(place, error) : error;
 }
 
-/** Raised by the helper that StopOnNaNLoss puts before the update. */
+/** The error of the helper that StopOnNaNLoss puts before the update. */
 const LOSS_IS_NAN = "torchwire_worker.helpers.training.LossIsNaN";

@@ -21,7 +21,7 @@ interface Side {
   readonly data: Data;
 }
 
-/** What a fit runs. Throws MISUSE for numbers of epochs and data that make no sense. */
+/** Reads what a fit runs. Throws MISUSE for numbers of epochs and data that make no sense. */
 export function sidesOf(
   epochs: number,
   { data, phases = {} }: FitOptions,

@@ -1,7 +1,10 @@
 import type { Interruption } from "./interruption.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 
-/** `data`, `size` batches at a time: only then is it known how many the last group has. */
+/**
+ * Gives `data` in groups of `size` batches. A group comes as a whole, because its first batch must know how many there
+ * are.
+ */
 export async function* groupsOf(data: Data, size: number, interruption: Interruption): AsyncGenerator<BatchLike[]> {
   let group: BatchLike[] = [];
   for await (const batch of interruption.guard(data)) {

@@ -1,15 +1,15 @@
-/** What ends a fit from outside: an AbortSignal, or Ctrl-C. */
+/** Ends a fit from outside, by an AbortSignal or by Ctrl-C. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isError, isPromise } from "../../bridge/runtime/kinds.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 
-/** How long a handler that is under way, or a data set, may still take. */
+/** The time that a handler that is under way, or a data set, may still take. */
 const GRACE_MS = 2000;
-/** At fitEnd there may be something large to be saved. */
+/** The same at "fitEnd", where a callback may save something large. */
 const LAST_GRACE_MS = 15_000;
 
 /**
- * One Ctrl-C may come several times: npm, tsx and their like hand it on to programs that the terminal has told already.
+ * One Ctrl-C may come several times within this: npm and tsx hand it on to programs that the terminal has told already.
  */
 const SAME_MS = 500;
 
@@ -21,7 +21,7 @@ class Interrupted extends Error {
 
 export class Interruption {
   #reason: string | undefined;
-  /** For each that is waited for: starts its grace. */
+  /** Has a function for each promise that is waited for, which starts its grace. */
   readonly #waiting = new Set<() => void>();
 
   get reason(): string | undefined {
@@ -32,7 +32,7 @@ export class Interruption {
     return error instanceof Interrupted;
   }
 
-  /** The loop ends at its next step. */
+  /** Ends the loop at its next step. */
   interrupt(reason: string): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
@@ -43,7 +43,9 @@ export class Interruption {
     if (this.#reason !== undefined) throw new Interrupted(this.#reason);
   }
 
-  /** `promise`, but no longer than the grace after an interruption, or after the call where that was before. */
+  /**
+   * Waits for `promise`, but no longer than the grace after an interruption, or after the call where that was before.
+   */
   async waitFor<T>(promise: PromiseLike<T>, who: string, isLast = false): Promise<T> {
     const grace = isLast ? LAST_GRACE_MS : GRACE_MS;
     let timer: NodeJS.Timeout | undefined;
@@ -64,8 +66,8 @@ export class Interruption {
   }
 
   /**
-   * Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns what ends the
-   * listening.
+   * Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns a function that ends
+   * it.
    */
   listen(signal: AbortSignal | undefined): () => void {
     if (signal !== undefined && !isSignal(signal))
@@ -80,7 +82,7 @@ export class Interruption {
     const leave = (): void => void process.removeListener("SIGINT", onInterrupt);
     const onInterrupt = (): void => {
       this.interrupt("Ctrl-C");
-      // The second one is Node's own again: it ends the program.
+      // Leaves the second one to Node, which ends the program.
       leaving ??= setTimeout(leave, SAME_MS).unref();
     };
     ours.add(onInterrupt);
@@ -92,7 +94,7 @@ export class Interruption {
     };
   }
 
-  /** Iterates `data`; ends the waiting for it when interrupted. */
+  /** Iterates `data`, and stops waiting for it when interrupted. */
   async *guard(data: Data): AsyncGenerator<BatchLike> {
     const iterator =
       Symbol.asyncIterator in data ? data[Symbol.asyncIterator]() : (data as Iterable<BatchLike>)[Symbol.iterator]();
@@ -109,13 +111,13 @@ export class Interruption {
         yield result.value;
       }
     } finally {
-      // Not waited for: where it hangs, so would this.
+      // Does not wait for it: data that hangs would hang here, too.
       if (!over) (async () => iterator.return?.())().catch(() => undefined);
     }
   }
 }
 
-/** By what it can do: a page that a test runner simulates has a class of its own for it. */
+/** Goes by its members, because a page that a test runner simulates has an AbortSignal class of its own. */
 const isSignal = (signal: unknown): boolean =>
   typeof signal === "object" && signal !== null && "aborted" in signal && "addEventListener" in signal;
 

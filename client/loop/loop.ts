@@ -150,7 +150,7 @@ export class Loop {
         for (const event of last) ends.push(...(await Promise.allSettled([worker.lane(() => run.barrier(event))])));
         const { status, reason } = ending;
         this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
-        // Of several errors throw the first.
+        // Throws the first of several errors.
         if (outcome.status === "rejected") throw await failureBefore(this.#learner, outcome.reason);
         // The fit is over: ignore late cancels and hung handlers.
         for (const end of ends)
@@ -177,7 +177,7 @@ export class Loop {
         await worker.lane(() => body(started));
       } catch (error) {
         await caughtUp(worker);
-        // Of several errors throw the first.
+        // Throws the first of several errors.
         if (run?.isInEpoch) await Promise.allSettled([worker.lane(() => run!.barrier("epochCancelled"))]);
         throw error;
       } finally {

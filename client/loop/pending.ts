@@ -14,15 +14,15 @@ interface Values {
   [name: string]: unknown;
 }
 
-/** What has come back. */
+/** A step that has come back. */
 export interface Arrived {
   readonly index: number;
   readonly size: number;
-  /** Undefined where the step has none, and where its batch weighs nothing. */
+  /** The loss; undefined where the step has none, and where its batch weighs nothing. */
   readonly loss: number | undefined;
-  /** What it adds to the mean over an epoch. */
+  /** Its part of the mean over an epoch. */
   readonly weighed: WeighedLoss | undefined;
-  /** What each participant measured. */
+  /** The values that each participant measured. */
   readonly measured: ReadonlyMap<Participant, Values>;
 }
 
@@ -31,11 +31,11 @@ export class Pending {
   readonly #index: number;
   readonly #size: number | Promise<unknown>;
   readonly #loss: (() => Promise<CountedLoss>) | undefined;
-  /** Of a step without a loss: that it has been run. */
+  /** Resolves when the worker has run a step without a loss. */
   readonly #done: Promise<unknown> | undefined;
   readonly #measured = new Map<Participant, () => Promise<Values>>();
 
-  /** Asks for what observers want to see of `step`; it travels with it, and nothing is waited for. */
+  /** Asks for the values that observers want of `step`. They travel with it, and nothing waits for them. */
   constructor(step: Step, place: Place, worker: Worker, measuring: readonly Participant[]) {
     const { loss, index, size } = step as Partial<Step> & Step;
     for (const one of measuring)
@@ -51,7 +51,7 @@ export class Pending {
     this.#done = loss === undefined ? py.js(worker.import("builtins").bool()) : undefined;
   }
 
-  /** Waits for the worker's answer. Rejects with what failed, and the place of it. */
+  /** Waits for the worker's answer. Rejects with the failure and its place. */
   async arrival(): Promise<Arrived> {
     try {
       const counts = await this.#loss?.();
@@ -66,7 +66,7 @@ export class Pending {
   }
 }
 
-/** A batch without a target that counts has no loss: what PyTorch gives then is 0 / 0. */
+/** A batch without a target that counts has no loss: PyTorch computes 0 / 0 then. */
 function lossOf(counts: CountedLoss | undefined, size: number): Pick<Arrived, "loss" | "weighed"> {
   if (counts === undefined) return { loss: undefined, weighed: undefined };
   const { loss, weight = size, total = loss * size } = counts;

@@ -1,9 +1,9 @@
-/** Where in the training something happened. */
+/** The place of something in the training. */
 export interface Place {
   readonly phase: string;
-  /** From 1. */
+  /** The number of the epoch, from 1. */
   readonly epoch: number;
-  /** From 0; undefined outside of steps. */
+  /** The number of the step in its epoch, from 0; undefined outside of steps. */
   readonly step: number | undefined;
 }
 

@@ -1,4 +1,6 @@
-/** What a learner queues where nothing can be awaited: when it is made, and when it gets another model or callback. */
+/**
+ * A learner queues operations where it can await nothing: when it is made, and when it gets another model or callback.
+ */
 import { PythonError } from "../../bridge/errors/python-error.ts";
 import { deep, traced } from "../../bridge/errors/site.ts";
 import { py } from "../../bridge/reference/py.ts";

@@ -1,5 +1,5 @@
 /**
- * One run of the loop, with its two clocks. In line, handlers run while a step is being issued; observers run when the
+ * One run of the loop, with its two clocks. Handlers in line run while a step is being issued. Observers run when the
  * worker has acknowledged it, up to `window` steps later, in order.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
@@ -142,7 +142,7 @@ export class Run {
     } finally {
       this.cancellation.isInStep = false;
     }
-    // A step that was to be cancelled at "stepEnd" is over already.
+    // A step cannot be cancelled any more at "stepEnd".
     this.cancellation.forget("step");
     this.cancellation.obey();
     return step!;
@@ -156,8 +156,7 @@ export class Run {
 
   /**
    * Waits for the steps in flight when the loop ends with `error`: they still count, and are observed. Returns the
-   * error that the loop ends with. A failure of a step that was issued earlier comes first. What observers cancel now
-   * takes the place of `error` where it ends more.
+   * error that the loop ends with. A failure of a step that was issued earlier comes first. A cancellation by an observer takes the place of `error` where it ends more.
    */
   async #finish(error: unknown): Promise<unknown> {
     let ending = error;

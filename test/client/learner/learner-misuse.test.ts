@@ -467,7 +467,7 @@ describe("a step that fails has its place", () => {
     const message = await failed(learner);
     expect(message).toContain("Target 2 is out of bounds");
     expect(message).toContain(
-      "outside is 2\nDo the labels begin at 1? They are to begin at 0: take 1 away. If they begin at 0, the model's head",
+      "outside is 2\nDo the labels begin at 1? They must begin at 0: take 1 away. If they begin at 0, the model's head",
     );
   });
 
@@ -498,13 +498,13 @@ describe("a step that fails has its place", () => {
         [0, 255, 255],
         "Does 255 stand for no label? Then let it be ignored: crossEntropy({ ignoreIndex: 255 }).",
       ],
-      ["1 to C", [1, 3, 2], "Do the labels begin at 1? They are to begin at 0: take 1 away."],
+      ["1 to C", [1, 3, 2], "Do the labels begin at 1? They must begin at 0: take 1 away."],
       [
         "0 to C",
         [0, 3, 2],
-        "A label is past the last output of the model: its head is to have an output for each class, 4 or more",
+        "A label is past the last output of the model: its head must have an output for each class, 4 or more",
       ],
-      ["many", [0, 9, 7], "its head is to have an output for each class, 10 or more"],
+      ["many", [0, 9, 7], "its head must have an output for each class, 10 or more"],
       ["several below 0", [-1, -2, 1], "several cannot"],
     ])("labels of %s", async (_, given, advice) => {
       const message = await saidOf(int(...given));
@@ -617,7 +617,7 @@ describe("a step that fails has its place", () => {
     await freeze(model);
     const error = await caught(() => fit(learnerWith([], {}, model)));
     expect(error).toMatchObject({ code: "PYTHON", step: 0 });
-    expect(error.message).toContain("Nothing that the loss depends on is to be trained: are all parameters frozen");
+    expect(error.message).toContain("Nothing that the loss depends on can be trained: are all parameters frozen");
   });
 
   test("a model that takes other shapes, with the operation and its line", async () => {
