@@ -13,8 +13,8 @@ import { iterableAgain } from "./data/iterable.ts";
 import type { BatchLike, Data } from "./data/types.ts";
 import type { Format } from "./formats/index.ts";
 import { EventStream } from "./loop/events-stream.ts";
-import type { FitOptions } from "./loop/fit.ts";
 import { Loop } from "./loop/loop.ts";
+import type { FitOptions, LearnerOptions } from "./loop/options.ts";
 import type { StepBody } from "./loop/run.ts";
 import { toLoss, type Loss } from "./losses/spec.ts";
 import { given } from "./losses/weight.ts";
@@ -30,37 +30,15 @@ import {
 import { modulesOf, workerOfModel } from "./model/modules.ts";
 import { summary, type ModelSummary, type SummaryOptions } from "./model/summary.ts";
 import { Hyper } from "./optim/hyper.ts";
-import { optimizerOf, type OptimizerOptions } from "./optim/of-model.ts";
+import { optimizerOf } from "./optim/of-model.ts";
 import type { Step, TrainEvent } from "./training/events.ts";
 import { ValidationAlone, type Phase } from "./training/phases.ts";
 import type { Report } from "./training/report.ts";
 import type { LearnerData, Trainer } from "./training/trainer.ts";
 import { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
 import { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
-export type { FitOptions } from "./loop/fit.ts";
+export type { FitOptions, LearnerOptions } from "./loop/options.ts";
 export type { LearnerData } from "./training/trainer.ts";
-
-export interface LearnerOptions {
-  readonly data?: LearnerData;
-  /**
-   * How the inputs lie in JavaScript's memory. By default uint8 images are `image()`, and everything else is `same`.
-   * Floats with four axes have no default.
-   */
-  readonly input?: Format;
-  /** How the targets lie in memory. Default `same`. */
-  readonly target?: Format;
-  /** Default `adam()`. With several models, one for each, by the same names. */
-  readonly optimizer?: OptimizerOptions;
-  /** Callbacks beside the default ones. One of a default one's class takes its place. */
-  readonly callbacks?: readonly Callback[];
-  /**
-   * The default callbacks: PyTorchBackend, ProgressPrinter, MetricsPrinter, StopOnNaNLoss, Recorder and Metrics. With
-   * false there is PyTorchBackend alone. Default true.
-   */
-  readonly defaultCallbacks?: boolean;
-  /** Steps in flight. Default 3. It is 1 where a callback waits in line (see `explain`). */
-  readonly window?: number;
-}
 
 /** `M` is a reference to a model, or a record of several, for phases of your own. */
 export class Learner<M = any> implements Trainer {

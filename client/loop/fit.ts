@@ -4,15 +4,7 @@ import { iterableAgain } from "../data/iterable.ts";
 import type { Data } from "../data/types.ts";
 import { TrainingPhase, ValidationPhase, type Phase } from "../training/phases.ts";
 import type { LearnerData } from "../training/trainer.ts";
-
-export interface FitOptions {
-  /** Takes the place of the learner's own data. */
-  readonly data?: LearnerData;
-  /** Take the place of TrainingPhase and ValidationPhase. */
-  readonly phases?: { readonly training?: Phase; readonly validation?: Phase };
-  /** Ends the fit between two steps. The fit waits for the steps in flight, and the report says "interrupted". */
-  readonly signal?: AbortSignal;
-}
+import type { FitOptions } from "./options.ts";
 
 /** One side of a fit: the phase, its data as it was given, and as it is iterated for each epoch. */
 interface Side {

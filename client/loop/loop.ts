@@ -15,8 +15,9 @@ import type { Trainer } from "../training/trainer.ts";
 import { Callbacks } from "./callbacks.ts";
 import { claim } from "./claim.ts";
 import type { EventStream } from "./events-stream.ts";
-import { sidesOf, type FitOptions } from "./fit.ts";
+import { sidesOf } from "./fit.ts";
 import { Interruption } from "./interruption.ts";
+import type { FitOptions } from "./options.ts";
 import { failureBefore, Preparations } from "./preparations.ts";
 import { Run, type StepBody } from "./run.ts";
 

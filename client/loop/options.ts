@@ -1,0 +1,37 @@
+/** The options of a learner, and of a fit. */
+import type { Callback } from "../callback/callback.ts";
+import type { Format } from "../formats/index.ts";
+import type { OptimizerOptions } from "../optim/of-model.ts";
+import type { Phase } from "../training/phases.ts";
+import type { LearnerData } from "../training/trainer.ts";
+
+export interface LearnerOptions {
+  readonly data?: LearnerData;
+  /**
+   * How the inputs lie in JavaScript's memory. By default uint8 images are `image()`, and everything else is `same`.
+   * Floats with four axes have no default.
+   */
+  readonly input?: Format;
+  /** How the targets lie in memory. Default `same`. */
+  readonly target?: Format;
+  /** Default `adam()`. With several models, one for each, by the same names. */
+  readonly optimizer?: OptimizerOptions;
+  /** Callbacks beside the default ones. One of a default one's class takes its place. */
+  readonly callbacks?: readonly Callback[];
+  /**
+   * The default callbacks: PyTorchBackend, ProgressPrinter, MetricsPrinter, StopOnNaNLoss, Recorder and Metrics. With
+   * false there is PyTorchBackend alone. Default true.
+   */
+  readonly defaultCallbacks?: boolean;
+  /** Steps in flight. Default 3. It is 1 where a callback waits in line (see `explain`). */
+  readonly window?: number;
+}
+
+export interface FitOptions {
+  /** Takes the place of the learner's own data. */
+  readonly data?: LearnerData;
+  /** Take the place of TrainingPhase and ValidationPhase. */
+  readonly phases?: { readonly training?: Phase; readonly validation?: Phase };
+  /** Ends the fit between two steps. The fit waits for the steps in flight, and the report says "interrupted". */
+  readonly signal?: AbortSignal;
+}
