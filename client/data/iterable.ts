@@ -9,7 +9,7 @@ import { DataLoader } from "./loader.ts";
 import { overReference } from "./remote.ts";
 import type { Data } from "./types.ts";
 
-/** Iterates from here what is in the worker. Throws MISUSE for what can be iterated only once. */
+/** Data that lies in the worker becomes iterable here. Throws MISUSE where data can be iterated only once. */
 export function iterableAgain(data: Data | PyObject, name: string): Data {
   if (isReference(data)) return overReference(data as AnyRef);
   if (typeof data !== "object" || data === null)
@@ -31,8 +31,8 @@ export function iterableAgain(data: Data | PyObject, name: string): Data {
 }
 
 /**
- * Throws BAD_DATA for validation data that is known to have no batches: before the first epoch, and not after it. It is
- * async only for data in the worker, so that a fit over other data takes the worker at once.
+ * Throws BAD_DATA, before the first epoch, for validation data without batches, where that is known. It is async only
+ * for data in the worker, so that a fit over other data takes the worker at once.
  */
 export function refuseEmpty(data: Data | PyObject): Promise<void> | undefined {
   if (isReference(data)) return lengthOf(data as PyObject).then((length) => refuse(data, length));
@@ -40,7 +40,7 @@ export function refuseEmpty(data: Data | PyObject): Promise<void> | undefined {
   return undefined;
 }
 
-/** The number of batches that data in the worker has; -1 where that is not known. */
+/** The number of batches of data in the worker; -1 where it is unknown. */
 async function lengthOf(data: PyObject): Promise<number> {
   const worker = workerOf(data)!;
   return (await worker.scope(() => py.js(worker.import("operator").length_hint(data, -1)))) as number;

@@ -16,7 +16,7 @@ export interface LogHistogramsOptions {
   readonly bins?: number;
 }
 
-/** As python/torchwire_worker/helpers/histograms.py has them. */
+/** The result of python/torchwire_worker/helpers/histograms.py. */
 interface Counted {
   readonly low: number;
   readonly high: number;

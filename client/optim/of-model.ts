@@ -6,11 +6,11 @@ import type { Worker } from "../../bridge/worker.ts";
 import { toOptimizer, type OptimizerOption } from "./spec.ts";
 import { adam } from "./table.ts";
 
-/** One option for one model; for several models, one for each, by the same names. */
+/** One option for one model, or one for each of several models, by the same names. */
 export type OptimizerOptions = OptimizerOption | { readonly [name: string]: OptimizerOption };
 
 /**
- * Makes the optimizer of a model, or a record of those of several models. Default: `adam()`. Throws MISUSE where a
+ * Makes the optimizer of a model, or a record of them for several models. Default: `adam()`. Throws MISUSE where a
  * model has none.
  */
 export function optimizerOf(worker: Worker, model: unknown, options: OptimizerOptions | undefined): any {

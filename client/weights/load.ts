@@ -211,7 +211,7 @@ function check({ is_loaded: isLoaded, ...found }: Found, path: string): void {
   ].join("; ");
   throw new TorchwireError(
     "BAD_DATA",
-    `${path} does not fit the module, which is as it was${advice === "" ? "" : ` (${advice})`}${lines.join("")}`,
+    `${path} does not fit the module, which stays as it was${advice === "" ? "" : ` (${advice})`}${lines.join("")}`,
   );
 }
 

@@ -188,7 +188,7 @@ async function writing<T>(path: string, step: Promise<T>): Promise<T> {
   } catch (cause) {
     const { code, message: reason } = cause as NodeJS.ErrnoException;
     const advice = code === "ENOENT" || code === "ENOTDIR" ? "; its folder must be there first" : "";
-    const message = `cannot write ${path}: ${reason}; what was there before is as it was${advice}`;
+    const message = `cannot write ${path}: ${reason}; an older file there stays as it was${advice}`;
     throw new TorchwireError("NOT_SAVED", message, { cause });
   }
 }

@@ -202,7 +202,7 @@ describe("what does not fit", () => {
     const error = await caught(() => loadWeights(module, path));
     expect(error.code).toBe("BAD_DATA");
     expect(error.message).toBe(
-      `${path} does not fit the module, which is as it was (strict: false loads what fits)\n` +
+      `${path} does not fit the module, which stays as it was (strict: false loads what fits)\n` +
         "  2 in the module and missing in the file: c.weight, c.bias\n" +
         "  2 in the file and not in the module: b.weight, b.bias\n" +
         "  1 different in both: a.weight ([3, 2] in the file, [3, 4] in the module)",
