@@ -45,7 +45,7 @@ class Client:
         return Answer(first, dict(zip(values[::2], values[1::2], strict=True)), failure)
 
     def keep(self, value: Any) -> int:
-        """Gives an object a place, as if an operation had made it."""
+        """Give an object a place, as if an operation had made it."""
         id, self.next = self.next, self.next + 1
         self.objects[id] = value
         return id
@@ -59,7 +59,7 @@ class Answer:
 
     @property
     def value(self) -> Any:
-        """The only one."""
+        """Return the only one."""
         (value,) = self.values.values()
         return value
 
@@ -76,7 +76,7 @@ def positions(operation: list[Any]) -> int:
 
 
 def call(name: str, *args: Any, target: int = BUILTINS, **kwargs: Any) -> list[Any]:
-    """Calls a function by its dotted name; it takes a place for each link, then one for its result."""
+    """Call a function by its dotted name. It takes a place for each link, then one for its result."""
     return [2, target, name.split(".") if name else [], list(args), kwargs]
 
 

@@ -1,4 +1,4 @@
-"""Averages and copies of weights go by tensor: against torch.optim.swa_utils by hand."""
+"""Averages and copies of weights go by tensor. They are compared with torch.optim.swa_utils, used by hand."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ nn = torch.nn
 
 
 class Tied(nn.Module):
-    """One weight under two names, extra state that is no tensor, a buffer outside of the state dict, one that is replaced, one that was expanded."""
+    """It has one weight under two names, extra state that is no tensor, a buffer outside the state dict, one that is
+    replaced, and one that was expanded.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.first = nn.Linear(4, 4)
         self.last = nn.Linear(4, 4)
         self.last.weight = self.first.weight
-        # The same memory, as another parameter.
+        # This is another parameter in the same memory.
         self.view = nn.Parameter(self.first.weight.data.t())
         self.norm = nn.BatchNorm1d(4)
         self.parametrized = nn.utils.parametrizations.weight_norm(nn.Linear(4, 4))
@@ -88,7 +90,7 @@ def test_a_model_with_tied_and_shared_tensors_shows_its_average_and_has_its_own_
 ) -> None:
     model, optimizer = made()
     average = Average(model, decay, buffers)
-    # An expanded buffer is what AveragedModel itself cannot write.
+    # AveragedModel itself cannot write to an expanded buffer.
     model.wide = model.wide.clone()
     average._make()
     theirs = AveragedModel(
@@ -276,7 +278,7 @@ def test_kept_is_everything_by_tensor() -> None:
     for _ in range(2):
         step(model, optimizer)
     with torch.inference_mode():
-        # What a module may do in validation: another buffer in the place of its own.
+        # A module may do this in validation: it replaces its buffer.
         model.steps = model.steps + 5
     assert everything(model) != before
     for _ in range(2):

@@ -191,7 +191,9 @@ def test_garbage_is_collected() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there are no such limits")
 def test_on_a_disk_that_is_full_nothing_is_left_and_the_old_file_stays(tmp_path: Path) -> None:
-    """Weights, the status of a server, keys, the lock of an environment: files may not grow, as where a disk or a quota is full."""
+    """Files must not grow, as if a disk or a quota were full: weights, the status of a server, keys, the lock of an
+    environment.
+    """
     import resource
 
     from torchwire_worker import keys, serve

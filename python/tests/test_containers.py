@@ -1,4 +1,4 @@
-"""What holds tensors keeps its type, whatever it is."""
+"""A container of tensors keeps its type, whatever that is."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class Slots:
 
 
 class Hidden(list):  # type: ignore[type-arg]
-    """It has a private slot, and refuses to be asked for attributes."""
+    """It has a private slot, and refuses requests for attributes."""
 
     __slots__ = ("__own",)
 
@@ -105,7 +105,7 @@ class Late:
 
 
 class ModelOutput(collections.OrderedDict):  # type: ignore[type-arg]
-    """Made as Hugging Face's is: a dict of those fields that are not None, which are its attributes too."""
+    """Made like Hugging Face's: a dict of the fields that are not None, which are its attributes too."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]

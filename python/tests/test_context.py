@@ -1,4 +1,4 @@
-"""Ambient state: entered before a batch, left after it, error or not; and nothing of it is left behind."""
+"""Ambient state is entered before a batch, and left after it, even after an error. None of it remains."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class TestModules:
         net = torch.nn.Sequential(
             torch.nn.Linear(2, 2), torch.nn.Sequential(torch.nn.Dropout(), torch.nn.BatchNorm1d(2))
         )
-        # Frozen by the user: this one is in eval mode while the rest trains.
+        # The user has frozen this one: it is in eval mode while the rest trains.
         net[1][1].eval()
         return net
 
@@ -127,7 +127,7 @@ class TestRandomNumbers:
         seeded()
         layer = context(5, rng=True)
         assert [self.drawn(client, contexts=[layer]), self.drawn(client, contexts=[layer])] == expected
-        # Another one begins anew.
+        # Another context begins anew.
         assert self.drawn(client, contexts=[context(6, rng=True)]) == expected[0]
 
     def test_one_that_has_ended_is_forgotten(self, client: Client) -> None:

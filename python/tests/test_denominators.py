@@ -1,4 +1,4 @@
-"""What losses divide by: the mean times it is the sum, by PyTorch's own reductions."""
+"""The denominators of losses: times the mean, they give the sum, as PyTorch's own reductions say."""
 
 from functools import partial
 
@@ -89,7 +89,7 @@ def test_mean_times_weight_is_the_sum(function, yhat, ys, options):
     counted = weigher(partial(function, **options)).counted(mean, yhat, ys, False)
     assert counted[0] == mean.item()
     assert counted[2] == pytest.approx(total.item(), rel=1e-5)
-    # And of the sum itself.
+    # The same holds for the sum itself.
     of_sum = weigher(partial(function, **options, reduction="sum")).counted(total, yhat, ys, False)
     assert of_sum == [total.item(), counted[1], total.item()]
     assert weigher(partial(function, **options, reduction="sum")).counted(total, yhat, ys, True) == [

@@ -1,4 +1,4 @@
-"""What a client is told of an exception, and that nothing of it is kept."""
+"""The description of an exception for the client, which keeps nothing of it."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ class TestDescription:
 
 
 class TestWhatIsKept:
-    """A failed step must not hold its activations: nothing of the exception outlives the telling of it."""
+    """A failed step must not hold its activations: nothing of the exception outlives its description."""
 
     @pytest.fixture
     def client(self) -> Client:
@@ -231,7 +231,7 @@ class TestWhatIsKept:
             function, x = client.keep(forward), client.keep(torch.ones(3))
             answer = client.run(call("", [0, x], target=function))
             assert answer.failed["cause"]["message"] == "first"
-            # Without the help of the garbage collector, which comes when it pleases.
+            # It is freed without the garbage collector, which runs at any time.
             assert [found() for found in alive] == [None, None, None]
         finally:
             gc.enable()
@@ -265,14 +265,14 @@ class TestWhatIsKept:
 
 
 class Stop:
-    """As a descriptor: whoever asks for it is answered by an exception that ends programs."""
+    """A descriptor that answers every access with an exception that ends programs."""
 
     def __get__(self, *_: Any) -> Any:
         raise SystemExit
 
 
 class Text(str):
-    """A str whose every method is its own."""
+    """A str that overrides every method."""
 
     def stop(self, *_: Any, **_more: Any) -> Any:
         raise KeyboardInterrupt
@@ -292,7 +292,7 @@ def again(error: Any) -> str:
     return str(error)
 
 
-# Each an exception that has something of its own where a description asks.
+# Each is an exception that overrides something that a description reads.
 HOSTILE: dict[str, Any] = {
     **{
         name: lambda name=name: type("Hostile", (Exception,), {name: Stop()})("x")
@@ -338,7 +338,7 @@ def test_an_exception_that_answers_questions_by_exceptions_is_told_all_the_same(
     assert type(failed["message"]) is str
     assert failed["mro"][-3:] == ["Exception", "BaseException", "object"]
     assert failed["frames"][-1]["name"] == "fails"
-    # It can be written on the wire, and the worker goes on.
+    # The wire can carry it, and the worker continues.
     encode(MessageType.REPLY, {"replies": [failed]})
     assert client.run(call("int", "3"), js(client.next + 1), generation=1).value == 3
 

@@ -1,4 +1,4 @@
-"""Batches: the places of results, fail-stop, lanes and their generations, what is freed."""
+"""Batches: the places of results, fail-stop, lanes and their generations, freed references."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from batches import BUILTINS, Client, call, get, js, ref, release, settle
 
 
 class Box:
-    """Something with attributes and items, that can be told from others."""
+    """An object with attributes and items, distinct from others."""
 
     def __init__(self, **attributes: Any) -> None:
         self.__dict__ |= attributes
@@ -30,7 +30,7 @@ class TestOperations:
         first = answer.first
         assert client.objects[first] is inner
         assert client.objects[first + 1] == 7
-        # The fetch asked for the first link, by the place it was given in advance.
+        # The fetch asked for the first link, by the place that it got in advance.
         assert answer.values == {first + 2: [0, "Box"]}
 
     def test_a_call_at_the_end_of_a_chain_takes_one_place_more(self, client: Client) -> None:
@@ -172,7 +172,7 @@ class TestLanes:
             client.run(call("append", generation, target=seen), generation=generation)
         client.run(call("append", 5, target=seen), generation=5)
         assert client.objects[seen] == [5]
-        # It may fail once more, and then that generation is the closed one.
+        # If it fails once more, that generation is closed.
         client.run(call("int", "x"), generation=5)
         client.run(call("append", 55, target=seen), generation=5)
         client.run(call("append", 6, target=seen), generation=6)
@@ -185,7 +185,7 @@ class TestFreeing:
         before = client.objects.kept
         answer = client.run(get(box, "x"), release(box, box), get(box, "x"))
         assert answer.failed["type"] == "torchwire_worker.objects.NoValue"
-        # The box is gone; what was read of it is there.
+        # The box is gone; the value that was read from it remains.
         assert client.objects[answer.first] == 1
         assert client.objects.kept == before
 

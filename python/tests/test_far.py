@@ -1,4 +1,4 @@
-"""What runs on the far side of an ssh connection, in a Python that nobody has chosen. (What it does is tested over a real sshd, from TypeScript.)"""
+"""The code for the far side of an ssh connection, for any Python. (TypeScript tests it over a real sshd.)"""
 
 import ast
 import subprocess

@@ -1,4 +1,6 @@
-"""Whatever bytes come: a message is understood, or it is a WireError. Nothing else, and nothing is allocated on its word."""
+"""A message of any bytes is understood, or it is a WireError. Nothing else happens, and no memory is allocated because
+it says so.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ ROUNDS = 4000
 
 
 def receive(parts: list[bytes]) -> bool:
-    """All that a worker does with a message before it runs anything of it, and the reading of its values."""
+    """Do everything that a worker does with a message before it runs an operation, and read its values."""
     try:
         header = read_header(parts[0], LIMITS)
         frames = [memoryview(bytearray(part)) for part in parts[1:]]
@@ -54,7 +56,8 @@ def mutated(random: random.Random, data: bytes) -> bytes:
         elif kind == 1:
             del out[at : at + random.randint(1, 8)]
         elif kind == 2:
-            # The codes of msgpack that claim most: lists, maps, text, bytes and extensions of four thousand million.
+            # These codes of msgpack claim the most: lists, maps, text, bytes and extensions of four thousand million
+            # items.
             out[at : at + 5] = bytes([random.choice([0xDD, 0xDF, 0xDB, 0xC6, 0xC9])]) + b"\xff\xff\xff\xff"
         else:
             out[at : at + 1] = random.randbytes(1)
@@ -89,14 +92,14 @@ def test_broken_messages_are_understood_or_refused(seed: int) -> None:
         if dice.random() < 0.3:
             head = mutated(dice, head)
         else:
-            # Only the meta, and a header that fits it, so that more than the header's checks are put to the test.
+            # Change only the meta, and make a header that fits it, so that more than the header's checks is tested.
             meta = mutated(dice, head[HEADER_BYTES:])
             head = head[:24] + len(meta).to_bytes(4, "little") + head[28:HEADER_BYTES] + meta
         if frames and dice.random() < 0.2:
             frames[0] = mutated(dice, frames[0])
         understood += receive([head, *frames])
     assert 0 < understood < ROUNDS
-    # In KiB: no claim of a length was believed.
+    # In KiB: no memory was allocated for a claimed length.
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 * 1024
 
 
@@ -105,9 +108,8 @@ def test_random_values_are_read_or_refused(seed: int) -> None:
     dice = random.Random(seed)
     frames = [memoryview(bytearray(n)) for n in (0, 1, 8, 64)]
     decode = Decoder(Objects(), 0, frames, Limits(depth=8, dims=8))
-    leaves: list[Any] = [
-        None, True, 0, 1, 2, 3, 8, -1, 2**31, 2**40, 2**63, 2**64 - 1, 0.5, float("nan"), "", "float32", "uint8", "ff", b"", bytes(8),
-    ]  # fmt: skip
+    leaves: list[Any] = [None, True, 0, 1, 2, 3, 8, -1, 2**31, 2**40, 2**63, 2**64 - 1, 0.5, float("nan"), ""]
+    leaves += ["float32", "uint8", "ff", b"", bytes(8)]
 
     def token(depth: int) -> Any:
         if depth == 0 or dice.random() < 0.4:

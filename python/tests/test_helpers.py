@@ -1,4 +1,4 @@
-"""What formats and optimisers call in the worker."""
+"""Functions that formats and optimizers call in the worker."""
 
 from __future__ import annotations
 

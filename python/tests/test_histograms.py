@@ -17,7 +17,7 @@ def test_counts_are_those_of_torch(bins: int, dtype: torch.dtype) -> None:
     found = histogram(values, bins)
     exact = values.double()
     expected, edges = torch.histogram(exact.flatten(), bins)
-    # In float32 a number on an edge may fall to either side of it.
+    # In float32, a number on an edge may fall to either side of it.
     differences = [abs(a - b) for a, b in zip(found["counts"], expected.tolist())]
     assert sum(differences) <= (0 if dtype is torch.float64 else 2 * bins)
     assert sum(found["counts"]) == 1000

@@ -1,4 +1,4 @@
-"""Who may enter, with files of our own making and strangers on real sockets."""
+"""The clients that may enter, with files of our own making and strangers on real sockets."""
 
 from __future__ import annotations
 
@@ -171,9 +171,9 @@ class TestAuthorize:
         ):
             error = refused(lambda text=text: keys.authorize(folder, [text]), "not the line that keygen prints")
             assert server.secret not in str(error)
-        # Five digits that say more than four bytes hold.
+        # These five digits say more than four bytes hold.
         refused(lambda: keys.authorize(folder, [whole.replace(client.public, "#" * 40)]))
-        refused(lambda: keys.authorize(folder, [whole.replace(server.secret, Pair().secret)]), "no pair")
+        refused(lambda: keys.authorize(folder, [whole.replace(server.secret, Pair().secret)]), "not a pair")
         assert not os.path.exists(folder)
 
 
@@ -269,7 +269,7 @@ class TestLoad:
         keys.authorize(folder, half(client, server))
         loaded = keys.load(folder)
         clients = Path(folder, "authorized_clients")
-        # First in the alphabet.
+        # It is the first in the alphabet.
         (clients / "a.key").write_text("nothing of use")
         (clients / "b.key").mkdir()
         (clients / "c.key").symlink_to("nowhere")
@@ -286,7 +286,7 @@ STRANGER = 65534
 
 @pytest.fixture
 def open_folder() -> Iterator[Path]:
-    """Where every user gets to. (pytest's own folders are for one.)"""
+    """A folder that every user reaches. (pytest's own folders are for one.)"""
     path = Path(tempfile.mkdtemp(prefix="torchwire-keys-"))
     path.chmod(0o755)
     yield path
@@ -298,7 +298,7 @@ def by_stranger(*command: str) -> None:
 
 
 class TestWhoMayWrite:
-    """The list counts only where nobody but this user and root can write it."""
+    """The list counts only if nobody but this user and root can write it."""
 
     def refuses(self, folder: str, server: Pair, name: str, path: str, open_mode: int, command: str) -> None:
         error = refused(lambda: keys.load(folder), path, f"mode {open_mode:04o}")
@@ -352,7 +352,7 @@ class TestWhoMayWrite:
         assert thief.public in (folder / "authorized_clients" / "me@laptop.key").read_text()
         assert loaded.name_of(thief.public) is None
         error = refused(lambda: keys.load(str(folder)), "let anybody in")
-        # A folder is not to be taken from its owner.
+        # A folder must not be taken from its owner.
         assert (error.command is None) is (by == "link")
         assert error.command is None or re.match(r"(chmod|chown) ", error.command)
 
@@ -424,7 +424,7 @@ class TestWhoMayWrite:
         keys.authorize(str(plain), half(client, server))
         mount, version = open_folder / "keys", "..2030_01_01_00_00_00.1"
         mount.mkdir()
-        # Its folder is open to all, its files are links, and nothing can be written.
+        # The folder is open to all, its files are links, and nothing can be written.
         script = f"""
             set -e
             mount -t tmpfs -o mode=1777 tmpfs {mount}
@@ -462,7 +462,7 @@ print(keys.load(sys.argv[1]).name_of('$4'))" {mount} {Path(keys.__file__).parent
 
 
 def test_the_fingerprint_is_the_one_that_the_client_shows() -> None:
-    # As test/bridge/keys/keys.test.ts has it.
+    # test/bridge/keys/keys.test.ts has the same.
     assert (
         keys.fingerprint("Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID")
         == "SHA256:67OvTdmc7/Nun5C12z5FDkr9NWhEMfqfDsnuWvXD6MM"
@@ -470,7 +470,7 @@ def test_the_fingerprint_is_the_one_that_the_client_shows() -> None:
 
 
 class Door:
-    """A ROUTER that says to each message who sent it."""
+    """A ROUTER that answers each message with its sender."""
 
     def __init__(self, server_keys: keys.ServerKeys) -> None:
         self.context = zmq.Context()
@@ -500,7 +500,7 @@ class Door:
             return "nobody asked who this is"
 
     def ask(self, client: Pair | None, server_key: str | None, wait: int = 300) -> list[str | None] | None:
-        """Who the door thinks this is; None: it does not answer."""
+        """Return the client that the door takes this for, or None: it does not answer."""
         with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
             socket.linger = 0
             if client is not None:
@@ -535,7 +535,7 @@ class TestDoor:
         assert door.ask(None, None) is None
         assert door.ask(Pair(), server.public) is None
         assert door.ask(client, Pair().public) is None
-        # A public key without its secret, as anybody can have it.
+        # Anybody can have a public key without its secret.
         thief = Pair()
         thief.public = client.public
         assert door.ask(thief, server.public) is None

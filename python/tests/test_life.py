@@ -1,4 +1,4 @@
-"""The guard: whoever's worker it is, when one of the two ends it sees to the other, its children and its files."""
+"""The guard and the worker: if one of the two ends, the other ends the worker's children, and removes its files."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torchwire_worker import life
 
 PACKAGE = str(Path(life.__file__).parents[1])
 
-# A worker as far as its life goes. It tells its own process id and its child's.
+# A minimal worker. It prints its own process id and its child's.
 WORKER = """
 import os, subprocess, sys, time
 sys.path.insert(0, sys.argv[1])
@@ -30,7 +30,7 @@ print(os.getpid(), child.pid, flush=True)
 """
 
 SLEEP = "time.sleep(1000)"
-# One call in C that never gives the interpreter away.
+# A call in C that never releases the interpreter.
 HOLD = 'import re; re.match("(a+)+$", "a" * 60 + "b")'
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
@@ -65,9 +65,9 @@ class World:
 
 
 def stat(pid: int) -> tuple[str, int]:
-    """State and parent; X is what /proc calls the dead."""
+    """Return the state and the parent; /proc calls the dead X."""
     try:
-        # The name, in brackets, may hold anything.
+        # The name is in brackets, and may contain anything.
         state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "X", 0
@@ -83,7 +83,7 @@ def children_of(parent: int) -> list[int]:
 
 
 def ignores_interrupts(pid: int) -> bool:
-    """It has got so far as to leave the worker's group: that comes before."""
+    """Wait until it has left the worker's group, which it does first."""
     (mask,) = (
         line.split()[1] for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("SigIgn")
     )

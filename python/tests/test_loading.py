@@ -1,4 +1,4 @@
-"""What loads, and what does not, is compared with load_state_dict itself, on a module of its own."""
+"""The outcome of a load is compared with load_state_dict itself, on another module."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def from_pt(module: Any, content: Any, **options: Any) -> dict[str, Any]:
     file = io.BytesIO()
     torch.save(content, file)
     reading = pickled.Pickled(module)
-    # The contents are the tests' own, and harmless to a torch of any age.
+    # The tests wrote these files themselves, so a torch of any age can read them safely.
     reading.refusal = None
     reading.write(torch.frombuffer(bytearray(file.getvalue()), dtype=torch.uint8))
     assert reading.open()["problem"] is None
@@ -51,7 +51,7 @@ def from_safetensors(module: Any, content: Any, **options: Any) -> dict[str, Any
 
 
 class Renaming(nn.Linear):
-    """Knows an older name of its weight, and of version 1 another scale."""
+    """It knows an older name of its weight, and another scale in version 1."""
 
     _version = 2
 
@@ -161,7 +161,7 @@ def test_a_version_comes_back_from_a_file_of_ours() -> None:
 
 
 class Fails(nn.Linear):
-    """After its own values are in."""
+    """Raise after its own values are in."""
 
     def __init__(self, kind: str = "") -> None:
         super().__init__(2, 3)
@@ -241,7 +241,7 @@ def test_compiled_modules_have_the_names_of_those_that_are_not() -> None:
     assert from_safetensors(one, plain.state_dict())["is_loaded"]
     assert from_pt(one, plain.state_dict())["is_loaded"]
     assert list(bits(one).values()) == list(bits(plain).values())
-    # What plain Python saved of a compiled one.
+    # Plain Python saved this from a compiled module.
     assert from_pt(other, one.state_dict())["is_loaded"]
     assert list(bits(other).values()) == list(bits(plain).values())
     found = from_safetensors(one, {"0.weight": torch.ones(2), "1.0.weight": torch.ones(3, 2)})

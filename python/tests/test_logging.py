@@ -1,4 +1,4 @@
-"""Log records go to the client beside what a plain program would do with them; no logger is given a handler."""
+"""Log records go to the client, beside everything that a plain program does with them. No logger gets a handler."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def tell_client(monkeypatch: pytest.MonkeyPatch) -> Tell:
         taken: list[dict[str, Any]] = []
         for holder, name in ((logging.Logger, "callHandlers"), (logging, "basicConfig")):
             monkeypatch.setattr(holder, name, getattr(holder, name))
-        # (pytest has put its own there.)
+        # (pytest has put its own handlers there.)
         monkeypatch.setattr(logging.root, "handlers", [])
         records.tell_client(taken.append)
         return taken
@@ -69,7 +69,7 @@ def test_a_logger_that_keeps_to_itself_tells_nobody(tell_client: Tell, capsys: p
     alone.propagate = False
     alone.warning("to its own handlers alone")
     assert taken == []
-    # As Python prints it, where there is none.
+    # Python prints it like this if there is no handler.
     assert capsys.readouterr().err == "to its own handlers alone\n"
 
 

@@ -1,4 +1,4 @@
-"""What metrics count, where outputs and targets are of kinds that a test from TypeScript does not send."""
+"""The counts of metrics, for kinds of outputs and targets that no test from TypeScript sends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from torchwire_worker.helpers.metrics import (
     surprise,
 )
 
-# Nothing is known: the shapes decide.
+# Nothing is known, so the shapes decide.
 UNKNOWN: list[Any] = [None, None, None, None, None]
 
 

@@ -1,4 +1,4 @@
-"""What holds for every value and for any bytes, whatever they are."""
+"""Properties that hold for every value, and for any bytes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from torchwire_worker.tensors import ITEM_SIZES, Frames
 from torchwire_worker.values import Decoder, encode_plain
 from torchwire_worker.wire import HEADER_BYTES, Limits, MessageType, WireError, check_frames, encode, read_header
 
-# What it keeps from run to run has no place in the repository.
+# Hypothesis keeps files from run to run, which do not belong in the repository.
 set_hypothesis_home_dir(Path(tempfile.gettempdir()) / "torchwire-hypothesis")
 often = settings(max_examples=300, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-# Small, so that chance comes upon all of them.
+# Small sets, so that chance reaches all of them.
 LIMITS = Limits(frame_bytes=16, frames=64, depth=6, dims=5, text_bytes=40)
 
 
 @st.composite
 def tensors(draw: st.DrawFn, most: int = 4) -> torch.Tensor:
-    """Of every dtype, any bits, and any layout."""
+    """Draw a tensor of any dtype, any bits and any layout."""
     dtype = draw(st.sampled_from(sorted(ITEM_SIZES)))
     shape = draw(st.lists(st.integers(0, most), max_size=4))
     length = torch.Size(shape).numel() * ITEM_SIZES[dtype]
@@ -46,7 +46,7 @@ def tensors(draw: st.DrawFn, most: int = 4) -> torch.Tensor:
 
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
-# In Python 1, 1.0 and True are one key.
+# In Python, 1, 1.0 and True are one key.
 keys = st.none() | st.integers(min_value=2) | text | st.tuples(st.integers(), text)
 values: st.SearchStrategy[Any] = st.recursive(
     st.none()
@@ -67,7 +67,7 @@ def decoder(frames: list[Any], limits: Limits = LIMITS) -> Decoder:
 
 
 def listed(value: Any) -> Any:
-    """As it is sent: a tuple as a list, a tensor row by row."""
+    """Return the value as it is sent: a tuple as a list, a tensor row by row."""
     if isinstance(value, torch.Tensor):
         return value.resolve_conj().contiguous()
     if isinstance(value, (list, tuple)):
@@ -85,7 +85,7 @@ def test_what_was_encoded_is_decoded_to_the_same(value: Any) -> None:
 
 
 def _has_tuple_keys(value: Any) -> bool:
-    # JavaScript has no tuples: such a key comes back as a list, which is none.
+    # JavaScript has no tuples: such a key comes back as a list, which is no key.
     if isinstance(value, dict):
         return any(isinstance(key, tuple) for key in value) or any(map(_has_tuple_keys, value.values()))
     return isinstance(value, list) and any(map(_has_tuple_keys, value))
@@ -144,7 +144,7 @@ def test_any_token_is_a_value_or_refused(token: Any, frames: list[bytes]) -> Non
 @given(st.lists(st.binary(max_size=80), min_size=1, max_size=3))
 def test_any_bytes_are_a_message_or_refused(parts: list[bytes]) -> None:
     with pytest.raises(WireError):
-        # By chance alone there is no header: if there is one, this test has to be thought over.
+        # Chance alone makes no valid header. If it did, this test would need another look.
         header = read_header(parts[0], LIMITS)
         check_frames(header, [len(part) for part in parts[1:]], LIMITS)
 

@@ -1,4 +1,4 @@
-"""What a run is made of, as plain values."""
+"""The description of a run, in plain values."""
 
 from __future__ import annotations
 

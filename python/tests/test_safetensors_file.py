@@ -1,4 +1,6 @@
-"""The worker's reader of safetensors files: the table is also the client's (test/pure/weights/safetensors.test.ts), and the package is the judge."""
+"""The worker's reader of safetensors files. The client's tests (test/pure/weights/safetensors.test.ts) use the same table,
+and the package is the judge.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What `torchwire-worker serve` decides without a process or a socket: addresses, limits, health, what it says of itself, and who has a worker."""
+"""The decisions of `torchwire-worker serve`, without a process or a socket: addresses, limits, health, its first lines
+in the log, and which client has a worker.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ class TestAddress:
         assert cli._address(bind) == address
         assert serve.endpoint(*address) == bind
 
-    # The last: there is no port after it for control.
+    # This is the last port: there is none after it for control.
     @pytest.mark.parametrize(
         "bind",
         [
@@ -81,7 +83,7 @@ class TestAddress:
 class TestOptions:
     @pytest.fixture(autouse=True)
     def starts_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        """What is not refused would serve on."""
+        """Options that are not refused would start a server."""
         monkeypatch.setattr(serve, "_try_ports", lambda _: pytest.fail("it was not refused"))
 
     def test_limits_are_changed_by_name_and_the_others_stay(self) -> None:
@@ -147,7 +149,7 @@ class TestOptions:
 
 
 class Server:
-    """As much of keys.ServerKeys as is told of."""
+    """The part of keys.ServerKeys that the log shows."""
 
     fingerprint = "SHA256:server"
 
@@ -243,14 +245,15 @@ class TestHealth:
                     self.says(path, time=time.time() + future, clock=clock, pid=dead)
                     == f"the supervisor, process {dead}, does not run"
                 )
-        # Its number is another's by now.
+        # Its number belongs to another process by now.
         assert self.says(path, place=here, start="1").endswith("does not run")
         assert "from the future" in self.says(path, time=time.time() + 3600, clock=None)
         assert "from the future" in self.says(path, clock=time.monotonic() + 3600)
-        # A clock that is set, to before or after, makes nobody ill.
+        # A worker stays healthy if the clock is set back or forth.
         for wrong in (-3600, 3600):
             assert self.says(path, time=time.time() + wrong, place=here, start=start) == "healthy"
-        # Before the machine was started, or in another container: its numbers and its clock mean nothing here.
+        # The status was written before the machine was started, or in another container: its numbers and its clock mean
+        # nothing here.
         for elsewhere in (f"another/{here.partition('/')[2]}", f"{here.partition('/')[0]}/1"):
             assert "written on another machine" in self.says(path, place=elsewhere, start=start)
 
@@ -265,7 +268,7 @@ class TestHealth:
         path.chmod(0o644)
         path.parent.chmod(0o777)
         assert "others can write into" in (serve.check_health(str(path)) or "")
-        # As /tmp is.
+        # /tmp has this mode.
         path.parent.chmod(0o1777)
         assert serve.check_health(str(path)) is None
         if os.geteuid() == 0:
@@ -300,7 +303,7 @@ class TestHealth:
             assert self.soon(path, "not running: worker 1 of 3")
         finally:
             child.kill()
-        # It is not waited for yet.
+        # Nobody has waited for it yet.
         assert self.soon(path, "not running: worker 1, 2 of 3")
         child.wait()
         assert self.soon(path, "not running: worker 1, 2 of 3")
@@ -331,7 +334,8 @@ class TestHealth:
         self.write(path, [], pid=os.getppid())
         serve._warn_of_another(str(path))
         assert caplog.messages == [
-            f"process {os.getppid()} writes its status to {path}, too, and healthcheck looks there: --status takes another file"
+            f"process {os.getppid()} writes its status to {path}, too, and healthcheck looks there: --status takes "
+            "another file"
         ]
 
     def test_is_written_whole_once_a_second_and_when_it_changes(
@@ -352,7 +356,7 @@ class TestHealth:
 
 
 class Fake:
-    """A worker process that only says how it is."""
+    """A worker process that only reports its state."""
 
     made: list[Fake] = []
 
@@ -385,7 +389,7 @@ class TestSlot:
         (first,) = Fake.made
         assert first.listens
         slot.look()
-        # Both would load PyTorch at once.
+        # Otherwise both would load PyTorch at once.
         assert len(Fake.made) == 1
         first.ready = True
         slot.look()
@@ -459,7 +463,7 @@ def greeting(token: str, resumes: bool = False, replaces: str | None = None, **c
 
 
 def refused(code: str | None, *args: Any) -> str:
-    """What is said to who greets so."""
+    """Return the answer to such a greeting."""
     door, *told = args
     with pytest.raises(WireError) as caught:
         door.enter(*told)
@@ -491,9 +495,9 @@ class TestDoor:
         served.enter(greeting("a"), "key of alice", "data", 1)
         clock.now += 90
         said = refused("BUSY", served, greeting("b"), "key of bob", "data", 1)
-        assert (
-            said
-            == "the worker is held by alice, me@desk (process 7) since 1970-01-01 00:16:40 UTC (2 min): it serves one client at a time. With serve --workers 2 there is another one, two ports on"
+        assert said == (
+            "the worker is held by alice, me@desk (process 7) since 1970-01-01 00:16:40 UTC (2 min): "
+            "it serves one client at a time. With serve --workers 2 there is another one, two ports on"
         )
 
     def test_lets_in_nobody_without_a_token(self, served: Door) -> None:
@@ -535,29 +539,29 @@ class TestDoor:
         monkeypatch.setattr(door.ending, "demand", lambda _, code: demanded.append(code))
         served.enter(greeting("a"), "key of alice", "data", 1)
         after = greeting("b", replaces="7")
-        # It is there.
+        # The client is there.
         refused("BUSY", served, after, "key of alice", "control", 1)
         served.away_since = clock.now
         clock.now += 3
-        # Another's key, another process, or nobody who says that it has ended.
+        # The key is another's, the process is another, or nobody says that it has ended.
         refused("BUSY", served, after, "key of bob", "control", 1)
         refused("BUSY", served, greeting("b", replaces="8"), "key of alice", "control", 1)
         assert "and has been away for 3 s: it serves" in refused(
             "BUSY", served, greeting("b"), "key of alice", "control", 1
         )
-        # It is not answered, and comes again: to the next process.
+        # The client gets no answer, and comes again: to the next process.
         with pytest.raises(door.Shut):
             served.enter(after, "key of alice", "control", 1)
         assert served.is_dropped
         assert demanded == [door.DROPPED]
         assert (
             caplog.messages[-1]
-            == "the client alice, me@desk (process 7) has ended, says who comes after it: its session is dropped"
+            == "the next client says that alice, me@desk (process 7) has ended: its session is dropped"
         )
 
     def test_resumes_no_session_that_it_does_not_know(self, served: Door) -> None:
         assert "has no such session" in refused("WORKER_GONE", served, greeting("a", resumes=True), "", "data", 2)
-        # It is still free.
+        # The worker is still free.
         served.enter(greeting("b"), "", "data", 1)
 
     def test_waits_half_a_minute_for_who_came_by_one_socket_alone(self, served: Door, clock: Clock) -> None:
@@ -565,7 +569,7 @@ class TestDoor:
         clock.now += 29
         refused("BUSY", served, greeting("b"), "", "control", 1)
         clock.now += 2
-        # And counts anew.
+        # The client counts its connections anew.
         served.enter(greeting("b"), "", "control", 1)
         refused("BUSY", served, greeting("a"), "", "control", 6)
 
@@ -596,7 +600,7 @@ class TestDoor:
         served.leave(why)
         for connection in range(1, 5):
             refused("NO_DEVICE", served, greeting("a"), "", "control", connection)
-        # Raised again and again, one would keep all that its ever longer traceback refers to.
+        # One error, raised again and again, would keep everything that its growing traceback refers to.
         assert why.__traceback__ is None
 
     def test_says_whose_key_is_not_on_the_list_any_more(self, clock: Clock) -> None:

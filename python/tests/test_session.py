@@ -1,4 +1,4 @@
-"""The session, with messages instead of sockets: what is run once, what is said again after a cut, and to whom."""
+"""The session, with messages instead of sockets: what runs once, what is repeated after a cut, and to whom."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ class Said(NamedTuple):
 
 
 class Idle(Exception):
-    """Nothing more comes."""
+    """No more messages come."""
 
 
 class World:
-    """A session's link, and all that comes and goes by it."""
+    """The link of a session, with everything that comes and goes by it."""
 
     def __init__(self) -> None:
         self.coming: deque[Message | Malformed] = deque()
@@ -47,7 +47,7 @@ class World:
             raise NoDevice("there is no such device")
         return {"pid": 1}
 
-    # As a link.
+    # This is the part of a link.
     def receive(self) -> Message | Malformed:
         if not self.coming:
             raise Idle
@@ -61,13 +61,13 @@ class World:
         header = read_header(head, LIMITS)
         self.said.append(Said(peer, header.type, msgspec.msgpack.decode(head[-header.meta_bytes :])))
 
-    # As the control thread.
+    # This is the part of the control thread.
     def busy(self) -> None:
         pass
 
     idle = finish = busy
 
-    # As a client.
+    # This is the part of a client.
     def comes(
         self, peer: bytes, type: MessageType, seq: int = 0, ack: int = 0, session: int = 1, flags: int = 0, **meta: Any
     ) -> None:
@@ -81,14 +81,14 @@ class World:
         )
 
     def asks(self, peer: bytes, seq: int, ack: int = 0) -> None:
-        """For `seq`, as a value."""
+        """Return the answer to `seq`, as a value."""
         first = 16 + 3 * seq
         self.comes(
             peer, MessageType.BATCH, seq, ack, flags=URGENT, first=first, operations=[call("int", seq), js(first + 1)]
         )
 
     def run(self) -> list[Said]:
-        """What is said to what has come."""
+        """Return the answers to everything that has come."""
         before = len(self.said)
         with pytest.raises(Idle):
             self.session.run()
@@ -102,7 +102,7 @@ class World:
 
 @pytest.fixture
 def world() -> World:
-    """A session that is on, with the peer a."""
+    """Return a running session with the peer a."""
     world = World()
     world.greets(b"a", 1)
     assert world.run() == [Said(b"a", MessageType.WELCOME, {"pid": 1, "received": 0})]
@@ -136,10 +136,10 @@ def test_who_comes_again_is_told_what_is_here_and_what_it_has_not_heard(world: W
         (b"b", MessageType.REPLY, 2),
         (b"b", MessageType.REPLY, 3),
     ]
-    # The values are those of the first time: nothing was run again.
+    # The values are the first ones: nothing was run again.
     assert [meta["replies"][0][1][1] for _, _, meta in replies] == [2, 3]
     assert world.executor.batches == 3
-    # And so for as long as it has not heard them.
+    # This is repeated until the client has received them.
     world.greets(b"c", 3, ack=2)
     assert world.replies() == [(b"c", 3)]
 
@@ -179,7 +179,7 @@ def test_who_greeted_last_is_listened_to_alone(world: World) -> None:
 
 
 def test_a_greeting_amid_the_work_is_answered_and_the_work_is_done_for_it(world: World) -> None:
-    # (The second is taken in while the first is run.)
+    # (The session reads the second while it runs the first.)
     world.comes(b"a", MessageType.BATCH, 1, first=16, operations=[call("int", 1)])
     world.comes(b"a", MessageType.BATCH, 2, first=18, operations=[call("int", 2)])
     world.greets(b"b", 2)

@@ -1,4 +1,4 @@
-"""Where files, memory or a folder are wanting: what is on goes on."""
+"""If descriptors, memory or a folder run short, the running work continues."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class TestRevocation:
         with monkeypatch.context() as patched:
             patched.setattr(broken, fail)
             assert not door.is_revoked()
-            # But nobody is let in.
+            # But nobody may enter.
             assert not keys._AllowList(server).callback("torchwire", self.public.encode())
         (folder / keys.CLIENTS / "me.key").unlink()
         assert door.is_revoked()
@@ -106,7 +106,7 @@ class TestRevocation:
 def test_more_records_than_can_be_carried_away_are_dropped_and_it_is_said(capfd: pytest.CaptureFixture[str]) -> None:
     context = zmq.Context()
     limits = Limits()
-    # (Its thread does not run.)
+    # (The control thread does not run.)
     control = Control(Link(context, "inproc://none", limits), Door("t"), Executor(limits), None)
     for _ in range(5000):
         control.record({"level": 20, "logger": "x", "message": "m" * records.LONGEST})

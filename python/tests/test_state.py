@@ -15,7 +15,7 @@ nn = torch.nn
 
 
 class Holder(nn.Module):
-    """Tensors of any kind, as buffers."""
+    """A module that has tensors of any kind as buffers."""
 
     def __init__(self, **tensors: torch.Tensor) -> None:
         super().__init__()
@@ -36,7 +36,7 @@ def size(snapshot: Snapshot) -> int:
 
 
 def carried(source: state.Modules, target: state.Modules, piece: int = 5) -> Loading:
-    """As the client does it, in pieces."""
+    """Read in pieces, as the client does."""
     snapshot = Snapshot(source)
     assert snapshot.plan["refused"] == []
     loading = Loading(target, snapshot.plan["tensors"], snapshot.plan["metadata"].get("torchwire.versions", ""))
@@ -117,7 +117,7 @@ def test_a_tied_tensor_is_found_under_either_name() -> None:
     found = load_into(target, {"head.weight": source.head.weight.detach()}, strict=True)
     assert (found["is_loaded"], found["missing"], found["fitting"]) == (True, [], 1)
     assert all_of(target) == all_of(source)
-    # What does not fit does not count for the other name.
+    # A tensor that does not fit does not count for its other name.
     found = load_into(target, {"head.weight": torch.zeros(5, 4)}, strict=True)
     assert (found["is_loaded"], found["missing"]) == (False, ["embedding.weight"])
     assert all_of(target) == all_of(source)
@@ -290,7 +290,7 @@ def test_what_is_no_module_is_refused() -> None:
 class TestPickled:
     def opened(self, module: Any, content: bytes) -> tuple[pickled.Pickled, dict[str, Any]]:
         file = pickled.Pickled(module)
-        # The contents are the tests' own, and harmless to a torch of any age.
+        # The tests wrote these files themselves, so a torch of any age can read them safely.
         file.refusal = None
         for at in range(0, len(content), 100):
             file.write(torch.frombuffer(bytearray(content[at : at + 100]), dtype=torch.uint8))

@@ -25,7 +25,7 @@ def test_every_module_with_its_own_parameters() -> None:
         ["1.0", "ReLU", 0, 0, [], 0],
         ["1.1", "BatchNorm1d", 8, 8, [], 0],
     ]
-    # Running mean and variance, and a counter of 8 bytes.
+    # The buffers are running mean and variance, and a counter of 8 bytes.
     assert (described["parameters"], described["trainable"], described["bytes"]) == (24, 12, 24 * 4 + 8 * 4 + 8)
 
 

@@ -1,4 +1,4 @@
-"""What outputs and targets say: as scikit-learn and PyTorch see it."""
+"""The reading of outputs and targets, compared with scikit-learn and PyTorch."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class TestYesOrNo:
     def test_numbers_are_told_by_the_targets_where_nothing_else_tells(self) -> None:
         assert hits(drawn(8, 1), drawn(8, 1, seed=1), 1, how())[2] == 8
         assert hits(drawn(8, 1), torch.full((8,), 3), 1, how())[2] == 8
-        # Smoothed answers are said to be some, or told by the loss.
+        # The program or the loss says that smoothed answers are labels.
         smooth = torch.full((8, 1), 0.9)
         assert hits(drawn(8, 1), smooth, 1, how())[2] == 8
         assert hits(drawn(8, 1), smooth, 1, how(LOGITS))[2] == hits(drawn(8, 1), smooth, 1, how(task="labels"))[2] == 0
@@ -217,7 +217,7 @@ class TestClasses:
             F.cross_entropy(scores[kept], targets[kept]).item(), rel=1e-6
         )
         assert retrieved(scores, targets, False, how(loss))[2].tolist() == [12, 12, 12, 0, 12]
-        # One that is said comes first.
+        # A task that the program names comes first.
         assert hits(scores, targets, 1, how(loss, ignore=4))[1] == 48
 
     def test_one_class_is_none(self) -> None:

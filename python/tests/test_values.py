@@ -1,4 +1,4 @@
-"""What a value becomes on its way to the client, beyond the golden vectors; and what it cannot become."""
+"""The way of a value to the client, beyond the golden vectors, and the values that cannot go there."""
 
 from __future__ import annotations
 
@@ -37,12 +37,15 @@ class Flags(enum.IntFlag):
 
 
 def own(base: Any) -> Any:
-    """A subclass whose own methods say anything but what the value is."""
+    """A subclass whose own methods say anything but its value."""
 
     def wrong(self: Any, *args: Any) -> Any:
         raise AssertionError("a method of the user's own was asked")
 
-    names = "__str__ __repr__ __format__ __int__ __index__ __float__ __bool__ __iter__ __len__ __getitem__ __bytes__ __buffer__ __contains__ __getattribute__"
+    names = (
+        "__str__ __repr__ __format__ __int__ __index__ __float__ __bool__ __iter__ __len__ __getitem__ __bytes__ "
+        "__buffer__ __contains__ __getattribute__"
+    )
     return type(
         f"Own{base.__name__}",
         (base,),
@@ -54,7 +57,9 @@ Point = collections.namedtuple("Point", "x y")
 
 
 class TestSettled:
-    """`await ref`: a scalar is itself, all else stays a reference, so that `await` changes nothing that can be told apart."""
+    """`await ref` gives a scalar itself, and a reference for all else, so that `await` changes nothing that a program
+    could notice.
+    """
 
     @pytest.mark.parametrize(
         ("value", "name"),
@@ -166,10 +171,20 @@ class TestPlain:
         assert type(found) is type(plain)
         assert encode_plain({"a": value}, Frames())[2] == found or plain != plain
 
-    @pytest.mark.parametrize("value", [
-        numpy.complex64(1j), numpy.complex128(1j), numpy.longdouble(1), numpy.datetime64("2020-01-01"),
-        numpy.datetime64("2020-01-01", "ns"), numpy.timedelta64(1, "ns"), numpy.zeros(1, "i4,f4")[0], torch.float32, torch.device("cpu"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "value",
+        [
+            numpy.complex64(1j),
+            numpy.complex128(1j),
+            numpy.longdouble(1),
+            numpy.datetime64("2020-01-01"),
+            numpy.datetime64("2020-01-01", "ns"),
+            numpy.timedelta64(1, "ns"),
+            numpy.zeros(1, "i4,f4")[0],
+            torch.float32,
+            torch.device("cpu"),
+        ],
+    )
     def test_what_no_number_is_the_same_as_is_refused(self, value: Any) -> None:
         with pytest.raises(TypeError, match="has no JavaScript counterpart"):
             encode_plain([value], Frames())
@@ -203,19 +218,37 @@ class TestPlain:
     @pytest.mark.parametrize(
         ("tensor", "message"),
         [
-            (torch.ones(2, dtype=torch.uint16), "tensor of uint16, which cannot be sent; convert it first: .to(torch.int32)"),
-            (torch.ones(2, dtype=torch.uint32), "tensor of uint32, which cannot be sent; convert it first: .to(torch.int64)"),
+            (
+                torch.ones(2, dtype=torch.uint16),
+                "tensor of uint16, which cannot be sent; convert it first: .to(torch.int32)",
+            ),
+            (
+                torch.ones(2, dtype=torch.uint32),
+                "tensor of uint32, which cannot be sent; convert it first: .to(torch.int64)",
+            ),
             (torch.ones(2, dtype=torch.uint64), ".view(torch.int64) for its bits, or .to(torch.float64)"),
             (torch.ones(2, dtype=torch.complex128), ".to(torch.complex64)"),
-            (torch.ones(2).to(torch.float8_e4m3fn), "tensor of float8_e4m3fn, which cannot be sent; convert it first: .to(torch.float32)"),
-            (torch.eye(2).to_sparse(), "tensor of layout sparse_coo, which cannot be sent; convert it first: .to_dense()"),
+            (
+                torch.ones(2).to(torch.float8_e4m3fn),
+                "tensor of float8_e4m3fn, which cannot be sent; convert it first: .to(torch.float32)",
+            ),
+            (
+                torch.eye(2).to_sparse(),
+                "tensor of layout sparse_coo, which cannot be sent; convert it first: .to_dense()",
+            ),
             (torch.eye(2).to_sparse_csr(), "tensor of layout sparse_csr"),
             (torch.ones(2, device="meta"), "tensor on the meta device"),
-            (torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8), "tensor of qint8, which cannot be sent; convert it first: .dequantize()"),
-            (torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]), "nested tensor, which cannot be sent; convert it first: .unbind()"),
+            (
+                torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+                "tensor of qint8, which cannot be sent; convert it first: .dequantize()",
+            ),
+            (
+                torch.nested.nested_tensor([torch.ones(1), torch.ones(2)]),
+                "nested tensor, which cannot be sent; convert it first: .unbind()",
+            ),
             (numpy.ones(2, "uint16"), "tensor of uint16"),
         ],
-    )  # fmt: skip
+    )
     def test_an_array_that_javascript_has_no_type_for_is_refused_with_advice(self, tensor: Any, message: str) -> None:
         frames = Frames()
         with pytest.raises(TypeError) as caught:
@@ -259,7 +292,7 @@ class TestTensors:
         assert bytes(frames.buffers[0]) == numpy.arange(3, dtype="int32").tobytes()
 
     def test_a_bool_of_another_byte_is_sent_as_one(self) -> None:
-        # Only of large ones that do not lie as they read does a copy of torch's keep such bytes.
+        # torch's copy keeps such bytes only for large tensors whose memory is not in reading order.
         frames = Frames()
         frames.add(torch.full((2, 2500), 2, dtype=torch.uint8).view(torch.bool).t())
         assert bytes(frames.buffers[0]) == b"\1" * 5000
@@ -272,7 +305,7 @@ class TestTensors:
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64", "complex64"])
     def test_floats_are_aligned_as_torch_aligns_its_own(self, dtype: str) -> None:
-        # Else the last bit of a product of matrices depends on where a message came to lie.
+        # Otherwise, the last bit of a product of matrices would depend on the address of a message.
         memory = memoryview(bytearray(1024))
         for offset in range(0, 64, 8):
             tensor = Decoder(Objects(), 0, [memory[offset : offset + 64]], Limits())(
@@ -289,7 +322,7 @@ class TestTensors:
 
 class TestDepth:
     def test_a_float_may_lie_as_deep_as_any_number(self) -> None:
-        # It is a list on the wire only because msgpack would not carry it as a float.
+        # The wire has a list here only because msgpack would not carry it as a float.
         token: Any = [6, bytes(8)]
         for _ in range(3):
             token = [1, token]

@@ -1,4 +1,4 @@
-"""The wire as Python speaks it, held against test/golden/wire-v1.json. TypeScript's half is test/pure/wire/wire.test.ts."""
+"""The wire as Python speaks it, as in test/golden/wire-v1.json. TypeScript's half is test/pure/wire/wire.test.ts."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_vectors_are_what_their_maker_makes() -> None:
 @pytest.mark.parametrize("vector", **names(GOLDEN["headers"]))
 def test_a_header_is_read(vector: dict[str, Any]) -> None:
     fields = vector["fields"]
-    # The header by itself: its meta's length is checked against the bytes that follow, so it gets none to tell of.
+    # This is the header by itself. The length of its meta is checked against the bytes that follow, so it gets none.
     head = bytearray.fromhex(vector["hex"])
     head[24:28] = bytes(4)
     header = read_header(bytes(head), msgspec.structs.replace(LIMITS, frames=2**16))

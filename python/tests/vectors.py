@@ -1,4 +1,4 @@
-"""Reads test/golden/wire-v1.json: its vectors, and its notation for values that JSON cannot hold."""
+"""Reads test/golden/wire-v1.json: its vectors, and its notation for values that JSON cannot express."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GOLDEN: dict[str, Any] = json.loads((GOLDEN_FOLDER / "wire-v1.json").read_text("
 
 
 def names(vectors: list[dict[str, Any]]) -> dict[str, Any]:
-    """For pytest.mark.parametrize."""
+    """Return cases for pytest.mark.parametrize."""
     return {"argvalues": vectors, "ids": [vector["name"] for vector in vectors]}
 
 
@@ -24,7 +24,7 @@ def by(side: str, vectors: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def read(notation: Any, objects: dict[int, Any] | None = None) -> Any:
-    """The Python value that is described."""
+    """Return the Python value that is described."""
     if isinstance(notation, list):
         return [read(item, objects) for item in notation]
     if not isinstance(notation, dict):
@@ -58,13 +58,15 @@ _READERS: dict[str, Any] = {
 
 
 def _bytes(tensor: torch.Tensor) -> bytes:
-    # Not all of torch's dtypes have one of NumPy's. A copy, since the strides of dimensions of length 1 can be anything.
+    # NumPy lacks some of torch's dtypes. Copy, since the strides of dimensions of length 1 can be anything.
     copy = torch.empty(tensor.shape, dtype=tensor.dtype).copy_(tensor)
     return copy.reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
 def same(a: Any, b: Any) -> bool:
-    """Equal, of equal types, to the bit: nan is nan, -0.0 is not 0.0, 1 is neither 1.0 nor True."""
+    """Return whether both are equal and of equal types, to the bit: nan is nan, -0.0 is not 0.0, 1 is neither 1.0 nor
+    True.
+    """
     if type(a) is not type(b):
         return False
     if isinstance(a, float):

@@ -1,3 +1,5 @@
-"""The worker: hosts PyTorch for a TypeScript client. It runs what it is sent, and knows nothing of training."""
+"""The worker: it hosts PyTorch for a TypeScript client. It runs the operations that it receives, and knows nothing of
+training.
+"""
 
 __version__ = "0.1.0"

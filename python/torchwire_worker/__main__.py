@@ -1,4 +1,5 @@
-# Read by any Python that a user may point us at, so that one that is too old can say so: no syntax past Python 3.6 here.
+# Users may point the client at any Python, and one that is too old must be able to say so: no syntax past Python 3.6
+# here.
 import io
 import json
 import os
@@ -7,20 +8,22 @@ import sys
 
 OLDEST = (3, 10)
 REPORT_FD = 3
-# The order comes at once: it is in the pipe before we are.
+# The client writes its order before the process starts, so a short wait is enough.
 PATIENCE_SECONDS = 20
-# A worker of `serve`, which reports to nobody.
+# The arguments of a worker that `serve` starts. It has no descriptor 3 to report to.
 SERVED = ["--served"]
 
 
 def check_launcher():
-    """Whatever stands between the client and us, a script or another program, hands on standard input and descriptor 3, or this is told."""
+    """Check that a launcher (a script, another program) passes on standard input and descriptor 3; say so if it does
+    not.
+    """
     try:
         os.write(REPORT_FD, (json.dumps({"started": os.getpid()}) + "\n").encode())
     except OSError:
         sys.exit("torchwire-worker: its launcher does not pass descriptor 3 on, by which the worker reports.")
     if os.name == "nt":
-        # Its pipes cannot be waited for.
+        # `select` takes no pipes on Windows.
         return
     why = None
     try:
@@ -32,8 +35,8 @@ def check_launcher():
         why = "it is closed"
     if why:
         fail(
-            "torchwire-worker: its launcher does not pass standard input on, by which the worker is told what to do: %s."
-            % why
+            "torchwire-worker: its launcher does not pass standard input on, by which the worker is told what to do: "
+            "%s." % why
         )
 
 
@@ -44,7 +47,7 @@ def has_input():
     try:
         return any(fcntl.ioctl(0, termios.FIONREAD, bytes(4)))
     except OSError:
-        # It is no pipe, such as /dev/null.
+        # Standard input is not a pipe; it may be /dev/null.
         return False
 
 
@@ -69,10 +72,10 @@ def main():
             "%s is Python %s; torchwire needs %d.%d or newer" % ((sys.executable, version) + OLDEST),
             "npx torchwire setup",
         )
-    # Run by its path, so Python put this very folder first: its modules would shadow others. The folder above holds the
-    # package; the current folder comes last, for the user's own modules.
+    # Python was started with this file's path, so it put this very folder first, where our modules would shadow others.
+    # The folder above holds the package. The current folder comes last, for the user's own modules.
     here = os.path.dirname(os.path.abspath(__file__))
-    # (With PYTHONSAFEPATH, or the options -P and -I of a launcher, it did not.)
+    # (With PYTHONSAFEPATH, or with the options -P and -I of a launcher, Python did not put this folder there.)
     if os.path.realpath(sys.path[0]) == os.path.realpath(here):
         sys.path[0] = os.path.dirname(here)
     elif not any(os.path.realpath(path) == os.path.realpath(os.path.dirname(here)) for path in sys.path):
@@ -93,7 +96,7 @@ def main():
     from torchwire_worker.worker import work
 
     if len(sys.argv) == 1:
-        # The client reads it so, whatever the locale and PYTHONIOENCODING say.
+        # The client reads UTF-8, whatever the locale and PYTHONIOENCODING say.
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding="utf-8", errors="backslashreplace")

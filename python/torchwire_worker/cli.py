@@ -1,4 +1,4 @@
-"""The command `torchwire-worker`: what is done on the machine where the worker runs."""
+"""The command `torchwire-worker`, for the machine on which the worker runs."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ def _authorize(options: argparse.Namespace) -> int:
 
 def _clients(options: argparse.Namespace) -> int:
     server = keys.load(options.keys)
-    # What `npx torchwire keygen --server-key=…` takes.
+    # `npx torchwire keygen --server-key=…` takes this key.
     print(f"this server: {server.fingerprint}, public key {server.public}")
     for name, fingerprint in sorted(server.clients().items()):
         print(f"{name}: {fingerprint}")
@@ -153,7 +153,8 @@ def _address(bind: str) -> tuple[str, int]:
     host, _, port = rest.rpartition(":")
     if scheme != "tcp" or not host or host == "*" or not port.isdigit() or not 0 < int(port) < 65_535:
         raise Refusal(
-            f"--bind is {bind!r}; it is an address of this machine, as in tcp://127.0.0.1:5555 (tcp://0.0.0.0:5555 is all of them)"
+            f"--bind is {bind!r}; it is an address of this machine, as in tcp://127.0.0.1:5555 (tcp://0.0.0.0:5555 is "
+            "all of them)"
         )
     return host.strip("[]"), int(port)
 

@@ -1,4 +1,6 @@
-"""Ambient state around a batch: gradients, train and eval mode, random numbers. Entered before it, left after it, error or not."""
+"""The ambient state around a batch: gradients, train and eval mode, random numbers. It is entered before the batch, and
+left after it, even after an error.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +15,22 @@ from .ops import ContextLayer
 
 
 class Contexts:
-    """The contexts of a session: those that forked the random numbers go on, batch after batch, where they were."""
+    """The contexts of a session. One that forked the random numbers continues them from batch to batch."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
         self._forks: dict[int, Any] = {}
 
     def entered(self, layers: list[ContextLayer]) -> contextlib.AbstractContextManager[None]:
-        # Most batches have none; the empty stack would cost as much as ten operations.
+        # Most batches have no context, and an empty stack would cost as much as ten operations.
         return self._entered(layers) if layers else contextlib.nullcontext()
 
     @contextlib.contextmanager
     def _entered(self, layers: list[ContextLayer]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for layer in layers:
-                # What a lazy module gets in its first run stays: ordinary tensors, of the random numbers that they would have got outside.
+                # The parameters that a lazy module gets in its first run remain: they must be ordinary tensors, made of
+                # the random numbers that they would have got outside.
                 makes = any(_is_unmade(self._objects[id]) for id in (*layer.train, *layer.eval))
                 if layer.rng and not makes:
                     stack.enter_context(self._forked(layer.id))
@@ -68,7 +71,9 @@ def _is_unmade(module: Any) -> bool:
 
 @contextlib.contextmanager
 def _module_mode(module: Any, training: bool) -> Iterator[None]:
-    """Each submodule gets its own mode back: `module.train()` afterwards would wake the frozen ones too."""
+    """Set the mode, and give each submodule its own mode back: `module.train()` afterwards would also wake the frozen
+    ones.
+    """
     before = [(part, part.training) for part in module.modules()]
     module.train(training)
     try:

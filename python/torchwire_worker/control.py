@@ -1,4 +1,4 @@
-"""The control socket, on a thread of its own: it answers while the main thread computes, and carries log records away."""
+"""The control socket, on a thread of its own: it answers while the main thread computes, and sends log records."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from .ops import read_hello
 from .records import Records, size_of
 from .wire import MessageType, WireError, encode
 
-# Seconds.
+# In seconds.
 _LOOK_EVERY = 1
 _UNUSED = 5
-# Milliseconds until what could not be sent is tried again.
+# Milliseconds after which the thread tries to send again.
 _AGAIN = 50
-# Seconds for what was logged last to be on its way.
+# Seconds in which the last log records must leave.
 _PATIENCE = 1.0
-# What is told and not known to be read: the client asks a question after each fourth part of it.
+# Bytes sent that the client may not have read: it asks a question (PING) after each fourth part of it.
 _MOST_UNREAD = 4 * 2**20
 
 
 class Control(threading.Thread):
-    """Blocks and answers; it never touches PyTorch."""
+    """The thread of the control socket. It waits and answers, and never touches PyTorch."""
 
     def __init__(self, link: Link, door: Door, executor: Executor, grace: float | None) -> None:
-        """A client that is away for longer than `grace` seconds is dropped: the process ends."""
+        """`grace`: a client that is away for more seconds than that is dropped, and the process ends."""
         super().__init__(name="torchwire-control", daemon=True)
         self._link = link
         self._door = door
@@ -43,16 +43,16 @@ class Control(threading.Thread):
         self._grace = grace
         self._peer: bytes | None = None
         self._looked = 0.0
-        # A peer that is not there (any more) is told as an error; one that does not read must not hold this thread up.
+        # Sending to a peer that is gone must be an error, and one that does not read must not hold this thread up.
         link.socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         link.socket.setsockopt(zmq.SNDTIMEO, 0)
         self._busy_since: float | None = None
         self._records = Records()
         self._unread = 0
-        # When it has to have said everything.
+        # The time by which the last records must have left.
         self._ends_by: float | None = None
         self._finished = threading.Event()
-        # Other threads wake this one by it: a socket of libzmq belongs to one thread.
+        # Other threads wake this one through it: a socket of libzmq belongs to one thread.
         self._woken, self._wake = socket.socketpair()
         self._poller = zmq.Poller()
         self._poller.register(link.socket, zmq.POLLIN)
@@ -69,7 +69,10 @@ class Control(threading.Thread):
         self._busy_since = None
 
     def watch(self, descriptor: int, act: Callable[[], None]) -> None:
-        """Calls `act` on this thread when something can be read there, or its other end is gone. To be called before it starts, or by such an `act`."""
+        """Call `act` on this thread when `descriptor` can be read or its other end is gone.
+
+        Call this before the thread starts, or from such an `act`.
+        """
         self._watched[descriptor] = act
         self._poller.register(descriptor, zmq.POLLIN)
 
@@ -78,30 +81,33 @@ class Control(threading.Thread):
         self._poller.unregister(descriptor)
 
     def finish(self) -> None:
-        """Returns when what was written and logged so far is on its way, and behind it that this was all. Nothing is answered any more."""
+        """Return when all output and log records so far are on their way, and behind them the word that this was all.
+
+        Nothing is answered after that.
+        """
         output.finish()
         self._ends_by = time.monotonic() + _PATIENCE
         self._rouse()
         self._finished.wait(2 * _PATIENCE)
 
     def close(self) -> None:
-        """Ends the thread, and frees the port."""
+        """End the thread, and free the port."""
         self.finish()
         if self.is_alive():
             self.join(_PATIENCE)
         self._link.end()
 
     def record(self, record: dict[str, Any]) -> None:
-        """A record of Python's logging, or a line of its output."""
+        """Queue a record of Python's logging, or a line of output."""
         self._records.put(record)
         self._rouse()
 
     def tell(self, message: str) -> None:
-        """A warning of our own."""
+        """Queue a warning of the worker itself."""
         self.record({"level": 30, "logger": "torchwire", "message": message})
 
     def _rouse(self) -> None:
-        # (Where it is full there is waking enough on its way; where it is closed nobody is left to be told.)
+        # (A full socket already wakes the thread; after it is closed there is nobody to tell.)
         with contextlib.suppress(OSError):
             self._wake.send(b".")
 
@@ -123,7 +129,7 @@ class Control(threading.Thread):
 
     def _answer(self) -> None:
         message = self._link.receive()
-        # (A client that has closed may still be waiting, and lose its patience.)
+        # (A second client must not take the answer for its own. The client that has closed may still be waiting.)
         if message is None or (self._door.is_shut and message.peer != self._peer):
             return
         peer = message.peer
@@ -135,23 +141,24 @@ class Control(threading.Thread):
                 self._peer, self._door.away_since = peer, None
                 self._send(peer, encode(MessageType.WELCOME, {}))
             elif peer != self._peer:
-                # After a cut, a question may overtake the greeting on the new connection: it is asked again, the client's end is not.
+                # After a cut, a PING may overtake the greeting on the new connection. The client repeats a PING, but
+                # not its end.
                 if message.header.type is not MessageType.PING:
                     raise WireError("it came before a greeting")
             elif message.header.type is MessageType.PING:
-                # It has read what came before.
+                # The client has read everything before its PING.
                 self._unread = 0
                 self._send(peer, encode(MessageType.PONG, self._state(), message.header.seq))
             elif message.header.type is MessageType.CLOSE:
                 self._door.is_shut = True
                 self._send(peer, encode(MessageType.CLOSED, {}))
-                # For it to be on its way.
+                # Give the answer time to leave.
                 time.sleep(0.1)
                 os._exit(0)
             else:
                 raise WireError(f"message type {message.header.type.name} does not belong on the control link")
         except Shut:
-            # Who comes after it is to come again.
+            # The process is about to end: the next client must come again.
             return
         except WireError as error:
             self._send(peer, encode(MessageType.FATAL, refusal(error)))
@@ -160,7 +167,7 @@ class Control(threading.Thread):
         return self._peer is not None and self._send(self._peer, message)
 
     def _send(self, peer: bytes, message: bytes) -> bool:
-        """False where the peer is not there, or does not read."""
+        """Send, or return False if the peer is gone or does not read."""
         try:
             self._link.send(peer, message)
         except zmq.ZMQError:
@@ -168,7 +175,7 @@ class Control(threading.Thread):
         return True
 
     def _look_for_client(self, grace: float) -> None:
-        """Heartbeats end the connection of a client that is gone; nothing can be sent to it then."""
+        """Drop a client that is gone. Heartbeats end its connection; after that, sending to it fails."""
         now, door = time.monotonic(), self._door
         if now - self._looked < _LOOK_EVERY:
             return
@@ -184,14 +191,14 @@ class Control(threading.Thread):
             )
             time.sleep(0.1)
             return door.drop("the key of %s was removed: its session is over", door.holder)
-        # (It may have greeted by the other socket alone, and be gone.)
+        # (The client may have greeted by the other socket alone, and be gone.)
         if self._tell(encode(MessageType.PONG, self._state())):
             door.away_since = None
         elif not door.is_settled:
             door.forget()
         elif door.away_since is None:
             door.away_since = now
-        # Of one that has run nothing yet nothing is lost.
+        # A client that has run nothing yet loses nothing.
         elif now - door.away_since > (grace if self._executor.batches else min(grace, _UNUSED)):
             door.drop("the client %s was away for longer than %g s: its session is dropped", door.holder, grace)
 
@@ -233,11 +240,11 @@ def _resident_bytes() -> int:
         with open("/proc/self/statm") as statm:
             return int(statm.read().split()[1]) * _PAGE
     except OSError:
-        # Windows has neither.
+        # Windows has neither /proc nor `resource`.
         with contextlib.suppress(ImportError):
             import resource
 
-            # macOS has no /proc; its highest value, in bytes, is what there is.
+            # macOS has no /proc. Its peak, in bytes, is the only figure there.
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return 0
 

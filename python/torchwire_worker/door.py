@@ -1,4 +1,4 @@
-"""Who has the worker. Asked by both threads: a greeting may come by either socket first."""
+"""Decides which client has the worker. Both threads ask it: a greeting may come by either socket first."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ _log = logging.getLogger("torchwire.session")
 
 # The exit code of a worker whose client did not come back.
 DROPPED = 75
-# Who has greeted by one socket alone has it no longer than this.
+# Seconds after which a client that has greeted by only one socket loses the worker again.
 _PATIENCE = 30
 
 
 class Shut(Exception):
-    """The session is over, and the process about to end: who comes now is not answered, and comes again."""
+    """The session is over, and the process is about to end: a client that comes now gets no answer, and must come
+    again.
+    """
 
 
 class Refused(WireError):
-    """Not let in. `code` is an ErrorCode of the client's."""
+    """The client is not let in. `code` is an ErrorCode of the client."""
 
     def __init__(self, code: str, message: str, holder: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -44,7 +46,9 @@ def refusal(error: WireError) -> dict[str, Any]:
 
 
 class Door:
-    """One session: the first that comes, or the one whose token was given. Whoever knows its token is the same client."""
+    """The door of one session. It belongs to the first client, or to the one with the given token; the token proves
+    that it is the same client.
+    """
 
     def __init__(self, token: str | None = None, name_of: Callable[[str], str | None] = lambda _: None) -> None:
         self._lock = threading.Lock()
@@ -53,22 +57,26 @@ class Door:
         self._name_of = name_of
         self._user = ""
         self._holder = ""
-        # What it says of itself: user, host and process.
+        # The client's user, host and process, as it says.
         self._client: Mapping[str, str] = {}
-        # Since when nothing reaches it.
+        # The time since which nothing reaches the client.
         self.away_since: float | None = None
         self._since = 0.0
         self._moment = 0.0
         self.is_settled = not self._serves
         self._refused: tuple[str, Refused] | None = None
         self._connections: dict[str, int] = {}
-        # The session is over, and the process about to end.
+        # The session is over, and the process is about to end.
         self.is_shut = False
-        # … because its client did not come back: nobody waits for what it has asked for.
+        # It is over because the client did not come back: nobody waits for the results.
         self.is_dropped = False
 
     def enter(self, hello: Hello, user: str, by: str, connection: int) -> None:
-        """`user` is the public key that the connection was made with, or empty; `by` one of the two sockets. `connection` counts the client's."""
+        """Let a client in, or raise.
+
+        `user` is the public key of its connection, or empty. `by` names one of the two sockets. `connection` is the
+        number of the connection, counted by the client.
+        """
         if connection < 1:
             raise WireError("connections are counted from 1")
         with self._lock:
@@ -84,7 +92,7 @@ class Door:
                     "PROTOCOL", f"connection {connection} of this session is not the latest, which is {latest}"
                 )
             self._connections[by] = connection
-            # By data a session begins: it ends with the process.
+            # A greeting by the data socket begins a session, which ends with the process.
             self.is_settled = self.is_settled or by == "data"
 
     def _let_in(self, hello: Hello, user: str) -> None:
@@ -92,7 +100,7 @@ class Door:
             raise WireError("a session has a token, and this greeting none")
         if self._refused is not None and _same(hello.token, self._refused[0]):
             why = self._refused[1]
-            # A new one: each raise of the same adds to its traceback, and keeps what that refers to.
+            # Raise a new error: each raise of the same one adds to its traceback, and keeps what that refers to.
             raise Refused(why.code, str(why))
         now = time.monotonic()
         is_free = self._token is None or (not self.is_settled and now - self._moment > _PATIENCE)
@@ -107,14 +115,15 @@ class Door:
             self._since, self._moment, self._connections = time.time(), now, {}
         elif not _same(hello.token, self._token or "") or user != self._user:
             is_own = user == self._user
-            # One that is away may come back, but for one whose process has ended: who says so could have its key's session anyhow.
+            # A client that is away may come back, unless its process has ended. Whoever says so has the same key, and
+            # could take the session anyhow.
             if (
                 is_own
                 and self.away_since is not None
                 and hello.replaces is not None
                 and hello.replaces == self._client.get("pid")
             ):
-                self.drop("the client %s has ended, says who comes after it: its session is dropped", self._holder)
+                self.drop("the next client says that %s has ended: its session is dropped", self._holder)
                 raise Shut
             since = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(self._since))
             held = f"{self._holder} since {since} ({(now - self._moment) / 60:.0f} min)"
@@ -122,34 +131,35 @@ class Door:
                 held += f", and has been away for {now - self.away_since:.0f} s"
             raise Refused(
                 "BUSY",
-                f"the worker is held by {held}: it serves one client at a time. With serve --workers 2 there is another one, two ports on",
+                f"the worker is held by {held}: it serves one client at a time. With serve --workers 2 there is "
+                "another one, two ports on",
                 self._client if is_own else None,
             )
 
     def drop(self, why: str, *told: object) -> None:
-        """Ends the session. Its memory goes with the process."""
+        """End the session. The process ends too, and frees its memory."""
         _log.warning(why, *told)
         self.is_shut = self.is_dropped = True
         ending.demand(_log.warning, DROPPED)
 
     def leave(self, why: Refused) -> None:
-        """Nothing has come of it. The same client is still to be told by the other socket."""
+        """End a session that could not begin. The other socket must tell the same client why."""
         with self._lock:
             self._refused = (self._token or "", why)
             self._token, self.is_settled = None, False
 
     def forget(self) -> None:
-        """Who has greeted by control alone is gone."""
+        """Forget a client that greeted by the control socket alone, and is gone."""
         with self._lock:
             if not self.is_settled:
                 self._token = None
 
     def is_revoked(self) -> bool:
-        """Whether the key of who has it may not enter any more."""
+        """Return whether the client's key was removed from those that may enter."""
         try:
             return self._user != "" and self._name_of(self._user) is None
         except OSError:
-            # What cannot be read just now, for want of files say, was not removed.
+            # A file that cannot be read just now (for want of descriptors, say) was not removed.
             return False
 
     @property

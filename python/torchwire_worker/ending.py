@@ -1,4 +1,6 @@
-"""The end of the process. What Python does at its end is done (threads are waited for, what atexit and finalizers have to do is done), in bounded time."""
+"""Ends the process in bounded time. Python does all that it does at its end: it waits for threads, and runs atexit
+handlers and finalizers.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-# Seconds, unless TORCHWIRE_END_SECONDS says otherwise.
+# In seconds, unless TORCHWIRE_END_SECONDS says otherwise.
 _SECONDS = 10.0
-# An operation that runs when its session is dropped has so long to come to an end.
+# Seconds in which an operation that runs when its session is dropped must end.
 _SECONDS_TO_BEGIN = 1.0
-# So much later Python's own watchdog, which needs no interpreter, ends what could not be ended in words.
+# Seconds later, Python's own watchdog ends the process without a word. It needs no interpreter.
 _MARGIN = 2.0
 _STANDARD = os.path.dirname(os.__file__) + os.sep
 
@@ -28,17 +30,19 @@ _done = threading.Event()
 
 
 def prepare() -> None:
-    """Handlers of atexit run in the reverse order: what is registered first comes last. So this is called before anything else is imported."""
+    """Register the end. Call this before anything else is imported: atexit runs its handlers in reverse order, so the
+    first comes last.
+    """
     atexit.register(_run_last)
 
 
 def last(step: Callable[[], object]) -> None:
-    """`step` is done when all that programs have registered with atexit is done; what was given later is done before."""
+    """Run `step` after all atexit handlers of programs. Steps run in reverse order."""
     _steps.append(step)
 
 
 def _run_last() -> None:
-    # (One that was forked off has inherited this.)
+    # (A forked child has inherited this handler.)
     if os.getpid() != _pid:
         return
     for stream in (sys.stdout, sys.stderr):
@@ -49,24 +53,26 @@ def _run_last() -> None:
         try:
             step()
         except BaseException:
-            # The others are to be done all the same.
+            # The other steps must run all the same.
             traceback.print_exc()
     _done.set()
 
 
 def begin(tell: Callable[[str], object], code: int = 1) -> None:
-    """The main thread returns to Python now. Where that takes too long it is cut off: `tell` is told of it, and `code` is the exit code."""
+    """Begin the end: the main thread returns to Python now. If that takes too long, the process is cut off: `tell`
+    hears of it, and `code` is the exit code.
+    """
     if _begun.is_set():
         return
     _begun.set()
     seconds = _seconds()
     threading.Thread(target=_cut_off, args=(seconds, tell, code), name="torchwire-end", daemon=True).start()
-    # Also where a C call holds the interpreter, and where the interpreter is being taken down.
+    # This works even while a C call holds the interpreter, and while the interpreter is being taken down.
     faulthandler.dump_traceback_later(seconds + _MARGIN, exit=True, file=2)
 
 
 def demand(tell: Callable[[str], object], code: int) -> None:
-    """From another thread than the main one: that is to begin the end, within a second."""
+    """Demand, from another thread, that the main thread begins the end within a second."""
 
     def wait() -> None:
         if not _begun.wait(_SECONDS_TO_BEGIN):
@@ -81,7 +87,7 @@ def _seconds() -> float:
         seconds = float(os.environ.get("TORCHWIRE_END_SECONDS", _SECONDS))
     except ValueError:
         return _SECONDS
-    # What a timer can count.
+    # A timer can count no further.
     return seconds if 0 <= seconds < threading.TIMEOUT_MAX / 2 else _SECONDS
 
 
@@ -90,7 +96,8 @@ def _cut_off(seconds: float, tell: Callable[[str], object], code: int) -> None:
         return
     running = " and ".join(_running()) or "nothing that is known"
     tell(
-        f"what Python does at its end took longer than {seconds:g} s and was cut off. Still running: {running}. What they were to write may be missing: "
+        f"what Python does at its end took longer than {seconds:g} s and was cut off. Still running: {running}. Their "
+        "output may be incomplete: "
         "end them before close(), or give them more time with the environment variable TORCHWIRE_END_SECONDS"
     )
     os._exit(code)
@@ -102,7 +109,7 @@ def _running() -> list[str]:
     for thread in threading.enumerate():
         frame = frames.get(thread.ident or 0)
         if thread is threading.main_thread():
-            # (It waits for the others.)
+            # (The main thread waits for the others.)
             if frame is not None and frame.f_code.co_name not in ("_shutdown", "join", "_wait_for_tstate_lock"):
                 found.append(f"the main thread{_where(frame)}")
         elif not thread.daemon:
@@ -111,7 +118,7 @@ def _running() -> list[str]:
 
 
 def _where(frame: FrameType | None) -> str:
-    """The innermost line that is not of Python's own library."""
+    """Return the innermost line outside Python's own library."""
     at: Any = frame
     while (
         at is not None and at.f_code.co_filename.startswith(_STANDARD) and "site-packages" not in at.f_code.co_filename

@@ -1,4 +1,4 @@
-"""An exception as the client is told of it. Nothing of the exception itself, its frames or their variables is kept."""
+"""Describes an exception for the client, and keeps nothing of the exception itself, its frames or their variables."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ T = TypeVar("T")
 
 _OURS = os.path.dirname(os.path.abspath(__file__)) + os.sep
 _MOST_CAUSES = 8
-# As many of a group's as Python prints; of everything that hangs together, so many.
+# Python prints so many members of a group; the second number bounds all exceptions that hang together.
 _MOST_MEMBERS, _MOST_EXCEPTIONS = 15, 64
-# Frames at either end of a traceback, the notes of an exception, and the classes above its own.
+# Bounds for the frames at either end of a traceback, the notes of an exception, and its base classes.
 _MOST_FRAMES, _MOST_NOTES, _MOST_BASES = 50, 32, 64
-# Bytes of one text: a message, or a name or a line.
+# Bytes of one message, and of one name or line.
 _LONGEST, _LONGEST_NAME = 256 * 2**10, 1024
-# Bytes of all that is told of a failure.
+# Bytes of everything that is said about one failure.
 MOST = 2**20
 
 
-# Python's own, whatever a class of the program makes of these names: what is asked of an exception must not raise another one.
+# Python's own descriptors. A class of the program may redefine these names, and reading an exception must not raise
+# another one.
 _cause, _context, _suppress_context, _traceback = (
     BaseException.__dict__[name] for name in ("__cause__", "__context__", "__suppress_context__", "__traceback__")
 )
@@ -35,14 +36,14 @@ _mro = type.__dict__["__mro__"]
 
 
 class Room:
-    """How many bytes there still are for texts. What does not fit is cut, and says so."""
+    """The bytes that are left for texts. A text that does not fit is cut, and says so."""
 
     def __init__(self, bytes: int) -> None:
         self.left = bytes
 
     def text(self, value: str, most: int = _LONGEST_NAME) -> str:
         cut = text(value, max(0, min(most, self.left)))
-        # (And of what stands around it.)
+        # (16 bytes stand around each text.)
         self.left -= len(cut.encode()) + 16
         return cut
 
@@ -52,7 +53,7 @@ def describe(error: BaseException, room: Room | None = None) -> dict[str, Any]:
 
 
 def _describe(error: BaseException, depth: int, permits: Iterator[int], room: Room) -> dict[str, Any]:
-    """`permits` has one for each exception that may be told beside it."""
+    """`permits` yields once for each further exception that may be described."""
 
     def more(other: BaseException) -> dict[str, Any] | None:
         told = depth < _MOST_CAUSES and room.left > 0 and next(permits, None) is not None
@@ -82,14 +83,14 @@ def _describe(error: BaseException, depth: int, permits: Iterator[int], room: Ro
 
 
 def members_of(error: BaseException) -> tuple[BaseException, ...]:
-    """The exceptions in a group: Python's own, or that of the package `exceptiongroup` where Python has none."""
+    """Return the exceptions in a group: Python's own, or one of the package `exceptiongroup` where Python has none."""
     holder = builtins if sys.version_info >= (3, 11) else sys.modules.get("exceptiongroup")
     group: Any = getattr(holder, "BaseExceptionGroup", ())
-    # (isinstance would ask the error what it is.)
+    # (`isinstance` would call the error's own `__class__`.)
     if not issubclass(type(error), group):
         return ()
     try:
-        # The group's own, whatever a class below it makes of the name.
+        # Read the group's own descriptor: a subclass may redefine the name.
         return tuple(group.exceptions.__get__(error))
     except BaseException:
         return ()
@@ -106,7 +107,7 @@ def class_name(kind: type) -> str:
 
 
 def _part(kind: type, name: str) -> str:
-    """Python's own, whatever a metaclass makes of the name."""
+    """Read Python's own descriptor: a metaclass may redefine the name."""
     part: Any = None
     with contextlib.suppress(BaseException):
         part = type.__dict__[name].__get__(kind)
@@ -114,8 +115,11 @@ def _part(kind: type, name: str) -> str:
 
 
 def text(value: str, most: int = _LONGEST) -> str:
-    """As UTF-8 can carry it, and no more than `most` bytes of it: half a surrogate pair, as file names that are not text have it, is written as its escape."""
-    # (A subclass may have methods of its own.)
+    """Return text that UTF-8 can carry, of at most `most` bytes.
+
+    Half of a surrogate pair, which file names may contain, becomes its escape.
+    """
+    # (A subclass of str may have methods of its own.)
     value = str.__str__(value)
     kept = value[:most]
     if not kept.isascii():
@@ -144,7 +148,7 @@ def _frames(error: BaseException, room: Room) -> list[dict[str, Any]]:
 
 
 def _asked(ask: Callable[[], T], otherwise: T) -> T:
-    """Sources are read by the loader of the program's module, which may be its own."""
+    """Call `ask`, or return `otherwise` if it raises: the program's own loader may read the sources, and fail."""
     try:
         return ask()
     except BaseException:
@@ -152,7 +156,7 @@ def _asked(ask: Callable[[], T], otherwise: T) -> T:
 
 
 def _message(error: BaseException) -> str:
-    # KeyError's str is the repr of its key.
+    # str(KeyError) is the repr of its key.
     try:
         message = str(error.args[0]) if isinstance(error, KeyError) and len(error.args) == 1 else str(error)
     except BaseException as broken:
@@ -161,7 +165,7 @@ def _message(error: BaseException) -> str:
 
 
 def _suggestion(error: BaseException) -> str:
-    """As Python itself prints it, which does not make it part of the message, and for names of a length that it compares."""
+    """Return the suggestion that Python prints after the message of an AttributeError, for short names."""
     if not isinstance(error, AttributeError) or not isinstance(error.name, str) or len(error.name) > 40:
         return ""
     close = difflib.get_close_matches(error.name, dir(error.obj), n=1, cutoff=0.7)
@@ -178,16 +182,16 @@ def _notes(error: BaseException, room: Room) -> list[str]:
 
 
 def forget(error: BaseException) -> None:
-    """Frees what the failed frames held: tensors, first of all."""
+    """Free everything that the failed frames hold: tensors, first of all."""
     chain: list[BaseException | None] = [error]
     seen: set[int] = set()
     while chain:
         link = chain.pop()
-        # A chain can lead back to itself.
+        # A chain may contain a cycle.
         if link is None or id(link) in seen:
             continue
         seen.add(id(link))
-        # (What a generator does when it is closed, say.)
+        # (Closing a generator may run code that raises.)
         _asked(lambda link=link: traceback.clear_frames(_traceback.__get__(link)), None)
         _traceback.__set__(link, None)
         chain += (_cause.__get__(link), _context.__get__(link), *members_of(link))

@@ -1,4 +1,4 @@
-"""Runs batches, in the order in which they come, on the main thread: PyTorch's grad mode belongs to a thread."""
+"""Runs batches in the order of their arrival, on the main thread: PyTorch's grad mode belongs to a thread."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .wire import Limits, WireError
 
 SETTLE, JS, NDARRAY = range(3)
 
-# What the client is told of a batch: its number, [id, value, id, value, …], the failure, if one of its operations failed, and
-# what was warned of, if anything was.
+# The reply to a batch: its number, [id, value, id, value, …], the failure (if an operation failed), and the warnings
+# (if there are any).
 Reply = tuple[int, list[Any], dict[str, Any] | None] | tuple[int, list[Any], dict[str, Any] | None, dict[str, Any]]
 
-# Where Python notes what has been warned of, of those warnings that the caller is blamed for: here, each operation.
+# Python notes here which warnings it has shown, if the caller is to blame for them: here, the caller is each operation.
 _warned_of: dict[Any, Any] = globals().setdefault("__warningregistry__", {})
 
 
 class Executor:
     def __init__(self, limits: Limits) -> None:
         self.objects = Objects()
-        # So many were run.
+        # The number of batches that were run.
         self.batches = 0
         self._limits = limits
         self._lanes = Lanes()
@@ -40,7 +40,7 @@ class Executor:
         self.batches += 1
         decode = Decoder(self.objects, batch.first, frames, self._limits)
         run = _Run(self.objects, decode, batch.first, operations, out)
-        # Another line of the program is another place.
+        # Python must show a warning again for each line of the program.
         _warned_of.clear()
         warned.running.at, warned.running.collected = run.at, self._warnings
         if not self._lanes.is_closed(batch.lane, batch.generation):
@@ -50,7 +50,7 @@ class Executor:
             except BaseException as error:
                 if forked.is_child:
                     forked.leave(error)
-                # Whatever a library raises (SystemExit too) is the client's to know.
+                # The client must hear of anything that a library raises, SystemExit too.
                 run.fail(error)
         if run.failure is not None:
             self._lanes.fail(batch.lane, batch.generation)
@@ -67,7 +67,7 @@ _LONGEST_DESCRIPTION = 200
 
 
 class _Run:
-    """One batch on its way: `done` operations are behind it, `id` is the place of what comes next."""
+    """One batch that is being run: `done` operations are behind it, and `id` is the place of the next value."""
 
     __slots__ = ("_decode", "_first", "_objects", "_operations", "_out", "done", "failure", "id", "values")
 
@@ -111,7 +111,7 @@ class _Run:
         return value
 
     def _place(self, name: int) -> int:
-        """The place that an operation names: what its own batch makes is counted from the first position, -1, -2, …"""
+        """Return the place that an operation names: -1, -2, … count what this batch makes, from its first position."""
         return name if name >= 0 else self._first - 1 - name
 
     def _other(self, op: Op) -> None:
@@ -152,11 +152,11 @@ class _Run:
         raise WireError(f"fetch mode {mode} is unknown")
 
     def at(self) -> tuple[int, Callable[[], str]]:
-        """The operation that is being run."""
+        """Return the id of the operation that is being run, and a function that describes it."""
         return self.id, lambda: self._described()[1]
 
     def _described(self) -> tuple[int, str]:
-        """Its last place, and itself as Python would write it."""
+        """Return the last place of the current operation, and the operation as Python would write it."""
         operations = self._operations
         at = operations[self.done] if self.done < len(operations) else None
         first = self._first + sum(map(_positions, operations[: self.done]))
@@ -180,7 +180,7 @@ class _Run:
         errors.forget(error)
 
     def clean_up(self) -> None:
-        """What frees is run, whatever failed before."""
+        """Run the operations that free references, whatever failed before."""
         for op in self._operations[self.done :]:
             if type(op) is Release:
                 self._release(op.ranges)
@@ -193,7 +193,7 @@ def _positions(op: Op) -> int:
 
 
 def _describe(op: Op | None, value: Any, links: int) -> str:
-    """The operation as Python would write it, as far as it got: `ResNet.fcc`, `Linear(...)`."""
+    """Return the operation as Python would write it, as far as it got: `ResNet.fcc`, `Linear(...)`."""
     if op is None:
         return "leaving a context"
     if isinstance(op, Import):
@@ -218,7 +218,7 @@ def _describe(op: Op | None, value: Any, links: int) -> str:
 
 def _name(target: Any) -> str:
     name: Any = None
-    # (A __getattr__ may raise anything.)
+    # (`__getattr__` may raise anything.)
     with contextlib.suppress(BaseException):
         name = getattr(target, "__name__", None)
     return errors.text(name) if issubclass(type(name), str) else errors.class_name(type(target))

@@ -1,4 +1,6 @@
-"""What is known where an exception was raised, and its message leaves out. As notes on it; the client's advice goes by them."""
+"""Adds the facts that are known where an exception was raised and that its message leaves out. They become its notes,
+and the client's advice goes by them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ def facts(error: BaseException) -> list[str]:
     try:
         return [*_facts(error)]
     except BaseException:
-        # What failed may be what is asked here: a device that is gone, an object of the user's, which may raise anything.
+        # The thing that failed may be the thing that is read here: a device that is gone, an object of the user that
+        # raises anything.
         return []
 
 
@@ -28,20 +31,28 @@ def _facts(error: BaseException) -> Iterator[str]:
     name, given = frame.f_code.co_name, frame.f_locals
     for argument in ("input", "target"):
         if isinstance(error, TypeError) and isinstance(given.get(argument), Mapping):
-            yield f"{argument} is a {type(given[argument]).__name__} with the keys {_listed(map(repr, given[argument]))}"
+            yield (
+                f"{argument} is a {type(given[argument]).__name__} with the keys {_listed(map(repr, given[argument]))}"
+            )
     if isinstance(error, (IndexError, RuntimeError)) and name in ("cross_entropy", "nll_loss", "multi_margin_loss"):
         input, target = given["input"], given["target"]
         classes = input.shape[0 if input.dim() == 1 else 1]
         kept = target[target != given["ignore_index"]] if "ignore_index" in given else target
         outside = kept[(kept < 0) | (kept >= classes)].unique().tolist()
         if outside:
-            yield f"targets are {kept.min()} to {kept.max()}, and the {classes} classes 0 to {classes - 1}: outside is {_listed(map(str, outside))}"
+            yield (
+                f"targets are {kept.min()} to {kept.max()}, and the {classes} classes 0 to {classes - 1}: outside is "
+                f"{_listed(map(str, outside))}"
+            )
     if isinstance(error, IndexError) and name == "embedding":
-        yield f"indices are {given['input'].min()} to {given['input'].max()}, and the {given['weight'].shape[0]} rows 0 to {given['weight'].shape[0] - 1}"
+        yield (
+            f"indices are {given['input'].min()} to {given['input'].max()}, and the {given['weight'].shape[0]} rows 0 "
+            f"to {given['weight'].shape[0] - 1}"
+        )
 
 
 def _functional(error: BaseException) -> FrameType | None:
-    """The innermost frame of torch.nn.functional."""
+    """Return the innermost frame of torch.nn.functional."""
     found = None
     link = error.__traceback__
     while link is not None:

@@ -1,4 +1,4 @@
-"""A process that Python has forked off the worker: the worker does not go on in it, and it holds nothing of the worker's."""
+"""A process that Python forks off the worker: it does not continue the worker, and holds nothing of it."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ import traceback
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-# Whether this process is such a one.
+# Whether this process was forked off the worker.
 is_child = False
 
 _descriptors: set[int] = set()
-# Where the worker's sockets listen: libzmq makes them, and a descriptor for each connection.
+# The endpoints of the worker's sockets: libzmq makes these sockets, and a descriptor for each connection.
 _paths: set[str] = set()
 _ports: set[int] = set()
 
 
 def own(descriptor: int) -> int:
-    """It is closed in each process that is forked off, and (as all of Python's own) in each program that is started."""
+    """Have `descriptor` closed in each forked process and (as all of Python's own) in each program that is started."""
     os.set_inheritable(descriptor, False)
     _descriptors.add(descriptor)
     return descriptor
 
 
 def disown(descriptor: int) -> None:
-    """To be called before it is closed: its number may soon be another's."""
+    """Forget `descriptor`. Call this before it is closed: its number may soon be another's."""
     _descriptors.discard(descriptor)
 
 
 def own_endpoint(endpoint: str) -> None:
-    """The same for the sockets that listen there, and those of all who have connected."""
+    """Do the same for the sockets that listen at `endpoint`, and for their connections."""
     url = urlsplit(endpoint)
     if url.scheme == "ipc":
         _paths.add(endpoint.removeprefix("ipc://"))
@@ -53,7 +53,7 @@ _held = threading.local()
 
 
 def _hold() -> None:
-    """A signal that comes while a child still has the worker's handlers would be lost."""
+    """Block signals around the fork: one that comes while a child still has the worker's handlers would be lost."""
     _held.mask = signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
 
 
@@ -68,10 +68,10 @@ def _forget() -> None:
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _descriptors.clear()
-    # A child is ended by SIGTERM (multiprocessing does so); the worker is asked to leave.
+    # SIGTERM ends a child, as multiprocessing expects; it asks the worker to leave.
     for number in _SIGNALS:
         handler: Any = signal.getsignal(number)
-        # (Only the main thread may, and where another thread forks, that is the child's main thread.)
+        # (Only the main thread may set handlers. The thread that forks is the child's main thread.)
         if str(getattr(handler, "__module__", "")).startswith("torchwire_worker."):
             signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
     _let_go()
@@ -99,7 +99,9 @@ def _of_endpoints() -> list[int]:
 
 
 def leave(error: BaseException | None = None) -> NoReturn:
-    """The end of one that comes back into the worker's code: as a child of multiprocessing ends. What the worker is to do at its own end is not done."""
+    """End a child that returns to the worker's code, as multiprocessing ends a child. The steps of the worker's own end
+    are skipped.
+    """
     code = 1
     try:
         code = _code_of(error)

@@ -1,4 +1,6 @@
-"""Who may enter: the server's own CURVE key, and an allow-list of its clients' keys, as files in the manner of ssh."""
+"""Decides which clients may enter: the server's own CURVE key and an allow-list of its clients' keys, as files in the
+manner of ssh.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +28,14 @@ _DOMAIN = "torchwire"
 _KEY = re.compile(r"""^[ \t]*(public|secret)-key[ \t]*=[ \t'"]*([^\n]*?)[ \t'"\r]*$""", re.M)
 _CLIENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,127}")
 
-# Nothing is wrong with the file.
+# Errors that pass: nothing is wrong with the file.
 _PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EIO, errno.ESTALE)
 
 logger = logging.getLogger("torchwire.keys")
 
 
 class KeysError(Exception):
-    """`command`: what mends it."""
+    """`command` mends it."""
 
     def __init__(self, message: str, command: str | None = None) -> None:
         super().__init__(message)
@@ -52,13 +54,14 @@ class ServerKeys:
         return fingerprint(self.public)
 
     def clients(self) -> dict[str, str]:
-        """Their names and fingerprints, as of now."""
+        """Return the names and fingerprints of the clients, as of now."""
         return {name: fingerprint(public) for name, public in _clients(self._folder)}
 
     def name_of(self, public: str) -> str | None:
-        """Who has this key; None: nobody who may enter. The files are read anew, so that removing one revokes it.
+        """Return the name of the client with this key, or None: nobody with it may enter.
 
-        OSError: it is in none of those that could be read, and one could not for want of files or the like.
+        The files are read anew, so that removing one revokes it. Raises OSError if no file that could be read has the
+        key, and another could not be read for want of descriptors or the like.
         """
         unread: OSError | None = None
         found: dict[str, Any] = {}
@@ -68,7 +71,7 @@ class ServerKeys:
             self._warn(_who_writes(error))
             return None
         for name, path in files:
-            # A file that is broken, or that others can write, lets nobody in; the others are good all the same.
+            # A file that is broken, or that others can write, lets nobody in. The other files still count.
             try:
                 if _load(path, found)[0] == public:
                     return name
@@ -82,25 +85,28 @@ class ServerKeys:
         return None
 
     def _warn(self, error: KeysError) -> None:
-        """Once for each: the list is read at every handshake."""
+        """Warn once of each error: the list is read at every handshake."""
         if str(error) not in self._warned:
             self._warned.add(str(error))
             logger.warning("%s. That is why it lets nobody in. Run: %s", error, error.command)
 
     def guard(self, context: zmq.Context[Any]) -> ThreadAuthenticator:
-        """Lets nobody in who is not on the list. To be started before anything is bound, and stopped after all is closed: without it
-        libzmq lets everybody in."""
+        """Let in only clients on the list.
+
+        Start this before anything is bound, and stop it after everything is closed: without it libzmq lets everybody
+        in.
+        """
         authenticator = ThreadAuthenticator(context, log=_silent)
         authenticator.configure_curve_callback(_DOMAIN, _AllowList(self))
         authenticator.start()
         return authenticator
 
     def configure(self, socket: zmq.Socket[Any]) -> None:
-        """To be called before it is bound."""
+        """Give `socket` the server's key. Call this before it is bound."""
         socket.setsockopt(zmq.CURVE_SERVER, 1)
         socket.setsockopt(zmq.CURVE_SECRETKEY, self.secret.encode())
         socket.setsockopt(zmq.ZAP_DOMAIN, _DOMAIN.encode())
-        # Without an authenticator nobody gets in. (Not every build of libzmq has it.)
+        # Without an authenticator, nobody may enter. (Not every build of libzmq has this option.)
         if hasattr(zmq, "ZAP_ENFORCE_DOMAIN"):
             try:
                 socket.setsockopt(zmq.ZAP_ENFORCE_DOMAIN, 1)
@@ -110,7 +116,7 @@ class ServerKeys:
 
 
 class _AllowList:
-    """What the authenticator asks, on its own thread, at each handshake."""
+    """The authenticator asks this object, on its own thread, at each handshake."""
 
     def __init__(self, keys: ServerKeys) -> None:
         self._keys = keys
@@ -122,7 +128,7 @@ class _AllowList:
                 name = self._keys.name_of(key.decode())
             except OSError:
                 name = None
-            # Once a second: it is strangers who decide how often this happens.
+            # Log at most once a second: strangers decide how often this happens.
             if name is None and time.monotonic() - self._said > 1:
                 self._said = time.monotonic()
                 logger.warning("refused: the key %s is not in %s", fingerprint(key.decode()), CLIENTS)
@@ -133,7 +139,7 @@ class _AllowList:
             return False
 
 
-# It logs each handshake.
+# This logger reports each handshake.
 _silent = logging.getLogger("torchwire.keys.zap")
 _silent.setLevel(logging.CRITICAL)
 
@@ -144,7 +150,7 @@ def fingerprint(public: str) -> str:
 
 
 def load(folder: str) -> ServerKeys:
-    """Everything in order, or an error that says what to do."""
+    """Load the keys, or raise an error that says what to do."""
     path = os.path.join(folder, SECRET)
     try:
         files = os.listdir(folder)
@@ -182,13 +188,16 @@ class _Half(msgspec.Struct, forbid_unknown_fields=True, tag_field="torchwire", t
 
 
 def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
-    """Reads what `npx torchwire keygen` printed, lets that client in, and says both fingerprints. A server's first keys come the same way."""
+    """Read the line of `npx torchwire keygen`, let that client in, and print both fingerprints.
+
+    The first keys of a server come the same way.
+    """
     half = _read_half(lines)
     client, server = half.client, half.server
     client_path = os.path.join(folder, CLIENTS, client.name + ".key")
     server_path = os.path.join(folder, SECRET)
     again = f"torchwire-worker authorize --keys {folder} --force"
-    # First everything that can be wrong, then the files.
+    # Check everything before a file is written.
     there = None
     if os.path.exists(server_path):
         there, _ = _load_secret(server_path)
@@ -202,16 +211,19 @@ def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
         )
     if there is not None and write_server and not force:
         raise KeysError(
-            f"{server_path} is there, with another key: {fingerprint(there)}. A client for it is made, on the client's machine, with\n"
+            f"{server_path} is there, with another key: {fingerprint(there)}. A client for it is made, on the client's "
+            "machine, with\n"
             f"  npx torchwire keygen NAME --server-key='{there}' --force\n"
-            f"To replace the server's key by {fingerprint(server.public)}, which locks out every client that there is, pipe the same into",
+            f"To replace the server's key by {fingerprint(server.public)}, which locks out every client that there is, "
+            "pipe the same into",
             again,
         )
     if os.path.exists(client_path) and not force:
         known, _ = _load(client_path)
         if known != client.public:
             raise KeysError(
-                f"{client_path} is there, with another key: {fingerprint(known)}. For a second client, choose a name on its machine (npx torchwire "
+                f"{client_path} is there, with another key: {fingerprint(known)}. For a second client, choose a name "
+                "on its machine (npx torchwire "
                 f"keygen NAME --as CLIENT); to replace the key by {fingerprint(client.public)}, pipe the same into",
                 again,
             )
@@ -219,7 +231,7 @@ def authorize(folder: str, lines: Iterable[str], force: bool = False) -> None:
         for each in (folder, os.path.dirname(client_path)):
             owners.make(each, 0o700)
             _check(each)
-        # The client last: with it the door is open.
+        # Write the client last: its file opens the door.
         if write_server:
             _write(
                 server_path,
@@ -241,16 +253,16 @@ def _read_half(lines: Iterable[str]) -> _Half:
             [half.server.secret] if half.server.secret is not None else []
         )
         if not all(_is_key(key) for key in pairs):
-            raise ValueError("a key that is none")
+            raise ValueError("a malformed key")
         if _CLIENT.fullmatch(half.client.name) is None:
             raise ValueError("the client's name")
         if (
             half.server.secret is not None
             and zmq.curve_public(half.server.secret.encode()).decode() != half.server.public
         ):
-            raise ValueError("the server's keys are no pair")
+            raise ValueError("the server's keys are not a pair")
     except ValueError as error:
-        # What came is not shown: it may hold a secret.
+        # Do not show the input: it may hold a secret.
         what = str(error) if text else "nothing came"
         raise KeysError(
             f"standard input is not the line that keygen prints ({what}); on the client's machine it is made by",
@@ -262,13 +274,13 @@ def _read_half(lines: Iterable[str]) -> _Half:
 def _is_key(key: str) -> bool:
     try:
         return len(z85.decode(key.encode())) == 32
-    # No such digit; no such length; five digits that say more than four bytes hold.
+    # In order: an unknown digit, a wrong length, five digits that say more than four bytes hold.
     except (KeyError, ValueError, struct.error):
         return False
 
 
 def _write(path: str, text: str) -> None:
-    """Whole or not at all, and this user's alone from the first byte on."""
+    """Write the file whole or not at all, readable by this user alone from the first byte on."""
     draft = f"{path}.{os.getpid()}"
     file = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
@@ -283,7 +295,7 @@ def _write(path: str, text: str) -> None:
 
 
 def _files(folder: str, found: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Names and paths. Raises OthersCanWrite where the list itself is theirs to make."""
+    """Yield names and paths. Raises OthersCanWrite if others can write the list itself."""
     clients = os.path.join(folder, CLIENTS)
     try:
         owners.check(folder, found)
@@ -309,7 +321,10 @@ def _clients(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _load(path: str, found: dict[str, Any] | None = None) -> tuple[str, str | None]:
-    """The public key and, where the file has one, the secret key. KeysError has OthersCanWrite, or an error that passes, as its cause."""
+    """Return the public key and, if the file has one, the secret key.
+
+    The cause of a KeysError is OthersCanWrite, or an error that passes.
+    """
     try:
         text = owners.read(path, found)
     except owners.OthersCanWrite as error:
@@ -318,29 +333,30 @@ def _load(path: str, found: dict[str, Any] | None = None) -> tuple[str, str | No
         raise KeysError(f"{path} cannot be read as a key by {_this_user()}: {error.strerror}") from (
             error if error.errno in _PASSING else None
         )
-    # ZeroMQ's certificates: the first of each counts.
+    # As in ZeroMQ's certificates, the first line of each kind counts.
     keys = dict(reversed(_KEY.findall(text)))
     public, secret = keys.get("public"), keys.get("secret")
     if public is None:
         raise KeysError(f"{path} cannot be read as a key: it has no public-key")
     if not all(_is_key(key) for key in (public, secret) if key is not None):
-        raise KeysError(f"{path} holds what is no key of 40 characters")
+        raise KeysError(f"{path} has a key that is not one of 40 characters")
     return public, secret
 
 
 def _load_secret(path: str) -> tuple[str, str | None]:
-    """As `_load`, of a file that nobody else may read either."""
+    """Do as `_load`, for a file that nobody else may read either."""
     try:
         found = os.stat(path)
     except OSError as error:
         raise KeysError(f"{path} cannot be read by {_this_user()}: {error.strerror}") from None
     if hasattr(os, "getuid"):
         mode = found.st_mode & 0o777
-        # A mounted secret, as Kubernetes makes it, is root's, and for this process's group to read.
+        # A secret that Kubernetes mounts belongs to root, and this process's group may read it.
         most = 0o440 if found.st_uid == 0 != os.getuid() else 0o600
         if mode & ~(most | 0o700):
             raise KeysError(
-                f"others can get at the secret key in {path} (mode {mode:04o}). If somebody may have read it, make new keys instead.",
+                f"others can get at the secret key in {path} (mode {mode:04o}). If somebody may have read it, make new "
+                "keys instead.",
                 f"chmod {most:o} {path}",
             )
     return _load(path)
@@ -355,7 +371,7 @@ def _how(folder: str, more: str = "") -> str:
 
 
 def _check(folder: str) -> None:
-    """Who can write into it decides who may enter."""
+    """Raise if others can write into `folder`: they could let anybody in."""
     try:
         owners.check(folder)
     except owners.OthersCanWrite as error:

@@ -1,10 +1,10 @@
-"""Fail-stop: after a failed operation, the later ones of its lane are not run."""
+"""Fail-stop: after an operation failed, the later operations of its lane are not run."""
 
 from __future__ import annotations
 
 
 class Lanes:
-    """A lane is closed in the generation in which it failed; a batch of a newer one opens it again."""
+    """The lanes. One is closed in the generation in which it failed; a batch of a newer generation opens it again."""
 
     def __init__(self) -> None:
         self._failed: dict[int, int] = {}

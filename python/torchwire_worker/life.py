@@ -1,7 +1,8 @@
-"""The worker never outlives its parent: a guard, forked before anything else, sees to it even while a C call holds the GIL.
+"""The worker never outlives its parent: a guard, forked before anything else, ensures it even while a C call holds the
+GIL.
 
-Each of the two watches the other: without a worker the guard ends what is left of it; without a guard the worker starts another one. This file is what
-that one runs, by its path: it imports nothing of ours before it is the guard.
+The two watch each other. Without a worker, the guard ends what the worker left. Without a guard, the worker starts
+another one. That one runs this file by its path: the file imports nothing of ours before it is the guard.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import sys
 import threading
 from collections.abc import Callable
 
-# The guard notices both deaths at once (pipes close), and the worker's within this time where a process that it forked holds the pipe.
+# The guard notices both deaths at once, as pipes close. If a forked process holds the worker's pipe, it takes this
+# long.
 _POLL_MS = 250
 
 
 def read_line(fd: int) -> bytes:
-    """One line, and not a byte more: what follows stays in the pipe."""
+    """Read one line and not a byte more: the rest must stay in the pipe."""
     line = bytearray()
     while not line.endswith(b"\n"):
         byte = os.read(fd, 1)
@@ -31,16 +33,16 @@ def read_line(fd: int) -> bytes:
     return bytes(line)
 
 
-# For the guard a pipe that closes is the worker's death: it stays open as long as the worker lives.
+# The guard takes a closed pipe for the worker's death: keep it open as long as the worker lives.
 _running: Guard | None = None
 
 
 class Guard:
-    """The worker's side of it."""
+    """The worker's side of the guard."""
 
     def __init__(self, directory: str | None) -> None:
         self._directory = directory
-        # Standard input, whose end tells of the parent's.
+        # Standard input: its end is the parent's end.
         self._parent = os.dup(0)
         self._tether, there = socket.socketpair()
         worker = os.getpid()
@@ -52,16 +54,19 @@ class Guard:
 
     @property
     def descriptors(self) -> list[int]:
-        """What a process that the worker forks must not hold."""
+        """The descriptors that a forked process must not hold."""
         return [self._parent, self.tether]
 
     @property
     def tether(self) -> int:
-        """Can be read from when the guard is gone."""
+        """A descriptor that becomes readable when the guard is gone."""
         return self._tether.fileno()
 
     def restart(self) -> None:
-        """It was killed. (A process with threads is not forked any more: another program is started.)"""
+        """Start another guard: the last one was killed.
+
+        (A process with threads must not be forked, so this is a program of its own.)
+        """
         import subprocess
 
         self._reap()
@@ -74,10 +79,13 @@ class Guard:
             ).pid
 
     def end(self) -> None:
-        """At the worker's orderly end: what it has started and not ended goes, and the guard with it, before it can become an orphan.
-        (Who takes in orphans may be a program that does not collect them: Node, as the first process of a container.)"""
+        """End what the worker has started and not ended, and then the guard itself, before it becomes an orphan.
+
+        This is for an orderly end. (The program that takes in orphans may not collect them: Node, as the first process
+        of a container.)
+        """
         if sys.platform != "linux":
-            # What is left cannot be listed: the guard sees to it, when the worker is gone.
+            # Other systems cannot list what is left. The guard ends it when the worker is gone.
             return
         _end_others(self._pid)
         with contextlib.suppress(OSError):
@@ -85,22 +93,22 @@ class Guard:
         self._reap()
 
     def _reap(self) -> None:
-        # (A program may have waited for all children.)
+        # (The program may have waited for all children.)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._pid, 0)
 
 
 def start_guard(directory: str | None) -> Guard | None:
-    """Starts the guard, which watches standard input instead of the worker. Must be called while there is one thread."""
+    """Start the guard, which watches standard input for the worker. Call this while there is one thread."""
     if not hasattr(os, "fork"):
         _start_watch()
         return None
-    # Where a launcher script stands between us and the client, we lead no group yet. (Else this is refused.)
+    # Behind a launcher script, this process leads no group yet. (Otherwise the call is refused.)
     with contextlib.suppress(PermissionError):
         os.setsid()
     global _running
     guard = _running = Guard(directory)
-    # Whatever reads standard input now finds its end.
+    # From now on, a program that reads standard input finds its end.
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
@@ -108,7 +116,7 @@ def start_guard(directory: str | None) -> Guard | None:
 
 
 def _end_others(guard: int) -> None:
-    """Ends the processes of the worker's group, and collects those that are its children."""
+    """End the processes of the worker's group, and collect those that are its children."""
     worker, group = os.getpid(), os.getpgrp()
     helpers = list(_helpers())
     spared = {worker, guard, *(pid for pid, _ in helpers)}
@@ -122,19 +130,19 @@ def _end_others(guard: int) -> None:
     for _, stop in helpers:
         with contextlib.suppress(Exception):
             stop()
-    # Those that had ended, and that nobody has asked for.
+    # Collect the children that had ended and that nobody waited for.
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0] > 0:
             pass
 
 
 def _members(group: int) -> list[tuple[int, int]]:
-    """Processes and their parents."""
+    """Return the processes of `group`, and their parents."""
     found = []
     for name in os.listdir("/proc"):
         if name.isdigit():
             with contextlib.suppress(OSError), open(f"/proc/{name}/stat", "rb") as stat:
-                # The name, in brackets, may hold anything.
+                # The name is in brackets, and may contain anything.
                 _, parent, its_group = stat.read().rpartition(b")")[2].split()[:3]
                 if int(its_group) == group:
                     found.append((int(name), int(parent)))
@@ -142,7 +150,7 @@ def _members(group: int) -> list[tuple[int, int]]:
 
 
 def _helpers() -> list[tuple[int, Callable[[], None]]]:
-    """multiprocessing's own processes: they tidy up (shared memory, semaphores) when they are told of the end."""
+    """Return multiprocessing's own processes: they free shared memory and semaphores when they are told to stop."""
     found = []
     for module, name, pid in (
         ("resource_tracker", "_resource_tracker", "_pid"),
@@ -156,7 +164,9 @@ def _helpers() -> list[tuple[int, Callable[[], None]]]:
 
 
 def _start_watch() -> None:
-    """Windows cannot fork. A thread does what it can: a C call that holds the GIL puts the end off, and children stay."""
+    """Watch standard input on a thread, as Windows cannot fork. A C call that holds the GIL delays the end, and
+    children remain.
+    """
     parent = os.dup(0)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -171,8 +181,9 @@ def _start_watch() -> None:
 
 
 def _guard(worker: int, directory: str | None) -> None:
-    """Its standard input is the worker's parent's, its standard output leads to the worker."""
-    # A group of its own, so that it does not kill itself; and no hold on the pipes whose end tells the parent of the worker's.
+    """Be the guard. Its standard input is that of the worker's parent, and its standard output leads to the worker."""
+    # Lead a group of its own, so that it does not kill itself. Let go of the pipes whose end tells the parent of the
+    # worker's end.
     os.setpgid(0, 0)
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 2)
@@ -190,7 +201,7 @@ def _guard(worker: int, directory: str | None) -> None:
             break
     if not is_told:
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            # Its group: children that it started (a DataLoader's workers) go with it.
+            # Kill the whole group: the worker's children, such as those of a DataLoader, end with it.
             os.killpg(worker, signal.SIGKILL)
     if directory:
         shutil.rmtree(directory, ignore_errors=True)
@@ -198,7 +209,10 @@ def _guard(worker: int, directory: str | None) -> None:
 
 
 def ignore_interrupts() -> None:
-    """Ctrl-C is the client's to handle; it tells the worker when to end. (By a handler: what is ignored would be so in every program that it starts.)"""
+    """Leave Ctrl-C to the client, which tells the worker when to end.
+
+    (This is a handler because an ignored signal stays ignored in every program that the worker starts.)
+    """
     signal.signal(signal.SIGINT, _ignore)
 
 

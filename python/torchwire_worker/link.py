@@ -1,4 +1,4 @@
-"""A socket: whole messages in, whole messages out. Used by one thread alone."""
+"""A socket for whole messages. One thread alone uses it."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import zmq
 from . import forked
 from .wire import Header, Limits, MessageType, WireError, check_frames, read_header
 
-# Messages, not bytes: the client's credit bounds what is in flight, well below this.
+# In messages, not bytes. The client's credit bounds the bytes in flight, well below this.
 _HIGH_WATER_MARK = 100_000
-# For the last replies to be on their way, large ones too. With the client gone nothing waits: the guard sees to that.
+# The last replies, large ones too, have so long to leave. If the client is gone, the guard ends the wait.
 _LINGER_MS = 30_000
 
 
@@ -21,12 +21,12 @@ class Message(NamedTuple):
     header: Header
     meta: memoryview
     frames: list[Any]
-    # Of a greeting: the public key that the connection was made with, or nothing.
+    # For a greeting: the public key of the connection, or nothing.
     user: str = ""
 
 
 class Malformed(NamedTuple):
-    """What came instead of a message that is understood."""
+    """Something that is not a valid message."""
 
     peer: bytes
     why: str
@@ -37,7 +37,9 @@ class Keys(Protocol):
 
 
 class Link:
-    """A ROUTER: it tells its peers apart, so that one who has not said the token is not listened to. Its context is its own."""
+    """A ROUTER socket, which tells its peers apart: it ignores one that has not said the token. It has a context of its
+    own.
+    """
 
     def __init__(
         self,
@@ -50,17 +52,20 @@ class Link:
         heartbeats: bool = False,
         unguard: Callable[[], object] = lambda: None,
     ) -> None:
-        """`longest` is the most bytes that one part may have; after `wake_ms` of silence `receive` returns. `unguard` is done when the socket is closed."""
+        """`longest` is the most bytes of one part. `receive` returns after `wake_ms` of silence. `unguard` is called
+        after the socket is closed.
+        """
         socket = context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, _LINGER_MS)
         socket.setsockopt(zmq.SNDHWM, _HIGH_WATER_MARK)
         socket.setsockopt(zmq.RCVHWM, _HIGH_WATER_MARK)
-        # Holds for what comes before a handshake is done, too.
+        # This limit also holds before a handshake is done.
         socket.setsockopt(zmq.MAXMSGSIZE, longest or limits.longest_part)
         if wake_ms is not None:
             socket.setsockopt(zmq.RCVTIMEO, wake_ms)
         if heartbeats:
-            # A peer that is stopped is gone, though its kernel answers for it; one that is busy is not: libzmq answers on a thread of its own.
+            # A stopped peer counts as gone, though its kernel answers for it. A busy one does not: libzmq answers on
+            # its own thread.
             socket.setsockopt(zmq.HEARTBEAT_IVL, 5000)
             socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, 15_000)
         if endpoint.startswith("tcp:"):
@@ -73,13 +78,13 @@ class Link:
         self.socket = socket
         self._context = context
         self._unguard = unguard
-        # Where it listens: the system has chosen the port.
+        # The actual endpoint: the system may have chosen the port.
         self.endpoint = socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         forked.own_endpoint(self.endpoint)
         self._limits = limits
 
     def receive(self) -> Message | Malformed | None:
-        """Waits for the next message; None where it was woken without one."""
+        """Wait for the next message. None: nothing came before the wake-up."""
         socket = self.socket
         try:
             peer = socket.recv(copy=False)
@@ -89,7 +94,7 @@ class Link:
         too_many = False
         part = peer
         while part.more:
-            # copy=False: a tensor is made over the frame's own memory.
+            # copy=False: a tensor uses the frame's own memory.
             part = socket.recv(copy=False)
             too_many = too_many or len(parts) > self._limits.frames
             if not too_many:
@@ -122,7 +127,7 @@ class Link:
         socket.send(frames[-1], copy=False)
 
     def end(self) -> None:
-        """Waits until what was sent is out, as long as the socket lingers. Once is enough."""
+        """Close the socket, and wait until all messages have left, as long as it lingers. Further calls do nothing."""
         if not self.socket.closed:
             self.socket.close()
             self._unguard()
@@ -130,14 +135,15 @@ class Link:
 
 
 def _guard_port(socket: zmq.Socket[Any]) -> None:
-    """What strangers can do to a port, before they have said who they are."""
-    # Who is silent, or says a byte now and then, is thrown out.
+    """Limit what strangers can do to a port before they have said who they are."""
+    # Disconnect a peer that is silent, or sends a byte now and then.
     socket.setsockopt(zmq.HANDSHAKE_IVL, 5000)
-    # A domain makes libzmq refuse ZMTP 1 and 2 at once: whatever does not begin as ZMTP 3 does would pass for those, and stay for ever.
+    # With a domain, libzmq refuses ZMTP 1 and 2 at once. Without it, any bytes that do not begin as ZMTP 3 would pass
+    # for those, and the connection would stay for ever.
     socket.setsockopt(zmq.ZAP_DOMAIN, b"torchwire")
-    # The queue of those that the system has let in: a burst of them must not make an honest one wait for its retry.
+    # The queue of accepted connections: a burst must not make an honest client wait for its retry.
     socket.setsockopt(zmq.BACKLOG, 1024)
-    # No heartbeats on data: half-open peers are found by these.
+    # The data socket has no heartbeats: these options find half-open peers.
     for option, value in (
         (zmq.TCP_KEEPALIVE, 1),
         (zmq.TCP_KEEPALIVE_IDLE, 15),
@@ -152,5 +158,5 @@ def _user_of(frame: Any) -> str:
     try:
         return str(frame.get("User-Id"))
     except zmq.ZMQError:
-        # No keys.
+        # The connection has no keys.
         return ""

@@ -1,4 +1,4 @@
-"""What the server says, on its own standard error: never to a client."""
+"""Sets up the server's own log, on standard error. Clients never see it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The objects that references keep, by their place in the client's log."""
+"""The objects that the client's references keep, by their place in its log."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ WELL_KNOWN: dict[int, Any] = {1: builtins, 2: operator, 3: helpers}
 
 
 class NoValue(LookupError):
-    """A reference whose value was never made, or was released."""
+    """The value of a reference was never made, or was released."""
 
 
 class Objects(dict[int, Any]):
@@ -27,7 +27,7 @@ class Objects(dict[int, Any]):
         return len(self) - len(WELL_KNOWN)
 
     def release(self, ranges: list[int]) -> None:
-        """Frees [first, last, first, last, …]; places that hold nothing are passed over."""
+        """Free [first, last, first, last, …]. Skip places that hold nothing."""
         for i in range(0, len(ranges), 2):
             for id in range(ranges[i], ranges[i + 1] + 1):
                 self.pop(id, None)

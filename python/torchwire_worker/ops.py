@@ -1,4 +1,4 @@
-"""What a batch may ask for. msgspec checks every field's type before anything is run."""
+"""The operations of a batch. msgspec checks the type of every field before anything is run."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ContextLayer(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Batch(msgspec.Struct, forbid_unknown_fields=True):
-    # The position of the first operation; every link of a chain and every result takes one more.
+    # The position of the first operation. Every link of a chain and every result takes one more.
     first: int
     operations: msgspec.Raw
     lane: int = 0
@@ -93,7 +93,7 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Settings(msgspec.Struct):
-    """What holds for the whole process."""
+    """Settings of the whole process."""
 
     device: str = "auto"
     seed: int | None = None
@@ -106,11 +106,11 @@ class Hello(msgspec.Struct):
     token: str
     client: dict[str, str]
     limits: dict[str, int]
-    # Of a client that has not started this worker.
+    # Sent by a client that has not started this worker.
     settings: Settings | None = None
-    # It has been welcomed before.
+    # The client has been welcomed before.
     resumes: bool = False
-    # The process that had the worker and has ended, as BUSY has named it.
+    # The process that had the worker and has ended, by the number that BUSY gave.
     replaces: str | None = None
 
 
@@ -141,16 +141,16 @@ def _read(decode: Callable[[bytes | memoryview], T], meta: bytes | memoryview, w
     try:
         return decode(meta)
     except (ValueError, RecursionError, MemoryError) as error:
-        # ValueError: msgspec's own errors, and those of text that is not UTF-8.
+        # ValueError covers msgspec's own errors, and text that is not UTF-8.
         raise WireError(f"{what} that is not one{where}: {error}") from None
 
 
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 _decode_operations = msgspec.msgpack.Decoder(list[Op]).decode
 
-# A step of a loop is the same operations again, byte for byte: they are read once.
+# Each step of a loop sends the same operations, byte for byte: decode them once.
 _known: dict[bytes, list[Op]] = {}
-# What is read takes less than twenty times the room of its bytes: together they stay below 40 MiB.
+# Decoded operations take less than twenty times their bytes: together they stay below 40 MiB.
 _MOST_KNOWN = 256
 _LONGEST_KNOWN = 8 * 2**10
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode

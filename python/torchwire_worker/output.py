@@ -1,4 +1,4 @@
-"""What Python code writes to its standard output and errors: of a worker that serves elsewhere, its client is told."""
+"""Reports to the client what Python code writes to standard output and errors, if the worker serves elsewhere."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any
 
 from . import errors
 
-# A progress bar goes back to the start of its line.
+# A progress bar ends its line with a carriage return.
 _END = re.compile(r"\r?\n|\r(?!\n)")
-# In characters. Longer lines are told in parts.
+# In characters. Longer lines are reported in parts.
 _LONGEST = 64 * 2**10
-# (Half of a surrogate pair is written as six characters.)
+# (Half of a surrogate pair becomes six characters.)
 _LONGEST_IN_BYTES = 6 * _LONGEST
 
 
 class Output(io.FileIO):
-    """What is written to a descriptor goes there, and is told in lines."""
+    """A raw stream that writes to a descriptor, and reports the same in lines."""
 
     def __init__(self, descriptor: int, encoding: str, tell: Callable[[str], None]) -> None:
         super().__init__(descriptor, "w", closefd=False)
         self._tell = tell
         self._decoder = codecs.getincrementaldecoder(encoding)("replace")
         self._rest = ""
-        # A program may write from where a write of its own was interrupted: a signal's handler, a finalizer.
+        # A signal handler or a finalizer may write while a write is in progress.
         self._lock = threading.RLock()
         self._pid = os.getpid()
 
@@ -38,10 +38,11 @@ class Output(io.FileIO):
         written = 0
         while written < len(whole):
             written += super().write(whole[written:]) or 0
-        # A forked child, a DataLoader's for one, has no link.
+        # A forked child, such as a DataLoader's, has no link.
         if os.getpid() == self._pid:
             with self._lock:
-                # Large ones by and by: a line's end is looked for in what is kept of a line, and that is bounded.
+                # Take large data in pieces: a line's end is searched for in the unfinished line, whose length is
+                # bounded.
                 for start in range(0, len(whole), _LONGEST):
                     self._take(self._decoder.decode(bytes(whole[start : start + _LONGEST])))
         return written
@@ -56,7 +57,7 @@ class Output(io.FileIO):
                 self._tell(errors.text(line[start : start + _LONGEST], _LONGEST_IN_BYTES))
 
     def finish(self) -> None:
-        """Tells of a line that was not ended."""
+        """Report the line that was not ended."""
         with self._lock:
             rest, self._rest = self._rest, ""
             if rest:
@@ -67,7 +68,10 @@ _outputs: list[Output] = []
 
 
 def tell_client(tell: Callable[[dict[str, Any]], None]) -> None:
-    """Standard output and errors stay what Python makes them (text files over descriptors 1 and 2, with a `buffer`), and tell as they write."""
+    """Report standard output and errors to the client.
+
+    They stay what Python makes them: text files over descriptors 1 and 2, with a `buffer`.
+    """
     for name in ("stdout", "stderr"):
         before = getattr(sys, name)
         if not isinstance(before, io.TextIOWrapper):

@@ -1,7 +1,7 @@
-"""Who may write a file decides what is in it: a file counts only where nobody but this user and root can write it, as sshd's StrictModes has it.
+"""Trusts a file only if nobody but this user and root can write it, as sshd's StrictModes does.
 
-The same holds for every folder above it up to the root, and for all that links on the way lead to. No syntax past Python 3.6: it runs on the far
-side of an ssh connection, too.
+The same holds for every folder above it up to the root, and for the targets of all links on the way. No syntax past
+Python 3.6: it also runs on the far side of an ssh connection.
 """
 
 import errno
@@ -15,7 +15,7 @@ _WRITABLE = 0o022
 
 
 class OthersCanWrite(Exception):
-    """`path` is what they can write; `command` mends it, where one does."""
+    """Others can write `path`. `command` mends it, if one does."""
 
     def __init__(self, path, why, command):
         # type: (str, str, Optional[str]) -> None
@@ -26,12 +26,13 @@ class OthersCanWrite(Exception):
 
 def check(path, found=None, shared=False, any_owner=False, follow=True):
     # type: (str, Optional[Dict[str, Any]], bool, bool, bool) -> str
-    """The real path of what is there. `found` is kept between calls, so that a folder above many files is looked at once.
+    """Return the real path, or raise.
 
-    `shared`: a group may write, as in a project that several people work on. `any_owner`: it may be anybody's, where the user has named it. Without
-    `follow`, a link that is the last part is looked at itself, and not what it leads to.
+    `found` is kept between calls, so that a folder above many files is examined once. `shared`: a group may write, as
+    in a project that several people work on. `any_owner`: it may belong to anybody, as the user has named it. Without
+    `follow`, a link that is the last part is examined itself, and not its target.
 
-    Raises OthersCanWrite, or OSError where it cannot be looked at.
+    Raises OthersCanWrite, or OSError if the path cannot be examined.
     """
     if not hasattr(os, "getuid"):
         # Windows has no modes, and a user's folder there is the user's alone.
@@ -63,7 +64,11 @@ def check(path, found=None, shared=False, any_owner=False, follow=True):
 
 def read(path, found=None):
     # type: (str, Optional[Dict[str, Any]]) -> str
-    """The text of a file that passes. What is judged is what is read: the path leads to no other file meanwhile, as only we could make it."""
+    """Return the text of a file that passes the check.
+
+    The file that is checked is the file that is read: between the two, only this user could change where the path
+    leads.
+    """
     file = os.open(check(path, found), os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     with os.fdopen(file, "rb") as source:
         status = os.fstat(file)
@@ -76,7 +81,7 @@ def read(path, found=None):
 
 def make(folder, mode):
     # type: (str, int) -> None
-    """Makes a folder and those above it that are missing, all of this mode (os.makedirs gives it to the last alone)."""
+    """Make a folder and those above it, all of this mode (os.makedirs gives the mode to the last alone)."""
     if os.path.isdir(folder):
         return
     above = os.path.dirname(os.path.abspath(folder))
@@ -85,7 +90,7 @@ def make(folder, mode):
     try:
         os.mkdir(folder, mode)
     except FileExistsError:
-        # Somebody was faster, or it is a file.
+        # Another process was faster, or it is a file.
         if not os.path.isdir(folder):
             raise
 
@@ -102,24 +107,25 @@ def _judge(path, found, is_last, shared, any_owner):
 def _refuse(path, status, is_last, shared=False, any_owner=False):
     # type: (str, Any, bool, bool, bool) -> None
     mode, uid = stat.S_IMODE(status.st_mode), os.getuid()
-    # The owner of / is root, also where root has no number: in a user namespace without it.
+    # The owner of / is root, even in a user namespace that has no number for root.
     if not any_owner and status.st_uid not in (uid, 0, os.lstat("/").st_uid):
         why = "%s belongs to another user (uid %d, mode %04o), who could put anything there" % (
             path,
             status.st_uid,
             mode,
         )
-        # A folder above it is not to be taken from its owner.
+        # Do not advise to take a folder above it from its owner.
         raise OthersCanWrite(
             path, why, "chown %d %s" % (uid, path) if is_last and not stat.S_ISLNK(status.st_mode) else None
         )
     if stat.S_ISLNK(status.st_mode) or not mode & (0o002 if shared else _WRITABLE):
         return
     is_folder = stat.S_ISDIR(status.st_mode)
-    # Where the sticky bit is set, nobody takes away or replaces what is ours; but others may add to what is listed.
+    # With the sticky bit, nobody can remove or replace our files; but others may add to the last folder, which is
+    # listed.
     if is_folder and mode & stat.S_ISVTX and not is_last:
         return
-    # A mounted secret, as Kubernetes makes it, is open to all and written by none.
+    # A secret that Kubernetes mounts is open to all, and read-only.
     if os.statvfs(path).f_flag & os.ST_RDONLY:
         return
     fitting = "go-w" if not is_last or (not is_folder and mode & 0o111) else "700" if is_folder else "600"

@@ -1,4 +1,6 @@
-"""What the client is told beside its answers: Python's log records, and lines of output. Made on any thread, carried away by the control thread."""
+"""The messages to the client beside its answers: Python's log records, and lines of output. Any thread makes them; the
+control thread sends them.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +15,11 @@ from typing import Any
 
 from . import errors
 
-# In bytes. Longer text is cut. (Lines of output come in parts, see output.py.)
+# In bytes. Longer text is cut. (output.py splits lines of output.)
 LONGEST = 64 * 2**10
-# Of what waits to be carried away. A program that writes faster than its client reads does not fill the worker's memory.
+# Bytes that may wait. A program that writes faster than its client reads must not fill the worker's memory.
 _MOST_WAITING = 8 * 2**20
-# What a record takes beside its text.
+# Bytes of a record beside its text.
 _BESIDE = 64
 
 
@@ -26,10 +28,12 @@ def size_of(record: dict[str, Any]) -> int:
 
 
 class Records:
-    """A queue that is bounded by the bytes in it. Once it is full it drops what comes until half of it is gone, and says how much that was."""
+    """A queue that is bounded by its bytes. Once it is full, it drops records until half of it is gone, and says how
+    many.
+    """
 
     def __init__(self) -> None:
-        # A program may log from where its own logging was interrupted: a signal's handler, a finalizer.
+        # A signal handler or a finalizer may log while the program logs.
         self._lock = threading.RLock()
         self._waiting: deque[dict[str, Any]] = deque()
         self._bytes = 0
@@ -58,7 +62,10 @@ class Records:
 
     def _tell_dropped(self) -> None:
         if self._dropped:
-            lines = f"{self._dropped} lines of output and log records were dropped here: they came faster than they were read"
+            lines = (
+                f"{self._dropped} lines of output and log records were dropped here: they came faster than they were "
+                "read"
+            )
             self._dropped = 0
             note = {"level": logging.WARNING, "logger": "torchwire", "message": lines}
             self._waiting.append(note)
@@ -66,9 +73,12 @@ class Records:
 
 
 def tell_client(tell: Callable[[dict[str, Any]], None]) -> None:
-    """Log records go to the client as those of a program go to the terminal, while every place that programs configure stays theirs: no handler is
-    added to any logger, so that `logging.basicConfig` finds the root logger as in a plain script. A record that no handler takes is not printed as well,
-    neither by logging's last resort nor by the handler that `logging.warning` and the like would add unasked."""
+    """Send log records to the client, and leave alone every place that programs configure.
+
+    No handler is added to any logger, so that `logging.basicConfig` finds the root logger as in a plain script. A
+    record that no handler takes is not printed as well: neither by logging's last resort, nor by the handler that
+    `logging.warning` and the like would add unasked.
+    """
     handle, configure, pid, last_resort = (
         logging.Logger.callHandlers,
         logging.basicConfig,
@@ -78,11 +88,11 @@ def tell_client(tell: Callable[[dict[str, Any]], None]) -> None:
     formatter = logging.Formatter()
 
     def call_handlers(self: logging.Logger, record: logging.LogRecord) -> None:
-        # A forked child, a DataLoader's for one, has no link.
+        # A forked child, such as a DataLoader's, has no link.
         told = os.getpid() == pid and _reaches_root(self)
         if told:
             try:
-                # Its text is made here, on the thread that logs: its arguments may be tensors, and may change.
+                # Format on the thread that logs: the arguments may be tensors, and may change.
                 level, message = max(0, min(int(record.levelno), 1000)), formatter.format(record)
                 tell(
                     {"level": level, "logger": errors.text(record.name, 1024), "message": errors.text(message, LONGEST)}

@@ -1,4 +1,6 @@
-"""`torchwire-worker serve`: starts worker processes, one for each session, and keeps a warm one for the next. It imports no PyTorch."""
+"""`torchwire-worker serve`: starts worker processes, one for each session, and keeps a warm one for the next. It does
+not import PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -27,16 +29,16 @@ from .wire import Limits
 
 log = logging.getLogger("torchwire")
 
-# What a stranger can make a port hold is bounded by the longest part of a message: arrays travel in several frames.
+# The longest part bounds what a stranger can make a port hold: arrays travel in several frames.
 LIMITS = Limits(frame_bytes=16 * 2**20, meta_bytes=16 * 2**20, text_bytes=4 * 2**20)
 _SECOND = 1.0
-# A worker that ends so soon after its start is started again, but not at once.
+# A worker that ends sooner than this after its start is not restarted at once.
 _TOO_SOON = 5.0
 _SLOW_CRYPTO = 300
 
 
 class Refusal(Exception):
-    """Why it does not start, and the commands that mend it."""
+    """The server does not start. The message says why, and which commands mend it."""
 
 
 class Options(NamedTuple):
@@ -46,16 +48,16 @@ class Options(NamedTuple):
     device: str
     workers: int
     grace: float
-    # After a signal, what was accepted has so long to end.
+    # After a signal, accepted work has so many seconds to end.
     drain: float
     limits: Limits
     status: str | None
-    # Level and format.
+    # The level and the format of the log.
     log: tuple[str, str]
 
 
 def is_loopback(host: str) -> bool:
-    # (127.example.org is a name like any other.)
+    # (127.example.org is an ordinary name.)
     return host in ("localhost", "::1") or re.fullmatch(r"127(\.\d{1,3}){3}", host) is not None
 
 
@@ -71,7 +73,7 @@ class Process:
         self._line, there = socket.socketpair()
         self._line.setblocking(False)
         self.ready = False
-        # A group of its own: Ctrl-C is the supervisor's to handle.
+        # Give it a group of its own: the supervisor handles Ctrl-C.
         self._child = subprocess.Popen(
             [sys.executable, os.path.join(os.path.dirname(os.path.abspath(__file__)), "__main__.py"), *SERVED],
             stdin=subprocess.PIPE,
@@ -96,20 +98,20 @@ class Process:
         self.started = time.monotonic()
 
     def listen(self) -> None:
-        """The ports are free: it may have them."""
-        # (It may have died; the next look finds that.)
+        """Tell it that the ports are free."""
+        # (The process may have died; the next look finds that.)
         with contextlib.suppress(OSError):
             self._line.send(b"!")
 
     def leave(self) -> None:
-        """What it was given is to be done; then it ends."""
-        # (Either may be taken: a program has a handler of its own for the signal, or holds its interpreter in a C call.)
+        """Ask it to finish its work, and then to end."""
+        # (Send both: the program may have its own handler for the signal, or hold its interpreter in a C call.)
         with contextlib.suppress(OSError):
             self._line.send(b".")
         self.send(signal.SIGTERM)
 
     def hears(self) -> bool:
-        """Whether it has the ports by now."""
+        """Return whether it has the ports by now."""
         if not self.ready:
             with contextlib.suppress(OSError):
                 self.ready = self._line.recv(1) != b""
@@ -128,7 +130,7 @@ class Process:
 
 
 class Slot:
-    """A pair of ports: who has them, and who is next."""
+    """A pair of ports, with the process that has them and the next one."""
 
     def __init__(self, options: Options, number: int) -> None:
         self._options = options
@@ -154,7 +156,7 @@ class Slot:
         try:
             return Process(self._options, self._number)
         except OSError as error:
-            # No memory, no files, no processes: what is there goes on.
+            # Memory, descriptors or processes ran out: the running processes continue.
             log.error("no worker can be started at %s: %s", self._where, error.strerror)
             self._not_before = time.monotonic() + _TOO_SOON
             return None
@@ -186,7 +188,8 @@ def _how(code: int) -> str:
 def serve(options: Options) -> int:
     if not is_loopback(options.host) and options.keys is None:
         raise Refusal(
-            f"{options.host} can be reached from elsewhere, and whoever gets in can run any Python here. Keys say who may:\n"
+            f"{options.host} can be reached from elsewhere, and whoever gets in can run any Python here. Keys say who "
+            "may:\n"
             "  on the client   npx torchwire keygen NAME | ssh THIS_HOST torchwire-worker authorize --keys DIR\n"
             f"  here            torchwire-worker serve --bind {endpoint(options.host, options.port)} --keys DIR\n"
             "Or bind to 127.0.0.1, and let ssh forward the port."
@@ -209,7 +212,7 @@ def serve(options: Options) -> int:
     speed = None if server is None else crypto.megabytes_per_second()
     is_said = False
     while not signals:
-        # A child's end is looked for, not waited for: some hundredths of a second between two sessions.
+        # Poll for the end of a child: between two sessions this costs some hundredths of a second.
         for slot in slots:
             slot.look()
         if not is_said and all(slot.active is not None and slot.active.hears() for slot in slots):
@@ -248,7 +251,7 @@ def _drain(options: Options, slots: list[Slot], signals: list[int], woken: threa
 
 
 def _more_files() -> None:
-    """Each connection is one; at the limit libzmq spins."""
+    """Allow more open files: each connection takes one, and at the limit libzmq spins."""
     try:
         import resource
     except ImportError:
@@ -261,25 +264,30 @@ def _try_ports(options: Options) -> None:
     for port in range(options.port, options.port + 2 * options.workers):
         family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
         with socket.socket(family) as trial:
-            # As libzmq does: an address that was just left can be had.
+            # Do as libzmq does: take an address that was just left.
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 trial.bind((options.host, port))
             except OSError as error:
                 raise Refusal(
-                    f"{endpoint(options.host, port)} cannot be listened at: {error.strerror}. --bind takes another address or port"
+                    f"{endpoint(options.host, port)} cannot be listened at: {error.strerror}. --bind takes another "
+                    "address or port"
                 ) from None
 
 
 def hello(options: Options, server: keys.ServerKeys | None, speed: float | None) -> Iterator[tuple[int, str]]:
-    """What is said of itself when all workers listen: levels and lines. `speed`: of the encryption, in MB/s."""
+    """Yield the levels and lines that the server logs when all workers listen. `speed` is that of the encryption, in
+    MB/s.
+    """
     first, last = options.port, options.port + 2 * options.workers - 1
     versions = ", ".join(f"{name} {_version(name)}" for name in ("torch", "torchvision", "pyzmq"))
     yield (
         logging.INFO,
         (
-            f"torchwire-worker {__version__} serves {options.workers} worker{'' if options.workers == 1 else 's'} at {endpoint(options.host, first)} "
-            f"(ports up to {last}; data and control in turn). Python {'.'.join(map(str, sys.version_info[:3]))}, {versions}, device {options.device}"
+            f"torchwire-worker {__version__} serves {options.workers} worker{'' if options.workers == 1 else 's'} at "
+            f"{endpoint(options.host, first)} "
+            f"(ports up to {last}; data and control in turn). Python {'.'.join(map(str, sys.version_info[:3]))}, "
+            f"{versions}, device {options.device}"
         ),
     )
     if server is None or speed is None:
@@ -293,7 +301,8 @@ def hello(options: Options, server: keys.ServerKeys | None, speed: float | None)
         yield (
             logging.WARNING,
             (
-                f"that is slow: below {_SLOW_CRYPTO} MB/s it is the libsodium of this pyzmq (27.2 has it compiled without optimisation, 27.3 does not)"
+                f"that is slow: below {_SLOW_CRYPTO} MB/s it is the libsodium of this pyzmq (27.2 has it compiled "
+                "without optimisation, 27.3 does not)"
             ),
         )
 
@@ -311,7 +320,7 @@ _is_told = False
 
 
 def _write_status(path: str | None, slots: list[Slot], state: str) -> None:
-    """For the health check: as the workers are, and that this loop runs."""
+    """Write the state of the workers for the health check, which also shows that this loop runs."""
     global _written, _last, _is_told
     now = time.monotonic()
     workers = [
@@ -321,20 +330,20 @@ def _write_status(path: str | None, slots: list[Slot], state: str) -> None:
     if path is None or (now - _written < _SECOND and (state, workers) == _last):
         return
     _written, _last = now, (state, workers)
-    # Wall clocks are set back and forth, and differ: how old it is, is told by the machine's own.
+    # Wall clocks are changed, and differ: the machine's own clock tells the age of the status.
     at = {"time": time.time(), "clock": now, "place": place(), "start": start_of(os.getpid())}
     text = json.dumps({"pid": os.getpid(), "state": state, **at, "workers": workers})
     try:
         _replace(path, text)
     except OSError as error:
-        # The health check tells of it; a disk that is full ends no session.
+        # The health check reports it. A full disk must not end a session.
         if not _is_told:
             log.warning("the status cannot be written to %s: %s", path, error.strerror)
         _is_told = True
 
 
 def _replace(path: str, text: str) -> None:
-    """The folder may be everybody's: what lies there already, a link to elsewhere for one, is not written to."""
+    """Replace the file. The folder may be everybody's: do not write through what lies there, such as a link."""
     draft = f"{path}.{os.getpid()}"
     with contextlib.suppress(FileNotFoundError):
         os.unlink(draft)
@@ -344,14 +353,14 @@ def _replace(path: str, text: str) -> None:
             out.write(text)
         os.replace(draft, path)
     except OSError:
-        # On a full disk it would stay, and the old status with it.
+        # On a full disk the draft would stay, and the old status with it.
         with contextlib.suppress(OSError):
             os.unlink(draft)
         raise
 
 
 def _warn_of_another(path: str) -> None:
-    """Of two that write the same file, the health check sees now the one and now the other."""
+    """Warn of another server that writes the same file: the health check would see the one and the other in turn."""
     with contextlib.suppress(OSError, ValueError, owners.OthersCanWrite):
         status = _read_status(path)
         if status.pid != os.getpid() and _supervisor_fault(status) is None:
@@ -366,9 +375,9 @@ class _Status(msgspec.Struct):
     pid: int
     workers: list[int | None]
     time: float
-    # Since the machine was started. None: written by an earlier version.
+    # Seconds since the machine was started. None: an earlier version wrote the status.
     clock: float | None = None
-    # Where process numbers count, and when the supervisor's was given.
+    # The place in which process numbers count, and the time at which the supervisor got its number.
     place: str | None = None
     start: str | None = None
 
@@ -379,12 +388,12 @@ def _read_status(path: str) -> _Status:
 
 
 def _is_of_here(status: _Status) -> bool:
-    """Its process numbers and its clock mean something here."""
+    """Return whether its process numbers and its clock mean something here."""
     return status.place in (None, place())
 
 
 def _supervisor_fault(status: _Status) -> str | None:
-    """Why it is not the word of a supervisor that lives; None where it is."""
+    """Return why it does not come from a supervisor that lives, or None."""
     if not _is_of_here(status):
         return "the status was written on another machine, in another container, or before this one was started"
     age = time.time() - status.time if status.clock is None else time.monotonic() - status.clock
@@ -396,7 +405,7 @@ def _supervisor_fault(status: _Status) -> str | None:
 
 
 def check_health(path: str) -> str | None:
-    """What is wrong; None where nothing is. A worker that is busy, for however long, is healthy."""
+    """Return the fault, or None. A worker that is busy, for however long, is healthy."""
     try:
         status = _read_status(path)
     except owners.OthersCanWrite as error:
@@ -413,7 +422,7 @@ _OLD = 15.0
 
 
 def _runs(pid: int) -> bool:
-    """It is there, and neither a zombie nor stopped."""
+    """Return whether the process exists, and is neither a zombie nor stopped."""
     try:
         with open(f"/proc/{pid}/stat") as stat:
             return stat.read().rpartition(")")[2].split()[0] not in "ZXTt"

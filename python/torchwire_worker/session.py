@@ -1,4 +1,6 @@
-"""The worker's one session: from a greeting to its end, how batches and their replies take turns, and what a cut link costs."""
+"""The worker's one session, from a greeting to its end: how batches and replies take turns, and how it survives a cut
+link.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +17,10 @@ from .settings import NoDevice
 from .tensors import Frames
 from .wire import URGENT, Limits, MessageType, WireError, encode
 
-# A reply nobody awaits is held back while so many batches wait: each message sent wakes threads that the computation needs.
+# A reply that nobody awaits is held back while so many batches wait: each message wakes threads that the computation
+# needs.
 _HOLD_WHILE_WAITING = 2
-# …but not for longer than this many, so that the client's credit comes back.
+# At most so many replies are held back, so that the client's credit comes back.
 _MOST_HELD = 16
 
 
@@ -25,7 +28,7 @@ class Session:
     def __init__(
         self, link: Link, control: Control, executor: Executor, limits: Limits, door: Door, welcome: Any
     ) -> None:
-        """`welcome` makes what a client is told first, of the settings that it asks for."""
+        """`welcome` makes the first message to a client, from the settings that it asks for."""
         self._link = link
         self._control = control
         self._executor = executor
@@ -34,25 +37,27 @@ class Session:
         self._make_welcome = welcome
         self._welcome: dict[str, Any] | None = None
         self._peer: bytes | None = None
-        # The last message of the client's that is here. They come in order, and each once.
+        # The number of the last message received. Messages come in order, and each once.
         self._received = 0
         self._waiting: deque[Message | Malformed] = deque()
         self._over = False
-        # Its client has said goodbye, and has every answer.
+        # The client has closed, and has every answer.
         self.is_closed = False
         self._leaving: str | None = None
         self._held: list[Reply] = []
-        # What was answered and may not have arrived: the last batch it answers, the message, its frames.
+        # Answers that may not have arrived: the last batch of each, the message, its frames.
         self._sent: deque[tuple[int, bytes, list[Any]]] = deque()
         self._frames = Frames(limits)
 
     def leave(self, why: str) -> None:
-        """From a signal's handler: what is here is run, then the client is told."""
+        """Leave: run what is here, then tell the client. A signal handler calls this."""
         self._leaving = why
 
     def run(self) -> None:
-        """Until the client closes, or says what is not understood: other messages may have been lost with that one. (Where it has closed it goes on to
-        listen, by the control link, to what Python says at its end.)"""
+        """Run until the client closes, or sends a message that is not understood: others may be lost with it.
+
+        (A client that has closed continues to listen on the control link, to what Python says at its end.)
+        """
         while not self._over:
             message = self._next()
             if message is None:
@@ -61,12 +66,12 @@ class Session:
                 self._handle(message)
             except WireError as error:
                 self._send_held()
-                # (It may have come by a connection that is cut since.)
+                # (The message may have come by a connection that is cut by now.)
                 self._refuse(self._peer or message.peer, error)
                 self._over = True
 
     def _next(self) -> Message | Malformed | None:
-        """None: nothing is left to be run before it leaves."""
+        """Return the next message, or None: nothing is left to run before the worker leaves."""
         waiting = self._waiting
         if not waiting:
             self._control.idle()
@@ -77,7 +82,7 @@ class Session:
         return None if self._door.is_dropped else waiting.popleft()
 
     def _read(self) -> None:
-        """Reads one message. What the client says waits its turn; a greeting, or a stranger, is answered at once."""
+        """Read one message. The client's messages wait their turn; a greeting or a stranger is answered at once."""
         message = self._link.receive()
         if message is None or self._door.is_shut:
             return
@@ -90,7 +95,7 @@ class Session:
                 raise WireError("it came before a greeting")
             self._greeted(message)
         except Shut:
-            # Who comes after it is to come again.
+            # The process is about to end: the next client must come again.
             return
         except WireError as error:
             self._refuse(message.peer, error)
@@ -129,7 +134,7 @@ class Session:
             header = message.header
             self._forget(header.ack)
             if header.type is MessageType.ACK or 0 < header.seq <= self._received:
-                # After a cut it may come again.
+                # After a cut, the client may repeat it.
                 return
             if header.type in (MessageType.BATCH, MessageType.CLOSE):
                 if header.seq != self._received + 1:
@@ -141,7 +146,7 @@ class Session:
         self._waiting.append(message)
 
     def _forget(self, ack: int) -> None:
-        """The client has what was answered so far."""
+        """Drop the answers up to `ack`: the client has them."""
         sent = self._sent
         while sent and ((sent[0][0] - ack - 1) & 0xFFFFFFFF) >= 1 << 31:
             sent.popleft()
@@ -170,7 +175,7 @@ class Session:
             self._send_held()
             self._over = True
             self._say_closed()
-            # The link may be cut just now: it stays until the client has every answer.
+            # The link may be cut just now: stay until the client has every answer.
             while self._sent and self._leaving is None and not self._door.is_dropped:
                 self._read()
             self.is_closed = self._door.is_shut = True
@@ -178,7 +183,7 @@ class Session:
             raise WireError(f"message type {header.type.name} does not belong on the data link")
 
     def _may_hold(self) -> bool:
-        # So many reads and no more: what strangers send must not keep replies back.
+        # Bound the reads: strangers must not be able to keep replies back.
         for _ in range(_HOLD_WHILE_WAITING):
             if len(self._waiting) < _HOLD_WHILE_WAITING and self._link.has_more:
                 self._read()

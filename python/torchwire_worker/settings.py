@@ -1,4 +1,4 @@
-"""What holds for the whole process: the device, seeds, threads, determinism, malloc."""
+"""Applies what holds for the whole process: the device, seeds, threads, determinism, malloc."""
 
 from __future__ import annotations
 
@@ -19,29 +19,33 @@ from .wire import MAJOR, MINOR, Limits
 
 
 class NoDevice(Exception):
-    """The device asked for is not there."""
+    """The requested device does not exist."""
 
 
 class Served(msgspec.Struct):
-    """Of a worker that waits for a client from elsewhere."""
+    """Settings of a worker that waits for a client from elsewhere."""
 
     data: str
     control: str
-    # The folder of keys; None: whoever reaches it.
+    # The folder of keys. None: anybody who reaches the worker may enter.
     keys: str | None
-    # A client that is away for longer than so many seconds is dropped.
+    # A client that is away for more seconds than this is dropped.
     grace: float
-    # A line to the supervisor: it listens when it has read a byte from there (until then another has the ports), and says so.
+    # A line to the supervisor. The worker listens when it has read a byte from it (until then another process has the
+    # ports), and says so.
     line: int
-    # The level and the format of what it says to the server's log.
+    # The level and the format of its lines in the server's log.
     log: tuple[str, str]
 
 
 class Config(Settings):
-    """Read from standard input. A worker that a client has started for itself has a token, and settings; a served one gets them with the greeting."""
+    """The configuration, read from standard input.
+
+    A worker that a client has started for itself has a token and settings; a served one gets them with the greeting.
+    """
 
     token: str = ""
-    # Where the sockets are to be; None: ports of 127.0.0.1.
+    # The folder of the sockets. None: ports of 127.0.0.1.
     directory: str | None = None
     limits: Limits = Limits()
     served: Served | None = None
@@ -53,9 +57,10 @@ _KEEP_BELOW = 1 << 30
 
 
 def keep_memory() -> None:
-    """glibc gives large blocks back at once and maps them anew at each step, thousands of page faults; here it keeps them.
+    """Make glibc keep large blocks. It would give them back at once and map them anew at each step, with thousands of
+    page faults.
 
-    Both settings or none: one alone makes it worse.
+    Set both or none: one alone makes it worse.
     """
     if sys.platform != "linux":
         return
@@ -66,8 +71,10 @@ def keep_memory() -> None:
 
 
 def load_torch() -> Any:
-    """Imports PyTorch. Hundreds of thousands of objects come with it, and stay: the collector need not look through them, neither
-    meanwhile (a seventh of the time) nor in each collection to come (0.2 s)."""
+    """Import PyTorch. It brings hundreds of thousands of objects, which stay: the collector need not examine them.
+
+    That saves a seventh of the import, and 0.2 s in each later collection.
+    """
     is_first, collects = "torch" not in sys.modules, gc.isenabled()
     gc.disable()
     try:
@@ -82,9 +89,13 @@ def load_torch() -> Any:
 
 
 def _end_before_torch_does() -> None:
-    """A process that exits destroys what its libraries have in C++, in the reverse order of their loading. For PyTorch these are thousands of registrations,
-    one by one (0.15 s), and threads of its own may still use them. Here the process is over when that turn comes: after all of Python's end, and after all
-    libraries that were loaded later. glibc's on_exit calls _exit with the exit code; before it, being registered after it, what empties C's own buffers."""
+    """End the process before PyTorch's C++ objects are destroyed.
+
+    A process that exits destroys the objects of its libraries in the reverse order of their loading. PyTorch's are
+    thousands of registrations (0.15 s), and its threads may still use them. Here the process ends when that turn comes:
+    after all of Python's end, and after all libraries that were loaded later. glibc's on_exit calls _exit with the exit
+    code; fcloseall, registered after it and so called before it, empties C's own buffers.
+    """
     libc = ctypes.CDLL(None) if sys.platform == "linux" else None
     if libc is not None and hasattr(libc, "on_exit") and hasattr(libc, "fcloseall"):
         for last in (libc._exit, libc.fcloseall):
@@ -92,11 +103,11 @@ def _end_before_torch_does() -> None:
 
 
 def apply(config: Settings) -> str:
-    """Applies all of them; what device "auto" has become is returned."""
+    """Apply all settings. Return the device that "auto" has become."""
     if config.malloc:
         keep_memory()
     if config.deterministic:
-        # Read by cuBLAS when CUDA is first used.
+        # cuBLAS reads it when CUDA is first used.
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch = load_torch()
     device = _device(config.device, torch)
@@ -130,7 +141,7 @@ def _note_warnings() -> None:
     warnings.showwarning = note
 
 
-# PyTorch's, of whatever operation: "put_ does not have a deterministic implementation, but you set …".
+# PyTorch's text, for any operation: "put_ does not have a deterministic implementation, but you set …".
 _NONDETERMINISTIC = re.compile(r"(\S+) does not have a deterministic implementation")
 
 

@@ -1,4 +1,6 @@
-"""Text from outside in messages: names in files, keys, what a library says of a file that lies. It may come to stand on a terminal."""
+"""Makes text from outside fit for a message: names in files, keys, what a library says of a malicious file. A terminal
+may show it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ _LONGEST = 200
 
 
 def one_line(value: object, most: int = _LONGEST) -> str:
-    """The value's text on one line: what cannot be printed as its escape, and at most `most` characters of it."""
+    """Return the text of `value` on one line: at most `most` characters, the unprintable ones as escapes."""
     text = value if isinstance(value, str) else str(value)
     start = text[:most]
     line = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in start)

@@ -1,4 +1,4 @@
-"""Tensors as raw bytes: row-major, little-endian, a frame each; several where one frame may not be so long."""
+"""Tensors as raw bytes: row-major, little-endian, in a frame each, or in several if one frame would be too long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from .wire import Limits, WireError
 
-# Names the wire may use, and their item sizes. Looked up here, never with getattr on torch.
+# The dtypes of the wire, and their item sizes. They are looked up here, never with getattr on torch.
 ITEM_SIZES = {
     "bool": 1,
     "uint8": 1,
@@ -24,17 +24,17 @@ ITEM_SIZES = {
     "complex64": 8,
 }
 
-# PyTorch's own. Libraries for matrices may add up in another order where memory is not so aligned: the last bit would depend on
-# where a message came to lie.
+# PyTorch's own alignment. Matrix libraries may add up in another order in memory that is less aligned: the last bit
+# would depend on the address of a message.
 _ALIGNMENT = 64
 
-# Whole numbers in JavaScript are exact below it.
+# JavaScript's whole numbers are exact below it.
 _MOST_ROWS = 2**53
 
-# Bytes of a reply that no value takes: for what is said of a failure, and around it all.
+# Bytes of a reply that are reserved for a failure and for the frame around everything.
 _RESERVE = 8 * 2**10
 
-# What to do about the others. (Those of 8 bits and less are told below.)
+# Advice for the other dtypes. (Those of 8 bits and less are handled below.)
 _INSTEAD = {
     "uint16": ".to(torch.int32)",
     "uint32": ".to(torch.int64)",
@@ -45,7 +45,10 @@ _INSTEAD = {
 
 
 def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], count: int, limits: Limits) -> Any:
-    """A tensor over a frame's own memory; copied only where that is not aligned (floats: as PyTorch's own are), or where it lies in several."""
+    """Return a tensor over a frame's own memory.
+
+    It is copied only if that is not aligned (floats need PyTorch's own alignment), or if it lies in several frames.
+    """
     size = ITEM_SIZES.get(dtype)
     if size is None:
         raise WireError(f"dtype {dtype!r} is unknown")
@@ -73,7 +76,7 @@ def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], cou
             if len(piece):
                 raw[at : at + len(piece)] = torch.frombuffer(piece, dtype=torch.uint8)
             at += len(piece)
-            # As much again is not to be held for longer than it has to.
+            # Free each piece as soon as it is copied.
             frames[index + i] = pieces[i] = piece = b""
     if dtype == "bool" and int(raw.max()) > 1:
         raise WireError("a bool is 0 or 1, and there are other bytes")
@@ -81,7 +84,7 @@ def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], cou
 
 
 def is_array(kind: type) -> bool:
-    """Whether it is a class of torch's tensors or of NumPy's arrays; neither library is imported for the question."""
+    """Return whether it is a class of tensors or of NumPy arrays, without importing either library."""
     return any(
         module is not None and issubclass(kind, getattr(module, name))
         for module, name in ((sys.modules.get("torch"), "Tensor"), (sys.modules.get("numpy"), "ndarray"))
@@ -89,7 +92,7 @@ def is_array(kind: type) -> bool:
 
 
 class Frames:
-    """The frames of a reply, and a count of the bytes beside them: both have limits, those of the client."""
+    """The frames of a reply, and a count of the bytes beside them. The client sets limits for both."""
 
     def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
         self.limits = limits
@@ -98,9 +101,10 @@ class Frames:
         self.meta_bytes = 0
 
     def add(self, value: Any, path: str = "value") -> tuple[int, str, list[int]] | tuple[int, str, list[int], int]:
-        """Where it lies, its dtype and its shape, and the number of its frames where it has several.
+        """Add a tensor or an array. Return its first frame, its dtype and its shape, and the number of its frames if it
+        has several.
 
-        What is added is copied at once: the tensor may change before the reply is sent.
+        It is copied at once: the tensor may change before the reply is sent.
         """
         import torch
 
@@ -139,7 +143,7 @@ class Frames:
 
     @property
     def room(self) -> int:
-        """Bytes that there are for a failure."""
+        """Bytes that are left for a failure."""
         return self.limits.meta_bytes - self.meta_bytes - _RESERVE // 2
 
     @property
@@ -152,7 +156,7 @@ class Frames:
         )
 
     def back_to(self, frames: int) -> None:
-        """Forgets what was added since there were so many."""
+        """Drop all but the first `frames` frames."""
         self.total_bytes -= sum(map(len, self.buffers[frames:]))
         del self.buffers[frames:]
 
@@ -162,18 +166,21 @@ def _pieces(data: memoryview, most: int) -> Iterator[memoryview]:
 
 
 def _sendable(value: Any, path: str, torch: Any) -> Any:
-    """The tensor that is sent for `value`, an array of NumPy or a tensor of any layout. TypeError says what to do about the rest."""
+    """Return the tensor that is sent for `value`: an array of NumPy, or a dense tensor. TypeError says what to do about
+    others.
+    """
     if not isinstance(value, torch.Tensor):
         import numpy
 
         kind = type(value)
         if not issubclass(kind, numpy.ndarray):
             raise TypeError(
-                f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no array; py.js gives values of other kinds"
+                f"{path} is a {kind.__module__}.{kind.__qualname__}, which is no array; py.js gives values of other "
+                "kinds"
             )
         if isinstance(value, numpy.ma.MaskedArray):
             raise TypeError(f"{path} is a masked array, which cannot be sent; convert it first: .filled(x)")
-        # torch knows neither negative strides nor another byte order.
+        # torch has neither negative strides nor another byte order.
         value = numpy.asarray(value)
         value = torch.from_numpy(value.astype(value.dtype.newbyteorder("="), order="C", copy=False))
     tensor = value.detach()
@@ -193,5 +200,5 @@ def _sendable(value: Any, path: str, torch: Any) -> Any:
     if dtype not in ITEM_SIZES:
         instead = _INSTEAD.get(dtype, ".to(torch.float32), or .view(torch.uint8) for its bits")
         refuse(f"tensor of {dtype}", instead)
-    # A bool that was made by view may be any byte; on the wire it is 0 or 1.
+    # A bool made by `view` may be any byte; on the wire it is 0 or 1.
     return tensor.view(torch.uint8).ne(0) if dtype == "bool" else tensor

@@ -1,4 +1,6 @@
-"""Values on the wire: plain ones stand for themselves, everything else is a list that begins with a tag (see bridge/values/value.ts)."""
+"""Values on the wire: plain ones stand for themselves; all others are lists that begin with a tag
+(bridge/values/value.ts).
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from .wire import Limits, WireError
 
 REFERENCE, LIST, TUPLE, DICT, TENSOR, BIGINT, FLOAT, SLICE = range(8)
 
-# What msgpack carries by itself; its extensions (dates and others) are nobody's here.
+# Types that msgpack carries by itself. Its extensions (dates and others) are not used.
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 _INT64_LOWEST, _INT64_HIGHEST = -(2**63), 2**64 - 1
 
@@ -31,7 +33,7 @@ class Decoder:
         self._frames = frames
         self._limits = limits
         self._depth = limits.depth
-        # In characters of four bytes, which are the longest.
+        # In characters: the longest have four bytes.
         self._text = limits.text_bytes // 4
 
     def __call__(self, token: Any, depth: int = 0) -> Any:
@@ -75,12 +77,14 @@ class Decoder:
 
 
 def is_dict(token: Any) -> bool:
-    """Whether the client wrote out a dict there, and did not refer to one."""
+    """Return whether the client wrote out a dict there, and did not refer to one."""
     return isinstance(token, (list, tuple)) and len(token) > 0 and token[0] == DICT
 
 
 def encode_settled(value: Any, frames: Frames) -> Any:
-    """The scalar itself, or what kind of object it is. Exact types only: an IntEnum or a NumPy number stays an object."""
+    """Return the scalar itself, or the class of the object. Only exact types are scalars: an IntEnum or a NumPy number
+    is an object.
+    """
     kind = type(value)
     if kind is int:
         return _encode_int(value, frames, "value")
@@ -92,9 +96,10 @@ def encode_settled(value: Any, frames: Frames) -> Any:
 
 
 def encode_plain(value: Any, frames: Frames, path: str = "value", depth: int = 0) -> Any:
-    """Containers converted, tensors as arrays; anything else is an error that names its path.
+    """Convert containers, and send tensors as arrays. For anything else, raise an error that names its path.
 
-    A subclass of a plain type is that type's value, by that type's own methods: its own may say something else, or raise.
+    A subclass of a plain type is encoded as that type, by the type's own methods: its own may say something else, or
+    raise.
     """
     kind = type(value)
     frames.count(9, path)
@@ -126,12 +131,13 @@ def encode_plain(value: Any, frames: Frames, path: str = "value", depth: int = 0
     if scalar is not None:
         return encode_plain(scalar, frames, path, depth)
     raise TypeError(
-        f"{path} is a {kind.__module__}.{kind.__qualname__}, which has no JavaScript counterpart; ask for parts of it, or for py.str(ref)"
+        f"{path} is a {kind.__module__}.{kind.__qualname__}, which has no JavaScript counterpart; ask for parts of it, "
+        "or for py.str(ref)"
     )
 
 
 def _entries(value: Any, kind: type) -> Iterable[tuple[Any, Any]] | None:
-    # An OrderedDict has an order of its own.
+    # An OrderedDict keeps its own order.
     for base in (OrderedDict, dict):
         if issubclass(kind, base):
             return base.items(value)
@@ -149,12 +155,12 @@ def _encode_entries(items: Iterable[tuple[Any, Any]], frames: Frames, path: str,
     for key, item in items:
         token = encode_plain(key, frames, f"a key of {path}", depth)
         yield token
-        # By what was sent: the key's own repr may be anything.
+        # Name the key as it was sent: its own repr may be anything.
         yield encode_plain(item, frames, f"{path}[{'…' if isinstance(token, list) else repr(token)}]", depth)
 
 
 def _scalar(value: Any, kind: type) -> bool | int | float | None:
-    """Of one of NumPy's scalars the number that is the same; None of those that have none: complex and long ones, dates, records."""
+    """Return the number that equals a NumPy scalar. None if there is none: complex and long numbers, dates, records."""
     numpy = sys.modules.get("numpy")
     if numpy is None or not issubclass(kind, numpy.generic) or issubclass(kind, (numpy.datetime64, numpy.timedelta64)):
         return None
@@ -163,13 +169,13 @@ def _scalar(value: Any, kind: type) -> bool | int | float | None:
 
 
 def _encode_str(value: str, frames: Frames, path: str) -> str:
-    # Half a surrogate pair is an error here, where it is this operation's own.
+    # Half of a surrogate pair is an error here, where this operation is to blame for it.
     frames.text(len(value) if value.isascii() else len(value.encode()), path)
     return value
 
 
 def _encode_int(value: int, frames: Frames, path: str) -> Any:
-    # 2**53 is not a safe integer there, yet msgpackr reads it as a number, which would come back as a float.
+    # 2**53 is not a safe integer in JavaScript, yet msgpackr reads it as a number, which would come back as a float.
     if _INT64_LOWEST <= value <= _INT64_HIGHEST and abs(value) != 2**53:
         return value
     text = f"{value:x}"

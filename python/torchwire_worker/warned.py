@@ -1,4 +1,4 @@
-"""Python's warnings, for the client to show: each with the operation that ran when it was raised, where one did."""
+"""Collects Python's warnings for the client, each with the operation that raised it, if one did."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 from . import errors
 
-# Of one batch, and of what is raised outside of operations between two replies: so many are told, the others counted.
+# At most so many are reported for one batch, and for what is raised between two replies. The others are counted.
 _MOST = 16
-# Bytes of one. What a forked child says has to fit into a pipe's buffer, so that it is written as a whole or not at all.
+# Bytes of one warning. A forked child's must fit into a pipe's buffer, so that it is written whole or not at all.
 _LONGEST, _LONGEST_OF_CHILD = 4096, 3000
 _MOST_PRINTED = 1000
 
@@ -23,7 +23,7 @@ Told = dict[str, Any]
 
 
 class Collected:
-    """Warnings until somebody takes them: each text once, and no more than there is room for."""
+    """Warnings that wait to be taken: each text once, and no more than there is room for."""
 
     def __init__(self) -> None:
         self._told: dict[tuple[int, str, str], Told] = {}
@@ -49,12 +49,12 @@ class Collected:
         return taken
 
 
-# Those of no operation: raised by an import at the start, by another thread, by a child.
+# Warnings that belong to no operation: from an import at the start, another thread, or a child.
 apart = Collected()
 
 
 class _Running:
-    """The operation that the main thread is at: its id, and how it is described."""
+    """The operation that the main thread runs: its id, and a function that describes it."""
 
     collected: Collected | None = None
     at: Callable[[], tuple[int, Callable[[], str]]]
@@ -64,7 +64,10 @@ running = _Running()
 
 
 def listen() -> None:
-    """To be called once, before anything is imported that may warn. Python's filters decide what is raised, and `catch_warnings` takes what it records."""
+    """Listen for warnings. Call this once, before anything is imported that may warn.
+
+    Python's filters decide what is raised, and `catch_warnings` takes what it records.
+    """
     show, pid, printed = warnings.showwarning, os.getpid(), set[tuple[Any, ...]]()
     to_parent = _from_children()
 
@@ -84,7 +87,8 @@ def listen() -> None:
             running.collected.add(id, kind, said, describe)
         else:
             apart.add(0, kind, said, str)
-        # One that an operation's own call is blamed for is raised again in each batch; it is printed as Python prints it, once.
+        # Python raises a warning again in each batch if the operation's own call is to blame; print it once, as Python
+        # does.
         key = kind, said, filename, lineno
         if key not in printed:
             if len(printed) < _MOST_PRINTED:
@@ -93,7 +97,8 @@ def listen() -> None:
 
     warnings.showwarning = note
     if not sys.warnoptions:
-        # What TypeScript calls is called by the program itself: Python shows deprecations there, in __main__, and nowhere else.
+        # Python shows deprecations in __main__ and nowhere else. TypeScript's calls are the program's own, so they
+        # count as __main__.
         warnings.filterwarnings("default", category=DeprecationWarning, module=r"torchwire_worker\.executor$")
 
 
@@ -105,7 +110,7 @@ def _text(message: Warning | str) -> str:
 
 
 def _from_children() -> Callable[[str, str], None]:
-    """For a child that Python forks, a DataLoader's for one: it has no link of its own."""
+    """Return a function by which a forked child, such as a DataLoader's, reports: it has no link of its own."""
     if not hasattr(os, "fork"):
         return lambda kind, said: None
     read, write = os.pipe()
@@ -113,7 +118,7 @@ def _from_children() -> Callable[[str, str], None]:
 
     def to_parent(kind: str, said: str) -> None:
         line = json.dumps([kind, errors.text(said, _LONGEST_OF_CHILD)], ensure_ascii=False).encode()
-        # (Where it is full, or too long after all, it is printed and no more.)
+        # (If the pipe is full or the line is too long, the warning is only printed.)
         with contextlib.suppress(OSError):
             if len(line) < _LONGEST:
                 os.write(write, line + b"\n")

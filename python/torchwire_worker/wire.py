@@ -1,4 +1,6 @@
-"""Wire version 1: a fixed header and a msgpack map in the first frame, each tensor's bytes in a frame of its own."""
+"""Wire version 1: a fixed header and a msgpack map in the first frame, then the bytes of each tensor in a frame of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -13,17 +15,17 @@ MAJOR = 1
 MINOR = 0
 URGENT = 1
 
-# magic, major, minor, type, flags, frames, session, parent call, seq, meta bytes, ack, total bytes
+# Fields: magic, major, minor, type, flags, frames, session, parent call, seq, meta bytes, ack, total bytes.
 _HEADER = struct.Struct("<HBBBBHIIQIIQ")
 HEADER_BYTES = _HEADER.size
 
 
 class WireError(Exception):
-    """A message that is not understood. Nothing of it was run."""
+    """A message is not understood. Nothing of it was run."""
 
 
 class LimitError(WireError):
-    """More than was agreed."""
+    """A message exceeds a limit that was agreed."""
 
     __module__ = "torchwire"
 
@@ -43,7 +45,7 @@ class MessageType(IntEnum):
 
 
 class Limits(msgspec.Struct, rename="camel", frozen=True):
-    """What one side may ask of the other; bridge/wire/limits.ts says what each is."""
+    """The limits of what one side may ask of the other; bridge/wire/limits.ts explains each."""
 
     frame_bytes: int = 2**30
     frames: int = 1024
@@ -53,12 +55,12 @@ class Limits(msgspec.Struct, rename="camel", frozen=True):
     ops: int = 4096
     depth: int = 64
     dims: int = 64
-    # The client's to keep: here only what was read is known, and not what ZeroMQ holds.
+    # The client keeps these two: the worker knows only what it has read, and not what ZeroMQ holds.
     in_flight_ops: int = 1_000_000
     in_flight_bytes: int = 2 * 2**30
 
     def smaller(self, theirs: dict[str, int]) -> Limits:
-        """Of each limit the smaller. One that the other side does not tell is ours."""
+        """Return the smaller of each limit. A limit that the other side does not name is ours."""
         told = {
             field.name: theirs[field.encode_name]
             for field in msgspec.structs.fields(Limits)
@@ -70,11 +72,11 @@ class Limits(msgspec.Struct, rename="camel", frozen=True):
 
     @property
     def longest_part(self) -> int:
-        """Of the parts that a message is made of, the largest is so long."""
+        """The bytes of the longest part of a message."""
         return max(self.frame_bytes, self.meta_bytes + 4096)
 
     def check(self, name: str, found: int, what: str) -> None:
-        """`what` has a place for the number."""
+        """Raise if `found` exceeds the limit. `what` has a place for the number."""
         limit = getattr(self, name)
         if found > limit:
             first, *rest = name.split("_")
@@ -89,14 +91,14 @@ class Header(NamedTuple):
     session: int
     parent_call: int
     seq: int
-    # The low 32 bits of the last batch whose reply the client has.
+    # The low 32 bits of the number of the last batch whose reply the client has.
     ack: int
     meta_bytes: int
     total_bytes: int
 
 
 def encode(type: MessageType, meta: object, seq: int = 0, frames: int = 0, total_bytes: int = 0) -> bytes:
-    """Header and meta of a message whose frames are sent behind it."""
+    """Return the header and meta of a message. Its frames are sent behind it."""
     body = _encoder.encode(meta)
     return _HEADER.pack(MAGIC, MAJOR, MINOR, type, 0, frames, 1, 0, seq, len(body), 0, total_bytes) + body
 
@@ -111,7 +113,8 @@ def read_header(head: bytes | memoryview, limits: Limits) -> Header:
         raise WireError("it does not begin with TW")
     if major != MAJOR:
         older = (
-            "this worker is the older, update it: its torchwire_worker folder or image is to be of the same release as the client's npm package"
+            "this worker is the older, update it: its torchwire_worker folder or image must be of the same release as "
+            "the client's npm package"
             if major > MAJOR
             else "the client is the older, update it: npm install torchwire@latest"
         )

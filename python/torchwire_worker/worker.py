@@ -1,4 +1,4 @@
-"""A worker process, from what it is told on its standard input to its end."""
+"""A worker process, from the configuration on its standard input to its end."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from .ops import Settings
 from .session import Session, leave_on_signals
 from .wire import Limits
 
-# Greetings and questions: nothing on the control socket is longer.
+# Only greetings and questions come by the control socket: none is longer.
 _LONGEST_QUESTION = 64 * 2**10
 _WAKE_MS = 200
-# Seconds for a port to be free.
+# Seconds to wait for a port to be free.
 _PATIENCE = 10
 
 
 def work(report: Callable[..., None]) -> int:
-    """The exit code is returned: Python ends as it ends every program."""
+    """Run the worker, and return the exit code: Python then ends as it ends every program."""
     config = msgspec.json.decode(life.read_line(0), type=settings.Config)
     forked.prepare()
     guard = life.start_guard(config.directory)
@@ -47,7 +47,7 @@ def work(report: Callable[..., None]) -> int:
 
 
 def _work_for_one(config: settings.Config, report: Callable[..., None], guard: life.Guard | None) -> int:
-    """Of a client that has started it for itself."""
+    """Work for a client that has started this worker for itself."""
     try:
         device = settings.apply(config)
     except settings.NoDevice as error:
@@ -71,7 +71,7 @@ def _serve(limits: Limits, device: str, served: settings.Served, guard: life.Gua
     forked.own(served.line)
 
     def listen() -> None:
-        """It takes the ports as soon as they are free: a client that comes before PyTorch is there is greeted, and waits."""
+        """Take the ports as soon as they are free: a client that comes while PyTorch loads is greeted, and waits."""
         try:
             if not os.read(served.line, 1):
                 os._exit(0)
@@ -82,7 +82,7 @@ def _serve(limits: Limits, device: str, served: settings.Served, guard: life.Gua
 
     threading.Thread(target=listen, name="torchwire-listen", daemon=True).start()
     torch = settings.load_torch()
-    # (Its first call imports much.)
+    # (The first call imports much.)
     torch.use_deterministic_algorithms(False)
     started = opened.result()
     leave_on_signals(started.session)
@@ -93,13 +93,13 @@ def _listen(limits: Limits, device: str, served: settings.Served, guard: life.Gu
     logs.start(*served.log)
     server = None
     unguard: list[Callable[[], object]] = [lambda: None] * 2
-    # Crypto runs in the threads of libzmq, and so do the handshakes of strangers.
+    # libzmq's threads do the encryption, and the handshakes of strangers.
     context, other = zmq.Context(io_threads=2), zmq.Context()
     if served.keys is not None:
         from . import keys
 
         server = keys.load(served.keys)
-        # Before anything listens.
+        # The guard must be there before anything listens.
         unguard = [server.guard(each).stop for each in (context, other)]
     door = Door(name_of=(lambda _: None) if server is None else server.name_of)
     data = _bound(lambda: Link(context, served.data, limits, None, server, _WAKE_MS, unguard=unguard[0]))
@@ -116,7 +116,9 @@ def _listen(limits: Limits, device: str, served: settings.Served, guard: life.Gu
 
 
 def _bound(bind: Callable[[], Link]) -> Link:
-    """Who had the port is dead, but children that it has forked hold it until they are, too."""
+    """Bind, and wait for the port if necessary: the last worker is dead, but its forked children hold the port until
+    they end.
+    """
     until = time.monotonic() + _PATIENCE
     while True:
         try:
@@ -146,7 +148,7 @@ def _start(
     executor = Executor(limits)
     control = Control(link, door, executor, None if served is None else served.grace)
     session = Session(data, control, executor, limits, door, welcome)
-    # In the reverse order. What references keep goes while its output still arrives.
+    # These run in reverse order: references are freed while their output can still be sent.
     ending.last(data.end)
     ending.last(control.close)
     ending.last(
@@ -160,7 +162,7 @@ def _start(
         _watch(guard, control)
     if served is not None:
         _await_order_to_leave(served.line, session, control)
-        # (A client that has started it for itself reads it at the source.)
+        # (A client that has started the worker for itself reads its output directly.)
         output.tell_client(control.record)
     records.tell_client(control.record)
     control.start()
@@ -180,7 +182,7 @@ def _watch(guard: life.Guard, control: Control) -> None:
 
 
 def _await_order_to_leave(line: int, session: Session, control: Control) -> None:
-    """The supervisor's. It also sends SIGTERM, which a program may have a handler of its own for."""
+    """Await the supervisor's order to leave. It also sends SIGTERM, but a program may have its own handler for that."""
 
     def leave() -> None:
         control.unwatch(line)
@@ -195,7 +197,8 @@ def _run(started: Started) -> int:
     try:
         session.run()
         if not session.is_closed:
-            # Waits until the farewell is out. The control socket stays: without it the client would take the link for cut.
+            # Wait until the farewell has left. The control socket stays: without it, the client would take the link for
+            # cut.
             data.end()
     finally:
         code = DROPPED if door.is_dropped else 0

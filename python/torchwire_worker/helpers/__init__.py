@@ -14,7 +14,9 @@ def identity(value: T) -> T:
 
 
 def tensor_of(data: Any, dtype: str | None, shape: list[int] | None) -> Any:
-    """A tensor of nested numbers. Numbers are float32 by default, whole or not, as JavaScript does not tell them apart."""
+    """Return a tensor of nested numbers. They are float32 by default, whole or not, as JavaScript does not tell them
+    apart.
+    """
     import torch
 
     if dtype is None and not isinstance(_first(data), bool):
@@ -34,7 +36,7 @@ def take(iterator: Iterator[T], n: int) -> list[T]:
 
 
 def unpack(items: Iterable[T], n: int) -> list[T]:
-    """All items, which must be `n`."""
+    """Return all items. There must be `n` of them."""
     found = list(islice(items, n + 1))
     if len(found) > n:
         raise ValueError(f"too many values to unpack (expected {n})")

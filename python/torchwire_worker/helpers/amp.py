@@ -12,12 +12,14 @@ from .precision import full
 
 
 def autocast_forward(module: torch.nn.Module, device_type: str, dtype: str) -> None:
-    """From now on `module` computes under autocast, and gives its outputs as float32: the loss is computed outside of it, in full precision."""
+    """Make `module` compute under autocast from now on, and return float32: the loss is computed outside, in full
+    precision.
+    """
     own = vars(module)
     plain = own["_torchwire_amp"][2] if "_torchwire_amp" in own else own.get("forward")
-    # Not parameters or buffers: a state dict has the same names as before.
+    # These are neither parameters nor buffers: a state dict has the same names as before.
     own["_torchwire_amp"] = device_type, getattr(torch, dtype), plain
-    # A bound method: a deep copy of the module has its own.
+    # Bind the method here: a deep copy of the module then has its own.
     own["forward"] = types.MethodType(_forward, module)
 
 

@@ -1,4 +1,4 @@
-"""Random changes of a batch's samples, by torchvision's transforms, drawn from PyTorch's own generator."""
+"""Random changes of the samples of a batch, by torchvision's transforms, drawn from PyTorch's own generator."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import torch
 
 
 def each(transform: Any, xs: torch.Tensor) -> torch.Tensor:
-    """Sample by sample: a transform draws once for all that it is given."""
+    """Transform `xs` [N, C, H, W] sample by sample: a transform draws once for each call."""
     return torch.stack([transform(x) for x in xs])
 
 
 def each_with_masks(transform: Any, xs: torch.Tensor, masks: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Each mask [H, W] goes with its image where the transform moves pixels."""
+    """Transform `xs` [N, C, H, W] and `masks` [N, H, W]: each mask moves with its image."""
     from torchvision import tv_tensors
 
     pairs = [transform(tv_tensors.Image(x), tv_tensors.Mask(mask)) for x, mask in zip(xs, masks)]

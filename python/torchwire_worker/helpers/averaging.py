@@ -1,4 +1,4 @@
-"""Averages of a model's weights, beside those that are trained."""
+"""Averages of a model's weights, kept beside the weights that are trained."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ from .replacing import follow
 
 
 class Average:
-    """torch.optim.swa_utils.AveragedModel of a model: an exponential average with `decay`, or, where that is None, the mean of all that it is shown.
+    """torch.optim.swa_utils.AveragedModel of a model: an exponential average with `decay`, or, if that is None, the
+    mean over all updates.
 
-    An epoch runs between `begin` and `end`. Where the model got other weights than those of its updates (by a load, by hand between two epochs, or as
-    other parameters), the average is of what is no longer there: it has seen nothing then, and the next update begins a new one.
+    An epoch runs between `begin` and `end`. If the model got other weights than those of its updates (by a load, by
+    hand between two epochs, or as other parameters), the average is of weights that are gone: it starts again with the
+    next update.
     """
 
     def __init__(self, model: torch.nn.Module, decay: float | None, use_buffers: bool) -> None:
         self._model = model
         self._how = {"multi_avg_fn": None if decay is None else get_ema_multi_avg_fn(decay), "use_buffers": use_buffers}
         self._averaged: AveragedModel | None = None
-        # The model's own values, while it has the averages.
+        # The model's own values, while the model holds the averages.
         self._own: Values | None = None
-        # Of the weights: when they were last left to others, when the averages were put there, and before a load.
+        # Checksums of the weights: at the end of the last epoch, when the averages were put in, and before a load.
         self._left: list[int] | None = None
         self._shown: list[int] = []
         self._loading: list[int] = []
@@ -37,13 +39,15 @@ class Average:
 
     @property
     def module(self) -> torch.nn.Module:
-        """The averaged model: the very same object from update to update."""
+        """The averaged model. It is the same object from update to update."""
         if self._averaged is None:
             raise RuntimeError("a lazy model has no average before its first training step")
         return self._averaged.module
 
     def begin(self, show: bool) -> bool:
-        """An epoch begins, in which the model is to have the averages if `show` is true; whether it has: there may be none yet."""
+        """Begin an epoch. With `show` the model holds the averages in it. Return whether it does: there may be none
+        yet.
+        """
         self._made()
         if self._left is not None and self._left != _checksums(self._model):
             self._forget()
@@ -59,7 +63,7 @@ class Average:
             self._averaged.update_parameters(self._model)
 
     def end(self) -> None:
-        """The epoch is over, and the model has its own weights again; or others, where it got some while it had the averages."""
+        """End the epoch: the model gets its own weights back, or keeps others that it got meanwhile."""
         if self._own is not None and self._shown == _checksums(self._model):
             self._own.restore()
         elif self._own is not None:
@@ -73,7 +77,7 @@ class Average:
         return parts_of([self._model])
 
     def before(self) -> None:
-        """What is loaded goes to the model's own weights, also where a part of them is."""
+        """Put the model's own weights back: a load goes to them, even a load into a part of them."""
         self._was_shown = self._own is not None
         if self._own is not None:
             self._own.restore()
@@ -106,7 +110,9 @@ class Average:
             self._averaged.n_averaged.zero_()
 
     def _made(self) -> None:
-        """The average has the tensors of the model as it is, which may have got another head meanwhile, or have been lazy."""
+        """Make the average anew if the model has other tensors now: another head, or those of a lazy module after its
+        first run.
+        """
         params = list(self._model.parameters())
         if (
             self._averaged is None
@@ -121,7 +127,7 @@ class Average:
         self._averaged = None if unmade else AveragedModel(self._model, **self._how)
 
     def _pairs(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Each tensor of the model once, and its average. In the order of AveragedModel, which pairs them so."""
+        """Yield each tensor of the model once, with its average, in the order in which AveragedModel pairs them."""
         average = self.module
         yield from zip(self._model.parameters(), average.parameters())
         yield from zip(self._model.buffers(), average.buffers())
@@ -138,7 +144,9 @@ def _checksum(tensor: torch.Tensor) -> int:
 
 
 class Recomputing:
-    """The running statistics of batch normalisation anew, over the batches that `module` is called with until `end`: torch.optim.swa_utils.update_bn."""
+    """Computes the running statistics of batch normalisation anew, over the batches that `module` sees until `end`, as
+    torch.optim.swa_utils.update_bn does.
+    """
 
     def __init__(self, module: torch.nn.Module) -> None:
         self._module = module
@@ -149,7 +157,7 @@ class Recomputing:
         self._before = Values(norms)
         for norm in norms:
             norm.reset_running_stats()
-            # None is a mean over all batches.
+            # With None, PyTorch takes the mean over all batches.
             norm.momentum = None
         module.train()
 
@@ -158,7 +166,7 @@ class Recomputing:
         self._module(*args, **kwargs)
 
     def end(self, whole: bool) -> None:
-        """Where not all batches were seen, the statistics are those of before."""
+        """Restore the modes, and the old statistics unless `whole`: all batches were seen."""
         for norm, momentum in self._momenta:
             norm.momentum = momentum
         for part, mode in self._modes:

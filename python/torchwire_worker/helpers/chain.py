@@ -1,20 +1,20 @@
-"""What becomes of a gradient before an optimiser's step, and of the update after it."""
+"""Changes gradients before an optimizer's step, and the update after it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
 
-# In a param_group, as an optimiser's state_dict has those and so a checkpoint too.
+# The step count is kept in a param_group: an optimizer's state_dict has those, and so a checkpoint has it.
 STEPS = "chain_steps"
 
 Part = tuple[str, list[float]]
 
 
 def chain(optimizer: Any, before: list[Part], after: list[Part]) -> Any:
-    """The optimiser, whose steps go through `before` and `after` from now on.
+    """Make each step of the optimizer go through `before` and `after`, and return the optimizer.
 
-    Raises ValueError where weights would decay both after the step and within it.
+    Raises ValueError if weights would decay both after the step and within it.
     """
     decays = any(name == "weightDecay" for name, _ in after)
     if decays and any(group.get("weight_decay") for group in optimizer.param_groups):
@@ -66,14 +66,14 @@ def _change(name: str, values: list[float], step: int, param: Any) -> None:
         gradient.clamp_(-values[0], values[0])
     elif name == "clipNorm":
         norm = gradient.norm()
-        # Without asking for the norm, which on CUDA would wait for it.
+        # Do not read the norm: that would wait for CUDA.
         gradient.mul_(torch.where(norm > values[0], values[0] / norm, torch.ones_like(norm)))
     else:
         gradient.mul_(_FACTORS[name](step, *values))
 
 
 def _update(after: list[Part], step: int) -> tuple[float, float]:
-    """By what the update is multiplied, and how much of the parameter is then taken off."""
+    """Return the factor of the update, and the fraction of the parameter that is then subtracted."""
     rate, decay = 1.0, 0.0
     for name, values in after:
         if name == "weightDecay":
@@ -85,7 +85,7 @@ def _update(after: list[Part], step: int) -> tuple[float, float]:
 
 
 def _restore(scaled: list[tuple[dict[str, Any], Any, Any]]) -> None:
-    """The learning rates as they were; after a step that failed too, unless someone has set others since."""
+    """Restore the learning rates, after a step that failed too, unless somebody has set others since."""
     for group, before, during in scaled:
         if group["lr"] is during:
             group["lr"] = before

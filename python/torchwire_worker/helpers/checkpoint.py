@@ -18,20 +18,20 @@ from .state import DTYPES, VERSIONS, Modules, Snapshot, each
 
 
 class Kept:
-    """A copy of what modules hold, on the devices where it is."""
+    """A copy of what modules hold, on their devices."""
 
     def __init__(self, modules: Modules) -> None:
         parts = parts_of(module for _, module in each(modules))
         self._values, self._extra = Values(parts), Extra(parts)
 
     def restore(self) -> None:
-        """Into the modules that it is of."""
+        """Put the copy back into the same modules."""
         self._values.restore()
         self._extra.restore()
 
 
 class Saving:
-    """A file on its way to the disk: the state as it was when this was made, written by a thread of its own."""
+    """A safetensors file of the state as it was when this was made. A thread of its own writes it."""
 
     def __init__(self, modules: Modules, path: str, metadata: dict[str, str]) -> None:
         snapshot = Snapshot(modules)
@@ -41,7 +41,7 @@ class Saving:
                 f"a safetensors file holds dense tensors only: {', '.join(f'{name} ({why})' for name, why in refused)}"
             )
         self._path = path
-        # Only bytes from here on: PyTorch is for the main thread alone.
+        # From here on there are only bytes: PyTorch belongs to the main thread.
         self._bytes = [
             _header(snapshot.plan["tensors"], {"format": "pt", **snapshot.plan["metadata"], **metadata}),
             *(raw.numpy().data for raw in snapshot.rest()),
@@ -51,7 +51,7 @@ class Saving:
         self._thread.start()
 
     def is_done(self) -> bool:
-        """Raises what writing it failed of."""
+        """Return whether the file is written, or raise the error that writing it raised."""
         if self._thread.is_alive():
             return False
         self._thread.join()
@@ -84,7 +84,9 @@ class Saving:
 
 
 def load(modules: Modules, path: str) -> None:
-    """Puts a file's tensors into modules that have exactly these, as `load_state_dict` does; else raises, and the modules are as they were."""
+    """Load a file into modules that have exactly its tensors, as `load_state_dict` does. If it raises, the modules are
+    as they were.
+    """
     tensors, metadata = read_safetensors(path)
     found = load_into(modules, tensors, strict=True, metadata=metadata_in(metadata.get(VERSIONS)))
     if not found["is_loaded"]:
@@ -93,7 +95,7 @@ def load(modules: Modules, path: str) -> None:
 
 
 def prepare(folder: str) -> str:
-    """Makes the folder where it is not there; its absolute path."""
+    """Make the folder if it is missing, and return its absolute path."""
     path = os.path.abspath(folder)
     os.makedirs(path, exist_ok=True)
     if not os.access(path, os.W_OK):
@@ -116,13 +118,13 @@ def _header(tensors: list[Any], metadata: dict[str, str]) -> bytes:
         described[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, end]}
         begin = end
     text = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
-    # The tensors begin at a multiple of 8.
+    # The tensors begin at a multiple of 8 bytes.
     text = text.ljust(-(-len(text) // 8) * 8)
     return len(text).to_bytes(8, "little") + text
 
 
 def _sync(folder: str) -> None:
-    """So that the new name outlives a power cut too, where the system can do that."""
+    """Make the new name survive a power cut too, if the system can."""
     try:
         handle = os.open(folder or ".", os.O_RDONLY)
     except OSError:

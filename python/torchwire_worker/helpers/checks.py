@@ -1,4 +1,4 @@
-"""What is looked at before a training begins."""
+"""Checks that run before training begins."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .containers import with_tensors
 
 
 def loss_problem(loss: Any) -> str | None:
-    """Why a loss is not one number, or None."""
+    """Return why a loss is not one number, or None."""
     if not isinstance(loss, torch.Tensor):
         return f"it is a {type(loss).__name__}, not a tensor"
     if loss.numel() != 1:
@@ -22,18 +22,20 @@ def loss_problem(loss: Any) -> str | None:
 
 
 class Watch:
-    """Sees whether a loss broadcasts outputs against targets so that samples meet the targets of others: [N, 1] against [N] is [N, N].
+    """Watches whether a loss broadcasts outputs against targets so that samples meet the targets of others: [N, 1]
+    against [N] makes [N, N].
 
-    It goes by where the axis of samples lies, counted from the last one as broadcasting does. A tensor whose other axes were taken away, by a squeeze, an
-    index, a view or a mean, is followed; one that may have lost that axis, or has it elsewhere, is not: who adds axes means it. So weights of classes, means
-    over the samples, masks [N, 1] of [N, C] and pairs, x[:, None] - y[None] or x - x.squeeze(1), are no problem.
+    It follows the axis of samples, counted from the last axis as broadcasting does. It follows a tensor that lost other
+    axes, by a squeeze, an index, a view or a mean. It does not follow one that may have lost the axis of samples, or
+    has it elsewhere: a program that adds axes does so on purpose. So weights of classes, means over the samples, masks
+    [N, 1] of [N, C] and pairs, x[:, None] - y[None] or x - x.squeeze(1), are no problem.
     """
 
     def __init__(self) -> None:
         self.problem: str | None = None
 
     def watched(self, values: Any, name: str) -> Any:
-        """The same values, of whose tensors it is seen what becomes."""
+        """Return the same values, with tensors whose operations are watched."""
         return with_tensors(lambda value: self._followed(value, name) if _has_samples(value) else value, values)
 
     def _followed(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
@@ -50,15 +52,19 @@ class Watch:
             return
         longer, shorter = (a, b) if len(a.shape) > len(b.shape) else (b, a)
         self.problem = (
-            f"{a.name} of shape {list(one.shape)} and {b.name} of shape {list(other.shape)} make {list(made)} in {name}: each sample meets "
+            f"{a.name} of shape {list(one.shape)} and {b.name} of shape {list(other.shape)} make {list(made)} in "
+            f"{name}: each sample meets "
             f"those of all others. Give both one shape"
         )
         if [longer.shape[0], *longer.shape[2:]] == shorter.shape:
-            self.problem += f": the {shorter.name} {longer.shape} (.unsqueeze(1)), or the {longer.name} {shorter.shape} (.squeeze(1))"
+            self.problem += (
+                f": the {shorter.name} {longer.shape} (.unsqueeze(1)), or the {longer.name} {shorter.shape} "
+                "(.squeeze(1))"
+            )
 
 
 class _Samples:
-    """Of a tensor: what it was, and where its axis of samples lies."""
+    """A tensor's name and shape, and the place of its axis of samples."""
 
     def __init__(self, watch: Watch, name: str, shape: list[int], axis: int, is_cut: bool = False) -> None:
         self.watch = watch
@@ -70,7 +76,7 @@ class _Samples:
 
 
 class _Followed(torch.Tensor):
-    """A tensor whose operations are seen."""
+    """A tensor whose operations are watched."""
 
     samples: _Samples
 
@@ -78,7 +84,7 @@ class _Followed(torch.Tensor):
     def __torch_function__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = super().__torch_function__(func, types, args, kwargs or {})
         operands = [*_operands([*args, *(kwargs or {}).values()])]
-        # A method of TorchScript has none.
+        # A method of TorchScript has no name.
         name = getattr(func, "__name__", "")
         is_elementwise = _is_elementwise(name)
         if is_elementwise or name in _LOSSES:
@@ -107,7 +113,7 @@ def _follow(tensor: torch.Tensor, samples: _Samples) -> _Followed:
 
 
 def _has_samples(value: Any) -> bool:
-    # Of one sample nothing can be told.
+    # One sample cannot meet others.
     return isinstance(value, torch.Tensor) and value.dim() > 0 and value.shape[0] > 1
 
 
@@ -118,7 +124,7 @@ def _operands(values: list[Any]) -> Iterator[_Followed]:
 
 
 def _is_cut(name: str, args: Any, kwargs: Any, result: torch.Tensor) -> bool:
-    """Whether an operation took axes away, and left that of the samples, the first."""
+    """Return whether an operation took axes away, and left that of the samples, the first."""
     whole = args[0]
     if whole.samples.axis != -whole.dim() or not 0 < result.dim() < whole.dim() or len(result) != len(whole):
         return False
@@ -136,7 +142,7 @@ def _is_cut(name: str, args: Any, kwargs: Any, result: torch.Tensor) -> bool:
     )
 
 
-# With the first axis as long as before, elements in their order are of the same samples.
+# If the first axis is as long as before, the elements in their order belong to the same samples.
 _VIEWS = {"view", "reshape", "flatten", "ravel"}
 _ALONG = {
     "squeeze",
@@ -152,7 +158,7 @@ _ALONG = {
     "argmin",
     "prod",
 }
-# Of torch.nn.functional: those that broadcast, or give a loss for each element.
+# Functions of torch.nn.functional that broadcast, or give a loss for each element.
 _LOSSES = {
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
@@ -183,7 +189,7 @@ _KEEPING = {
     "softmax",
     "log_softmax",
 }
-# Where ATen has another name.
+# Names that are different in ATen.
 _NAMES = {
     "truediv": "div",
     "rtruediv": "div",
@@ -212,7 +218,7 @@ _NAMES = {
 
 def _is_elementwise(name: str) -> bool:
     name = name.strip("_")
-    # An operator in place, __isub__ or sub_, is that operator.
+    # An operator in place, __isub__ or sub_, counts as that operator.
     names = [name, _NAMES.get(name, ""), *([name[1:]] if name.startswith("i") else [])]
     return any(_is_pointwise(one) for one in names if one)
 

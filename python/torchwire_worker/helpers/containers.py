@@ -1,7 +1,8 @@
-"""One walk over what holds tensors: outputs of a model, and inputs that it is called with.
+"""One walk over containers of tensors: the outputs of a model, and its inputs.
 
-Containers are lists, tuples, named tuples, dicts, deques, dataclasses, classes derived from any of these (such as Hugging Face's ModelOutput), other
-mappings, and the classes that somebody registered with `torch.utils._pytree`. Everything else is a leaf. A container may contain itself.
+Containers are lists, tuples, named tuples, dicts, deques, dataclasses, classes derived from any of these (such as
+Hugging Face's ModelOutput), other mappings, and the classes that are registered with `torch.utils._pytree`. Everything
+else is a leaf. A container may contain itself.
 """
 
 from __future__ import annotations
@@ -17,28 +18,28 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-# A class comes before the one that it is derived from.
+# A class comes before its base class.
 _PLAIN: tuple[Any, ...] = (OrderedDict, defaultdict, dict, list, deque, tuple)
 
 
 def tensors_in(value: Any) -> list[Tensor]:
-    """Every tensor in `value`, in order; those of a container that is there twice, once."""
+    """Return every tensor in `value`, in order. A container that occurs twice counts once."""
     return list(_tensors(value, set()))
 
 
 def with_tensors(function: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """`value` with `function` of each of its tensors.
+    """Return `value` with `function` applied to each of its tensors.
 
-    What comes back is of the same type, down to the last container, and has the attributes that it had; constructors of classes are not called. `value`
-    itself comes back where the function changes nothing.
+    The result is of the same type, down to the last container, and has the same attributes; constructors of classes are
+    not called. If the function changes nothing, the result is `value` itself.
     """
     if isinstance(value, Tensor):
         return function(value)
     if torch.compiler.is_compiling():
-        # The compiler can follow this one, and no look at the insides of an object.
+        # The compiler can follow this function, but cannot look inside an object.
         return _pytree.tree_map_only(Tensor, function, value)
     tensors = tensors_in(value)
-    # By identity; `tensors` keeps them alive, so that no identity comes again.
+    # Keyed by identity: `tensors` keeps them alive, so that no identity is used again.
     done: dict[int, Any] = {}
     for tensor in tensors:
         if id(tensor) not in done:
@@ -59,7 +60,7 @@ def _tensors(value: Any, seen: set[int]) -> Iterator[Tensor]:
 
 
 def _children(value: Any) -> list[Any] | None:
-    """None of a leaf."""
+    """Return the items and attributes of a container, or None for a leaf."""
     base = _base(value)
     if base is None:
         registered = _registered(value)
@@ -72,7 +73,10 @@ def _children(value: Any) -> list[Any] | None:
 
 
 def _rebuilt(value: Any, done: dict[int, Any]) -> Any:
-    """`done` has the new value of each tensor and of each container that has one, by the identity of the old one."""
+    """Return the new `value`.
+
+    `done` has the new value of each tensor and of each container that has one, by the identity of the old one.
+    """
     if id(value) in done:
         return done[id(value)]
     base = _base(value)
@@ -88,10 +92,12 @@ def _rebuilt(value: Any, done: dict[int, Any]) -> Any:
 
 
 def _like(value: Any, base: Any, done: dict[int, Any]) -> Any:
-    """Another of the class of `value`, made by the methods of `base` alone: those of the class may do what they like, and ask for other arguments."""
+    """Return another object of the class of `value`, made by the methods of `base` alone: those of the class may do
+    anything, and ask for other arguments.
+    """
     if base is tuple:
         items = tuple([_rebuilt(item, done) for item in tuple.__iter__(value)])
-        # The tuple may lie within a container that it contains, and then it is there by now.
+        # The tuple may lie within a container that it contains. Then it is made by now.
         if id(value) in done:
             return done[id(value)]
         done[id(value)] = new = tuple.__new__(type(value), items)
@@ -114,11 +120,13 @@ def _like(value: Any, base: Any, done: dict[int, Any]) -> Any:
 
 
 def _base(value: Any) -> Any:
-    """The plain container that `value` is, or derived from; `object` where it keeps all that it holds in its attributes. None of anything else."""
+    """Return the plain container that `value` is or is derived from; `object` if all that it holds is in its
+    attributes; None for anything else.
+    """
     kind = type(value)
     for base in _PLAIN:
         if isinstance(value, base):
-            # Records of C, such as torch.return_types.max, can be made by their class alone.
+            # Only their class can make records of C, such as torch.return_types.max.
             return None if hasattr(kind, "n_sequence_fields") else base
     if isinstance(value, torch.nn.Module) or kind in _pytree.SUPPORTED_NODES:
         return None
@@ -130,7 +138,7 @@ def _base(value: Any) -> Any:
 
 
 def _is_made_by_object(kind: type) -> bool:
-    """Whether no class of C but `object` knows what is in it."""
+    """Return whether `object` is the only class of C that knows its contents."""
     try:
         object.__new__(kind)
     except TypeError:
@@ -139,7 +147,7 @@ def _is_made_by_object(kind: type) -> bool:
 
 
 def _slots(value: Any) -> list[tuple[MemberDescriptorType, Any]]:
-    """What lies in the slots of its classes, which their descriptors tell without asking the object."""
+    """Return the contents of its slots, which the descriptors of its classes read without asking the object."""
     found = []
     for kind in type(value).__mro__:
         for one in vars(kind).values() if "__slots__" in vars(kind) else ():
@@ -150,7 +158,7 @@ def _slots(value: Any) -> list[tuple[MemberDescriptorType, Any]]:
 
 
 def _attributes(value: Any) -> dict[str, Any]:
-    """What lies in the object's own dict."""
+    """Return the object's own dict."""
     try:
         return {} if type(value) in _PLAIN else object.__getattribute__(value, "__dict__")
     except AttributeError:
@@ -158,6 +166,6 @@ def _attributes(value: Any) -> dict[str, Any]:
 
 
 def _registered(value: Any) -> tuple[list[Any], Any] | None:
-    """One level of what torch.utils._pytree knows, or None."""
+    """Return one level of what torch.utils._pytree knows, or None."""
     children, spec = _pytree.tree_flatten(value, is_leaf=lambda node: node is not value)
     return None if len(children) == 1 and children[0] is value else (children, spec)

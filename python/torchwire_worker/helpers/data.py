@@ -1,4 +1,4 @@
-"""Data sets that lie in the worker."""
+"""Data sets in the worker."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def collate(dataset: Any, indices: list[int]) -> Any:
-    """A batch of `dataset`, as torch.utils.data.DataLoader would put it together."""
+    """Return a batch of `dataset`, as torch.utils.data.DataLoader would put it together."""
     from torch.utils.data import default_collate
 
-    # Data sets that can fetch a batch at once say so by this method, which torch's loader looks for too.
+    # A data set that can fetch a batch at once has this method. torch's loader looks for it too.
     many = getattr(dataset, "__getitems__", None)
     samples: Any = many(indices) if callable(many) else [dataset[i] for i in indices]
     return default_collate(samples)

@@ -1,4 +1,4 @@
-"""What a loss divides by: with it, the means of batches make the mean over an epoch."""
+"""The denominators of losses: with them, the means of batches give the mean over an epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from typing import Any
 
 from . import losses
 
-# Of the arguments of a loss, outputs first, and of its options: how many terms its mean is of, or what they weigh together.
+# From the arguments of a loss, outputs first, and its options: how many terms its mean has, or what they weigh
+# together.
 Denominator = Callable[..., Any]
 
 
 def weigher(loss: Any) -> Weigher:
-    """Of a loss (yhat, ys) in Python: a function of torch.nn.functional or of `losses`, such a one with options (functools.partial), or a
-    module of torch.nn. Of others it knows nothing."""
+    """Return the weigher of a loss (yhat, ys) in Python: a function of torch.nn.functional or of `losses`, one of these
+    with options (functools.partial), or a module of torch.nn. Nothing is known of others.
+    """
     try:
         return _weigher(loss, {})
     except Exception:
@@ -26,7 +28,7 @@ def weigher(loss: Any) -> Weigher:
 def weigher_of(
     module: str, function: str, outputs: losses.Names | None, targets: losses.Names, options: dict[str, Any]
 ) -> Weigher:
-    """Of a function by its name, as `losses.of_parts` calls it where `outputs` are given."""
+    """Return the weigher of a function by its name. With `outputs`, `losses.of_parts` calls it."""
     denominator = _functions().get(getattr(import_module(module), function, None))
     if denominator is not None and outputs is not None:
         denominator = _of_parts(denominator, outputs, targets)
@@ -34,7 +36,9 @@ def weigher_of(
 
 
 class Weigher:
-    """`denominator` is None where nothing is known; `options` are asked for at each step, as those of a module may change."""
+    """Weighs the loss of a batch. `denominator` is None if nothing is known; `options` are read at each step, as those
+    of a module may change.
+    """
 
     def __init__(self, denominator: Denominator | None, options: Callable[[], dict[str, Any]]) -> None:
         self._denominator = denominator
@@ -45,11 +49,14 @@ class Weigher:
         return None if weight is None else float(weight)
 
     def counted(self, loss: Any, yhat: Any, ys: Any, is_changed: bool) -> list[float | None]:
-        """The loss of a step, what it weighs in the mean over an epoch, and the product, which is what it adds there; nulls where that is not
-        known. `is_changed` where a program went on from what the loss gave: of a sum that leaves nothing that is known."""
+        """Return the loss of a step, its weight in the mean over an epoch, and the product, which it adds there. What
+        is not known is None.
+
+        `is_changed`: the program changed the loss before the step, so that nothing is known of a sum.
+        """
         options = self._options()
         is_sum = options.get("reduction") == "sum"
-        # Before the value: a GPU is then waited for once.
+        # Compute the weight before the value: then the host waits for a GPU once.
         weight = None if is_sum and is_changed else self._weight(yhat, ys, options)
         value = loss.item()
         if weight is None:
@@ -63,7 +70,7 @@ class Weigher:
         try:
             return self._denominator(yhat, ys, **options)
         except Exception:
-            # The loss itself went well: it is one that takes its arguments in another way.
+            # The loss itself went well: it takes its arguments in another way.
             return None
 
 
@@ -74,7 +81,7 @@ def _weigher(loss: Any, options: dict[str, Any]) -> Weigher:
     if options.get("size_average") is not None or options.get("reduce") is not None:
         options = {**options, "reduction": _legacy(options.get("size_average"), options.get("reduce"))}
     for kind, function in _modules():
-        # A class of one's own that computes something else is not known.
+        # Nothing is known of a subclass that computes something else.
         if isinstance(loss, kind) and getattr(type(loss), "forward", None) is kind.forward:
             return Weigher(
                 _functions()[function], lambda: {name: getattr(loss, name) for name in _OPTIONS if hasattr(loss, name)}
@@ -83,11 +90,11 @@ def _weigher(loss: Any, options: dict[str, Any]) -> Weigher:
 
 
 def _legacy(size_average: bool | None, reduce: bool | None) -> str:
-    """The reduction, as PyTorch said it before `reduction` was there: either is true where it is not given."""
+    """Return the reduction that these older options mean: each counts as true if it is not given."""
     return "none" if reduce is False else "sum" if size_average is False else "mean"
 
 
-# Those that a denominator depends on, as modules have them.
+# The options on which a denominator depends, as modules have them.
 _OPTIONS = ("weight", "ignore_index", "reduction")
 
 
@@ -110,7 +117,7 @@ def _elements(input: Any, target: Any, **_: Any) -> int:
 
 
 def _together(*tensors: Any) -> int:
-    """Elements of what the tensors are broadcast to."""
+    """Return the number of elements of the shape to which the tensors broadcast."""
     import torch
 
     first = tensors[0].shape
@@ -126,12 +133,12 @@ def _weighted_elements(input: Any, target: Any, weight: Any = None, **_: Any) ->
 
 
 def _positions(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, **_: Any) -> Any:
-    """Targets that are not ignored, or the weights of their classes."""
+    """Return the number of targets [N, …] that are not ignored, or the weights [C] of their classes added up."""
     import torch
 
     from .precision import wide
 
-    # PyTorch takes bytes too; of those a mask would be made.
+    # PyTorch takes bytes too, but indexing by bytes would be a mask.
     target = target.long()
     counts = target != ignore_index
     if weight is None:
@@ -141,14 +148,15 @@ def _positions(input: Any, target: Any, weight: Any = None, ignore_index: int = 
 
 
 def _positions_or_probabilities(input: Any, target: Any, **options: Any) -> Any:
-    # As PyTorch tells them apart. Neither what is ignored nor the weights of classes count for probabilities.
+    # PyTorch tells them apart by shape: probabilities are [N, C, …]. For these, neither ignored targets nor weights of
+    # classes count.
     if input.shape == target.shape:
         return _without(input.shape, 0 if input.dim() == 1 else 1)
     return _positions(input, target, **options)
 
 
 def _without(shape: Any, dim: int) -> int:
-    """Elements when the axis `dim` is summed up."""
+    """Return the number of elements after a sum over the axis `dim`."""
     dim %= len(shape)
     return math.prod(shape[:dim]) * math.prod(shape[dim + 1 :])
 
@@ -180,7 +188,7 @@ def _triplets(anchor: Any, positive: Any, negative: Any, **_: Any) -> int:
 
 
 def _distances(anchor: Any, positive: Any, negative: Any, distance_function: Any = None, **options: Any) -> int:
-    """A distance of one's own is asked for shapes alone, without computing."""
+    """Use a custom distance for its shape alone: nothing is computed on the meta device."""
     if distance_function is None:
         return _triplets(anchor, positive, negative)
     far = [one.detach().to("meta") for one in (anchor, positive, negative)]
@@ -203,7 +211,7 @@ def _classes_summed(yhat: Any, y: Any, dim: int = 1, **_: Any) -> int:
 
 @cache
 def _functions() -> dict[Any, Denominator]:
-    """Those that are missing are no means: `dice_coeff_loss`, `tversky_loss`."""
+    """Losses that are missing here are no means: `dice_coeff_loss`, `tversky_loss`."""
     import torch.nn.functional as F
 
     return {

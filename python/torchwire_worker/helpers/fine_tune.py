@@ -1,4 +1,4 @@
-"""Which parameters are trained first when a model is tuned."""
+"""Which parameters are trained first when a model is fine-tuned."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from torch.nn.parameter import is_lazy
 
 
 def require_gradients(module: Any, required: bool) -> None:
-    """`module.requires_grad_(required)`, of lazy modules too, whose parameters have no such method before their first run."""
+    """Call `module.requires_grad_(required)`, on lazy modules too, whose parameters have no such method before their
+    first run.
+    """
     params = list(module.parameters()) if isinstance(module, torch.nn.Module) else []
     if not any(map(is_lazy, params)):
         module.requires_grad_(required)
@@ -20,7 +22,7 @@ def require_gradients(module: Any, required: bool) -> None:
 
 
 def unfreeze_head(model: torch.nn.Module, optimizer: Any, norms: bool) -> None:
-    """The optimizer's last group gets gradients; with `norms`, batch normalisation does wherever it is."""
+    """Give gradients to the optimizer's last group and, with `norms`, to batch normalisation wherever it is."""
     for param in optimizer.param_groups[-1]["params"]:
         param.requires_grad = True
     if norms:

@@ -1,4 +1,4 @@
-"""Normalising images and videos, by channel."""
+"""Normalises images and videos by channel."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ from typing import Any
 
 
 def normalize(x: Any, mean: list[float], std: list[float], after: int) -> Any:
-    """(x - mean) / std along the axis that `after` others come after: the bits of torchvision's Normalize."""
+    """Return (x - mean) / std, with the bits of torchvision's Normalize.
+
+    `after` counts the axes behind the axis of channels: 2 for images [N, C, H, W].
+    """
     return x.sub(_constant(tuple(mean), after, x.dtype, x.device)).div(_constant(tuple(std), after, x.dtype, x.device))
 
 
 def denormalize(y: Any, mean: list[float], std: list[float], after: int) -> Any:
-    """y * std + mean: `normalize` undone."""
+    """Undo `normalize`: return y * std + mean."""
     return y.mul(_constant(tuple(std), after, y.dtype, y.device)).add(_constant(tuple(mean), after, y.dtype, y.device))
 
 
 @lru_cache(maxsize=64)
 def _constant(values: tuple[float, ...], after: int, dtype: Any, device: Any) -> Any:
-    """Made once, as to copy it to a GPU takes longer than to use it; never an inference tensor, which training cannot use."""
+    """Make a constant [C, 1, …] once: copying it to a GPU takes longer than using it. It is never an inference tensor,
+    which training cannot use.
+    """
     import torch
 
     with torch.inference_mode(False):

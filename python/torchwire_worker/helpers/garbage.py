@@ -1,4 +1,4 @@
-"""Memory that nobody needs."""
+"""Frees memory that nobody needs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 
 def collect() -> None:
-    """Frees what is garbage; glibc then gives the free memory back to the system."""
+    """Collect garbage; glibc then returns the free memory to the system."""
     gc.collect()
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
     if trim is not None:

@@ -1,4 +1,4 @@
-"""How parameters and gradients are distributed, counted where they are."""
+"""Histograms of parameters and gradients, counted on their devices."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Histogram = dict[str, Any]
 
 
 def parameters_and_gradients(model: Any, bins: int) -> tuple[dict[str, Histogram], dict[str, Histogram]]:
-    """Of the trainable parameters, by name, and of those gradients that are there. `model` is a module, or a mapping of names to modules."""
+    """Return histograms of the trainable parameters, and of their gradients if there are some, by name.
+
+    `model` is a module, or a mapping of names to modules.
+    """
     weights: dict[str, Histogram] = {}
     gradients: dict[str, Histogram] = {}
     for prefix, module in model.items() if isinstance(model, Mapping) else [("", model)]:
@@ -28,11 +31,13 @@ def parameters_and_gradients(model: Any, bins: int) -> tuple[dict[str, Histogram
 
 
 def histogram(tensor: torch.Tensor, bins: int) -> Histogram:
-    """`bins` bins of one width from the least to the greatest finite number; one bin where they are all the same."""
+    """Count a tensor of any shape in `bins` bins of one width, from the least to the greatest finite number; in one bin
+    if all numbers are the same.
+    """
     values = _dense(tensor.detach()).flatten()
     given = values.numel()
     low, high = _ends(values)
-    # Looked at one by one only where something is wrong.
+    # Examine each number only if something is wrong.
     if not (math.isfinite(low) and math.isfinite(high)):
         values = values[values.isfinite()]
         low, high = _ends(values)
@@ -40,7 +45,7 @@ def histogram(tensor: torch.Tensor, bins: int) -> Histogram:
     if low == high:
         counts = [values.numel()]
     else:
-        # Not torch.histc, which is not deterministic on CUDA, and on the CPU counts in float32.
+        # torch.histc is not deterministic on CUDA, and counts in float32 on the CPU.
         places = values.sub(low).div_(high - low).mul_(bins).int().clamp_(0, bins - 1)
         counts = torch.bincount(places, minlength=bins).tolist()
     return {
@@ -61,7 +66,7 @@ def _ends(values: torch.Tensor) -> tuple[float, float]:
 
 
 def _dense(tensor: torch.Tensor) -> torch.Tensor:
-    """Its numbers as floats that hold each of them."""
+    """Return its numbers as floats that hold each of them."""
     if tensor.layout is not torch.strided:
         tensor = tensor.to_dense()
     if tensor.is_complex():

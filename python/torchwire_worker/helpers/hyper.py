@@ -1,22 +1,24 @@
-"""Hyperparameters of optimizers: what their param_groups hold beside the parameters."""
+"""Hyperparameters of optimizers: the options in their param_groups."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# One, or one for each of several models.
+# One optimizer, or one for each of several models.
 Optimizers = Any | Mapping[str, Any]
 
-# What it is called in the result, model, name, index in a tuple such as betas, group, value, how; a model or group of None is all of them.
+# Name in the result, model, name, index in a tuple such as betas, group, value, how. A model or group of None means all
+# of them.
 Change = tuple[str, str | None, str, int | None, str | None, Any, str]
 
 
 def assign(optimizers: Optimizers, changes: list[Change]) -> dict[str, float]:
-    """Makes the changes in their order, and says what is there now.
+    """Make the changes in their order, and return the new values.
 
-    A change is "own": the group's own value from here on; "now": for now; or "relative": for now, as a multiple of the group's own value, which is
-    what it had when it was first changed so, or was last given as its own.
+    A change is "own": the group's own value from here on; "now": for now; or "relative": for now, as a multiple of the
+    group's own value. That is the value that the group had at its first relative change, or that was last given as its
+    own.
     """
     found: dict[str, float] = {}
     for label, model, name, index, group, value, how in changes:
@@ -41,7 +43,9 @@ def assign(optimizers: Optimizers, changes: list[Change]) -> dict[str, float]:
 
 
 def scale(optimizers: Optimizers, name: str, factor: float, least: float, eps: float) -> dict[str, float]:
-    """Every group's value times `factor`, as torch.optim.lr_scheduler.ReduceLROnPlateau does it: not below `least`, nor by less than `eps`."""
+    """Multiply every group's value by `factor`, as torch.optim.lr_scheduler.ReduceLROnPlateau does: not below `least`,
+    and only if it changes by more than `eps`.
+    """
     found: dict[str, float] = {}
     targets = list(_targets(optimizers, None, None))
     for which, params in targets:
@@ -56,7 +60,7 @@ def scale(optimizers: Optimizers, name: str, factor: float, least: float, eps: f
 
 
 def read(optimizers: Optimizers, model: str | None, name: str, index: int | None, group: str | None) -> Any:
-    """The value that all of these groups have. Raises ValueError where they have several."""
+    """Return the value that all of these groups have. Raises ValueError if they have several."""
     values = {}
     for which, params in _targets(optimizers, model, group):
         _check(params, name, index, which)
@@ -69,7 +73,7 @@ def read(optimizers: Optimizers, model: str | None, name: str, index: int | None
 
 
 def groups(optimizers: Optimizers, model: str | None) -> dict[str, dict[str, Any]]:
-    """What can be set, by the name of the group."""
+    """Return the hyperparameters that can be set, by the name of the group."""
     return {
         which: {name: _plain(params[name]) for name in _names(params)}
         for which, params in _targets(optimizers, model, None)
@@ -98,7 +102,7 @@ def _targets(optimizers: Optimizers, model: str | None, group: str | None) -> It
 
 
 def named(optimizer: Any) -> list[tuple[str, dict[str, Any]]]:
-    """The groups by their "name"; those without one by their number, and one alone is "default"."""
+    """Return the groups by their "name". A group without one is named by its number; a single one is "default"."""
     found = optimizer.param_groups
     alone = "default" if len(found) == 1 else None
     return [(params.get("name") or alone or str(i), params) for i, params in enumerate(found)]
@@ -134,7 +138,7 @@ def _at(value: Any, index: int | None) -> Any:
 
 
 def _put(params: dict[str, Any], name: str, index: int | None, value: Any) -> None:
-    """A tensor keeps its place: what was compiled or captured looks there."""
+    """Set a value. A tensor keeps its memory: compiled or captured code reads it there."""
     old = params[name]
     if index is not None:
         if hasattr(old[index], "fill_"):

@@ -1,5 +1,8 @@
-"""What the tensors of modules hold, kept and put back. By tensor, and not by the names of a state dict: a tied tensor has several of these, a buffer
-that is not persistent has none, and extra state is no tensor."""
+"""Keeps the values of modules' tensors, and puts them back.
+
+This goes by tensor, and not by the names of a state dict: a tied tensor has several names, a buffer that is not
+persistent has none, and extra state is no tensor.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,17 @@ from torch.nn.parameter import is_lazy
 
 
 class Values:
-    """A copy of the values of parameters and buffers, on the devices where they are. A lazy module that has not run yet has none, and is made such again."""
+    """A copy of the values of parameters and buffers, on their devices. A lazy module that has not run yet has none,
+    and becomes such a module again.
+    """
 
     def __init__(self, parts: Sequence[torch.nn.Module], more: Iterable[torch.Tensor] = ()) -> None:
         """`more` are parameters that belong to no module."""
-        # Also where validation goes on: what is made in inference mode cannot be used everywhere.
+        # Validation may run in inference mode, but a tensor made there cannot be used everywhere.
         with torch.inference_mode(False), torch.no_grad():
             own = [param for part in parts for param in part.parameters(recurse=False)]
             self._params = [(param, type(param), _copy(param)) for param in once([*own, *more])]
-            # The dict too: a module may put another tensor in the place of its buffer.
+            # Keep the dict too: a module may replace its buffer by another tensor.
             self._buffers = [
                 (part._buffers, name, buffer, type(buffer), _copy(buffer))
                 for part in parts
@@ -34,7 +39,7 @@ class Values:
             for param, kind, value in self._params:
                 _put_back(param, kind, value)
             for buffers, name, buffer, kind, value in self._buffers:
-                # What was made in inference mode cannot be written outside of it.
+                # A tensor made in inference mode cannot be written outside of it.
                 if buffer is not None and value is not None and buffer.is_inference():
                     buffers[name] = value.clone()
                     continue
@@ -46,19 +51,19 @@ class Values:
 
 
 class Extra:
-    """A copy of the extra state of modules: `get_extra_state`, whatever that gives."""
+    """A copy of the extra state of modules: the values of `get_extra_state`."""
 
     def __init__(self, parts: Sequence[torch.nn.Module]) -> None:
         self._kept = [(part, copy.deepcopy(part.get_extra_state())) for part in parts if _has_extra_state(part)]
 
     def restore(self) -> None:
         for part, extra in self._kept:
-            # The module may go on with the very object, and change it.
+            # The module may keep this very object, and change it.
             part.set_extra_state(copy.deepcopy(extra))
 
 
 class _Unmade:
-    """A lazy module before its first run, which gives it shapes and takes its hooks away."""
+    """A lazy module before its first run, which gives it shapes and removes its hooks."""
 
     def __init__(self, part: torch.nn.Module) -> None:
         self._part = part
@@ -83,17 +88,19 @@ class _Unmade:
 
 
 def parts_of(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
-    """They and all below them, each once, also where they share parts."""
+    """Return the modules and all modules below them, each once, even if they share parts."""
     return once(part for module in modules if isinstance(module, torch.nn.Module) for part in module.modules())
 
 
 def once(items: Iterable[Any]) -> list[Any]:
-    """By identity: == of tensors compares their elements."""
+    """Return each item once, by identity: == of tensors compares their elements."""
     return list({id(item): item for item in items}.values())
 
 
 def write(target: torch.Tensor, value: torch.Tensor) -> None:
-    """In place. What was expanded along an axis has one place for all of that axis, and is written there once."""
+    """Write in place. A tensor that was expanded along an axis has one element for that whole axis, and is written once
+    there.
+    """
     if target.layout is torch.strided and 0 in target.stride():
         for axis, (stride, length) in enumerate(zip(target.stride(), target.shape)):
             if stride == 0 and length > 1:
@@ -115,7 +122,7 @@ def _put_back(tensor: torch.Tensor, kind: type, value: torch.Tensor | None) -> N
 
 
 def _attributes(part: torch.nn.Module) -> dict[str, Any]:
-    """Without what is kept by tensor, or module by module."""
+    """Return the attributes that are not kept by tensor, or module by module."""
     return {name: value for name, value in vars(part).items() if name not in ("_parameters", "_buffers", "_modules")}
 
 

@@ -1,4 +1,4 @@
-"""A state from a file, put into modules as `load_state_dict` does it: PyTorch and the modules' own hooks say what fits."""
+"""Loads a state from a file, as `load_state_dict` does: PyTorch and the modules' own hooks say what fits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from .replacing import replacing
 from .rollback import Before
 from .state import DTYPES, Modules, Names, all_of, bits_of, each, has_place, place_of
 
-# Of each module by its path, what its class wrote down for `_load_from_state_dict`: {"version": 2}. State dicts have it in an attribute, `_metadata`.
+# By the path of each module: what its class wrote down for `_load_from_state_dict`, such as {"version": 2}. A state
+# dict has it in its attribute `_metadata`.
 Metadata = Mapping[str, Mapping[str, Any]]
 
 _WRONG_SIZE = re.compile(
@@ -29,16 +30,18 @@ _NOT_COPIED = re.compile(r'While copying the parameter named "(.+?)", (.+)', re.
 def load_into(
     modules: Modules, values: Mapping[str, Any], strict: bool, metadata: Metadata | None = None
 ) -> dict[str, Any]:
-    """Loads `values`, and says how they fit. Unless `is_loaded`, the modules are as they were.
+    """Load `values`, and say how they fit. Unless `is_loaded`, the modules are as they were.
 
     - fitting: how many of the file's names gave a value.
-    - missing, unexpected: names, as `load_state_dict` tells them; a tied tensor that came under another of its names is not missing.
-    - mismatched: [name, why] for what the module has otherwise.
-    - problems: what else PyTorch, or a hook, says against it.
-    - prefix: [p, q], where the names of the file begin with p, those of the module with q, and are the same behind it; else None.
+    - missing, unexpected: names, as `load_state_dict` reports them. A tied tensor that came under another of its names
+      is not missing.
+    - mismatched: [name, why] for what is different in the module.
+    - problems: what else PyTorch, or a hook, objects to.
+    - prefix: [p, q] if the names of the file begin with p, those of the module with q, and the rest is the same; else
+      None.
 
-    With `strict` all of the four lists are to be empty. Otherwise what fits is loaded, if anything does. `metadata` None: that of the modules
-    themselves; what it has no path of has no version, which PyTorch takes for the oldest.
+    With `strict`, all of the four lists must be empty. Otherwise what fits is loaded, if anything fits. With `metadata`
+    None, the modules' own counts. A path that `metadata` lacks has no version, which PyTorch takes for the oldest.
     """
     with replacing(module for _, module in each(modules)):
         found = _loaded(modules, values, strict, metadata)
@@ -52,7 +55,7 @@ def _loaded(modules: Modules, values: Mapping[str, Any], strict: bool, metadata:
     try:
         found = _attempt(modules, values, metadata)
         if found["problems"] and not metadata and metadata is not None:
-            # A class may ask for the version of a file that has none, as safetensors files do: it is told its own.
+            # A class may ask for the version of a file that has none, such as a safetensors file: give it its own.
             before.restore()
             again = _attempt(modules, values, None)
             found = found if again["problems"] else again
@@ -77,7 +80,7 @@ def _attempt(modules: Modules, values: Mapping[str, Any], metadata: Metadata | N
 
 class _Outcome:
     def __init__(self) -> None:
-        # By the module's own names.
+        # All by the module's own names.
         self.missing: list[str] = []
         self.unexpected: list[str] = []
         self.mismatched: dict[str, str] = {}
@@ -85,7 +88,7 @@ class _Outcome:
 
 
 class _Target:
-    """A module, and what is for it."""
+    """A module, and the values for it."""
 
     def __init__(self, prefix: str, module: Any, values: Mapping[str, Any], metadata: Metadata | None) -> None:
         self.prefix = prefix
@@ -101,7 +104,8 @@ class _Target:
         self._unfit = {
             name: why for name, value in self.state.items() if name in own and (why := _why_not(value, own[name]))
         }
-        # There is no such tensor: whatever has its name, or gets it from a hook, stays as it is.
+        # A tensor of an unknown dtype does not exist here: the tensor that has its name, or gets it from a hook, stays
+        # as it is.
         self.state = {
             name: value
             for name, value in self.state.items()
@@ -117,13 +121,13 @@ class _Target:
         }
 
     def load(self) -> _Outcome:
-        """What has another size in the module PyTorch leaves as it was; all else it loads, and then raises."""
+        """Load. PyTorch skips what has another size in the module, loads all else, and then raises."""
         outcome = _Outcome()
         state = OrderedDict(self.state)
         state._metadata = self._metadata  # type: ignore[attr-defined]
         module = self.module
         seen: list[Any] = []
-        # Where it raises it does not return these.
+        # If it raises, it does not return these.
         hook = (
             module.register_load_state_dict_post_hook(lambda _, keys: seen.append(keys))
             if isinstance(module, torch.nn.Module)
@@ -145,7 +149,7 @@ class _Target:
 
 
 def _faults(error: Exception) -> tuple[dict[str, str], list[str]]:
-    """What is different, by name, and what else `load_state_dict` says."""
+    """Return what is different, by name, and what else `load_state_dict` says."""
     if not isinstance(error, RuntimeError) or not str(error).startswith("Error(s) in loading state_dict for "):
         return {}, [f"{type(error).__name__}: {error}"]
     mismatched, problems = {}, []
@@ -161,7 +165,7 @@ def _faults(error: Exception) -> tuple[dict[str, str], list[str]]:
 
 
 def _why_not(theirs: Any, ours: Any) -> str | None:
-    """What PyTorch would pass over in silence, or cannot be asked."""
+    """Return why a value does not fit, where PyTorch would skip it in silence or cannot be asked."""
     if isinstance(theirs, _Unknown):
         return f"{theirs.code} in the file, which torch {torch.__version__} does not have"
     if isinstance(ours, torch.Tensor) and ours.is_meta:
@@ -181,7 +185,7 @@ def _joined(targets: list[_Target], outcomes: list[_Outcome], strangers: list[st
             for name in outcome.missing
             if not (name in own and has_place(own[name]) and place_of(own[name]) in there)
         ]
-        # What a hook has filled in came from no file.
+        # Count only names of the file: a hook may have filled in others.
         found["fitting"] += 0 if outcome.problems else len({*target.state} - {*outcome.unexpected, *outcome.mismatched})
         plain = lambda name, target=target: target.prefix + target.names.plain(name)  # noqa: E731
         found["missing"] += map(plain, missing)
@@ -192,7 +196,7 @@ def _joined(targets: list[_Target], outcomes: list[_Outcome], strangers: list[st
     return found
 
 
-# What PyTorch fills in where an older file lacks it.
+# PyTorch fills this in if an older file lacks it.
 _FILLED_IN = "num_batches_tracked"
 
 
@@ -203,7 +207,7 @@ def differing_prefix(theirs: list[str], ours: list[str]) -> list[str] | None:
         tails = {name[end:] for name in wanted}
         longest = max(tails, key=len, default="")
         prefixes = dict.fromkeys(name.removesuffix(longest) for name in theirs if longest and name.endswith(longest))
-        # Some dozens are enough for any file that means well.
+        # Some dozens are enough for any honest file.
         for prefix in islice(prefixes, 50):
             if tails <= {name.removeprefix(prefix) for name in theirs if name.startswith(prefix)}:
                 return [prefix, common[:end]] if prefix != common[:end] else None
@@ -211,14 +215,14 @@ def differing_prefix(theirs: list[str], ours: list[str]) -> list[str] | None:
 
 
 class _Unknown:
-    """A tensor of an element type that this torch does not have."""
+    """A tensor of a dtype that this torch does not have."""
 
     def __init__(self, code: str) -> None:
         self.code = code
 
 
 def metadata_in(text: str | None) -> dict[str, dict[str, int]]:
-    """From versions that Snapshot wrote. A file of others has none."""
+    """Return metadata from the versions that Snapshot wrote. A file of another program has none."""
     try:
         content = json.loads(text or "{}")
     except (ValueError, RecursionError):
@@ -231,7 +235,7 @@ def metadata_in(text: str | None) -> dict[str, dict[str, int]]:
 
 
 def renamed(metadata: Metadata, names: Mapping[str, str]) -> Metadata:
-    """`metadata` with the paths that go with new names, by the old ones."""
+    """Return `metadata` with the paths of the new names, which are given by the old ones."""
     paths: dict[str, str] = {}
     for old, new in names.items():
         theirs, ours = old.split("."), new.split(".")
@@ -241,9 +245,10 @@ def renamed(metadata: Metadata, names: Mapping[str, str]) -> Metadata:
 
 
 class Loading:
-    """New values on their way into modules: nothing of these changes before `commit`.
+    """New values for modules, which do not change before `commit`.
 
-    `tensors` are [name, dtype, shape] in the order in which their bytes will come. `versions` is what a Snapshot's plan had; "" for a file of others.
+    `tensors` are [name, dtype, shape] in the order of their bytes. `versions` comes from a Snapshot's plan; it is ""
+    for a file of another program.
     """
 
     def __init__(
@@ -258,11 +263,11 @@ class Loading:
         self._room = deque(
             bits_of(value) for value in self._values.values() if isinstance(value, torch.Tensor) and value.numel() > 0
         )
-        # By position, those whose bytes are wanted.
+        # By position: whether the tensor's bytes are wanted.
         self.wanted = [code in DTYPES for _, code, _ in tensors]
 
     def write(self, piece: torch.Tensor) -> int:
-        """Takes the next bytes of the wanted tensors, one behind the other; how many they were."""
+        """Take the next bytes of the wanted tensors, one behind the other. Return their number."""
         at = 0
         while at < len(piece):
             room = self._room.popleft()
@@ -274,7 +279,7 @@ class Loading:
         return at
 
     def commit(self, strict: bool = True) -> dict[str, Any]:
-        """See load_into."""
+        """See `load_into`."""
         if self._room:
             raise RuntimeError("the bytes of some tensors have not come")
         return load_into(
@@ -283,7 +288,7 @@ class Loading:
 
 
 def as_bool(value: Any) -> Any:
-    """A file may hold any byte for a bool; torch knows 0 and 1."""
+    """Return a valid bool tensor: a file may have any byte for a bool, but torch knows 0 and 1 alone."""
     return (
         bits_of(value).ne(0).reshape(value.shape)
         if isinstance(value, torch.Tensor) and value.dtype is torch.bool

@@ -1,4 +1,8 @@
-"""Losses that PyTorch lacks, and those of several outputs or targets."""
+"""Losses that PyTorch lacks, and those of several outputs or targets.
+
+Outputs `yhat` of the losses of classes are probabilities [N, C, …], with the classes along `dim`. Their targets are
+probabilities of the same shape, or indices [N, …]. All other losses take outputs and targets of one shape.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +13,11 @@ Names = list[tuple[str, str]]
 
 
 def of_parts(function: Callable[..., Any], outputs: Names, targets: Names) -> Callable[..., Any]:
-    """`function` of its named arguments, as a loss of (yhat, ys): each of these has a value for each of its names.
+    """Return `function`, which takes named arguments, as a loss of (yhat, ys): each of these has a value for each of
+    its names.
 
-    A name is a pair: what a dict may call it, and the argument. Tuples and lists have them in this order, and where there is one name
-    the value itself may be there.
+    A name is a pair: the key in a dict, and the argument. Tuples and lists have the values in this order. With one
+    name, the value may stand alone.
     """
 
     def loss(yhat: Any, ys: Any, **options: Any) -> Any:
@@ -41,12 +46,12 @@ def parts(function: str, what: str, value: Any, names: Names) -> dict[str, Any]:
             if isinstance(value, (tuple, list, Mapping))
             else type(value).__name__
         )
-        raise ValueError(f"{function}: the {what} is to be a tuple or dict of {', '.join(arguments)}, not a {found}")
+        raise ValueError(f"{function}: the {what} must be a tuple or dict of {', '.join(arguments)}, not a {found}")
     return given
 
 
 def plain(loss: Any) -> Any:
-    """The module that torch.compile made `loss` of; else `loss`."""
+    """Return the module from which torch.compile made `loss`; else `loss`."""
     return getattr(loss, "_orig_mod", loss)
 
 
@@ -122,20 +127,20 @@ def siamese_contrastive_loss(yhat: Any, y: Any, margin: float = 1, reduction: st
 
 
 def label_smoothing(y: Any, alpha: float, dim: int | None) -> Any:
-    """Without a `dim`, `y` are probabilities of one thing each."""
+    """Smooth the targets. Without a `dim`, `y` are probabilities of one thing each."""
     y = y if y.is_floating_point() else y.float()
     return y * (1 - alpha) + alpha / (2 if dim is None else y.shape[dim])
 
 
 def _eps(like: Any, eps: float | None) -> float:
-    """As Flux has it: of the type of the outputs."""
+    """Return Flux's default: the epsilon of the dtype of the outputs."""
     import torch
 
     return torch.finfo(like.dtype).eps if eps is None else eps
 
 
 def _hot(y: Any, yhat: Any, dim: int) -> Any:
-    """Indices of classes as zeros and ones; what is a distribution already, as it is."""
+    """Return indices [N, …] as zeros and ones [N, C, …]; a distribution as it is."""
     import torch
 
     if y.is_floating_point():

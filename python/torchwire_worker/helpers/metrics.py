@@ -1,6 +1,6 @@
 """Counts of a batch, and objects that gather over an epoch what cannot be summed up.
 
-Nothing here makes the host wait for a GPU, but for `compute`.
+Only `compute` makes the host wait for a GPU.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ How = list[Any]
 
 
 def detached(value: Any) -> Any:
-    """Outputs without their gradient, and of the same type."""
+    """Return outputs without their gradient, of the same type."""
     return with_tensors(Tensor.detach, value)
 
 
 def begin(metric: Any, like: Any) -> None:
-    """A metric object afresh, on the device of the outputs."""
+    """Reset a metric object, on the device of the outputs."""
     tensors = tensors_in(like)
     if tensors and callable(getattr(metric, "to", None)):
         metric.to(tensors[0].device)
@@ -37,9 +37,10 @@ def begin(metric: Any, like: Any) -> None:
 
 
 def hits(yhat: Any, ys: Any, k: int, how: How) -> Tensor:
-    """[3]: samples whose class is among the k largest scores, all samples, and targets that cannot be what they are taken for.
+    """Return [3]: samples whose class is among the k largest scores, all samples, and targets that cannot be right.
 
-    Of equal scores the first goes before. Yes and no have k = 1: the outputs that are on the right side of the threshold.
+    Of equal scores, the first is the larger. For yes and no, k is 1: count the outputs on the right side of the
+    threshold.
     """
     read = Reading(*how)(yhat, ys, otherwise="classes")
     if isinstance(read, Labels):
@@ -52,7 +53,7 @@ def hits(yhat: Any, ys: Any, k: int, how: How) -> Tensor:
     if k > classes:
         raise ValueError(f"there are {classes} classes, too few for the {k} largest scores")
     if k == 1:
-        # NaN is the largest, and no hit for all that.
+        # argmax takes NaN for the largest, but it is no hit.
         right = scores.argmax(1).eq(target).logical_and(scores.amax(1).isnan().logical_not())
     else:
         own = scores.gather(1, target.unsqueeze(1))
@@ -63,9 +64,9 @@ def hits(yhat: Any, ys: Any, k: int, how: How) -> Tensor:
 
 
 def retrieved(yhat: Any, ys: Any, binary: bool, how: How) -> Tensor:
-    """[3, C]: of each class, or each label, how often it was found rightly, was found, and was there. Binary is of two classes, or of all labels as one.
+    """Return [3, C]: for each class or label, how often it was found rightly, was found, and was there.
 
-    An output that is NaN finds nothing.
+    Binary means two classes, or all labels as one. An output that is NaN finds nothing.
     """
     read = Reading(*how)(yhat, ys, otherwise="labels")
     if isinstance(read, Labels):
@@ -79,7 +80,7 @@ def retrieved(yhat: Any, ys: Any, binary: bool, how: How) -> Tensor:
         )
     found, is_number = _best(read)
     counts = torch.zeros(3, classes + 1, dtype=torch.int64, device=found.device)
-    # A class of its own, for whatever does not count.
+    # What does not count goes to a class of its own.
     outside = torch.full_like(read.target, classes)
     actual, predicted = read.target.where(read.there, outside), found.where(read.there.logical_and(is_number), outside)
     one = torch.ones_like(read.target)
@@ -90,14 +91,16 @@ def retrieved(yhat: Any, ys: Any, binary: bool, how: How) -> Tensor:
 
 
 def errors(yhat: Tensor, ys: Tensor, power: int) -> Tensor:
-    """[2]: the sum of |yhat - ys| ** power, and how many there are."""
+    """Return [2]: the sum of |yhat - ys| ** power, and the number of elements."""
     _check_same_shape(yhat, ys)
     difference = wide(yhat).sub(wide(ys)).abs()
     return torch.stack([difference.pow(power).sum(), torch.full_like(difference.sum(), yhat.numel())])
 
 
 def residuals(yhat: Tensor, ys: Tensor) -> Tensor:
-    """[4, D]: of each output how many samples there are, their mean, the squares of their distances to it, and to the outputs."""
+    """Return [4, D], for each output: the number of samples, their mean, and the sums of squares of their distances to
+    it and to the outputs.
+    """
     _check_same_shape(yhat, ys)
     if yhat.is_complex() or ys.is_complex():
         raise TypeError(
@@ -111,7 +114,9 @@ def residuals(yhat: Tensor, ys: Tensor) -> Tensor:
 
 
 def surprise(yhat: Any, ys: Any, how: How) -> Tensor:
-    """[3]: the sum of -log p of what was there, by logits or probabilities; how much there was, and targets that cannot be what they are taken for."""
+    """Return [3]: the sum of -log p of the targets, by logits or probabilities; their weight, and targets that cannot
+    be right.
+    """
     read = Reading(*how)(yhat, ys, otherwise="classes", by_probability=True)
     if isinstance(read, Labels):
         scores = _logits(read.scores)
@@ -133,7 +138,9 @@ def surprise(yhat: Any, ys: Any, how: How) -> Tensor:
 
 
 class Confusion:
-    """[C, C]: how often class i (row) was taken for class j (column). A sample whose output is NaN is in no column."""
+    """Counts [C, C]: how often class i (row) was taken for class j (column). A sample whose output is NaN is in no
+    column.
+    """
 
     def __init__(self, how: How) -> None:
         self._read = Reading(*how)
@@ -160,10 +167,11 @@ class Confusion:
 
 
 class Roc:
-    """The area under the ROC curve: how often a positive sample has a larger score than a negative one; half for equal scores.
+    """The area under the ROC curve: how often a positive sample has a larger score than a negative one. Equal scores
+    count half.
 
-    Classes are taken one against the rest, by their probabilities; labels each by itself. Exact, with all scores kept where
-    they are; with `bins` only how many fell in each, and scores in the same bin are equal.
+    Each class is taken against the rest, by its probability; each label by itself. The area is exact, from all scores,
+    which stay on their device. With `bins`, only counts are kept, and scores in the same bin are equal.
     """
 
     def __init__(self, average: str, logits: bool | None, bins: int | None, how: How) -> None:
@@ -185,7 +193,7 @@ class Roc:
             self._counts = counts if self._counts is None else self._counts + counts
 
     def compute(self) -> float:
-        """NaN where no class has both: samples of it, and others."""
+        """Return the area; NaN if no class has both samples of it and others."""
         columns = self._exact() if self._counts is None else self._binned(self._counts)
         known = [(area, positives) for area, positives in columns if area is not None]
         weights = [positives if self._average == "weighted" else 1 for _, positives in known]
@@ -194,15 +202,17 @@ class Roc:
         return math.fsum(area * weight for (area, _), weight in zip(known, weights)) / sum(weights)
 
     def _columns(self, yhat: Any, ys: Any) -> tuple[Tensor, Tensor]:
-        """Scores [n, C], and of each whether it is a positive sample's (1), a negative one's (0) or does not count (-1)."""
+        """Return scores [n, C] and truths [n, C]: 1 for a positive sample, 0 for a negative one, -1 for one that does
+        not count.
+        """
         read = self._read(yhat, ys, otherwise="labels")
         scores = read.scores
         if isinstance(read, Labels):
             truth = read.targets.gt(0.5).to(torch.int8).where(read.there, _minus_one(scores))
-            # Probabilities are in the order of the logits.
+            # Probabilities have the order of the logits.
             return (scores if self._are_probabilities or self._bins is None else _logits(scores).sigmoid()), truth
         if not self._are_probabilities:
-            # In this order they are probabilities that do not run into 1.
+            # Logarithms have the order of the probabilities, but do not saturate at 1.
             scores = wide(scores).log_softmax(1)
             if self._bins is not None:
                 scores = scores.exp()
@@ -216,9 +226,9 @@ class Roc:
 
     @staticmethod
     def _counted(scores: Tensor, truth: Tensor, bins: int) -> Tensor:
-        """[C, 2, bins]: negatives and positives in each bin; one more bin for what does not count."""
+        """Return [C, 2, bins]: negatives and positives in each bin. One more bin takes what does not count."""
         classes = scores.shape[1]
-        # A score that is no number is in no bin.
+        # NaN has no bin of its own: it counts as 0.
         inside = scores.nan_to_num(0).mul(bins).long().clamp(0, bins - 1)
         column = torch.arange(classes, device=scores.device)
         cells = column.mul(2).add(truth.long()).mul(bins).add(inside)
@@ -246,7 +256,7 @@ def _area_of(scores: Tensor, truth: Tensor) -> tuple[float | None, int]:
 
 
 def _area(negatives: Tensor, positives: Tensor) -> tuple[float | None, int]:
-    """Of counts at rising scores: in whole numbers, and rounded once."""
+    """Return the area from counts at rising scores, computed in whole numbers and rounded once."""
     p, n = int(positives.sum()), int(negatives.sum())
     if p == 0 or n == 0:
         return None, p
@@ -258,12 +268,12 @@ def _area(negatives: Tensor, positives: Tensor) -> tuple[float | None, int]:
 
 
 def _found(read: Labels) -> Tensor:
-    """[n, L]: whether each output is a yes."""
+    """Return [n, L]: whether each output is a yes."""
     return read.scores.gt(read.threshold)
 
 
 def _best(read: Classes) -> tuple[Tensor, Tensor]:
-    """[n]: the class with the largest score, and whether it is a number."""
+    """Return two of [n]: the class with the largest score, and whether that score is a number."""
     return read.scores.argmax(1), read.scores.amax(1).isnan().logical_not()
 
 
@@ -282,5 +292,6 @@ def _minus_one(like: Tensor) -> Tensor:
 def _check_same_shape(yhat: Any, ys: Any) -> None:
     if the_tensor(yhat, "outputs").shape != the_tensor(ys, "targets").shape:
         raise ValueError(
-            f"outputs of shape {list(yhat.shape)} and targets of shape {list(ys.shape)} cannot be compared one by one: reshape the targets, or the outputs"
+            f"outputs of shape {list(yhat.shape)} and targets of shape {list(ys.shape)} cannot be compared one by one: "
+            "reshape the targets, or the outputs"
         )

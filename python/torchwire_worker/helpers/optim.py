@@ -1,4 +1,4 @@
-"""Groups of parameters for an optimiser, and what becomes of their gradients."""
+"""Groups of parameters for an optimizer, and the clipping of their gradients."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from typing import Any
 
 
 def parameter_groups(model: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The param_groups of a torch.optim.Optimizer.
+    """Return the param_groups of a torch.optim.Optimizer.
 
-    `named` has a "name", "params" (tensors, modules, or iterables of these) and options each. Parameters of `model` that
-    are in none of them make the group "default", which comes first, and is left out where it is empty.
+    Each of `named` has a "name", "params" (tensors, modules, or iterables of these) and options. Parameters of `model`
+    that are in none of them make the group "default", which comes first, and is left out if it is empty.
 
-    Raises ValueError for a group without parameters and for a parameter in two groups, TypeError for what is no parameter.
+    Raises ValueError for a group without parameters and for a parameter in two groups, TypeError for an object that is
+    not a parameter.
     """
-    # By identity: == of tensors compares their elements.
+    # Keyed by identity: == of tensors compares their elements.
     owner: dict[int, str] = {}
     groups = []
     for group in named:
         name = group["name"]
-        # A parameter that was mentioned twice, as a weight and in its layer, is there once.
+        # A parameter may be given twice, as a weight and in its layer: keep it once.
         params = list({id(param): param for param in _parameters(group["params"], name)}.values())
         if not params:
             raise ValueError(f'group "{name}": params gave no parameters')
@@ -58,8 +59,9 @@ def _name(model: Any, param: Any) -> str:
 
 
 def clip_gradients(optimizers: Any, norm: float | None, value: float | None) -> None:
-    """`clip_grad_norm_` and then `clip_grad_value_`, of all parameters that an optimizer has: a loss may have some, and a model others. Each of several
-    optimizers by itself."""
+    """Apply `clip_grad_norm_` and then `clip_grad_value_` to all parameters of each optimizer, which may come from a
+    loss too.
+    """
     from torch.nn.utils import clip_grad_norm_, clip_grad_value_
 
     for optimizer in optimizers.values() if isinstance(optimizers, Mapping) else [optimizers]:
@@ -71,7 +73,7 @@ def clip_gradients(optimizers: Any, norm: float | None, value: float | None) -> 
 
 
 def optimizer_class(name: str, since: str) -> Any:
-    """The class in torch.optim, which has it since a version."""
+    """Return a class of torch.optim, which has it since a version."""
     import torch
 
     found = getattr(torch.optim, name, None)

@@ -1,4 +1,4 @@
-"""State dicts as torch.save writes them. They are pickles, and are read with `weights_only=True` alone."""
+"""State dicts as torch.save writes them. They are pickles, and are only read with `weights_only=True`."""
 
 from __future__ import annotations
 
@@ -14,22 +14,26 @@ from ..shown import one_line
 from .loading import Metadata, load_into, renamed
 from .state import Modules
 
-# Before these, a file could get round weights_only=True: it ran code before 2.6 (CVE-2025-32434), and corrupted memory before 2.10 (CVE-2026-24747).
+# Before these versions, a file could get round weights_only=True: it ran code before 2.6 (CVE-2025-32434), and
+# corrupted memory before 2.10 (CVE-2026-24747).
 _FIRST_SAFE = (2, 10)
-# Where training scripts put the weights among other things.
+# Training scripts put the weights under one of these keys.
 _NESTED = ("state_dict", "model_state_dict", "model")
 
 
 def refusal(version: str = torch.__version__) -> str | None:
-    """Why this torch must not read one."""
+    """Return why this torch must not read such a file, or None."""
     major, minor = version.split(".")[:2]
     if (int(major), int(minor)) >= _FIRST_SAFE:
         return None
-    return f"torch {version} has a hole that such a file can use (CVE-2025-32434, CVE-2026-24747); update it to 2.10 or newer, or convert the file to safetensors"
+    return (
+        f"torch {version} has a hole that such a file can use (CVE-2025-32434, CVE-2026-24747); update it to 2.10 or "
+        "newer, or convert the file to safetensors"
+    )
 
 
 class Pickled:
-    """A file on its way into modules: nothing of these changes before `commit`."""
+    """A file for modules, which do not change before `commit`."""
 
     def __init__(self, modules: Modules) -> None:
         self.refusal = refusal()
@@ -42,14 +46,14 @@ class Pickled:
         return self._file.write(piece.numpy().data)
 
     def open(self) -> dict[str, Any]:
-        """`problem` says why it cannot be read; else `names` are those of its tensors."""
+        """Read the file. `problem` says why it cannot be read; else `names` are those of its tensors."""
         problem = self.refusal or self._read()
-        # Its bytes are not needed any more.
+        # The bytes are not needed any more.
         self._file = io.BytesIO()
         return {"problem": problem, "names": list(self._values)}
 
     def commit(self, strict: bool = True, names: list[str] | None = None) -> dict[str, Any]:
-        """See load_into. `names`: what the tensors are to be called instead, in the same order."""
+        """See `load_into`. `names` are the new names of the tensors, in the same order."""
         if names is not None:
             self._metadata = renamed(self._metadata, dict(zip(self._values, names)))
             self._values = dict(zip(names, self._values.values()))
@@ -60,9 +64,13 @@ class Pickled:
         try:
             content = torch.load(self._file, map_location="cpu", weights_only=True)
         except Exception as error:
-            # Whatever a broken file makes of the unpickler: the first line says what, the rest is advice to switch the safety off.
+            # The unpickler may raise anything. The first line says what is wrong; the rest advises to switch the safety
+            # off.
             why = one_line(re.sub("\x1b\\[\\d*m", "", (str(error) or type(error).__name__).splitlines()[0]))
-            return f"torch.load(weights_only=True) refuses it ({why}); such a file holds a state dict: torch.save(model.state_dict(), path)"
+            return (
+                f"torch.load(weights_only=True) refuses it ({why}); such a file holds a state dict: "
+                "torch.save(model.state_dict(), path)"
+            )
         state = _state_in(content)
         if state is None:
             keys = (
@@ -77,7 +85,7 @@ class Pickled:
 
 
 def _state_in(content: Any) -> Mapping[str, Any] | None:
-    """The mapping of names to tensors: the content itself, or what lies in it under one of the usual keys."""
+    """Return the mapping of names to tensors: the content itself, or its value under one of the usual keys."""
     candidates = [content, *(content[key] for key in _NESTED if key in content)] if isinstance(content, Mapping) else []
     for state in candidates:
         if (
@@ -90,7 +98,7 @@ def _state_in(content: Any) -> Mapping[str, Any] | None:
 
 
 def _metadata_of(state: Mapping[str, Any]) -> Metadata:
-    """A state dict has it in an attribute, which torch.save writes."""
+    """Return the metadata, which a state dict has in an attribute that torch.save writes."""
     metadata = getattr(state, "_metadata", None)
     if not isinstance(metadata, Mapping):
         return {}

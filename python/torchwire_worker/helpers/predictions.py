@@ -1,4 +1,4 @@
-"""Outputs of a model on their way out of the worker."""
+"""Prepares the outputs of a model for the client."""
 
 from __future__ import annotations
 
@@ -15,14 +15,16 @@ from .task import Reading, described
 
 
 def outputs(yhat: Any) -> Any:
-    """As they are, but for half floats, which are float32, and dataclasses, which are dicts by field."""
+    """Return outputs as they are, except that half floats become float32, and dataclasses become dicts by field."""
     return _plain(with_tensors(full, yhat))
 
 
 def classified(outputs: Any, inputs: Any, loss: Any, task: str | None) -> dict[str, Any]:
-    """{"scores", "probabilities"} of each class, both [samples, classes], and whether they are of one output; or {"problem"}, why there are none.
+    """Return {"scores", "probabilities"}, both [samples, classes], and whether they come from one output; or
+    {"problem"}, why there are none.
 
-    One output z is a yes or a no: a logit stands for the scores [0, z] of two classes, of which softmax is the sigmoid of z; a probability for [1 - z, z].
+    One output z is a yes or a no. A logit stands for the scores [0, z] of two classes, whose softmax is the sigmoid of
+    z; a probability stands for [1 - z, z].
     """
     if not isinstance(outputs, Tensor):
         return _problem(f"the model gives {described(outputs)}, and no scores of classes [samples, classes]")
@@ -42,7 +44,8 @@ def classified(outputs: Any, inputs: Any, loss: Any, task: str | None) -> dict[s
         }
     if is_one and reading.task == "classes":
         return _problem(
-            f"outputs of shape {shape} are one class, of probability 1 whatever the model says (bceWithLogits() is the loss of one output)"
+            f"outputs of shape {shape} are one class, of probability 1 whatever the model says (bceWithLogits() is the "
+            "loss of one output)"
         )
     scores = full(outputs) if outputs.is_floating_point() else outputs.double()
     if is_one:

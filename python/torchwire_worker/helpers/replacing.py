@@ -1,4 +1,4 @@
-"""Weights that are replaced otherwise than by an update: who follows them is told."""
+"""Tells followers of weights when these are replaced otherwise than by an update."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .keeping import parts_of
 
 class Follower(Protocol):
     def parts(self) -> list[torch.nn.Module]:
-        """Of the model that it follows."""
+        """Return the parts of the model that it follows."""
         ...
 
     def before(self) -> None: ...
@@ -26,13 +26,13 @@ _followers: WeakSet[Follower] = WeakSet()
 
 
 def follow(follower: Follower) -> None:
-    """As long as it lives."""
+    """Register a follower, as long as it lives."""
     _followers.add(follower)
 
 
 @contextmanager
 def replacing(modules: Iterable[torch.nn.Module]) -> Iterator[None]:
-    """Around what puts other values into modules; where it fails or is taken back, they are as they were."""
+    """Surround code that puts other values into modules. If that fails, the modules are as they were."""
     there = set(map(id, parts_of(modules)))
     concerned = [one for one in _followers if any(id(part) in there for part in one.parts())]
     for one in concerned:

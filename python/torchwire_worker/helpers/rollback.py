@@ -1,4 +1,4 @@
-"""What loading a state may change in a module, so that it can be taken back."""
+"""Takes back what loading a state changes in a module."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from .state import bits_of, cpu_copy
 class Before:
     """Modules as they were: `restore` makes them so again, to the bit, with the same tensors in them.
 
-    Of each submodule: parameters and buffers (also those that no state dict has), extra state, its class and its attributes, with what plain containers
-    among these hold. The copies are in the CPU's memory, as much as there are weights.
+    For each submodule it keeps parameters and buffers (also those that no state dict has), extra state, its class, and
+    its attributes with the contents of plain containers among them. The copies are in the CPU's memory, and take as
+    much as the weights.
     """
 
     def __init__(self, modules: Iterable[Any]) -> None:
@@ -26,11 +27,11 @@ class Before:
         self._tensors = [_Kept(tensor) for tensor in tensors.values()]
 
     def restore(self) -> None:
-        # In reverse: an attribute of an outer module may be what an inner one has.
+        # Go in reverse: an attribute of an outer module may be one of an inner module.
         for part in reversed(self._parts):
             part.restore_attributes()
         for kept in self._tensors:
-            # What was made in inference mode is changed in it alone.
+            # A tensor that was made in inference mode can only be changed there.
             with torch.inference_mode(kept.is_inference), torch.no_grad():
                 kept.restore()
         for part in self._parts:
@@ -41,7 +42,7 @@ def _parts(module: Any) -> Iterator[Any]:
     return module.modules() if isinstance(module, torch.nn.Module) else iter([module])
 
 
-# Others may not be copied by one call, or may mean more than they hold.
+# Only these: others may not be copied by one call, or mean more than they contain.
 _PLAIN = (dict, list, set, OrderedDict)
 
 

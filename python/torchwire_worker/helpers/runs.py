@@ -1,4 +1,4 @@
-"""What a run is made of, as plain values."""
+"""Describes a run (model, optimizer, torch) in plain values."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .summary import describe as summary
 
 
 def describe(models: Any, optimizers: Any) -> dict[str, Any]:
-    """A module and its optimizer, or mappings of names to them."""
+    """Describe a module and its optimizer, or mappings of names to them."""
     return {
         "model": _each(models, _model),
         "optimizer": _each(optimizers, _optimizer),

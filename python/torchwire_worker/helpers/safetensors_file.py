@@ -12,20 +12,21 @@ import torch
 from ..shown import one_line
 from .state import DTYPES
 
-# As the reference implementation has it.
+# The limit of the reference implementation.
 _MOST_HEADER_BYTES = 100_000_000
-# One for each tensor, and two more: more is no model.
+# One object for each tensor, and two more. No model has more.
 _MOST_OBJECTS = 200_000
-# No tensor of PyTorch's that operations take has more.
+# No tensor that PyTorch's operations take has more.
 _MOST_AXES = 64
 
 
 def read_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """The tensors of a file by name, and its metadata.
+    """Return the tensors of a file by name, and its metadata.
 
-    The package `safetensors` reads it, and refuses offsets that overlap, leave a gap or lie outside the file, and what is no header. Refused besides, as in
-    the client's reader: a name that is there twice, a number that is no plain count, a shape of more than 64 axes, more than 200,000 tensors. Raises ValueError, with the file's
-    name, for all of that. It takes twice as much memory as the file has.
+    The package `safetensors` reads it. It refuses offsets that overlap, leave a gap or lie outside the file, and a
+    malformed header. As in the client's reader, refused are also: a name that occurs twice, a number that is no plain
+    count, a shape of more than 64 axes, more than 200,000 tensors. For all of that, it raises ValueError with the
+    file's name. It takes twice as much memory as the file.
     """
     try:
         import safetensors
@@ -45,32 +46,33 @@ def read_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]
         name, one = found.pop()
         if one["dtype"] not in DTYPES:
             raise ValueError(
-                f"{path}: tensor {one_line(name)}: torch {torch.__version__} cannot take its dtype {one_line(one['dtype'])} from a file"
+                f"{path}: tensor {one_line(name)}: torch {torch.__version__} cannot take its dtype "
+                f"{one_line(one['dtype'])} from a file"
             )
         tensors[name] = _tensor(one["data"], DTYPES[one["dtype"]], one["shape"])
     return tensors, metadata
 
 
 def _bytes_of(path: str) -> bytes:
-    # A pipe that nobody writes to would keep an ordinary open waiting.
+    # An ordinary open would wait for a pipe that nobody writes to.
     file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     with open(file, "rb") as opened:
         about = os.fstat(file)
         if not stat.S_ISREG(about.st_mode):
             raise ValueError(f"{path} is not a regular file")
         length = int.from_bytes(opened.read(8), "little")
-        # Before anything of that length is read.
+        # Check this before so many bytes are read.
         if about.st_size < 8 or length > min(about.st_size - 8, _MOST_HEADER_BYTES):
             raise ValueError(
                 f"{path} is not a safetensors file: its header would have {length} bytes, and it has {about.st_size}"
             )
         opened.seek(0)
-        # Not more than there was: it may be growing.
+        # Do not read more than was there: the file may be growing.
         return opened.read(about.st_size)
 
 
 def _metadata(data: bytes, path: str) -> dict[str, str]:
-    """From the header; raises for what the package lets pass."""
+    """Return the metadata of the header. Raise for what the package allows."""
     length = int.from_bytes(data[:8], "little")
 
     def refuse(what: str) -> NoReturn:
@@ -85,7 +87,7 @@ def _metadata(data: bytes, path: str) -> dict[str, str]:
         return found
 
     def count(text: str) -> int:
-        # A sign, or more digits than a float can count to.
+        # Refuse a sign, or more digits than a float can count to.
         return (
             int(text)
             if len(text) <= 16 and text.isdigit() and int(text) < 2**53
@@ -118,5 +120,5 @@ def _tensor(data: bytearray, dtype: torch.dtype, shape: list[int]) -> torch.Tens
     if not data:
         return torch.empty(shape, dtype=dtype)
     raw = torch.frombuffer(data, dtype=torch.uint8)
-    # A file may hold any byte for a bool; torch knows 0 and 1.
+    # A file may have any byte for a bool, but torch knows 0 and 1 alone.
     return (raw.ne(0) if dtype is torch.bool else raw.view(dtype)).reshape(shape)

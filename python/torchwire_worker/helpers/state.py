@@ -1,4 +1,4 @@
-"""A module's state as bytes in the layout of a safetensors file: taken at one moment."""
+"""The state of a module at one moment, as bytes in the layout of a safetensors file."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ DTYPES: dict[str, torch.dtype] = {code: getattr(torch, name) for code, name in _
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
-# The key of a file's metadata under which versions_of is written.
+# The key of the versions in a file's metadata.
 VERSIONS = "torchwire.versions"
 
 
 class Snapshot:
-    """A copy of the state, in the CPU's memory: what is read later is what was there when it was made.
+    """A copy of the state in the CPU's memory: later reads return the state of the moment when it was made.
 
-    It costs the worker as much memory as the state has; what has been read is freed. Tied tensors are copied once.
+    It takes as much memory as the state, and frees what has been read. Tied tensors are copied once.
     """
 
     def __init__(self, modules: Modules) -> None:
         state = all_of(modules)
         refused = [[name, why] for name, value in state.items() if (why := _unfit(value)) is not None]
-        # Largest items first: each tensor then lies at a multiple of its item's size.
+        # Order by item size, the largest first: each tensor then lies at a multiple of its item size.
         ordered = [] if refused else sorted(state, key=lambda name: -state[name].element_size())
         self.plan = {
             "tensors": [[name, _CODES[state[name].dtype], list(state[name].shape)] for name in ordered],
@@ -70,7 +70,7 @@ class Snapshot:
                 self._left.append(bits_of(copies[key]))
 
     def read(self, size: int) -> torch.Tensor:
-        """The next `size` bytes of all tensors, one behind the other in the plan's order, as uint8."""
+        """Return the next `size` bytes of all tensors, one behind the other in the plan's order, as uint8."""
         parts = []
         while size > 0:
             first = self._left.popleft()
@@ -81,13 +81,13 @@ class Snapshot:
         return parts[0] if len(parts) == 1 else torch.cat(parts)
 
     def rest(self) -> list[torch.Tensor]:
-        """All that has not been read, tensor by tensor."""
+        """Return everything that has not been read, tensor by tensor."""
         rest, self._left = list(self._left), deque()
         return rest
 
 
 def each(modules: Modules) -> Iterator[tuple[str, torch.nn.Module]]:
-    """Each module, with what its names begin with in a file."""
+    """Yield each module, with the prefix of its names in a file."""
     for name, module in modules.items() if isinstance(modules, Mapping) else [("", modules)]:
         if not hasattr(module, "state_dict") or not hasattr(module, "load_state_dict"):
             raise TypeError(f"a {type(module).__name__} is not a module: it has no state_dict and load_state_dict")
@@ -103,9 +103,11 @@ def all_of(modules: Modules) -> dict[str, Any]:
 
 
 def versions_of(modules: Modules) -> str:
-    """As JSON, the versions of classes that have some, by path; "" where none has. A hook may ask for the version that wrote a file.
+    """Return as JSON the versions of classes that have one, by path; "" if there are none. A hook may ask for the
+    version that wrote a file.
 
-    PyTorch's own classes are not among them: they read a file without versions as one of the oldest, which only adds what it lacks.
+    PyTorch's own classes are left out: they read a file without versions as one of the oldest, which only adds what it
+    lacks.
     """
     found = {}
     for prefix, module in each(modules):
@@ -123,12 +125,14 @@ _COMPILED = "_orig_mod."
 
 
 class Names:
-    """The names of a module's state, as they are (its own) and as they would be had nothing in it been compiled (plain): torch.compile wraps a module, and
-    each name in it gets "_orig_mod." before it. A file has plain names."""
+    """The names of a module's state: its own, and the plain ones that it would have if nothing in it were compiled.
+
+    torch.compile wraps a module, which puts "_orig_mod." before each name in it. A file has plain names.
+    """
 
     def __init__(self, module: Any) -> None:
         compiled = getattr(sys.modules.get("torch._dynamo.eval_frame"), "OptimizedModule", None)
-        # By their own names, the outer before the inner.
+        # Own names of the wrapped modules, the outer before the inner.
         self._wrapped: list[str] = []
         if compiled is not None and isinstance(module, torch.nn.Module):
             parts = module.named_modules(remove_duplicate=False)
@@ -151,7 +155,7 @@ class Names:
 
 
 def _unfit(value: Any) -> str | None:
-    """Why a file cannot hold it."""
+    """Return why a file cannot hold the value, or None."""
     if not isinstance(value, torch.Tensor):
         return f"it is a {type(value).__name__}, not a tensor"
     if is_lazy(value):
@@ -170,16 +174,16 @@ def has_place(value: Any) -> bool:
 
 
 def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:
-    """The same for tensors that are one and the same memory."""
+    """Return a key that is the same for tensors in the same memory."""
     return tensor.device, tensor.data_ptr(), tensor.dtype, tuple(tensor.shape), tensor.stride()
 
 
 def cpu_copy(tensor: torch.Tensor) -> torch.Tensor:
-    """On the CPU, contiguous, in logical order."""
+    """Return a copy on the CPU, contiguous, in logical order."""
     copy = torch.empty(tensor.shape, dtype=tensor.dtype, device="cpu")
     return copy.copy_(tensor.detach())
 
 
 def bits_of(tensor: torch.Tensor) -> torch.Tensor:
-    """The bytes of a contiguous tensor, over its own memory."""
+    """Return the bytes of a contiguous tensor, in its own memory."""
     return tensor.reshape(-1).view(torch.uint8)

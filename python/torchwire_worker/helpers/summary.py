@@ -1,4 +1,4 @@
-"""What a model is made of: its modules, their parameters, and the shapes that come out of them."""
+"""Describes a model: its modules, their parameters, and the shapes of their outputs."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from .containers import tensors_in
 
 
 def describe(model: torch.nn.Module, given: Any = None) -> dict[str, Any]:
-    """Every module once, in the order of `named_modules`.
+    """Describe every module once, in the order of `named_modules`.
 
-    `given` is None, a shape (a list of ints), or what the model is called with: a tensor, a list of tensors, or a dict of
-    them by keyword. With an input the model runs once, and the shapes of all tensors in each output are noted.
+    `given` is None, a shape (a list of ints), or the input of the model: a tensor, a list of tensors, or a dict of them
+    by keyword. With an input, the model runs once, and the shapes of all tensors in each output are noted.
     """
     outputs: dict[torch.nn.Module, list[list[int]]] = {}
     calls: dict[torch.nn.Module, int] = {}
@@ -53,7 +53,8 @@ def _run(
 
     if any(torch.nn.parameter.is_lazy(tensor) for tensor in chain(model.parameters(), model.buffers())):
         raise RuntimeError(
-            "a lazy module gets its shapes from the first batch: run the model once before its summary is asked with an input"
+            "a lazy module gets its shapes from the first batch: run the model once before its summary is asked with "
+            "an input"
         )
     handles = []
     try:
@@ -78,7 +79,7 @@ def _arguments(model: torch.nn.Module, given: Any) -> tuple[list[Any], dict[str,
 
 
 def _home(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
-    """Where its values are, and the dtype of the first that is a float."""
+    """Return the device of its values, and the dtype of the first that is a float."""
     device, dtype = torch.device("cpu"), torch.float32
     for tensor in reversed([*model.parameters(), *model.buffers()]):
         device = tensor.device
@@ -88,10 +89,10 @@ def _home(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:
 
 
 def count(parameters: list[torch.nn.Parameter]) -> int:
-    """Their elements."""
+    """Return the number of their elements."""
     return sum(map(_size, parameters))
 
 
 def _size(tensor: torch.Tensor) -> int:
-    """0 for a parameter that gets its shape when the module is first run."""
+    """Return the number of elements, or 0 for a parameter without a shape before the first run."""
     return 0 if torch.nn.parameter.is_lazy(tensor) else tensor.numel()

@@ -1,10 +1,12 @@
-"""What outputs and targets say: classes, yes and no, or numbers. Metrics and predictions ask here, and nowhere else.
+"""The task that outputs and targets belong to: classes, labels (yes or no), or numbers. Metrics and predictions ask
+here alone.
 
-- "classes": outputs [N, C, …] are scores of C classes, of which each sample has one; targets [N, …] are their indices, or [N, C, …] probabilities.
+- "classes": outputs [N, C, …] are scores of C classes, of which each sample has one. Targets [N, …] are their indices,
+  or [N, C, …] probabilities.
 - "labels": every output is a yes or a no by itself, and has a target of its own: one for a sample, a pixel or a label.
-- "numbers": outputs are to meet the targets, and are right or wrong by a distance only.
+- "numbers": outputs should meet the targets, and only a distance says how well they do.
 
-The loss decides, where it is known: by its name, or as a function or module of PyTorch's. Else the shapes do.
+The loss decides, if it is known: by its name, or as a function or module of PyTorch's. Otherwise the shapes do.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from .precision import full
 
 class _Loss(NamedTuple):
     task: str
-    # Else they are logits, or logarithms of probabilities, of which softmax is the same.
+    # If not, outputs are logits, or logarithms of probabilities; softmax gives the same for both.
     are_probabilities: bool = False
 
 
@@ -59,9 +61,9 @@ _LOSSES = {
         ],
         _Loss("numbers"),
     ),
-    # Their outputs are distances, which have no threshold: targets say whether they are to be small or large.
+    # Their outputs are distances without a threshold; targets say whether they should be small or large.
     **dict.fromkeys(["hinge_embedding_loss", "siamese_contrastive_loss"], _Loss("numbers")),
-    # Its targets are lists of classes, which nothing here counts.
+    # Its targets are lists of classes, which no metric counts.
     "multilabel_margin_loss": _Loss("numbers"),
 }
 
@@ -87,7 +89,7 @@ _MODULES = {
 
 @dataclass(frozen=True)
 class Classes:
-    """Samples that count, or not, of one class each."""
+    """Samples of one class each, of which some may not count."""
 
     scores: Tensor
     """[n, C]"""
@@ -121,10 +123,10 @@ class Labels:
 
 
 class Reading:
-    """How to read outputs and targets. What is None is found out.
+    """Says how to read outputs and targets. An argument that is None is found out.
 
-    `loss` is the loss, or the name of its function; `task` is "classes" or "labels"; `axis` is that of the classes, or labels, in the outputs; targets of
-    the value `ignore` do not count; a yes has a score above `threshold`.
+    `loss` is the loss, or the name of its function. `task` is "classes" or "labels". `axis` is that of the classes or
+    labels in the outputs. Targets of the value `ignore` do not count. A yes has a score above `threshold`.
     """
 
     def __init__(
@@ -145,13 +147,14 @@ class Reading:
 
     @property
     def task(self) -> str | None:
-        """None where the loss does not tell."""
+        """The task; None if the loss does not tell."""
         return self._said or (None if self._known is None else self._known.task)
 
     def __call__(self, yhat: Any, ys: Any, *, otherwise: str, by_probability: bool = False) -> Classes | Labels:
-        """`otherwise` is the task where neither loss nor shapes tell: outputs and targets both have an axis of classes, or of labels.
+        """Read outputs and targets.
 
-        A loss of numbers is refused where the outputs have no axis of classes, and `by_probability` everywhere.
+        `otherwise` is the task if neither loss nor shapes tell: outputs and targets both have an axis of classes or
+        labels. A loss of numbers is refused if the outputs have no axis of classes, and with `by_probability` always.
         """
         outputs, targets = _scores(yhat, "outputs"), _scores(ys, "targets")
         task = self.task
@@ -163,10 +166,12 @@ class Reading:
 
     def _numbers(self, yhat: Tensor) -> ValueError:
         has_axis = -yhat.ndim <= self._axis < yhat.ndim
-        outputs = f"outputs of shape {list(yhat.shape)} have {f'{yhat.shape[self._axis]} along' if has_axis else 'no'} axis {self._axis}, where classes would be"
+        axis = f"{yhat.shape[self._axis]} along axis" if has_axis else "no axis"
         return ValueError(
-            f"{outputs}, and {self.name} is a loss of numbers: measure meanAbsoluteError(), rootMeanSquaredError() or r2(); "
-            'where each is a yes or a no for all that, say task: "labels", as in topK(1, { name: "accuracy", task: "labels" })'
+            f"outputs of shape {list(yhat.shape)} have {axis} {self._axis}, where classes would be, and {self.name} is "
+            "a loss of numbers: measure meanAbsoluteError(), rootMeanSquaredError() or r2(); "
+            'where each is a yes or a no for all that, say task: "labels", as in topK(1, '
+            '{ name: "accuracy", task: "labels" })'
         )
 
     def _by_shape(self, yhat: Tensor, ys: Tensor, otherwise: str) -> str:
@@ -178,11 +183,12 @@ class Reading:
     def _classes(self, yhat: Tensor, ys: Tensor) -> Classes:
         axis = self._axis
         if not -yhat.ndim <= axis < yhat.ndim:
-            raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the classes are to be")
+            raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the classes must be")
         scores = yhat.movedim(axis, -1)
         if scores.shape[-1] < 2:
             raise ValueError(
-                f"outputs of shape {list(yhat.shape)} have one class along axis {axis}, and every sample is of it: for yes or no use bceWithLogits(), "
+                f"outputs of shape {list(yhat.shape)} have one class along axis {axis}, and every sample is of it: for "
+                "yes or no use bceWithLogits(), "
                 "and for classes a model with an output for each"
             )
         odd = torch.zeros((), dtype=torch.int64, device=yhat.device)
@@ -196,9 +202,10 @@ class Reading:
             target = ys.reshape(-1).long()
         else:
             raise ValueError(
-                f"outputs of shape {list(yhat.shape)}, with the classes along axis {axis}, ask for targets of shape {list(scores.shape[:-1])}, not {list(ys.shape)}"
+                f"outputs of shape {list(yhat.shape)}, with the classes along axis {axis}, ask for targets of shape "
+                f"{list(scores.shape[:-1])}, not {list(ys.shape)}"
             )
-        # Of probabilities a loss ignores none.
+        # A loss ignores no probabilities.
         there = target.ne(self._ignore) if probabilities is None else torch.ones_like(target, dtype=torch.bool)
         return Classes(
             scores.reshape(-1, scores.shape[-1]),
@@ -210,7 +217,9 @@ class Reading:
         )
 
     def _no_distributions(self, rows: Tensor) -> Tensor:
-        """[n], bool: targets along the axis of classes that say nothing of one class. Zeros and ones with more or less than one 1 are labels."""
+        """Return [n], bool: rows [n, C] of targets that are no probabilities of classes. Zeros and ones with more or
+        less than one 1 are labels.
+        """
         total = rows.sum(1)
         if self.task == "numbers":
             return rows.ge(0).all(1).logical_and(total.sub(1).abs().lt(1e-2)).logical_not()
@@ -219,7 +228,8 @@ class Reading:
     def _labels(self, yhat: Tensor, ys: Tensor) -> Labels:
         if not _are_one_by_one(yhat, ys):
             raise ValueError(
-                f"outputs of shape {list(yhat.shape)} and targets of shape {list(ys.shape)}: for yes or no there is one output for each target"
+                f"outputs of shape {list(yhat.shape)} and targets of shape {list(ys.shape)}: for yes or no there is "
+                "one output for each target"
             )
         axis = self._axis
         if yhat.ndim < 2 or yhat.shape != ys.shape:
@@ -228,8 +238,8 @@ class Reading:
             labels = yhat.shape[axis]
             scores, targets = (values.movedim(axis, -1).reshape(-1, labels) for values in (yhat, ys))
         else:
-            raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the labels are to be")
-        # As a byte -100 would be 156.
+            raise ValueError(f"outputs of shape {list(yhat.shape)} have no axis {axis}, where the labels must be")
+        # As a byte, -100 would be 156.
         there = (targets if targets.is_floating_point() else targets.long()).ne(self._ignore)
         answers = (
             targets.eq(0).logical_or(targets.eq(1)) if self.task is None else targets.ge(0).logical_and(targets.le(1))
@@ -244,12 +254,12 @@ class Reading:
 
 
 def _are_one_by_one(yhat: Tensor, ys: Tensor) -> bool:
-    """There is a target for each output: the shapes are the same but for axes of length 1."""
+    """Return whether there is a target for each output: their shapes are the same apart from axes of length 1."""
     return [n for n in yhat.shape if n != 1] == [n for n in ys.shape if n != 1]
 
 
 def the_tensor(value: Any, what: str) -> Tensor:
-    """`value`, if it is one tensor. `what` names it in the error."""
+    """Return `value` if it is one tensor. `what` names it in the error."""
     if not isinstance(value, Tensor):
         raise TypeError(
             f"the {what} are {described(value)}, and this metric takes one tensor: give it that one, as in "
@@ -268,7 +278,7 @@ def _scores(value: Any, what: str) -> Tensor:
 
 
 def described(value: Any) -> str:
-    """For an error: the type of a value, and what a container has."""
+    """Describe a value for an error: its type, and the items of a container."""
     kind = f"a {type(value).__name__}"
     if isinstance(value, Mapping):
         return f"{kind} of {', '.join(map(str, value))}"
@@ -276,7 +286,7 @@ def described(value: Any) -> str:
 
 
 def _name(loss: Any) -> str | None:
-    """The name of the function that PyTorch, or the worker, has for it; None of a loss of one's own."""
+    """Return the name of its function in PyTorch or the worker; None for a custom loss."""
     if loss is None or isinstance(loss, str):
         return loss
     loss = plain(loss)
@@ -294,7 +304,7 @@ def _name(loss: Any) -> str | None:
 
 
 def _ignored(loss: Any) -> int:
-    """PyTorch's default, where the loss does not say."""
+    """Return the index that the loss ignores: PyTorch's default, unless it says so."""
     loss = plain(loss)
     found = (
         loss.keywords.get("ignore_index")

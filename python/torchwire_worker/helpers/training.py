@@ -1,4 +1,4 @@
-"""What training steps call."""
+"""Functions that training steps call."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from typing import Any
 
 
 class LossIsNaN(ArithmeticError):
-    """Raised before the update, so that the weights stay those of the step before."""
+    """The loss is NaN. Raised before the update, so that the weights stay as they were."""
 
 
 def refuse_nan(loss: Any, models: list[Any], weight: Any = None, *of: Any) -> None:
-    """On CUDA this waits for the loss: one synchronisation a step.
+    """Raise if the loss is NaN. On CUDA this waits for the loss: one synchronisation in each step.
 
-    `weight` is what the loss counts in a mean, or what tells it `of` outputs and targets: with 0 there is no loss, and NaN is what PyTorch calls
-    that. Then the gradients, which are there, must have no NaN either: weights of classes that are 0 make some.
+    `weight` is the weight of the loss in a mean, or a weigher of the outputs and targets `of`. With weight 0 there is
+    no loss, and PyTorch returns NaN. Then the gradients must not have NaN either: weights of classes that are 0 make
+    some.
     """
     if loss.isnan().any() and not (_weighs_nothing(weight, of) and _have_no_nan(models)):
         raise LossIsNaN("the loss is NaN")
@@ -36,7 +37,9 @@ def _have_no_nan(models: list[Any]) -> bool:
 def closure(
     optimizer: Any, model: Any, loss_fn: Any, args: list[Any], named: dict[str, Any], ys: Any, loss: Any
 ) -> Callable[[], Any]:
-    """What `optimizer.step` evaluates: at first the loss that is there, with its gradients; after that anew."""
+    """Return the closure for `optimizer.step`: at first it returns the loss that is there, with its gradients; after
+    that it computes anew.
+    """
     there = [loss]
 
     def evaluate() -> Any:

@@ -1,4 +1,6 @@
-"""Runs that leave no trace: what training changes, kept, and put back as it was, bit for bit. Random numbers are the business of a context."""
+"""Runs that leave no trace: everything that training changes is kept, and put back bit for bit. A context keeps the
+random numbers.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,10 @@ from .keeping import Extra, Values, once, parts_of
 
 
 class Trial:
-    """Made before the run; `restore` after it. It costs as much memory as parameters, buffers, gradients and optimizer state take."""
+    """A training run on trial: make this before the run, and call `restore` after it.
+
+    It takes as much memory as parameters, buffers, gradients and optimizer state.
+    """
 
     def __init__(self, modules: Iterable[torch.nn.Module], optimizers: Any, data: Any = None) -> None:
         parts = parts_of(modules)
@@ -48,7 +53,7 @@ class Trial:
 
 
 class Generators:
-    """The state of those from which a torch.utils.data.DataLoader draws its order."""
+    """The states of the generators from which a torch.utils.data.DataLoader draws its order."""
 
     def __init__(self, data: Any) -> None:
         owners = [data, getattr(data, "sampler", None), getattr(getattr(data, "batch_sampler", None), "sampler", None)]
@@ -61,7 +66,7 @@ class Generators:
 
 
 def _set_aside(optimizer: Any) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
-    """Its own state and options; it goes on with copies of them."""
+    """Return an optimizer's own state and options. The optimizer continues with copies of them."""
     state = dict(optimizer.state)
     for param, values in state.items():
         optimizer.state[param] = copy.deepcopy(values)

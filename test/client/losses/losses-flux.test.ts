@@ -334,7 +334,7 @@ describe("losses of several parts", () => {
       gaussianNll(),
       () => tensor(scores),
       () => tensor(values),
-      /ValueError: gaussian_nll_loss: the model's output is to be a tuple or dict of input, var, not a Tensor \(/,
+      /ValueError: gaussian_nll_loss: the model's output must be a tuple or dict of input, var, not a Tensor \(/,
     ],
     [
       "two targets for three",
@@ -348,7 +348,7 @@ describe("losses of several parts", () => {
       marginRanking(),
       () => ({ input1: tensor(scores), input: tensor(scores) }),
       () => tensor(values),
-      /ValueError: margin_ranking_loss: the model's output is to be a tuple or dict of input1, input2, not a dict of 2 \(/,
+      /ValueError: margin_ranking_loss: the model's output must be a tuple or dict of input1, input2, not a dict of 2 \(/,
     ],
   ])("%s", async (_what, spec, yhat, ys, message) => {
     const loss = spec.create(worker, "cpu");
