@@ -1,5 +1,5 @@
-"""The worker's reader of safetensors files. The client's tests (test/pure/weights/safetensors.test.ts) use the same table,
-and the package is the judge.
+"""The worker's reader of safetensors files. The client's tests (test/pure/weights/safetensors.test.ts) use the same
+table, and the package is the judge.
 """
 
 from __future__ import annotations

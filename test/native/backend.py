@@ -1,10 +1,11 @@
-"""Plain PyTorch training loops with what PyTorchBackend and its neighbours add, the reference of test/client/callbacks/backend.test.ts.
+"""Plain PyTorch training loops with the features of PyTorchBackend: the reference of test/client/callbacks/backend.test.ts.
 
     python backend.py --data DIR --out FILE --threads 1
 
-Every case trains a small model with batch normalisation and dropout on 96 RGB digits in 6 batches of 16, twice over, and validates on 32 others after each epoch.
-Written to --out, by the name of the case: `losses` of all training steps and `validation`, as the float32's four bytes in hexadecimal,
-`weights`, sha256 over all entries of the state_dict, and `averaged`, of the averaged model where there is one.
+Every case trains a small model with batch normalisation and dropout on 96 RGB digits in 6 batches of 16, twice over,
+and validates on 32 others after each epoch. It writes to --out, by the name of the case: `losses` of all training steps
+and `validation`, as the float32's four bytes in hexadecimal; `weights`, the sha256 over all entries of the state_dict;
+and `averaged`, the same of the averaged model, if there is one.
 """
 
 import argparse
@@ -43,7 +44,19 @@ def hexed(loss):
     return struct.pack("<f", loss.item()).hex()
 
 
-def train(images, labels, clip_norm=None, clip_value=None, amp=None, scale=False, ema=None, buffers=False, swa=None, augment=False, mix=None):
+def train(
+    images,
+    labels,
+    clip_norm=None,
+    clip_value=None,
+    amp=None,
+    scale=False,
+    ema=None,
+    buffers=False,
+    swa=None,
+    augment=False,
+    mix=None,
+):
     torch.manual_seed(0)
     model = make_model(True)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)

@@ -1,16 +1,17 @@
-"""The native training loop of the bench: a process that lives through all rounds and is told over stdin, one JSON object a line.
+"""The native training loop of the bench: one process for all rounds. It reads a JSON object a line from stdin.
 
     python bench_loop.py [--mallopt] [--threads T]
 
-    {"cmd": "init", "model": "resnet18", "batch": 64, "data": DIR}    a fresh model, its optimizer, and the RGB digits in memory
-    {"cmd": "run", "steps": 20}                                       the next 20 steps; with "item": true the loss is read at each
+    {"cmd": "init", "model": "resnet18", "batch": 64, "data": DIR}  a fresh model, its optimizer, and RGB digits in memory
+    {"cmd": "run", "steps": 20}                                     the next 20 steps; with "item": true the loss is read at each
     {"cmd": "quit"}, or the end of stdin
 
-Every line is answered by one. `init`: versions, threads, mallopt, images. `run`: `seconds` of wall time, `cpu_seconds` and `minor_faults` of the
-whole process, `loss`, the last one. What fails is answered {"error": …} and ends the process. Warming up is the caller's business.
+It answers every line by one. `init`: versions, threads, mallopt, images. `run`: `seconds` of wall time, `cpu_seconds`
+and `minor_faults` of the whole process, and the last `loss`. It answers a failure by {"error": …}, and ends. The caller
+must warm it up.
 
-Losses are read when the run ends, unless "item" is set; reading them is part of the time. --mallopt gives glibc's malloc the settings of
-torchwire's worker, before torch is loaded.
+Losses are read when the run ends, unless "item" is set; reading them is part of the time. --mallopt gives glibc's
+malloc the settings of torchwire's worker, before torch is loaded.
 """
 
 import argparse
@@ -28,7 +29,10 @@ LEARNING = {"cnn": ("adam", 1e-3), "mlp": ("adam", 1e-3), "resnet18": ("sgd", 0.
 
 
 def keep_memory():
-    """Freed activations stay with the process, instead of being mapped anew at each step. Both settings or none: one alone is worse."""
+    """Keep freed activations in the process, instead of mapping them anew at each step.
+
+    Set both or none: one alone makes it worse.
+    """
     libc = ctypes.CDLL(None)
     if not hasattr(libc, "mallopt"):
         raise RuntimeError("--mallopt needs glibc")
@@ -58,7 +62,7 @@ class Loop:
         self.place = 0
 
     def rows(self):
-        """The next full batch. Every epoch has the same order, so that none costs a shuffle within a run."""
+        """Return the next full batch. Every epoch has the same order, so that no shuffle runs within a run."""
         if self.place + self.batch > len(self.order):
             self.place = 0
         rows = self.order[self.place : self.place + self.batch]

@@ -1,4 +1,4 @@
-"""Models and plain PyTorch loops that test/client/callbacks/backend.test.ts runs in its worker: the same tensors, by hand. It imports nothing of ours."""
+"""Models and plain PyTorch loops for the worker of test/client/callbacks/backend.test.ts. It imports nothing of ours."""
 
 import copy
 
@@ -8,7 +8,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 
 class Tied(nn.Module):
-    """One weight under two names, the same memory as another parameter, extra state that is no tensor, buffers that no state dict has or that are replaced."""
+    """A model with hard cases.
+
+    It has one weight under two names, another parameter in the same memory, extra state that is no tensor, and buffers
+    that no state dict has or that are replaced.
+    """
 
     def __init__(self):
         super().__init__()
@@ -38,7 +42,7 @@ class Tied(nn.Module):
 
 
 class Caching(nn.Module):
-    """What its first run made, it goes on with."""
+    """It keeps what its first run made."""
 
     def __init__(self):
         super().__init__()
@@ -71,17 +75,24 @@ def caching():
 
 
 def lazy():
-    return nn.Sequential(nn.Unflatten(1, (1, 4)), nn.LazyConv1d(3, 2), nn.LazyBatchNorm1d(), nn.Flatten(), nn.Dropout(0.2), nn.LazyLinear(1))
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 4)),
+        nn.LazyConv1d(3, 2),
+        nn.LazyBatchNorm1d(),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.LazyLinear(1),
+    )
 
 
 def tensors(model):
-    """All of them by all of their names."""
+    """Return all tensors by all of their names."""
     named = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     return {name: [value.double().item() for value in tensor.detach().flatten()] for name, tensor in named}
 
 
 def train(build, xs, ys, epochs, ema=None, swa=None, buffers=False, clip=None, look=False):
-    """Batches of 8 of the rows; after each epoch all of them are what is validated. With `look` the model is run once before."""
+    """Train on batches of 8 rows, and validate on all rows after each epoch. With `look`, run the model once before."""
     torch.manual_seed(0)
     model, loss = build(), Loss() if clip else nn.MSELoss()
     torch.manual_seed(5)
@@ -94,7 +105,9 @@ def train(build, xs, ys, epochs, ema=None, swa=None, buffers=False, clip=None, l
     def update():
         nonlocal averaged
         if averaged is None:
-            averaged = AveragedModel(model, multi_avg_fn=None if ema is None else get_ema_multi_avg_fn(ema), use_buffers=buffers)
+            averaged = AveragedModel(
+                model, multi_avg_fn=None if ema is None else get_ema_multi_avg_fn(ema), use_buffers=buffers
+            )
         averaged.update_parameters(model)
 
     for epoch in range(epochs):
@@ -112,4 +125,9 @@ def train(build, xs, ys, epochs, ema=None, swa=None, buffers=False, clip=None, l
         judged = copy.deepcopy(model if averaged is None else averaged.module).eval()
         with torch.no_grad():
             losses.append(loss(judged(xs), ys).item())
-    return {"losses": losses, "model": tensors(model), "averaged": averaged and tensors(averaged.module), "loss": tensors(loss)}
+    return {
+        "losses": losses,
+        "model": tensors(model),
+        "averaged": averaged and tensors(averaged.module),
+        "loss": tensors(loss),
+    }

@@ -1,21 +1,24 @@
-"""Plain PyTorch training loops with epochs and validation, the reference of the learner's parity test.
+"""Plain PyTorch training loops with epochs and validation: the reference of the learner's parity test.
 
     python learner.py --data DIR --cases FILE --out FILE --threads 1
 
 DIR holds MNIST's training files. The cases are a JSON list of objects:
 
-- `seed`: drawn from for the model; `noise_seed`: set when the model and its optimizer are there;
-- `images`, `validation`: RGB images to train with, from the first on, and those after them to validate with; 0 for no validation;
+- `seed`: set before the model is made; `noise_seed`: set after the model and its optimizer are made;
+- `images`, `validation`: how many RGB images to train with, from the first on, and how many after them to validate with
+  (0: no validation);
 - `batch_size`, `drop_last`, `epochs`, `shuffle`: a seed, or null for the order of the data;
 - `dropout`: with a dropout layer in the model;
-- `noisy_loss`: the loss drops some of the scores, in validation too, which has random numbers of its own there;
-- `optimizer`: `sgd` (momentum 0.9) or `adamw`; `lr`; `head_lr`: of the last layer, a group of its own; null for one group;
+- `noisy_loss`: the loss drops some of the scores, in validation too, which has its own random numbers;
+- `optimizer`: `sgd` (momentum 0.9) or `adamw`; `lr`; `head_lr`: the rate of the last layer, then a group of its own, or
+  null;
 - `accumulate`: batches whose gradients are averaged; `clip`: the norm to clip to, or null;
 - `channels_last`: images and model in this memory format;
 - `fault`: null, or one deliberate mistake, to show that the comparison notices it: see FAULTS.
 
-Written to --out: for each case `training` and `validation`, the losses of all steps as the float32's four bytes, little-endian, in hexadecimal,
-and `weights_sha256` over all entries of the state_dict in order, of each the name in UTF-8 and its contiguous bytes.
+It writes to --out, for each case: `training` and `validation`, the losses of all steps as the float32's four bytes,
+little-endian, in hexadecimal; and `weights_sha256` over all entries of the state_dict in order, the name of each in
+UTF-8 and then its contiguous bytes.
 """
 
 import argparse

@@ -4,13 +4,13 @@
 
 The cases are a JSON list of objects:
 
-- `function`: of torch.nn.functional; `options`: its keyword arguments; those that are {dtype, shape, data} are tensors;
-- `arguments`: what it is called with, as {dtype, shape, data}; those of a float type that are `outputs` get gradients;
+- `function`: its name in torch.nn.functional; `options`: its keyword arguments, where {dtype, shape, data} is a tensor;
+- `arguments`: its arguments, as {dtype, shape, data}; those of a float type that are `outputs` get gradients;
 - `outputs`: the indices of the arguments that are a model's outputs.
 
-Written to --out: for each case `value`, the bytes of the loss in hexadecimal, `mean`, the number that it is with reduction "mean" (null where it
-is none: all targets are ignored), and `gradients`, the sha256 of each output's gradient (of the sum
-of the losses where these are several).
+It writes to --out, for each case: `value`, the bytes of the loss in hexadecimal; `mean`, the loss with reduction "mean"
+(null if all targets are ignored); and `gradients`, the sha256 of each output's gradient (that of the sum, if there are
+several losses).
 """
 
 import argparse

@@ -1,9 +1,10 @@
-"""What plain PyTorch measures on the weights in files, the reference of test/client/callbacks/checkpointer.test.ts.
+"""Plain PyTorch measures the weights in files: the reference of test/client/callbacks/checkpointer.test.ts.
 
     python measured.py --cases FILE --out FILE --threads 1
 
---cases has `xs` and `ys`, the rows of a data set, and `paths` of safetensors files with the weight of a Linear(1, 1) without bias. Written to --out, by
-path: `coefficient`, `loss`, the mean absolute error over all rows, and `weights`, what the file's metadata says.
+--cases has `xs` and `ys`, the rows of a data set, and `paths` of safetensors files with the weight of a Linear(1, 1)
+without bias. It writes to --out, by path: `coefficient`; `loss`, the mean absolute error over all rows; and `weights`,
+which the file's metadata names.
 """
 
 import argparse

@@ -2,9 +2,9 @@
 
     python metrics.py --cases FILE --out FILE
 
-The cases are a JSON list of objects: `outputs` and `targets` as nested lists, of all samples in order; `batches`, how many samples each step has; `metric`,
-a name below, and `options`, its options in camelCase. Written to --out: for each case `epoch`, the value over all samples, and `steps`, that of each batch
-by itself. NaN is null.
+The cases are a JSON list of objects: `outputs` and `targets` of all samples in order, as nested lists; `batches`, how
+many samples each step has; `metric`, a name below; and `options`, its options in camelCase. It writes to --out, for
+each case: `epoch`, the value over all samples, and `steps`, the value of each batch by itself. NaN is null.
 """
 
 import argparse
@@ -17,7 +17,10 @@ import numpy as np
 
 
 def rows_of(outputs, targets, axis=1):
-    """Scores and class of every sample; of images, of every pixel. Targets with as many axes as the outputs are probabilities."""
+    """Return scores and class of every sample, or of every pixel of images.
+
+    Targets with as many axes as the outputs are probabilities.
+    """
     classes = outputs.shape[axis]
     scores = np.moveaxis(outputs, axis, -1).reshape(-1, classes).tolist()
     if targets.ndim == outputs.ndim:
@@ -32,12 +35,14 @@ def that_count(outputs, targets, options):
 
 
 def labels_of(outputs, targets, options):
-    """Pairs of score and answer for each label; for one where the outputs have no axis of labels."""
+    """Return pairs of score and answer for each label: for one, if the outputs have no axis of labels."""
     if outputs.ndim < 2 or outputs.ndim != targets.ndim:
         columns = [(outputs.reshape(-1), targets.reshape(-1))]
     else:
         axis = options.get("axis", 1)
-        columns = [(outputs.take(i, axis).reshape(-1), targets.take(i, axis).reshape(-1)) for i in range(outputs.shape[axis])]
+        columns = [
+            (outputs.take(i, axis).reshape(-1), targets.take(i, axis).reshape(-1)) for i in range(outputs.shape[axis])
+        ]
     ignored = options.get("ignoreIndex", -100)
     return [[(s, y) for s, y in zip(scores.tolist(), ys.tolist()) if y != ignored] for scores, ys in columns]
 
@@ -70,7 +75,7 @@ def perplexity(outputs, targets, options):
 
 
 def found_rightly(outputs, targets, options):
-    """Of each class, or label: the samples where it is, and those where it was found."""
+    """Return, for each class or label, the samples that have it, and those in which it was found."""
     if is_yes_or_no(outputs, targets):
         threshold = options.get("threshold", 0)
         columns = labels_of(outputs, targets, options)
@@ -121,7 +126,7 @@ def confusion(outputs, targets, options):
 
 
 def area(scores, truth):
-    """Every positive sample against every negative one."""
+    """Compare every positive sample with every negative one."""
     positives = [s for s, y in zip(scores, truth) if y]
     negatives = [s for s, y in zip(scores, truth) if not y]
     if not positives or not negatives:
@@ -132,17 +137,23 @@ def area(scores, truth):
 
 def auc(outputs, targets, options):
     if is_yes_or_no(outputs, targets):
-        columns = [([s for s, _ in column], [y == 1 for _, y in column]) for column in labels_of(outputs, targets, options)]
+        columns = [
+            ([s for s, _ in column], [y == 1 for _, y in column]) for column in labels_of(outputs, targets, options)
+        ]
     else:
         pairs = that_count(outputs, targets, options)
         columns = []
         for c in range(outputs.shape[options.get("axis", 1)]):
             scores = [
-                math.exp(row[c] - max(row)) / math.fsum(math.exp(s - max(row)) for s in row) if options.get("logits", True) else row[c]
+                math.exp(row[c] - max(row)) / math.fsum(math.exp(s - max(row)) for s in row)
+                if options.get("logits", True)
+                else row[c]
                 for row, _ in pairs
             ]
             columns.append((scores, [label == c for _, label in pairs]))
-    known = [(value, sum(truth)) for value, truth in ((area(*column), column[1]) for column in columns) if value is not None]
+    known = [
+        (value, sum(truth)) for value, truth in ((area(*column), column[1]) for column in columns) if value is not None
+    ]
     weights = [1 if options.get("average", "macro") == "macro" else count for _, count in known]
     return math.fsum(value * weight for (value, _), weight in zip(known, weights)) / sum(weights) if known else math.nan
 
@@ -189,7 +200,9 @@ def result_of(case):
     metric = METRICS[case["metric"]]
     ends = np.cumsum(case["batches"]).tolist()
     assert ends[-1] == len(outputs) == len(targets)
-    steps = [metric(outputs[end - n : end], targets[end - n : end], case["options"]) for n, end in zip(case["batches"], ends)]
+    steps = [
+        metric(outputs[end - n : end], targets[end - n : end], case["options"]) for n, end in zip(case["batches"], ends)
+    ]
     return {"epoch": json_of(metric(outputs, targets, case["options"])), "steps": [json_of(value) for value in steps]}
 
 

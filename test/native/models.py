@@ -1,4 +1,4 @@
-"""The models of the parity test and the bench, and the optimizer of each. Both come as PyTorch makes them."""
+"""The models of the parity test and the bench, and the optimizer of each. Both are as PyTorch makes them."""
 
 import torch
 import torchvision
@@ -30,7 +30,7 @@ def mlp():
 
 
 def resnet18():
-    # The layer that is replaced has drawn its weights by then: the order is part of what a seed means.
+    # The replaced layer has drawn its weights by now: a seed fixes this order too.
     model = torchvision.models.resnet18(weights=None)
     model.fc = nn.Linear(model.fc.in_features, CLASSES)
     return model

@@ -1,17 +1,19 @@
-"""Plain PyTorch training loops, one for each optimiser: the reference of test/client/optim/optim-parity.test.ts.
+"""Plain PyTorch training loops, one for each optimizer: the reference of test/client/optim/optim-parity.test.ts.
 
     python optimizers.py --cases FILE --out FILE --threads 1
 
 The cases are a JSON list of objects:
 
 - `optimizer`: a class of torch.optim; `options`: its keyword arguments, with lists for tuples;
-- `model`: "mlp", "dropout" (the same with a dropout layer), "matrices" (without biases) or "sparse" (an embedding with sparse gradients);
+- `model`: "mlp", "dropout" (the same with a dropout layer), "matrices" (without biases) or "sparse" (an embedding with
+  sparse gradients);
 - `head`: null, or options of the last layer, which is then a group of its own;
-- `before`, `after`: what is done to the gradients before the optimiser's step, and to its update: pairs of a name and its numbers, as Flux has them;
+- `before`, `after`: changes to the gradients before the optimizer's step, and to its update: pairs of a name and its
+  numbers, as in Flux;
 - `fault`: null, or "lr": learning rates that are off by a hundred-thousandth, to show that the comparison notices it.
 
-Written to --out: for each case `losses`, of all steps, as the float32's four bytes, little-endian, in hexadecimal, and `weights_sha256` over all
-entries of the state_dict in order, of each the name in UTF-8 and its bytes.
+It writes to --out, for each case: `losses` of all steps, as the float32's four bytes, little-endian, in hexadecimal;
+and `weights_sha256` over all entries of the state_dict in order, the name of each in UTF-8 and then its bytes.
 """
 
 import argparse
@@ -28,7 +30,7 @@ STEPS, BATCH = 20, 8
 
 
 def number(k):
-    """Between -1 and 1, and the same in every language."""
+    """Return numbers between -1 and 1 that are the same in every language."""
     return ((k * 37 + 11) % 101) / 50 - 1
 
 
@@ -51,7 +53,10 @@ def make_model(kind):
 
 
 def make_optimizer(case, model):
-    options, head = ({name: tuple(value) if isinstance(value, list) else value for name, value in these.items()} for these in (case["options"], case["head"] or {}))
+    options, head = (
+        {name: tuple(value) if isinstance(value, list) else value for name, value in these.items()}
+        for these in (case["options"], case["head"] or {})
+    )
     parameters = list(model.parameters())
     if head:
         last = list(model[-1].parameters())
@@ -91,7 +96,7 @@ def change_gradients(parts, model, step):
 
 @torch.no_grad()
 def change_update(parts, model, optimizer, step):
-    """As adamW does it: the weights shrink before the step, whose learning rate is another one. Gives back the learning rates."""
+    """Do as AdamW: shrink the weights before the step, and change the learning rates for it. Return the old rates."""
     rate, shrink = 1.0, 0.0
     for name, values in parts:
         if name == "weightDecay":

@@ -1,16 +1,18 @@
-"""Plain PyTorch loops with learning-rate schedules, and the values of torch.optim.lr_scheduler: the reference of the schedules' tests.
+"""Plain PyTorch loops with learning-rate schedules, and values of torch.optim.lr_scheduler: the reference of the
+schedules.
 
     python schedules.py --data DIR --cases FILE --out FILE --threads 1
 
 DIR holds MNIST's training files. The input is a JSON object:
 
-- `values`: a list of [class in torch.optim.lr_scheduler, keywords, start, count]; written are the first `count` learning rates, and of those that move
-  a momentum too, the momenta;
-- `plateaus`: a list of [keywords of ReduceLROnPlateau, start, metrics]; written are the rates after each metric;
-- `trainings`: a list of cases: `optimizer`, a class of torch.optim, with `options`; `head_lr`: of the last layer, a group of its own, or null;
-  `schedule`: one of SCHEDULES, or [class, keywords] in torch.optim.lr_scheduler; `epochs`, `images`, `batch_size`, `clip`, `accumulate`;
-  `fault`: null, or one deliberate mistake: see FAULTS. Written are, of each, `losses` (as the float32's bytes, in hexadecimal), `rates` of each step
-  and group, `betas` of each step where there are such, and `weights_sha256`.
+- `values`: a list of [class in torch.optim.lr_scheduler, keywords, start, count]. It writes the first `count` learning
+  rates and, for classes that change a momentum too, the momenta;
+- `plateaus`: a list of [keywords of ReduceLROnPlateau, start, metrics]. It writes the rates after each metric;
+- `trainings`: a list of cases: `optimizer`, a class of torch.optim, with `options`; `head_lr`: the rate of the last
+  layer, then a group of its own, or null; `schedule`: one of SCHEDULES, or [class, keywords] in
+  torch.optim.lr_scheduler; `epochs`, `images`, `batch_size`, `clip`, `accumulate`; `fault`: null, or one deliberate
+  mistake: see FAULTS. It writes, for each, `losses` (as the float32's bytes, in hexadecimal), `rates` of each step and
+  group, `betas` of each step if there are some, and `weights_sha256`.
 """
 
 import argparse
@@ -37,7 +39,7 @@ FAULTS = {
 
 
 def one_cycle(t, steps, top):
-    """Half a cosine up in the first quarter, and half a cosine down."""
+    """Return half a cosine up in the first quarter, and half a cosine down."""
     up = math.ceil(steps * 0.25)
     start, end = top / 25, top / 1e5
     if t - 1 < up:
@@ -46,7 +48,7 @@ def one_cycle(t, steps, top):
 
 
 def linear_warm_up(t, steps, top):
-    """From 0 in the first third, then constant."""
+    """Return a rise from 0 in the first third, then a constant."""
     up = round(steps / 3)
     return top if t > up else top * (t - 1) / up
 
@@ -141,7 +143,7 @@ def main():
     options = parser.parse_args()
     torch.use_deterministic_algorithms(True)
     torch.set_num_threads(options.threads)
-    # Of a step that a fault leaves out.
+    # A fault leaves out this step.
     warnings.simplefilter("ignore", UserWarning)
     wanted = json.loads(options.cases.read_text())
     trainings = wanted["trainings"]

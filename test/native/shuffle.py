@@ -1,4 +1,4 @@
-"""The order of a shuffled epoch, as client/data/shuffle.ts documents it, written apart from it. Standard library only.
+"""The order of a shuffled epoch, as client/data/shuffle.ts documents it, but written on its own. Standard library only.
 
     python shuffle.py '[[10, 0, 0], [7, 42, 1]]'
 
@@ -12,7 +12,7 @@ MASK = 0xFFFFFFFF
 
 
 def mix(h):
-    """MurmurHash3's 32-bit finaliser."""
+    """Return MurmurHash3's 32-bit finaliser of a number."""
     h ^= h >> 16
     h = h * 0x85EBCA6B & MASK
     h ^= h >> 13
@@ -46,7 +46,7 @@ class Xoshiro128:
         return result
 
     def below(self, bound):
-        """A number from 0 to bound - 1, each as likely as the other, for a bound of 2 and more."""
+        """Return a number from 0 to bound - 1, all equally likely, for a bound of 2 or more."""
         bits = (bound - 1).bit_length()
         while True:
             drawn = self.next() >> 32 - bits

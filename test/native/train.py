@@ -1,18 +1,18 @@
-"""A plain PyTorch training loop, the reference of the parity test: every loss as bits, and a hash of the final weights.
+"""A plain PyTorch training loop, the reference of the parity test: the bits of every loss, and a hash of the weights.
 
     python train.py --model resnet18 --optimizer sgd --lr 0.05 --steps 30 --batch-size 16 --seed 0 --threads 2 --data DIR --out FILE
 
-DIR holds MNIST's training files. Written to FILE as JSON:
+DIR holds MNIST's training files. It writes to FILE as JSON:
 
 - `losses`: the loss of each step;
 - `loss_bits`: the same as the float32's four bytes, little-endian, in hexadecimal;
-- `weights`: per entry of the state_dict, in its order, the sha256 of its contiguous bytes;
-- `weights_sha256`: over all entries in order, of each the name in UTF-8 and its contiguous bytes;
-- `num_threads`, `versions`, `fault`, and `seconds`, which the steps took.
+- `weights`: the sha256 of the contiguous bytes of each entry of the state_dict, in its order;
+- `weights_sha256`: over all entries in order, the name of each in UTF-8 and then its contiguous bytes;
+- `num_threads`, `versions`, `fault`, and the `seconds` that the steps took.
 
---fault makes one deliberate mistake, to show that the comparison notices it. For lr-ulp that takes a rate at a tie: the kernels see the rate
-(SGD), or what Adam makes of it at step 1, rounded to float32, where almost every rate is the same as its float64 neighbours. These are not:
-0.01000000024214387 for sgd, 0.0010000000242143866 for adam.
+--fault makes one deliberate mistake, to show that the comparison notices it. lr-ulp needs a rate at a tie: the kernels
+see the rate (SGD), or Adam's step size at step 1, rounded to float32, where almost every rate is the same as its
+float64 neighbours. These are not: 0.01000000024214387 for sgd, 0.0010000000242143866 for adam.
 """
 
 import argparse
@@ -42,7 +42,7 @@ FAULTS = {
 
 
 def batches(images, labels, batch_size, steps, seed):
-    """`steps` batches in the order of permutation(n, seed), all of them full."""
+    """Return `steps` full batches in the order of permutation(n, seed)."""
     order = permutation(len(images), seed)
     for step in range(steps):
         rows = order[step * batch_size : (step + 1) * batch_size]
