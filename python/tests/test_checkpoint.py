@@ -197,7 +197,7 @@ def test_on_a_disk_that_is_full_nothing_is_left_and_the_old_file_stays(tmp_path:
     import resource
 
     from torchwire_worker import keys, serve
-    from torchwire_worker.far import lock
+    from torchwire_worker.environment import lock
 
     names = ["weights", "status", "key"]
     for name in names:

@@ -17,9 +17,8 @@ from typing import Any
 
 import pytest
 
-from torchwire_worker import cli, door, serve
+from torchwire_worker import cli, door, processes, serve
 from torchwire_worker.door import Door, Refused, refusal
-from torchwire_worker.far import place
 from torchwire_worker.ops import Hello
 from torchwire_worker.serve import LIMITS, Options, Refusal, Slot
 from torchwire_worker.wire import WireError
@@ -236,7 +235,7 @@ class TestHealth:
 
     @pytest.mark.skipif(sys.platform != "linux", reason="it looks at /proc")
     def test_is_bad_where_the_supervisor_is_dead_whatever_the_clocks_say(self, path: Path) -> None:
-        here, start = place.place(), place.start_of(os.getpid())
+        here, start = processes.place(), processes.start_of(os.getpid())
         assert self.says(path) == self.says(path, place=here, start=start) == "healthy"
         dead = self.dead()
         for future in (0, 3600, 1e9):
