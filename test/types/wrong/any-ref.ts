@@ -1,4 +1,4 @@
-/** What no `AnyRef` is. Each line ends in the one error it must give. */
+/** Uses that `AnyRef` does not allow. Each line ends in the one error it must give. */
 import { kw, worker } from "../worker.ts";
 
 const numpy = worker.import("numpy");

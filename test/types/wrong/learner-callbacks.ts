@@ -4,7 +4,7 @@ import { CustomCallback } from "torchwire/callbacks";
 
 const name = "wrong";
 
-// What is not in `access` is not there.
+// A member that is not in `access` does not exist.
 callback({ name, on: { stepBegin: ({ step }) => step } }); // TS2339 a step without access
 callback({ name, on: { epochEnd: ({ model }) => model } }); // TS2339 a model without access
 callback({ name, on: { stepEnd: ({ control }) => control.cancel("fit") } }); // TS2339 control without access
@@ -12,7 +12,7 @@ callback({ name, access: { step: { xs: "read" } }, on: { stepEnd: ({ step }) => 
 callback({ name, access: { state: { history: "read" } }, observe: { stepEnd: ({ state }) => state.metricsStep } }); // TS2339 another state
 callback({ name, access: { data: "read" }, on: { epochBegin: ({ optimizer }) => optimizer } }); // TS2339 another part of the learner
 
-// What is not to be written cannot be.
+// A member without write access cannot be written.
 callback({ name, access: { step: { xs: "read" } }, on: { stepBegin: ({ step }) => void (step.xs = 1) } }); // TS2540 writing a key that is read
 callback({ name, access: { step: { xs: "use" } }, on: { stepBegin: ({ step }) => void (step.xs = 1) } }); // TS2540 writing a key that is used
 callback({ name, access: { step: { xs: "write" } }, on: { stepBegin: ({ step }) => void (step.ys = 1) } }); // TS2339 writing another key

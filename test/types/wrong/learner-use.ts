@@ -114,7 +114,7 @@ learner.getCallback(Recorder).name; // TS2532 a callback that may not be there
 for (const event of learner.events()) console.log(event); // TS2488 for … of without await
 for await (const event of learner.events()) console.log(event.loss); // TS2339 a loss of every event
 
-// What comes after.
+// The uses of a learner after training.
 learner.predict(); // TS2554 nothing
 learner.predict("cat.jpg"); // TS2345 the name of a file
 learner.predict(array, { topk: 3 }); // TS2769 misspelt
