@@ -120,6 +120,19 @@ describe("a set-up that does not", () => {
     expect(existsSync(world.cache)).toBe(false);
   });
 
+  test("whose Python half ends without a word says how it ended, and quotes it", async () => {
+    const python = world.path("mute/python3");
+    const about = { executable: python, version: "3.11.7", platform: "linux-x86_64", missing: [] };
+    world.script(
+      "mute/python3",
+      `case "$*" in *torchwire_worker*) echo "no such luck" >&2; exit 5;; esac\necho '${JSON.stringify(about)}'`,
+    );
+    expect(await failure({ python })).toMatch(
+      /the set-up ended early \(exit code 5\): \S+mute\/python3\n {2}no such luck\nRun: npx torchwire setup$/,
+    );
+    expect(existsSync(world.cache)).toBe(false);
+  });
+
   test("told to end takes its children along, leaves nothing behind and ends by that signal", async () => {
     const child = start({ requirements, env: world.env, python: world.endlessPython() });
     await until(() => existsSync(world.path("endless.pid")));
