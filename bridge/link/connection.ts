@@ -39,7 +39,7 @@ export interface ConnectionOptions {
   readonly onError: (error: unknown) => void;
 }
 
-/** In messages. The session's own credit bounds what is in flight, well below this. */
+/** The limit is in messages. The session's own credit bounds what is in flight, well below it. */
 const HIGH_WATER_MARK = 100_000;
 
 /**

@@ -3,7 +3,7 @@ import type { ChildProcess } from "node:child_process";
 import { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 
-/** In characters. A longer line is told in parts, as a served worker does too (output.py). */
+/** The limit is in characters. A longer line is told in parts, as a served worker does too (output.py). */
 const LONGEST_LINE = 2 ** 16;
 
 /** Calls `onLine` for each line of `stream`, and for the rest at its end. "\n", "\r\n" and "\r" end a line. */

@@ -110,7 +110,7 @@ export class Life {
   /** Must be called when the link has changed. */
   linkChanged(change: LinkChange): void {
     if (!this.isOpen && change.state === "connecting") {
-      // That a worker which was told to end goes is no news.
+      // A worker that was told to end goes: this is no news.
       if (this.#farewell) this.#notes(() => (this.#cut = true));
       return;
     }
