@@ -66,10 +66,13 @@ const KEPT_LINES = 50;
  * `started` comes before anything is loaded, and says that reports get through. Then comes one of the others, which is
  * the last.
  */
-type Report =
-  | { started: number }
-  | { ready: Endpoints }
-  | { error: { code: ErrorCode; message: string; command?: string } };
+type Report = { started: number } | { ready: Endpoints } | { error: ReportedError };
+
+interface ReportedError {
+  readonly code: ErrorCode;
+  readonly message: string;
+  readonly command?: string;
+}
 
 /** Resolves when the worker listens. Rejects with the error that it reports, or with how it ended. */
 export async function startProcess(
@@ -152,26 +155,34 @@ export async function startProcess(
   const launcher = report === undefined ? undefined : setTimeout(killAll, 1000);
   const exit = await exited;
   clearTimeout(launcher);
-  if (report === undefined) {
-    if (child.pid === undefined) {
-      const { message = "" } = (await child) as { message?: string };
-      // (The first line of a script may name a program that is missing.)
-      const why = /\b(E[A-Z]+)\b/.exec(message)?.[1];
-      throw new EnvironmentError(`${python} cannot be started${why === undefined ? "" : ` (${why})`}`, {
-        command: "npx torchwire setup",
-      });
-    }
-    // A worker that cannot report writes this line.
-    const said = last.lines.find((line) => line.startsWith(notPassed));
-    if (said !== undefined) throw new EnvironmentError(`${python} ${said.slice(notPassed.length)} ${mustPassOn}`);
-    throw new WorkerExitedError(exit);
-  }
-  const { code, message, command } = report.error;
-  if (message.startsWith(notPassed))
-    throw new EnvironmentError(`${python} ${message.slice(notPassed.length)} ${mustPassOn}`);
-  if (code === "ENVIRONMENT") throw new EnvironmentError(message, command === undefined ? {} : { command });
-  throw new TorchwireError(code, message);
+  if (report !== undefined) throw reportedError(python, report.error);
+  if (child.pid === undefined) throw notStarted(python, (await child) as { message?: string });
+  throw endedError(python, exit);
 }
+
+function reportedError(python: string, { code, message, command }: ReportedError): TorchwireError {
+  if (message.startsWith(notPassed)) return launcherError(python, message);
+  if (code === "ENVIRONMENT") return new EnvironmentError(message, command === undefined ? {} : { command });
+  return new TorchwireError(code, message);
+}
+
+function notStarted(python: string, { message = "" }: { message?: string }): EnvironmentError {
+  // (The first line of a script may name a program that is missing.)
+  const why = /\b(E[A-Z]+)\b/.exec(message)?.[1];
+  return new EnvironmentError(`${python} cannot be started${why === undefined ? "" : ` (${why})`}`, {
+    command: "npx torchwire setup",
+  });
+}
+
+/** The error of a worker that has ended without a report. */
+function endedError(python: string, exit: WorkerExit): TorchwireError {
+  // A worker that cannot report writes this line.
+  const said = exit.lastLines.find((line) => line.startsWith(notPassed));
+  return said === undefined ? new WorkerExitedError(exit) : launcherError(python, said);
+}
+
+const launcherError = (python: string, said: string): EnvironmentError =>
+  new EnvironmentError(`${python} ${said.slice(notPassed.length)} ${mustPassOn}`);
 
 /** The worker begins its message with this where its launcher stands in the way. */
 const notPassed = "torchwire-worker: its launcher ";

@@ -13,7 +13,7 @@ import type { SshTarget } from "../ssh/far.ts";
 import { checkFolder } from "./folder.ts";
 import { startOverSsh } from "./ssh.ts";
 import { startProcess, WorkerExitedError, type WorkerProcess } from "./process.ts";
-import { openTransport, type Transport } from "./transport.ts";
+import { openSocketFolder, type TransportName } from "./sockets.ts";
 import { connect, type ConnectOptions } from "./connect.ts";
 import { defaultSettings, settingsOf, type WorkerSettings } from "../wire/settings.ts";
 import { addToMessage, captureSite, formatSite, shortSite } from "../errors/site.ts";
@@ -47,7 +47,7 @@ export interface SpawnOptions extends WorkerSettings {
    * "ipc": sockets in a private folder. "tcp": ports of 127.0.0.1, guarded by a secret that only this process and its
    * worker know. Default: TORCHWIRE_TRANSPORT, else "ipc", and "tcp" on Windows and where no folder can hold sockets.
    */
-  readonly transport?: Transport;
+  readonly transport?: TransportName;
   /**
    * The folder torchwire_worker with the worker's Python files, where a bundler has packed torchwire. Default: the
    * package's own.
@@ -105,7 +105,7 @@ async function spawn(options: SpawnOptions): Promise<Owned> {
   const { workerDir, cwd, env, python, ssh } = options;
   if (ssh === undefined) checkFolder(cwd);
   const executable = ssh === undefined ? (await findPython({ python, cwd })).executable : undefined;
-  const directory = openTransport(options.transport, logger);
+  const directory = openSocketFolder(options.transport, logger);
   const token = randomBytes(32).toString("hex");
   const limits = limitsOf(options.limits ?? {});
   let child: WorkerProcess | undefined;

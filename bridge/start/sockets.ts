@@ -7,14 +7,14 @@ import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
 import { variable } from "../runtime/variables.ts";
 import { makeSocketDirectory } from "./directory.ts";
 
-export type Transport = "ipc" | "tcp";
+export type TransportName = "ipc" | "tcp";
 
 /**
  * A new directory for the worker's sockets; undefined where the worker must listen on ports of 127.0.0.1: where `asked`
  * (or TORCHWIRE_TRANSPORT) says so, on Windows, and where no folder can hold sockets, which the log tells once.
  * @throws ENVIRONMENT where "ipc" is asked for and impossible; MISUSE for any other word.
  */
-export function openTransport(asked: Transport | undefined, logger: Logger): string | undefined {
+export function openSocketFolder(asked: TransportName | undefined, logger: Logger): string | undefined {
   const transport = asked ?? variable("TORCHWIRE_TRANSPORT");
   if (transport !== undefined && transport !== "ipc" && transport !== "tcp") {
     const name = asked === undefined ? "TORCHWIRE_TRANSPORT" : "spawnWorker: transport";
