@@ -111,6 +111,20 @@ export const f1: Metric = metric("f1", {
 
 // --- callbacks ---
 
+/** A step's place in its group is a part of the step, which has an access of its own. */
+export const groups: readonly Callback[] = [
+  callback({
+    name: "Updates",
+    access: { step: { group: "use" } },
+    on: { stepEnd: ({ step }) => same<typeof step.group.isLast, boolean>(true) },
+  }),
+  callback({
+    name: "Steps",
+    access: { step: "use" },
+    on: { stepBegin: ({ step }) => same<typeof step.group.size, number>(true) },
+  }),
+];
+
 /** State of its own, by augmentation: typed where it is written, read only where it is read. */
 export const best: Callback = callback({
   name: "Best",

@@ -1,6 +1,7 @@
 /** Callbacks: what their handlers may not see or do. Each line ends in the one error it must give. */
 import { callback, ValidationPhase } from "torchwire";
 import { CustomCallback } from "torchwire/callbacks";
+import { CallbackObject, type Handlers } from "../../../client/callback/callback.ts";
 
 const name = "wrong";
 
@@ -98,3 +99,17 @@ new CustomCallback("lossBegin", ({ step }) => step.loss, { access: { step: "read
 new CustomCallback("epochEnd", ({ control }) => control.cancel("fit")); // TS2339 control without access
 new CustomCallback("stepEnd", () => undefined, { phases: ValidationPhase }); // TS2561 a misspelt option
 new CustomCallback("stepEnd"); // TS2554 without a handler
+
+// The fields of a class are held to its access as a literal is.
+class Held extends CallbackObject {
+  override readonly name = "Held";
+  override readonly access = { step: { group: "use" }, state: { history: "read" } } as const;
+  override readonly on: Handlers<Held["access"]> = {
+    stepBegin: ({ step }) => step.xs, // TS2339 a key of the step that a class has no access to
+    stepEnd: ({ model }) => model, // TS2339 a model that a class has no access to
+    epochEnd: ({ state }) => void (state.history = {}), // TS2540 state that a class reads
+  };
+}
+void Held;
+callback({ name, access: { step: { group: "write" } } }); // TS2322 a group that is written
+callback({ name, access: { step: { group: "use" } }, on: { epochEnd: ({ step }) => step } }); // TS2339 a group without a step
