@@ -95,28 +95,7 @@ export class LrFound {
  * and BUSY where a fit is under way.
  */
 export async function lrFind(learner: Learner, options: LrFindOptions = {}): Promise<LrFound> {
-  checkOptions("lrFind", options, [
-    "from",
-    "to",
-    "steps",
-    "diverged",
-    "smoothing",
-    "data",
-    "phase",
-    "callbacks",
-    "signal",
-  ]);
-  const { from = 1e-7, to = 10, steps = 100, diverged = 4, smoothing = 0.98 } = options;
-  const { phase = new TrainingPhase(), callbacks = [], signal, data = learner.data.training } = options;
-  if (!(from > 0 && to > from && to < Infinity))
-    throw new TorchwireError("MISUSE", `lrFind: it goes up, from above 0: not from ${String(from)} to ${String(to)}`);
-  if (!Number.isSafeInteger(steps) || steps < 2)
-    throw new TorchwireError("MISUSE", `lrFind: steps must be a whole number from 2, not ${String(steps)}`);
-  if (!(smoothing >= 0 && smoothing < 1) || !(diverged > 1))
-    throw new TorchwireError("MISUSE", "lrFind: smoothing is from 0 and below 1, diverged above 1");
-  if (data === undefined)
-    throw new TorchwireError("MISUSE", "lrFind: there is no training data: give the learner data: { training: … }");
-
+  const { from, to, steps, diverged, smoothing, phase, callbacks, signal, data } = checked(learner, options);
   const backend = learner.backend.another();
   const { accumulate } = backend;
   const rate = (t: number): number => from * (to / from) ** ((t - 1) / (steps - 1));
@@ -154,6 +133,32 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
   const rates = all.flatMap((loss, i) => (isKnown(loss) ? [rate(i + 1)] : []));
   const losses = all.filter(isKnown);
   return new LrFound(rates, losses, smoothing, status === "interrupted" ? status : isOver ? "diverged" : "completed");
+}
+
+/** Fills in the defaults. Throws MISUSE for options out of range. */
+function checked(learner: Learner, options: LrFindOptions) {
+  checkOptions("lrFind", options, [
+    "from",
+    "to",
+    "steps",
+    "diverged",
+    "smoothing",
+    "data",
+    "phase",
+    "callbacks",
+    "signal",
+  ]);
+  const { from = 1e-7, to = 10, steps = 100, diverged = 4, smoothing = 0.98 } = options;
+  const { phase = new TrainingPhase(), callbacks = [], signal, data = learner.data.training } = options;
+  if (!(from > 0 && to > from && to < Infinity))
+    throw new TorchwireError("MISUSE", `lrFind: it goes up, from above 0: not from ${String(from)} to ${String(to)}`);
+  if (!Number.isSafeInteger(steps) || steps < 2)
+    throw new TorchwireError("MISUSE", `lrFind: steps must be a whole number from 2, not ${String(steps)}`);
+  if (!(smoothing >= 0 && smoothing < 1) || !(diverged > 1))
+    throw new TorchwireError("MISUSE", "lrFind: smoothing is from 0 and below 1, diverged above 1");
+  if (data === undefined)
+    throw new TorchwireError("MISUSE", "lrFind: there is no training data: give the learner data: { training: … }");
+  return { from, to, steps, diverged, smoothing, phase, callbacks, signal, data };
 }
 
 /** Validation data that nothing uses. It avoids the warning that there is none. */
