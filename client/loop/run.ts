@@ -156,7 +156,8 @@ export class Run {
 
   /**
    * Waits for the steps in flight when the loop ends with `error`: they still count, and are observed. Returns the
-   * error that the loop ends with. A failure of a step that was issued earlier comes first. A cancellation by an observer takes the place of `error` where it ends more.
+   * error that the loop ends with. A failure of a step that was issued earlier comes first. A cancellation by an
+   * observer takes the place of `error` where it ends more.
    */
   async #finish(error: unknown): Promise<unknown> {
     let ending = error;
