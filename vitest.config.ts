@@ -8,7 +8,9 @@ const root = fileURLToPath(new URL(".", import.meta.url));
 /** Torch's threads spin and wait for each other, and the tests share few cores. */
 const oneThread = { OMP_NUM_THREADS: "1" };
 
-/** One process runs many files, so that they import each module once. A spy would stay for the files that come after. */
+/**
+ * One process runs many files, so that they import each module once. A spy would stay for the files that come after.
+ */
 const shared = { isolate: false, restoreMocks: true };
 
 /** Each entry of the package, from its source. */

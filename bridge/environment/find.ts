@@ -11,7 +11,7 @@ import { compareToSupported, oldestPython, probe } from "./probe.ts";
 export interface FindOptions extends ManagedOptions {
   /** The interpreter to use: a path, a name on `PATH`, or the folder of a virtual environment. */
   python?: string | undefined;
-  /** Where `.venv` is looked for and relative paths begin. Default: the current folder. */
+  /** The folder of `.venv` and of relative paths. Default: the current folder. */
   cwd?: string | undefined;
 }
 

@@ -4,8 +4,8 @@ import { EnvironmentError } from "../errors/errors.ts";
 
 /**
  * Runs `work` with a signal that SIGINT, SIGTERM and SIGHUP abort. After its cleaning up the process ends by that
- * signal, as it would have. Where somebody else listens for the signal, only the error says it. Repeated signals are ignored
- * meanwhile: a terminal and npm both send SIGINT.
+ * signal, as it would have. Where somebody else listens for the signal, only the error says it. Repeated signals are
+ * ignored meanwhile: a terminal and npm both send SIGINT.
  */
 export async function interruptible<T>(work: (signal: AbortSignal) => Promise<T>): Promise<T> {
   const controller = new AbortController();

@@ -40,7 +40,7 @@ export interface Made {
   backend?: string | undefined;
 }
 
-/** Where environments for these requirements lie or would lie. */
+/** The folder of environments for these requirements, whether or not it exists. */
 export interface Site {
   /** Holds every managed environment. */
   directory: string;

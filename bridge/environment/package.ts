@@ -1,4 +1,4 @@
-/** Where torchwire's own files lie. */
+/** The folders of torchwire's own files. */
 
 import { existsSync, readFileSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";

@@ -1,4 +1,4 @@
-/** `npx torchwire keygen`: both pairs of keys, this user's profile, and the half that goes to the server. */
+/** `npx torchwire keygen`: makes both pairs of keys, this user's profile, and the half for the server. */
 
 import { hostname, userInfo } from "node:os";
 import { curveKeyPair } from "zeromq";
@@ -9,13 +9,13 @@ import { isWorkerAddress, profilePath, writeProfile } from "./profile.ts";
 export interface KeygenOptions {
   /** The profile's name. */
   name: string;
-  /** The public key of a server that has keys already: only the client's are made then. */
+  /** The public key of a server that has keys already. Only the client's keys are made then. */
   serverKey?: string | undefined;
   /** Default: `tcp://NAME:5555`. */
   address?: string | undefined;
-  /** What the server shall call this client. Default: user@host. */
+  /** The server's name for this client. Default: user@host. */
   as?: string | undefined;
-  /** Replace the profile that is there. */
+  /** Replaces an existing profile. */
   force?: boolean | undefined;
   env?: NodeJS.ProcessEnv | undefined;
 }
@@ -24,10 +24,12 @@ export interface Keys {
   /** The profile that was written. */
   path: string;
   address: string;
-  /** What the server calls this client. */
+  /** The server's name for this client. */
   client: string;
   fingerprints: { server: string; client: string };
-  /** One line for `torchwire-worker authorize`. It holds the server's secret key, unless the server has keys already. */
+  /**
+   * One line for `torchwire-worker authorize`. It holds the server's secret key, unless the server has keys already.
+   */
   half: string;
 }
 
@@ -35,9 +37,9 @@ export function keygen({ name, serverKey, address = `tcp://${name}:5555`, as, fo
   const misuse = (what: string): never => {
     throw new TorchwireError("MISUSE", `keygen: ${what}`);
   };
-  // It is to be one before it is part of an address.
+  // Check the name before it becomes part of an address.
   profilePath(name, env);
-  // (Not shown: it may be a secret that was meant for elsewhere.)
+  // The error does not show the key: it may be a secret that was meant for elsewhere.
   if (serverKey !== undefined && bytesOfKey(serverKey) === undefined)
     misuse(
       "--server-key is not a public key of 40 characters; torchwire-worker authorize and clients show the server's",
@@ -71,7 +73,7 @@ function userAtHost(): string {
   try {
     user = userInfo().username;
   } catch {
-    // It has no entry in passwd, as in some containers.
+    // The user has no entry in passwd, as in some containers.
   }
   const plain = (text: string): string => text.replaceAll(/[^A-Za-z0-9._-]/g, "-");
   return `${plain(user)}@${plain(hostname())}`.replace(/^[^A-Za-z0-9]+/, "").slice(0, 128);

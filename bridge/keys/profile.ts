@@ -1,4 +1,4 @@
-/** Profiles: for each worker elsewhere, which key it has, and this user's own. One file each, which nobody else can read. */
+/** Profiles: for each worker elsewhere, its key and this user's own. Each is a file that nobody else can read. */
 
 import {
   closeSync,
@@ -23,7 +23,7 @@ import { bytesOfKey, fingerprint, isPair } from "./key.ts";
 export interface Profile {
   readonly name: string;
   readonly path: string;
-  /** Where the worker is, unless the program says otherwise. */
+  /** The worker's address, unless the program gives one. */
   readonly address: string | undefined;
   readonly server: { readonly public: string };
   readonly client: { readonly public: string; readonly secret: string };
@@ -31,9 +31,9 @@ export interface Profile {
 
 const NAME = /^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/;
 
-/** Where a profile lies, or would. */
+/** The path of a profile, whether or not it exists. */
 export function profilePath(name: string, env: NodeJS.ProcessEnv = process.env): string {
-  // No folder's name, no hidden file, no option; the same on every system.
+  // The name must not be a folder's, a hidden file's or an option's; the rule is the same on every system.
   if (!NAME.test(name))
     throw new TorchwireError(
       "MISUSE",
@@ -42,19 +42,19 @@ export function profilePath(name: string, env: NodeJS.ProcessEnv = process.env):
   return join(configDirectory(env), "profiles", `${name}.json`);
 }
 
-/** Whether this name has one; what can be no profile's name has none. */
+/** Whether a profile of this name exists. An impossible name has none. */
 export function hasProfile(name: string, env: NodeJS.ProcessEnv = process.env): boolean {
   return NAME.test(name) && existsSync(profilePath(name, env));
 }
 
 export const isWorkerAddress = (address: string): boolean => /^tcp:\/\/(?:\[[^\]\s]+\]|[^[\]:/\s]+):\d+$/.test(address);
 
-/** @throws EnvironmentError where there is none, where others can read it, or where it does not hold what it must. */
+/** @throws EnvironmentError where the profile does not exist, others can read it, or its content is wrong. */
 export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env): Profile {
   const path = profilePath(name, env);
   const read = parseRecord(readPrivately(path, name));
   const broken = (what: string): never => {
-    // Never what it holds: that may be the secret.
+    // The error never shows the content, which may be the secret.
     throw new EnvironmentError(`${path} is not a profile: ${what}. A new one in its place has new keys.`, {
       command: `npx torchwire keygen ${name} --force`,
     });
@@ -80,7 +80,7 @@ export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env):
   };
 }
 
-/** Whole or not at all. @throws EnvironmentError where there is one and `force` is not set. */
+/** Writes the whole file or nothing. @throws EnvironmentError where the profile exists and `force` is not set. */
 export function writeProfile(
   { name, address, server, client }: Omit<Profile, "path">,
   { force = false, env = process.env }: { force?: boolean | undefined; env?: NodeJS.ProcessEnv | undefined } = {},
@@ -99,7 +99,7 @@ export function writeProfile(
     } finally {
       closeSync(file);
     }
-    // A link, unlike a renaming, never takes the place of what somebody else has just put there.
+    // A link, unlike a rename, never replaces a file that somebody else has just put there.
     if (force) renameSync(draft, path);
     else linkSync(draft, path);
   } catch (error) {
@@ -115,7 +115,7 @@ function isThere(path: string, name: string, env: NodeJS.ProcessEnv): Environmen
   try {
     held = `, for the worker with the key ${fingerprint(readProfile(name, env).server.public)}`;
   } catch {
-    // Whatever it is, it stays.
+    // The existing file stays, whatever it is.
   }
   return new EnvironmentError(
     `there is a profile ${name}${held}: ${path}. Another name makes another one; to replace it, which locks this user out of that worker:`,
@@ -148,7 +148,7 @@ function readPrivately(path: string, name: string): string {
     const found = fstatSync(file);
     const { mode, uid } = found;
     if (!found.isFile()) throw new EnvironmentError(`the profile ${path} is no file`);
-    // Windows has other means, and a user's folder there is the user's alone.
+    // Windows protects files by other means, and a user's folder there is the user's alone.
     if (process.platform !== "win32") {
       if (uid !== process.getuid?.())
         throw new EnvironmentError(`the profile ${path} belongs to another user`, {

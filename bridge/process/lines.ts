@@ -72,8 +72,7 @@ export function closePipesAtExit(child: ChildProcess): Promise<void> {
         for (const stream of open) stream.destroy();
         resolve();
       };
-      // A program that has held up its event loop finds the timer first, and the output, which is there, right after
-      // it.
+      // A program that has held up its event loop finds the timer first, and the waiting output right after it.
       const afterReading = (act: () => void) => () => setImmediate(() => setImmediate(act));
       const look = (): void => {
         if (!came) return end();

@@ -130,8 +130,7 @@ export class Control {
   async #askFor(milliseconds: number): Promise<Pong | undefined> {
     let timer: NodeJS.Timeout | undefined;
     const patience = new Promise<undefined>((resolve) => {
-      // A program that has held up its event loop finds the timer first, and the answer, which is there, right after
-      // it.
+      // A program that has held up its event loop finds the timer first, and the waiting answer right after it.
       timer = setTimeout(() => setImmediate(() => setImmediate(() => resolve(undefined))), milliseconds);
     });
     try {

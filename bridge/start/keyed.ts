@@ -1,6 +1,6 @@
 /**
  * Keeps one worker per key in a process (in a thread, where there are several). A module that is evaluated anew gets
- * the worker that is there.
+ * the existing worker.
  */
 import { isDeepStrictEqual } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
@@ -34,7 +34,7 @@ const held: Map<string, Held> = (registry[REGISTRY] ??= new Map<string, Held>())
 const copy: object = {};
 
 /**
- * `named` are the options that the call names, which must fit the worker that is there. `options` has the defaults too.
+ * `named` are the options that the call names, which must fit the existing worker. `options` has the defaults too.
  */
 export async function keyed(
   key: string,

@@ -38,7 +38,7 @@ export interface SpawnOptions extends WorkerSettings {
    */
   readonly ssh?: SshTarget;
   /**
-   * One worker per key in a process: the next call with this key gets the worker that is there, until it is closed. It
+   * One worker per key in a process: the next call with this key gets the same worker, until it is closed. It
    * is meant for modules that a dev server evaluates anew. The options of the next call must be the same (but for the
    * logger).
    */

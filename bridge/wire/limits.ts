@@ -83,7 +83,7 @@ export function smaller(ours: Limits, theirs: Partial<Limits>): Limits {
 export const longestPart = ({ frameBytes, metaBytes }: Limits): number => Math.max(frameBytes, metaBytes + 4096);
 
 /**
- * `found` says in words what there is: `args[0] has 65 dimensions`. `limit` is given where only a share of the limit is
+ * `found` describes the value: `args[0] has 65 dimensions`. `limit` is given where only a share of the limit is
  * allowed here.
  */
 export function exceeded(

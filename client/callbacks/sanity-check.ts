@@ -86,7 +86,7 @@ const BEFORE: readonly (Omit<Check, "run"> & { readonly run: (data: LearnerData)
 /**
  * Checks, before the first training step that it sees, whether a training can go well: whether there is validation
  * data, whether batches are such, and whether the loss of the first batch is one number, made of each sample's outputs
- * and its own targets. Where something is wrong the fit rejects before it makes a step; the `cause` is a
+ * and its own targets. If something is wrong, the fit rejects before it makes a step; the `cause` is a
  * SanityCheckError that lists all errors. A check of the level "warning" gives a process warning.
  *
  * The model runs in eval mode, without gradients, and with a fork of the random numbers, on the batch that the first

@@ -53,7 +53,7 @@ export interface ClassifyOptions extends PredictOptions {
 export interface Candidate {
   readonly label: string;
   readonly index: number;
-  /** From 0 to 1. The probabilities of classes add up to 1; those of labels are independent. */
+  /** The probability, from 0 to 1. The probabilities of classes add up to 1; those of labels are independent. */
   readonly probability: number;
   /** The model's output itself. A single logit z gives 0 for no and z for yes. */
   readonly score: number;
