@@ -50,7 +50,7 @@ export class Generation implements Origin {
     const { error, id: first, last } = this.failure!;
     if (id >= first && id <= last) return error;
     if (error instanceof PythonError) return error.notRun();
-    return new TorchwireError("NOT_RUN", `not run, because of what was to be sent before: ${error.message}`, {
+    return new TorchwireError("NOT_RUN", `not run, because operations before it could not be sent: ${error.message}`, {
       cause: error,
     });
   }
