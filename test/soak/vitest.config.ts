@@ -1,10 +1,16 @@
-import { defineConfig, mergeConfig, type ViteUserConfig } from "vitest/config";
+import { defineConfig, type ViteUserConfig } from "vitest/config";
 import shared from "../../vitest.config.ts";
 
-/** Tests that take minutes: `npm run soak`. */
-const config: ViteUserConfig = mergeConfig(
-  { ...shared, test: { ...shared.test, include: [] } },
-  defineConfig({ test: { include: ["test/soak/*.soak.ts"], testTimeout: 3_600_000, disableConsoleIntercept: true } }),
-);
+/** `npm run soak`: tests that take minutes. */
+const config: ViteUserConfig = defineConfig({
+  resolve: shared.resolve!,
+  test: {
+    include: ["test/soak/*.soak.ts"],
+    testTimeout: 3_600_000,
+    hookTimeout: 300_000,
+    expect: { requireAssertions: true },
+    disableConsoleIntercept: true,
+  },
+});
 
 export default config;
