@@ -32,6 +32,7 @@ import { multiMargin, type Loss } from "torchwire/losses";
 import { Metric } from "torchwire/metrics";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, nextLine, untyped } from "../../observed.ts";
+import { labels, ones, pairs } from "../../misuse/given.ts";
 import { unchecked } from "../../tiny.ts";
 import { testWorker, warmWorker } from "../../worker.ts";
 
@@ -42,19 +43,6 @@ beforeAll(async () => {
   worker = await warmWorker();
   torch = untyped(worker, "torch");
 });
-
-const ones = (...shape: readonly number[]): NDArray => ({
-  dtype: "float32",
-  shape,
-  data: new Float32Array(shape.reduce((a, b) => a * b, 1)).fill(1),
-});
-const labels = (...data: readonly number[]): NDArray => ({
-  dtype: "uint8",
-  shape: [data.length],
-  data: Uint8Array.from(data),
-});
-const pairs = (count: number): { xs: NDArray; ys: NDArray }[] =>
-  Array.from({ length: count }, () => ({ xs: ones(2, 1), ys: ones(2, 1) }));
 
 const linear = (from = 1, to = 1): AnyRef => torch.nn.Linear(from, to);
 
