@@ -55,10 +55,15 @@ const config: ViteUserConfig = defineConfig({
           sequence: { groupOrder: 2 },
         },
       },
-      // Processes start and end, links are cut, environments are made.
+      // Processes start and end, links are cut, environments are made: they wait for a third of their time.
       {
         extends: true,
-        test: { name: "machines", include: ["test/machines/*.test.ts"], sequence: { groupOrder: 3 } },
+        test: {
+          name: "machines",
+          include: ["test/machines/*.test.ts"],
+          maxWorkers: 3,
+          sequence: { groupOrder: 3 },
+        },
       },
       // They look at memory or at the clock, or take both cores themselves.
       {
