@@ -68,9 +68,8 @@ test("with learning rate 0 the weights are the same bits as before", async () =>
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const npmStart = (...options: string[]) =>
-  execa("tsx", ["--conditions=torchwire-source", "examples/mnist/main.ts", ...options], {
+  execa(process.execPath, ["--import", "tsx", "--conditions=torchwire-source", "examples/mnist/main.ts", ...options], {
     cwd: root,
-    preferLocal: true,
     reject: false,
   });
 

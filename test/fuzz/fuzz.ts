@@ -2,8 +2,8 @@
 import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
 import type { CurveKeys } from "../../bridge/link/connection.ts";
+import { built } from "../built.ts";
 import { isRunning, portsOf } from "../fixtures/life/world.ts";
 import { attack, type Sent } from "./attack.ts";
 import { Ear } from "./peer.ts";
@@ -89,8 +89,7 @@ class Honest implements AsyncDisposable {
   }
 
   static async start(address: string | undefined, keys: Fuzz["keys"]): Promise<Honest> {
-    const program = fileURLToPath(new URL("honest.ts", import.meta.url));
-    const args = ["--import", "tsx", "--conditions=torchwire-source", program, address ?? "", keys?.profile ?? ""];
+    const args = [built("test/fuzz/honest.ts"), address ?? "", keys?.profile ?? ""];
     const env = { ...process.env, ...(keys === undefined ? {} : { TORCHWIRE_CONFIG: keys.config }) };
     const child = spawn(process.execPath, args, { stdio: ["pipe", "pipe", "inherit"], env });
     const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();

@@ -7,7 +7,7 @@ import { fileURLToPath } from "node:url";
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { DataLoader, Learner, mse, py, spawnWorker, type SpawnOptions, type Worker } from "torchwire";
 import { trainThroughABlock } from "../fixtures/apps/blocked.ts";
-import { runClient, type Script } from "../fixtures/life/script.ts";
+import { runClient, tsx, type Script } from "../fixtures/life/script.ts";
 import { isRunning, poll, privateRuntime, processesOf, type Runtime } from "../fixtures/life/world.ts";
 import { describeOnLinux } from "../only.ts";
 import { testWorker } from "../worker.ts";
@@ -21,7 +21,7 @@ beforeEach(() => {
 });
 afterEach(() => runtime.remove());
 
-const run = (scenario: string): Script => runClient(scenario, runtime.env, { program });
+const run = (scenario: string): Script => runClient(scenario, runtime.env, { program, command: tsx });
 
 /** Every running process of these workers and every file, after two seconds at most. */
 const left = (...workers: number[]): Promise<(number | string)[]> =>

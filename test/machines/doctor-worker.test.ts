@@ -8,6 +8,7 @@ import { packageRoot, packageVersion } from "../../bridge/environment/package.ts
 import { fingerprint } from "../../bridge/keys/key.ts";
 import { keygen } from "../../bridge/keys/keygen.ts";
 import { profilePath, readProfile } from "../../bridge/keys/profile.ts";
+import { built } from "../built.ts";
 import { Keys, serve, type Served } from "../fixtures/served.ts";
 import { where } from "../only.ts";
 
@@ -40,7 +41,7 @@ where(process.platform !== "win32", "Windows has no file modes")("the doctor, of
   async function run(worker: string, set: NodeJS.ProcessEnv = {}): Promise<Record<string, Check>> {
     const { exitCode, stdout } = await execa(
       process.execPath,
-      ["--import", "tsx", "--conditions=torchwire-source", "bridge/cli.ts", "doctor", "--json", "--worker", worker],
+      [built("bridge/cli.ts"), "doctor", "--json", "--worker", worker],
       { cwd: packageRoot(), env: { ...env, ...set }, reject: false },
     );
     const report = JSON.parse(stdout) as { checks: Check[] };

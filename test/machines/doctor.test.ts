@@ -9,6 +9,7 @@ import { checkDisk, checkSharedMemory } from "../../bridge/doctor/machine.ts";
 import { checkDevice, checkPackage, checkTorchvision, type Inspected, inspect } from "../../bridge/doctor/packages.ts";
 import { findPython } from "../../bridge/environment/find.ts";
 import { packageRoot, packageVersion } from "../../bridge/environment/package.ts";
+import { built } from "../built.ts";
 import { World } from "../fixtures/environment/world.ts";
 
 let world: World;
@@ -22,11 +23,12 @@ async function run(
   env: NodeJS.ProcessEnv,
   ...args: string[]
 ): Promise<{ exitCode: number | undefined; checks: Check[] }> {
-  const { exitCode, stdout } = await execa(
-    process.execPath,
-    ["--import", "tsx", "--conditions=torchwire-source", "bridge/cli.ts", "doctor", "--json", ...args],
-    { cwd: packageRoot(), env: { ...world.env, ...env }, extendEnv: false, reject: false },
-  );
+  const { exitCode, stdout } = await execa(process.execPath, [built("bridge/cli.ts"), "doctor", "--json", ...args], {
+    cwd: packageRoot(),
+    env: { ...world.env, ...env },
+    extendEnv: false,
+    reject: false,
+  });
   const report = JSON.parse(stdout) as { torchwire: string; ok: boolean; checks: Check[] };
   expect(report).toEqual({ torchwire: packageVersion(), ok: exitCode === 0, checks: expect.any(Array) });
   return { exitCode, checks: report.checks };

@@ -289,16 +289,8 @@ where(
 )("a program that is the first process of a container", () => {
   test("is left no zombie by a worker that it closes, nor by what that has started and not ended", async () => {
     const runtime = privateRuntime({ use: false });
-    const inside: [string, ...string[]] = [
-      "unshare",
-      "--fork",
-      "--pid",
-      "--mount-proc",
-      process.execPath,
-      "--import",
-      "tsx",
-    ];
-    const script = runClient("first", runtime.env, { command: [...inside, "--conditions=torchwire-source"] });
+    const inside: [string, ...string[]] = ["unshare", "--fork", "--pid", "--mount-proc", process.execPath];
+    const script = runClient("first", runtime.env, { command: inside });
     expect(await script.said()).toMatchObject({ pid: 1, closed: true, zombies: [] });
     await script.ended;
     runtime.remove();

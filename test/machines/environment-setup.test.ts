@@ -12,6 +12,7 @@ import { ensurePython } from "../../bridge/environment/ensure.ts";
 import { findPython } from "../../bridge/environment/find.ts";
 import { packageRoot } from "../../bridge/environment/package.ts";
 import { setup, type SetupOptions } from "../../bridge/environment/setup.ts";
+import { built } from "../built.ts";
 import { realPython, World } from "../fixtures/environment/world.ts";
 
 describe("a set-up that succeeds", () => {
@@ -442,7 +443,7 @@ describe("cleaning", () => {
 });
 
 function start(options: SetupOptions) {
-  const args = ["--import", "tsx", "test/fixtures/environment/setup.ts", JSON.stringify(options)];
+  const args = [built("test/fixtures/environment/setup.ts"), JSON.stringify(options)];
   return execa(process.execPath, args, { cwd: packageRoot(), reject: false });
 }
 

@@ -23,6 +23,7 @@ import { plainProgress, progressOn } from "../../bridge/environment/progress.ts"
 import { expectedSize, type SizeOptions } from "../../bridge/environment/space.ts";
 import { EnvironmentError } from "../../bridge/errors/errors.ts";
 import { setup } from "../../bridge/environment/setup.ts";
+import { built } from "../built.ts";
 import { finish, newFolder, realPython, World } from "../fixtures/environment/world.ts";
 import { where } from "../only.ts";
 
@@ -360,13 +361,9 @@ interface Ended {
   stderr: string;
 }
 
+/** Runs torchwire's command in this test's world. */
 function cli(args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  return tsx("bridge/cli.ts", args, env);
-}
-
-/** Runs a TypeScript file of this package in this test's world. */
-function tsx(file: string, args: string[], env: NodeJS.ProcessEnv = {}): Promise<Ended> {
-  return execa(process.execPath, ["--import", "tsx", file, ...args], {
+  return execa(process.execPath, [built("bridge/cli.ts"), ...args], {
     cwd: packageRoot(),
     env: { ...world.env, ...env },
     extendEnv: false,

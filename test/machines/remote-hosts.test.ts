@@ -2,9 +2,9 @@
  * A worker on another machine, over CURVE with keys. The cable is out for ten seconds in mid-training, and the weights
  * do not show it.
  */
-import { fileURLToPath } from "node:url";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { built } from "../built.ts";
 import { trainByHand } from "../fixtures/faults/trainings.ts";
 import { describeWithHosts, Hosts } from "../fixtures/hosts.ts";
 import { runClient, type Line } from "../fixtures/life/script.ts";
@@ -15,7 +15,7 @@ const STEPS = 200;
 const OUT_MS = 10_000;
 /** So many may be on their way to us when the cable is pulled. */
 const ON_THE_WAY = 3;
-const program = fileURLToPath(new URL("../fixtures/faults/train.ts", import.meta.url));
+const program = built("test/fixtures/faults/train.ts");
 
 describeWithHosts("a worker on another host", () => {
   test("trains on, bit for bit, when the cable has been out for ten seconds", async () => {
@@ -23,11 +23,10 @@ describeWithHosts("a worker on another host", () => {
     using keys = new Keys("laptop");
     await using served = await serve({ on: hosts.gpuBox, keys: keys.folder });
     const [first, ...inside] = hosts.laptop.inside;
-    const tsx = [process.execPath, "--import", "tsx", "--conditions=torchwire-source"];
     const script = runClient(
       String(STEPS),
       { TORCHWIRE_WORKER: served.address, TORCHWIRE_PROFILE: "laptop", TORCHWIRE_CONFIG: keys.config },
-      { program, command: [first, ...inside, ...tsx] },
+      { program, command: [first, ...inside, process.execPath] },
     );
     const said: Line[] = [];
     const steps = (): number => said.filter(({ step }) => step !== undefined).length;

@@ -6,7 +6,7 @@ import { execa } from "execa";
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
-import { fileURLToPath } from "node:url";
+import { fileURLToPath, pathToFileURL } from "node:url";
 import { Dealer } from "zeromq";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import { connectWorker, kw, type ConnectOptions, type Worker } from "torchwire";
@@ -15,6 +15,7 @@ import { readGreeting } from "../../bridge/link/greeting.ts";
 import { MessageType } from "../../bridge/wire/header.ts";
 import { defaultLimits } from "../../bridge/wire/limits.ts";
 import { encodeMessage } from "../../bridge/wire/meta.ts";
+import { built } from "../built.ts";
 import { ends, poll } from "../fixtures/life/world.ts";
 import { serve, type Served } from "../fixtures/served.ts";
 import { caught } from "../observed.ts";
@@ -88,9 +89,9 @@ class Gate implements AsyncDisposable {
 
 /** A program of its own, which must end by itself. In it `worker` is connected. */
 function program(address: string, code: string) {
-  const before = `import { connectWorker } from "torchwire"; const connecting = connectWorker("${address}", { device: "cpu", threads: 1, timeout: 10000 });`;
-  const flags = ["--import", "tsx", "--conditions=torchwire-source", "--input-type=module", "-e"];
-  return execa(process.execPath, [...flags, `${before}\n${code}`], { reject: false, cwd: root });
+  const torchwire = pathToFileURL(built("client/index.ts")).href;
+  const before = `import { connectWorker } from ${JSON.stringify(torchwire)}; const connecting = connectWorker("${address}", { device: "cpu", threads: 1, timeout: 10000 });`;
+  return execa(process.execPath, ["--input-type=module", "-e", `${before}\n${code}`], { reject: false, cwd: root });
 }
 
 describeOnLinux("a link to a worker that serves", () => {

@@ -1,20 +1,18 @@
 /** The set-up on another machine, over a real sshd: offline, of one small wheel instead of PyTorch. */
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { findPython } from "../../bridge/environment/find.ts";
 import { findManaged, site } from "../../bridge/environment/managed.ts";
 import { setup } from "../../bridge/environment/setup.ts";
 import { setupOverSsh } from "../../bridge/ssh/setup.ts";
+import { built } from "../built.ts";
 import { World } from "../fixtures/environment/world.ts";
 import { isRunning, poll } from "../fixtures/life/world.ts";
 import { farFolders, noSshd, SshHost } from "../fixtures/ssh/world.ts";
 import { where } from "../only.ts";
 import { testWorker } from "../worker.ts";
-
-const cli = fileURLToPath(new URL("../../bridge/cli.ts", import.meta.url));
 
 where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
   let world: World;
@@ -98,7 +96,7 @@ where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
 
   test("that is interrupted here removes what it has made there", async () => {
     const python = world.endlessPython();
-    const command = ["--import", "tsx", cli, "setup", `--ssh=${host.target().join(" ")}`, "--python", python];
+    const command = [built("bridge/cli.ts"), "setup", `--ssh=${host.target().join(" ")}`, "--python", python];
     const run = execa("node", command, { reject: false });
     const building = await poll(20_000, environments, (found) => found.some((name) => name !== ".lock"));
     expect(building.length).toBeGreaterThan(0);

@@ -19,12 +19,13 @@ import {
 } from "torchwire";
 import { CustomCallback, type Output } from "torchwire/callbacks";
 import { findPython } from "../../bridge/environment/find.ts";
+import { built } from "../built.ts";
 import { poll, processesOf } from "../fixtures/life/world.ts";
 import { testWorker } from "../worker.ts";
 import { describeOnLinux } from "../only.ts";
 
 const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/terminal/${name}`, import.meta.url));
-const plain = ["--import", "tsx", "--conditions=torchwire-source"];
+const fit = built("test/fixtures/terminal/fit.ts");
 
 /**
  * Runs the fixture, with what leads to it before it; gives what was written, how it ended and what its worker has left
@@ -35,7 +36,7 @@ async function ran(
   scenario: string,
   onPress: (program: number) => void = () => undefined,
 ): Promise<{ text: string; end: number | string | null; left: number[] }> {
-  const [program, ...args] = [...command, fixture("fit.ts"), scenario];
+  const [program, ...args] = [...command, fit, scenario];
   const child = spawn(program, args, { stdio: ["ignore", "pipe", "inherit"] });
   let text = "";
   child.stdout.setEncoding("utf8").on("data", (more: string) => {
@@ -62,14 +63,14 @@ describeOnLinux("Ctrl-C", () => {
   const report = (text: string): unknown => JSON.parse(/REPORT (\{.*\})/.exec(text)![1]!);
 
   test("in a terminal: the fit is interrupted, and the program goes on to its end", async () => {
-    const { text, left } = await ran([...terminal, ...plain], "long");
+    const { text, left } = await ran(terminal, "long");
     expect(report(text)).toEqual({ status: "interrupted", reason: "Ctrl-C", some: true });
     expect(text).toMatch(/LISTENERS 0\s+ENDED 0\s+$/);
     expect(left).toEqual([]);
   });
 
   test("that a parent hands on, as tsx and npm do, is still one", async () => {
-    const { text } = await ran([...terminal, ...plain], "long", (program) => {
+    const { text } = await ran(terminal, "long", (program) => {
       for (const later of [0, 40, 80, 120]) setTimeout(() => process.kill(program, "SIGINT"), later);
     });
     expect(report(text)).toEqual({ status: "interrupted", reason: "Ctrl-C", some: true });
@@ -77,7 +78,7 @@ describeOnLinux("Ctrl-C", () => {
   });
 
   test("twice: it ends the program at once, whatever hangs, and the worker with it", async () => {
-    const { text, left } = await ran([...terminal, ...plain], "hangs");
+    const { text, left } = await ran(terminal, "hangs");
     expect(text).not.toContain("REPORT");
     // By SIGINT, as it would without us.
     expect(text).toMatch(/ENDED -2\s+$/);
@@ -85,15 +86,13 @@ describeOnLinux("Ctrl-C", () => {
   });
 
   test("where the program listens itself, it is the program's", async () => {
-    const { text } = await ran([...terminal, ...plain], "listens");
+    const { text } = await ran(terminal, "listens");
     expect(text).toContain("MINE");
     expect(report(text)).toEqual({ status: "stopped", reason: "by itself", some: true });
   });
 
   test("without a terminal it ends the program, as ever", async () => {
-    const { text, end, left } = await ran([process.execPath, ...plain], "long", (program) =>
-      process.kill(program, "SIGINT"),
-    );
+    const { text, end, left } = await ran([process.execPath], "long", (program) => process.kill(program, "SIGINT"));
     expect(text).not.toContain("REPORT");
     expect([end, left]).toEqual(["SIGINT", []]);
   });

@@ -9,6 +9,7 @@ import { afterEach, beforeEach, expect, test } from "vitest";
 import { TorchwireError, type SpawnOptions } from "torchwire";
 import { findPython } from "../../bridge/environment/find.ts";
 import { makeSocketDirectory, removeDirectory } from "../../bridge/start/directory.ts";
+import { built } from "../built.ts";
 import { runClient, type ClientOptions } from "../fixtures/life/script.ts";
 import { poll, portsOf, privateRuntime, processesOf, type Runtime } from "../fixtures/life/world.ts";
 import { describeOnLinux } from "../only.ts";
@@ -171,7 +172,7 @@ test("a level of logging that is none is refused with those that there are; a bl
   expect(await refusal()).toMatchObject({ message: expect.stringContaining("nonsense") });
 });
 
-const program = fileURLToPath(new URL("../fixtures/apps/program.ts", import.meta.url));
+const program = built("test/fixtures/apps/program.ts");
 
 describeOnLinux("a program", () => {
   async function trains(
@@ -196,9 +197,6 @@ describeOnLinux("a program", () => {
     process.execPath,
     "--import",
     fileURLToPath(new URL("../fixtures/apps/read-only.mjs", import.meta.url)),
-    "--import",
-    "tsx",
-    "--conditions=torchwire-source",
   ];
 
   test("whose every temporary folder is read-only trains over tcp, and says so once", async () => {
@@ -226,15 +224,7 @@ describeOnLinux("a program", () => {
     expect(await trains({ HOME })).toBe("");
   });
 
-  const anonymous: readonly [string, ...string[]] = [
-    "unshare",
-    "--user",
-    "--map-user=12345",
-    process.execPath,
-    "--import",
-    "tsx",
-    "--conditions=torchwire-source",
-  ];
+  const anonymous: readonly [string, ...string[]] = ["unshare", "--user", "--map-user=12345", process.execPath];
   test("of a user whom the system does not know trains", async (context) => {
     if (!canUnshare()) context.skip("the kernel lets us make no user namespace");
     expect(await trains({ HOME: undefined, USER: undefined, LOGNAME: undefined }, { command: anonymous })).toBe("");

@@ -23,6 +23,7 @@ import { EnvironmentError, TorchwireError } from "../../../bridge/errors/errors.
 import { bytesOfKey, fingerprint } from "../../../bridge/keys/key.ts";
 import { keygen } from "../../../bridge/keys/keygen.ts";
 import { hasProfile, profilePath, readProfile, writeProfile } from "../../../bridge/keys/profile.ts";
+import { built } from "../../built.ts";
 import { describeOnLinux, where } from "../../only.ts";
 
 const describeWithModes = where(process.platform !== "win32", "Windows has no file modes");
@@ -37,7 +38,7 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true }));
 
 const torchwire = async (...args: string[]): Promise<{ exitCode?: number; stdout: string; stderr: string }> =>
-  execa(process.execPath, ["--import", "tsx", "--conditions=torchwire-source", "bridge/cli.ts", ...args], {
+  execa(process.execPath, [built("bridge/cli.ts"), ...args], {
     cwd: packageRoot(),
     env,
     reject: false,

@@ -8,6 +8,7 @@ import { execa } from "execa";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { ensurePython } from "torchwire";
 import { Loggables, tensorBoard, type Loggable } from "torchwire/logging";
+import { built } from "../../built.ts";
 import { testPackages } from "../../python-packages.ts";
 
 const root = mkdtempSync(join(tmpdir(), "tensorboard-"));
@@ -158,14 +159,12 @@ describe("TensorBoard reads", () => {
 describe("what stops in the middle", () => {
   test("a program that is killed leaves whole records, in every backend", async () => {
     mkdirSync(folder);
-    const child = execa("tsx", ["--conditions=torchwire-source", local("../../fixtures/logging/write.mts"), folder], {
-      preferLocal: true,
-      localDir: local("../../.."),
+    const child = execa(process.execPath, [built("test/fixtures/logging/write.mts"), folder], {
       reject: false,
       buffer: false,
     });
     await once(child.stdout, "data");
-    // Not tsx alone, but the program that it runs.
+    // The program says its own process.
     const { pid } = JSON.parse(readFileSync(join(folder, "pid"), "utf8")) as { pid: number };
     process.kill(pid, "SIGKILL");
     await child;
@@ -226,15 +225,7 @@ describe.each([
       if (failed) return skip("mounting is not permitted here");
     }
     try {
-      const options = [
-        "--import",
-        "tsx",
-        "--conditions=torchwire-source",
-        local("../../fixtures/logging/full.ts"),
-        folder,
-        how,
-      ];
-      const { stdout } = await execa(process.execPath, options, { env: { TSX_DISABLE_CACHE: "1" } });
+      const { stdout } = await execa(process.execPath, [built("test/fixtures/logging/full.ts"), folder, how]);
       const told = JSON.parse(stdout) as Full;
       for (const each of [told.jsonLines, told.csv, told.tensorBoard]) expect(each.later).toBe(true);
       expect(told.codes).toEqual(["NOT_SAVED"]);

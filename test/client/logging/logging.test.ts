@@ -3,7 +3,6 @@ import { once } from "node:events";
 import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import sharp from "sharp";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
@@ -45,6 +44,7 @@ import {
   type LogRecord,
 } from "torchwire/logging";
 import type { AnyRef } from "../../../bridge/types/core.ts";
+import { built } from "../../built.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
 import { float32, line, pairs, printers } from "../../tiny.ts";
 import { rgbDigits, weightsHash } from "../../training.ts";
@@ -666,20 +666,10 @@ describe("the folder of a run", () => {
   });
 
   test("a run whose program is killed leaves readable files", async () => {
-    const child = execa(
-      "tsx",
-      [
-        "--conditions=torchwire-source",
-        fileURLToPath(new URL("../../fixtures/logging/train.mts", import.meta.url)),
-        folder,
-      ],
-      {
-        preferLocal: true,
-        localDir: fileURLToPath(new URL("../../..", import.meta.url)),
-        reject: false,
-        buffer: false,
-      },
-    );
+    const child = execa(process.execPath, [built("test/fixtures/logging/train.mts"), folder], {
+      reject: false,
+      buffer: false,
+    });
     const [said] = (await once(child.stdout, "data")) as [Buffer];
     const { pid, path } = JSON.parse(String(said)) as { pid: number; path: string };
     process.kill(pid, "SIGKILL");

@@ -3,7 +3,6 @@ import { createHash } from "node:crypto";
 import { mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import { kw, py, type Worker } from "torchwire";
@@ -12,6 +11,7 @@ import { freeze, unfreeze } from "../../../client/model/freeze.ts";
 import { loadWeights } from "../../../client/weights/load.ts";
 import { saveWeights } from "../../../client/weights/save.ts";
 import { openSafetensors } from "../../../client/weights/safetensors.ts";
+import { built } from "../../built.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
 import { testWorker, warmWorker } from "../../worker.ts";
 
@@ -493,9 +493,8 @@ describe("a save that is interrupted leaves the old file", () => {
   test("by the end of this process", async () => {
     await saveWeights(holder({ a: worker.tensor(weights.a) as unknown as AnyRef }), path);
     const old = await readFile(path);
-    const script = fileURLToPath(new URL("../../fixtures/weights/killed.ts", import.meta.url));
-    const options = ["--import", "tsx", "--conditions=torchwire-source", script, path];
-    const { signal } = await execa(process.execPath, options, { reject: false });
+    const script = built("test/fixtures/weights/killed.ts");
+    const { signal } = await execa(process.execPath, [script, path], { reject: false });
     expect(signal).toBe("SIGKILL");
     expect(await readFile(path)).toEqual(old);
     const opened = await openSafetensors(path);

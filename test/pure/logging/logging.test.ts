@@ -2,7 +2,6 @@
 import { appendFileSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { array, assert, constantFrom, double, integer, property, string } from "fast-check";
 import sharp from "sharp";
@@ -20,6 +19,7 @@ import {
   tensorBoard,
   type LoggerBackend,
 } from "torchwire/logging";
+import { built } from "../../built.ts";
 
 const root = mkdtempSync(join(tmpdir(), "logging-"));
 let count = 0;
@@ -388,12 +388,11 @@ describe("the folder of a run", () => {
   });
 
   test("is one for each, also of programs that make theirs at the same time", async () => {
-    const start = String(Date.now() + 3000);
-    const script = fileURLToPath(new URL("../../fixtures/logging/folders.mts", import.meta.url));
+    const script = built("test/fixtures/logging/folders.mts");
+    const start = String(Date.now() + 1500);
     const made = await Promise.all(
       [1, 2, 3].map(async () => {
-        const options = { preferLocal: true, localDir: fileURLToPath(new URL("../../..", import.meta.url)) };
-        const { stdout } = await execa("tsx", ["--conditions=torchwire-source", script, folder, "50", start], options);
+        const { stdout } = await execa(process.execPath, [script, folder, "50", start]);
         return JSON.parse(stdout) as string[];
       }),
     );
