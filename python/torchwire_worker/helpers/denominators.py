@@ -80,12 +80,15 @@ def _weigher(loss: Any, options: dict[str, Any]) -> Weigher:
     loss = losses.plain(loss)
     if options.get("size_average") is not None or options.get("reduce") is not None:
         options = {**options, "reduction": _legacy(options.get("size_average"), options.get("reduce"))}
-    for kind, function in _modules():
-        # Nothing is known of a subclass that computes something else.
-        if isinstance(loss, kind) and getattr(type(loss), "forward", None) is kind.forward:
-            return Weigher(
-                _functions()[function], lambda: {name: getattr(loss, name) for name in _OPTIONS if hasattr(loss, name)}
-            )
+    found = losses.torch_class(loss)
+    # Nothing is known of a subclass that computes something else.
+    if found is not None and type(loss).forward is found[0].forward:
+        import torch.nn.functional as F
+
+        return Weigher(
+            _functions()[getattr(F, found[1])],
+            lambda: {name: getattr(loss, name) for name in _OPTIONS if hasattr(loss, name)},
+        )
     return Weigher(_functions().get(loss), lambda: options)
 
 
@@ -247,27 +250,3 @@ def _functions() -> dict[Any, Denominator]:
         losses.kl_divergence: _classes_summed,
         losses.focal_loss: _classes_summed,
     }
-
-
-@cache
-def _modules() -> list[tuple[Any, Any]]:
-    import torch.nn.functional as F
-    from torch import nn
-
-    return [
-        (nn.L1Loss, F.l1_loss),
-        (nn.MSELoss, F.mse_loss),
-        (nn.HuberLoss, F.huber_loss),
-        (nn.SmoothL1Loss, F.smooth_l1_loss),
-        (nn.CrossEntropyLoss, F.cross_entropy),
-        (nn.NLLLoss, F.nll_loss),
-        (nn.BCELoss, F.binary_cross_entropy),
-        (nn.BCEWithLogitsLoss, F.binary_cross_entropy_with_logits),
-        (nn.KLDivLoss, F.kl_div),
-        (nn.PoissonNLLLoss, F.poisson_nll_loss),
-        (nn.HingeEmbeddingLoss, F.hinge_embedding_loss),
-        (nn.MultiMarginLoss, F.multi_margin_loss),
-        (nn.MultiLabelMarginLoss, F.multilabel_margin_loss),
-        (nn.MultiLabelSoftMarginLoss, F.multilabel_soft_margin_loss),
-        (nn.SoftMarginLoss, F.soft_margin_loss),
-    ]

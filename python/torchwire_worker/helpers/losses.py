@@ -55,6 +55,36 @@ def plain(loss: Any) -> Any:
     return getattr(loss, "_orig_mod", loss)
 
 
+def torch_class(loss: Any) -> tuple[Any, str] | None:
+    """Return the class of torch.nn that `loss` is or derives from, and the name of its function in
+    torch.nn.functional; None for other losses.
+    """
+    for kind in type(loss).__mro__:
+        if kind.__module__ == "torch.nn.modules.loss" and kind.__name__ in _FUNCTIONS:
+            return kind, _FUNCTIONS[kind.__name__]
+    return None
+
+
+_FUNCTIONS = {
+    "CrossEntropyLoss": "cross_entropy",
+    "NLLLoss": "nll_loss",
+    "MultiMarginLoss": "multi_margin_loss",
+    "KLDivLoss": "kl_div",
+    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
+    "BCELoss": "binary_cross_entropy",
+    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
+    "SoftMarginLoss": "soft_margin_loss",
+    "HingeEmbeddingLoss": "hinge_embedding_loss",
+    "L1Loss": "l1_loss",
+    "MSELoss": "mse_loss",
+    "HuberLoss": "huber_loss",
+    "SmoothL1Loss": "smooth_l1_loss",
+    "PoissonNLLLoss": "poisson_nll_loss",
+    "GaussianNLLLoss": "gaussian_nll_loss",
+    "MultiLabelMarginLoss": "multilabel_margin_loss",
+}
+
+
 # --- Flux's ---
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .losses import plain
+from .losses import plain, torch_class
 from .precision import full
 
 
@@ -65,25 +65,6 @@ _LOSSES = {
     **dict.fromkeys(["hinge_embedding_loss", "siamese_contrastive_loss"], _Loss("numbers")),
     # Its targets are lists of classes, which no metric counts.
     "multilabel_margin_loss": _Loss("numbers"),
-}
-
-_MODULES = {
-    "CrossEntropyLoss": "cross_entropy",
-    "NLLLoss": "nll_loss",
-    "MultiMarginLoss": "multi_margin_loss",
-    "KLDivLoss": "kl_div",
-    "BCEWithLogitsLoss": "binary_cross_entropy_with_logits",
-    "BCELoss": "binary_cross_entropy",
-    "MultiLabelSoftMarginLoss": "multilabel_soft_margin_loss",
-    "SoftMarginLoss": "soft_margin_loss",
-    "HingeEmbeddingLoss": "hinge_embedding_loss",
-    "L1Loss": "l1_loss",
-    "MSELoss": "mse_loss",
-    "HuberLoss": "huber_loss",
-    "SmoothL1Loss": "smooth_l1_loss",
-    "PoissonNLLLoss": "poisson_nll_loss",
-    "GaussianNLLLoss": "gaussian_nll_loss",
-    "MultiLabelMarginLoss": "multilabel_margin_loss",
 }
 
 
@@ -291,14 +272,8 @@ def _name(loss: Any) -> str | None:
         return loss
     loss = plain(loss)
     if isinstance(loss, torch.nn.Module):
-        return next(
-            (
-                _MODULES[kind.__name__]
-                for kind in type(loss).__mro__
-                if kind.__module__ == "torch.nn.modules.loss" and kind.__name__ in _MODULES
-            ),
-            None,
-        )
+        found = torch_class(loss)
+        return None if found is None else found[1]
     function = loss.func if isinstance(loss, functools.partial) else loss
     return function.__name__ if getattr(function, "__module__", None) == "torch.nn.functional" else None
 
