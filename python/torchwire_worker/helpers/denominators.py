@@ -6,9 +6,13 @@ import math
 from collections.abc import Callable
 from functools import cache, partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import losses
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 # From the arguments of a loss, outputs first, and its options: how many terms its mean has, or what they weigh
 # together.
@@ -48,7 +52,7 @@ class Weigher:
         weight = self._weight(yhat, ys, self._options())
         return None if weight is None else float(weight)
 
-    def counted(self, loss: Any, yhat: Any, ys: Any, is_changed: bool) -> list[float | None]:
+    def counted(self, loss: Tensor, yhat: Any, ys: Any, is_changed: bool) -> list[float | None]:
         """Return the loss of a step, its weight in the mean over an epoch, and the product, which it adds there. What
         is not known is None.
 
@@ -115,11 +119,11 @@ def _of_parts(denominator: Denominator, outputs: losses.Names, targets: losses.N
 # --- how many terms ---
 
 
-def _elements(input: Any, target: Any, **_: Any) -> int:
+def _elements(input: Tensor, target: Tensor, **_: Any) -> int:
     return _together(input, target)
 
 
-def _together(*tensors: Any) -> int:
+def _together(*tensors: Tensor) -> int:
     """Return the number of elements of the shape to which the tensors broadcast."""
     import torch
 
@@ -129,13 +133,15 @@ def _together(*tensors: Any) -> int:
     )
 
 
-def _weighted_elements(input: Any, target: Any, weight: Any = None, **_: Any) -> Any:
+def _weighted_elements(input: Tensor, target: Tensor, weight: Tensor | None = None, **_: Any) -> Tensor | int:
     from .precision import wide
 
     return _together(input, target) if weight is None else wide(weight).sum()
 
 
-def _positions(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, **_: Any) -> Any:
+def _positions(
+    input: Tensor, target: Tensor, weight: Tensor | None = None, ignore_index: int = -100, **_: Any
+) -> Tensor | int:
     """Return the number of targets [N, …] that are not ignored, or the weights [C] of their classes added up."""
     import torch
 
@@ -150,7 +156,7 @@ def _positions(input: Any, target: Any, weight: Any = None, ignore_index: int = 
     return of_each.masked_fill(~counts, 0).sum()
 
 
-def _positions_or_probabilities(input: Any, target: Any, **options: Any) -> Any:
+def _positions_or_probabilities(input: Tensor, target: Tensor, **options: Any) -> Tensor | int:
     # PyTorch tells them apart by shape: probabilities are [N, C, …]. For these, neither ignored targets nor weights of
     # classes count.
     if input.shape == target.shape:
@@ -158,39 +164,45 @@ def _positions_or_probabilities(input: Any, target: Any, **options: Any) -> Any:
     return _positions(input, target, **options)
 
 
-def _without(shape: Any, dim: int) -> int:
+def _without(shape: torch.Size, dim: int) -> int:
     """Return the number of elements after a sum over the axis `dim`."""
     dim %= len(shape)
     return math.prod(shape[:dim]) * math.prod(shape[dim + 1 :])
 
 
-def _rows(input: Any, target: Any, **_: Any) -> int:
+def _rows(input: Tensor, target: Tensor, **_: Any) -> int:
     return input.shape[0] if input.dim() > 1 else 1
 
 
-def _divergence(input: Any, target: Any, reduction: str = "mean", **_: Any) -> int:
+def _divergence(input: Tensor, target: Tensor, reduction: str = "mean", **_: Any) -> int:
     return input.shape[0] if reduction == "batchmean" else _together(input, target)
 
 
-def _gaussian(input: Any, target: Any, var: Any, **_: Any) -> int:
+def _gaussian(input: Tensor, target: Tensor, var: Tensor, **_: Any) -> int:
     if var.shape != input.shape and var.shape == input.shape[:-1]:
         var = var.unsqueeze(-1)
     return _together(input, target, var)
 
 
-def _ranks(input1: Any, input2: Any, target: Any, **_: Any) -> int:
+def _ranks(input1: Tensor, input2: Tensor, target: Tensor, **_: Any) -> int:
     return _together(input1, input2, target)
 
 
-def _cosines(input1: Any, input2: Any, target: Any, **_: Any) -> int:
+def _cosines(input1: Tensor, input2: Tensor, target: Tensor, **_: Any) -> int:
     return _together((input1[..., 0] + input2[..., 0]), target)
 
 
-def _triplets(anchor: Any, positive: Any, negative: Any, **_: Any) -> int:
+def _triplets(anchor: Tensor, positive: Tensor, negative: Tensor, **_: Any) -> int:
     return _together(anchor[..., 0], positive[..., 0], negative[..., 0])
 
 
-def _distances(anchor: Any, positive: Any, negative: Any, distance_function: Any = None, **options: Any) -> int:
+def _distances(
+    anchor: Tensor,
+    positive: Tensor,
+    negative: Tensor,
+    distance_function: Callable[[Tensor, Tensor], Tensor] | None = None,
+    **options: Any,
+) -> int:
     """Use a custom distance for its shape alone: nothing is computed on the meta device."""
     if distance_function is None:
         return _triplets(anchor, positive, negative)
@@ -198,15 +210,15 @@ def _distances(anchor: Any, positive: Any, negative: Any, distance_function: Any
     return _together(distance_function(far[0], far[1]), distance_function(far[0], far[2]))
 
 
-def _sequences(log_probs: Any, **_: Any) -> int:
+def _sequences(log_probs: Tensor, **_: Any) -> int:
     return log_probs.shape[1] if log_probs.dim() == 3 else 1
 
 
-def _last_axis_summed(input: Any, target: Any, **_: Any) -> int:
+def _last_axis_summed(input: Tensor, target: Tensor, **_: Any) -> int:
     return _together(input[..., 0], target[..., 0])
 
 
-def _classes_summed(yhat: Any, y: Any, dim: int = 1, **_: Any) -> int:
+def _classes_summed(yhat: Tensor, y: Tensor, dim: int = 1, **_: Any) -> int:
     import torch
 
     return _without(torch.broadcast_shapes(y.shape, yhat.shape) if y.is_floating_point() else yhat.shape, dim)

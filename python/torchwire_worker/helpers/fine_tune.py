@@ -21,7 +21,7 @@ def require_gradients(module: Any, required: bool) -> None:
         param.requires_grad = required
 
 
-def unfreeze_head(model: torch.nn.Module, optimizer: Any, norms: bool) -> None:
+def unfreeze_head(model: torch.nn.Module, optimizer: torch.optim.Optimizer, norms: bool) -> None:
     """Give gradients to the optimizer's last group and, with `norms`, to batch normalisation wherever it is."""
     for param in optimizer.param_groups[-1]["params"]:
         param.requires_grad = True

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 
-def normalize(x: Any, mean: list[float], std: list[float], after: int) -> Any:
+def normalize(x: Tensor, mean: list[float], std: list[float], after: int) -> Tensor:
     """Return (x - mean) / std, with the bits of torchvision's Normalize.
 
     `after` counts the axes behind the axis of channels: 2 for images [N, C, H, W].
@@ -14,13 +18,13 @@ def normalize(x: Any, mean: list[float], std: list[float], after: int) -> Any:
     return x.sub(_constant(tuple(mean), after, x.dtype, x.device)).div(_constant(tuple(std), after, x.dtype, x.device))
 
 
-def denormalize(y: Any, mean: list[float], std: list[float], after: int) -> Any:
+def denormalize(y: Tensor, mean: list[float], std: list[float], after: int) -> Tensor:
     """Undo `normalize`: return y * std + mean."""
     return y.mul(_constant(tuple(std), after, y.dtype, y.device)).add(_constant(tuple(mean), after, y.dtype, y.device))
 
 
 @lru_cache(maxsize=64)
-def _constant(values: tuple[float, ...], after: int, dtype: Any, device: Any) -> Any:
+def _constant(values: tuple[float, ...], after: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Make a constant [C, 1, …] once: copying it to a GPU takes longer than using it. It is never an inference tensor,
     which training cannot use.
     """

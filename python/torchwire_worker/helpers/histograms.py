@@ -9,11 +9,12 @@ from typing import Any
 import torch
 
 from .precision import full, wide
+from .state import Modules
 
 Histogram = dict[str, Any]
 
 
-def parameters_and_gradients(model: Any, bins: int) -> tuple[dict[str, Histogram], dict[str, Histogram]]:
+def parameters_and_gradients(model: Modules, bins: int) -> tuple[dict[str, Histogram], dict[str, Histogram]]:
     """Return histograms of the trainable parameters, and of their gradients if there are some, by name.
 
     `model` is a module, or a mapping of names to modules.

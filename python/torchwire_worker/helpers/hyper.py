@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
 
 # One optimizer, or one for each of several models.
-Optimizers = Any | Mapping[str, Any]
+Optimizers: TypeAlias = "Optimizer | Mapping[str, Optimizer]"
 
 # Name in the result, model, name, index in a tuple such as betas, group, value, how. A model or group of None means all
 # of them.
@@ -101,7 +104,7 @@ def _targets(optimizers: Optimizers, model: str | None, group: str | None) -> It
     return iter(matching)
 
 
-def named(optimizer: Any) -> list[tuple[str, dict[str, Any]]]:
+def named(optimizer: Optimizer) -> list[tuple[str, dict[str, Any]]]:
     """Return the groups by their "name". A group without one is named by its number; a single one is "default"."""
     found = optimizer.param_groups
     alone = "default" if len(found) == 1 else None

@@ -7,7 +7,10 @@ probabilities of the same shape, or indices [N, …]. All other losses take outp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Names = list[tuple[str, str]]
 
@@ -88,7 +91,7 @@ _FUNCTIONS = {
 # --- Flux's ---
 
 
-def msle(yhat: Any, y: Any, eps: float | None = None, reduction: str = "mean") -> Any:
+def msle(yhat: Tensor, y: Tensor, eps: float | None = None, reduction: str = "mean") -> Tensor:
     import torch
 
     eps = _eps(yhat, eps)
@@ -96,80 +99,82 @@ def msle(yhat: Any, y: Any, eps: float | None = None, reduction: str = "mean") -
 
 
 def cross_entropy_of_probabilities(
-    yhat: Any, y: Any, dim: int = 1, eps: float | None = None, reduction: str = "mean"
-) -> Any:
+    yhat: Tensor, y: Tensor, dim: int = 1, eps: float | None = None, reduction: str = "mean"
+) -> Tensor:
     import torch
 
     return _reduced(-torch.xlogy(_hot(y, yhat, dim), yhat + _eps(yhat, eps)).sum(dim), reduction)
 
 
-def binary_cross_entropy(yhat: Any, y: Any, eps: float | None = None, reduction: str = "mean") -> Any:
+def binary_cross_entropy(yhat: Tensor, y: Tensor, eps: float | None = None, reduction: str = "mean") -> Tensor:
     import torch
 
     eps = _eps(yhat, eps)
     return _reduced(-torch.xlogy(y, yhat + eps) - torch.xlogy(1 - y, 1 - yhat + eps), reduction)
 
 
-def kl_divergence(yhat: Any, y: Any, dim: int = 1, eps: float | None = None, reduction: str = "mean") -> Any:
+def kl_divergence(yhat: Tensor, y: Tensor, dim: int = 1, eps: float | None = None, reduction: str = "mean") -> Tensor:
     import torch
 
     return _reduced((torch.xlogy(y, y) - torch.xlogy(y, yhat + _eps(yhat, eps))).sum(dim), reduction)
 
 
-def poisson_loss(yhat: Any, y: Any, reduction: str = "mean") -> Any:
+def poisson_loss(yhat: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
     import torch
 
     return _reduced(yhat - torch.xlogy(y, yhat), reduction)
 
 
-def hinge_loss(yhat: Any, y: Any, reduction: str = "mean") -> Any:
+def hinge_loss(yhat: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
     return _reduced((1 - yhat * y).clamp(min=0), reduction)
 
 
-def squared_hinge_loss(yhat: Any, y: Any, reduction: str = "mean") -> Any:
+def squared_hinge_loss(yhat: Tensor, y: Tensor, reduction: str = "mean") -> Tensor:
     return _reduced((1 - yhat * y).clamp(min=0).square(), reduction)
 
 
-def dice_coeff_loss(yhat: Any, y: Any, smooth: float = 1) -> Any:
+def dice_coeff_loss(yhat: Tensor, y: Tensor, smooth: float = 1) -> Tensor:
     return 1 - (2 * (y * yhat).sum() + smooth) / (y.square().sum() + yhat.square().sum() + smooth)
 
 
-def tversky_loss(yhat: Any, y: Any, beta: float = 0.7) -> Any:
+def tversky_loss(yhat: Tensor, y: Tensor, beta: float = 0.7) -> Tensor:
     both = y * yhat
     return 1 - (both.sum() + 1) / ((both + beta * (1 - y) * yhat + (1 - beta) * y * (1 - yhat)).sum() + 1)
 
 
-def binary_focal_loss(yhat: Any, y: Any, gamma: float = 2, eps: float | None = None, reduction: str = "mean") -> Any:
+def binary_focal_loss(
+    yhat: Tensor, y: Tensor, gamma: float = 2, eps: float | None = None, reduction: str = "mean"
+) -> Tensor:
     yhat = yhat + _eps(yhat, eps)
     right = y * yhat + (1 - y) * (1 - yhat)
     return _reduced((1 - right).pow(gamma) * -right.log(), reduction)
 
 
 def focal_loss(
-    yhat: Any, y: Any, gamma: float = 2, dim: int = 1, eps: float | None = None, reduction: str = "mean"
-) -> Any:
+    yhat: Tensor, y: Tensor, gamma: float = 2, dim: int = 1, eps: float | None = None, reduction: str = "mean"
+) -> Tensor:
     yhat = yhat + _eps(yhat, eps)
     return _reduced((-_hot(y, yhat, dim) * (1 - yhat).pow(gamma) * yhat.log()).sum(dim), reduction)
 
 
-def siamese_contrastive_loss(yhat: Any, y: Any, margin: float = 1, reduction: str = "mean") -> Any:
+def siamese_contrastive_loss(yhat: Tensor, y: Tensor, margin: float = 1, reduction: str = "mean") -> Tensor:
     return _reduced((1 - y) * yhat.square() + y * (margin - yhat).clamp(min=0).square(), reduction)
 
 
-def label_smoothing(y: Any, alpha: float, dim: int | None) -> Any:
+def label_smoothing(y: Tensor, alpha: float, dim: int | None) -> Tensor:
     """Smooth the targets. Without a `dim`, `y` are probabilities of one thing each."""
     y = y if y.is_floating_point() else y.float()
     return y * (1 - alpha) + alpha / (2 if dim is None else y.shape[dim])
 
 
-def _eps(like: Any, eps: float | None) -> float:
+def _eps(like: Tensor, eps: float | None) -> float:
     """Return Flux's default: the epsilon of the dtype of the outputs."""
     import torch
 
     return torch.finfo(like.dtype).eps if eps is None else eps
 
 
-def _hot(y: Any, yhat: Any, dim: int) -> Any:
+def _hot(y: Tensor, yhat: Tensor, dim: int) -> Tensor:
     """Return indices [N, …] as zeros and ones [N, C, …]; a distribution as it is."""
     import torch
 
@@ -178,5 +183,5 @@ def _hot(y: Any, yhat: Any, dim: int) -> Any:
     return torch.nn.functional.one_hot(y, yhat.shape[dim]).movedim(-1, dim).to(yhat.dtype)
 
 
-def _reduced(losses: Any, reduction: str) -> Any:
+def _reduced(losses: Tensor, reduction: str) -> Tensor:
     return losses if reduction == "none" else losses.sum() if reduction == "sum" else losses.mean()

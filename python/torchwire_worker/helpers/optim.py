@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+    from torch.optim import Optimizer
 
 
-def parameter_groups(model: Any, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def parameter_groups(model: Module, named: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the param_groups of a torch.optim.Optimizer.
 
     Each of `named` has a "name", "params" (tensors, modules, or iterables of these) and options. Parameters of `model`
@@ -35,7 +40,7 @@ def parameter_groups(model: Any, named: list[dict[str, Any]]) -> list[dict[str, 
     return [{"name": "default", "params": rest}, *groups] if rest else groups
 
 
-def _parameters(found: Any, group: str) -> Iterator[Any]:
+def _parameters(found: Any, group: str) -> Iterator[Tensor]:
     import torch
 
     if isinstance(found, torch.Tensor):
@@ -51,14 +56,14 @@ def _parameters(found: Any, group: str) -> Iterator[Any]:
         )
 
 
-def _name(model: Any, param: Any) -> str:
+def _name(model: Module, param: Tensor) -> str:
     return next(
         (f'the parameter "{name}"' for name, one in model.named_parameters() if one is param),
         "a parameter outside of the model",
     )
 
 
-def clip_gradients(optimizers: Any, norm: float | None, value: float | None) -> None:
+def clip_gradients(optimizers: Optimizer | Mapping[str, Optimizer], norm: float | None, value: float | None) -> None:
     """Apply `clip_grad_norm_` and then `clip_grad_value_` to all parameters of each optimizer, which may come from a
     loss too.
     """
@@ -72,7 +77,7 @@ def clip_gradients(optimizers: Any, norm: float | None, value: float | None) -> 
             clip_grad_value_(params, value)
 
 
-def optimizer_class(name: str, since: str) -> Any:
+def optimizer_class(name: str, since: str) -> type[Optimizer]:
     """Return a class of torch.optim, which has it since a version."""
     import torch
 

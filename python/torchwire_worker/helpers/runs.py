@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 
+from .hyper import Optimizers
+from .state import Modules
 from .summary import count
 from .summary import describe as summary
 
 
-def describe(models: Any, optimizers: Any) -> dict[str, Any]:
+def describe(models: Modules, optimizers: Optimizers) -> dict[str, Any]:
     """Describe a module and its optimizer, or mappings of names to them."""
     return {
         "model": _each(models, _model),
@@ -25,11 +27,11 @@ def describe(models: Any, optimizers: Any) -> dict[str, Any]:
     }
 
 
-def _each(value: Any, describe: Any) -> Any:
+def _each(value: Any, describe: Callable[[Any], Any]) -> Any:
     return {name: describe(one) for name, one in value.items()} if isinstance(value, Mapping) else describe(value)
 
 
-def _model(model: Any) -> dict[str, Any]:
+def _model(model: torch.nn.Module) -> dict[str, Any]:
     found = summary(model)
     layers = [[layer["name"], layer["type"], layer["parameters"]] for layer in found["layers"]]
     return {

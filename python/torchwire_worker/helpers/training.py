@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.nn import Module
+    from torch.optim import Optimizer
 
 
 class LossIsNaN(ArithmeticError):
     """The loss is NaN. Raised before the update, so that the weights stay as they were."""
 
 
-def refuse_nan(loss: Any, models: list[Any], weight: Any = None, *of: Any) -> None:
+def refuse_nan(loss: Tensor, models: list[Module], weight: Any = None, *of: Any) -> None:
     """Raise if the loss is NaN. On CUDA this waits for the loss: one synchronisation in each step.
 
     `weight` is the weight of the loss in a mean, or a weigher of the outputs and targets `of`. With weight 0 there is
@@ -26,7 +31,7 @@ def _weighs_nothing(weight: Any, of: tuple[Any, ...]) -> bool:
     return found is not None and bool(found == 0)
 
 
-def _have_no_nan(models: list[Any]) -> bool:
+def _have_no_nan(models: list[Module]) -> bool:
     return not any(
         parameter.grad is not None and bool(parameter.grad.isnan().any())
         for model in models
@@ -35,14 +40,20 @@ def _have_no_nan(models: list[Any]) -> bool:
 
 
 def closure(
-    optimizer: Any, model: Any, loss_fn: Any, args: list[Any], named: dict[str, Any], ys: Any, loss: Any
-) -> Callable[[], Any]:
+    optimizer: Optimizer,
+    model: Module,
+    loss_fn: Callable[[Any, Any], Tensor],
+    args: list[Any],
+    named: dict[str, Any],
+    ys: Any,
+    loss: Tensor,
+) -> Callable[[], Tensor]:
     """Return the closure for `optimizer.step`: at first it returns the loss that is there, with its gradients; after
     that it computes anew.
     """
     there = [loss]
 
-    def evaluate() -> Any:
+    def evaluate() -> Tensor:
         if there:
             return there.pop()
         optimizer.zero_grad()

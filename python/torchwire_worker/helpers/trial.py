@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from .hyper import Optimizers
 from .keeping import Extra, Values, once, parts_of
 
 
@@ -19,7 +20,7 @@ class Trial:
     It takes as much memory as parameters, buffers, gradients and optimizer state.
     """
 
-    def __init__(self, modules: Iterable[torch.nn.Module], optimizers: Any, data: Any = None) -> None:
+    def __init__(self, modules: Iterable[torch.nn.Module], optimizers: Optimizers, data: Any = None) -> None:
         parts = parts_of(modules)
         each = list(optimizers.values()) if isinstance(optimizers, Mapping) else [optimizers]
         # A loss may have parameters of its own.
@@ -65,7 +66,7 @@ class Generators:
             generator.set_state(before)
 
 
-def _set_aside(optimizer: Any) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
+def _set_aside(optimizer: torch.optim.Optimizer) -> tuple[dict[Any, Any], list[dict[str, Any]]]:
     """Return an optimizer's own state and options. The optimizer continues with copies of them."""
     state = dict(optimizer.state)
     for param, values in state.items():
