@@ -7,12 +7,15 @@ persistent has none, and extra state is no tensor.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
 from torch.nn.modules.lazy import LazyModuleMixin
 from torch.nn.parameter import is_lazy
+
+from .state import bits_of, cpu_copy
 
 
 class Values:
@@ -32,9 +35,12 @@ class Values:
                 for part in parts
                 for name, buffer in part._buffers.items()
             ]
-        self._lazy = [_Unmade(part) for part in parts if isinstance(part, LazyModuleMixin)]
+        # The first run of a lazy module changes its class and its attributes.
+        self._lazy = [Attributes(part) for part in parts if isinstance(part, LazyModuleMixin)]
 
     def restore(self) -> None:
+        for attributes in self._lazy:
+            attributes.restore()
         with torch.inference_mode(False), torch.no_grad():
             for param, kind, value in self._params:
                 _put_back(param, kind, value)
@@ -46,8 +52,6 @@ class Values:
                 buffers[name] = buffer
                 if buffer is not None:
                     _put_back(buffer, kind, value)
-        for one in self._lazy:
-            one.restore()
 
 
 class Extra:
@@ -58,33 +62,43 @@ class Extra:
 
     def restore(self) -> None:
         for part, extra in self._kept:
-            # The module may keep this very object, and change it.
-            part.set_extra_state(copy.deepcopy(extra))
+            if not is_same(part.get_extra_state(), extra):
+                # The module may keep this very object, and change it.
+                part.set_extra_state(copy.deepcopy(extra))
 
 
-class _Unmade:
-    """A lazy module before its first run, which gives it shapes and removes its hooks."""
+# Only these: others may not be copied by one call, or mean more than they contain.
+_PLAIN = (dict, list, set, OrderedDict)
 
-    def __init__(self, part: torch.nn.Module) -> None:
-        self._part = part
-        self._class = type(part)
-        self._own = {
-            name: copy.copy(value) if isinstance(value, dict) else value for name, value in _attributes(part).items()
-        }
+
+class Attributes:
+    """The class of an object and its attributes, with the contents of plain containers among them."""
+
+    def __init__(self, owner: Any) -> None:
+        self._owner = owner
+        self._class = type(owner)
+        own = getattr(owner, "__dict__", {})
+        plain = [value for value in own.values() if type(value) in _PLAIN]
+        self._containers = [(one, copy.copy(one)) for one in (own, *plain)]
+
+    def tensors(self) -> Iterator[torch.Tensor]:
+        held = (kept.values() for _, kept in self._containers if isinstance(kept, dict))
+        return (value for values in held for value in values if isinstance(value, torch.Tensor))
 
     def restore(self) -> None:
-        now = vars(self._part)
-        for name in _attributes(self._part):
-            if name not in self._own:
-                del now[name]
-        for name, value in self._own.items():
-            # Handles of hooks refer to the dict itself.
-            if isinstance(value, dict) and isinstance(now.get(name), dict):
-                now[name].clear()
-                now[name].update(value)
-            else:
-                now[name] = value
-        self._part.__class__ = self._class
+        for container, kept in self._containers:
+            if _is_unchanged(container, kept):
+                continue
+            # Keep the container itself: handles of hooks refer to it.
+            container.clear()
+            container.extend(kept) if isinstance(container, list) else container.update(kept)
+        if type(self._owner) is not self._class:
+            self._owner.__class__ = self._class
+
+
+def _is_unchanged(container: Any, kept: Any) -> bool:
+    flat = [list(one.items()) if isinstance(one, dict) else [(each,) for each in one] for one in (container, kept)]
+    return len(flat[0]) == len(flat[1]) and all(a is b for one, other in zip(*flat) for a, b in zip(one, other))
 
 
 def parts_of(modules: Iterable[torch.nn.Module]) -> list[torch.nn.Module]:
@@ -115,15 +129,28 @@ def _copy(tensor: torch.Tensor | None) -> torch.Tensor | None:
 def _put_back(tensor: torch.Tensor, kind: type, value: torch.Tensor | None) -> None:
     if value is not None:
         write(tensor.detach(), value)
-    elif not is_lazy(tensor):
+    else:
+        make_lazy(tensor, kind)
+
+
+def make_lazy(tensor: torch.Tensor, kind: type) -> None:
+    """Make a tensor lazy again, of the class that it had then."""
+    if not is_lazy(tensor):
         tensor.grad = None
         tensor.data = torch.empty(0, dtype=tensor.dtype, device=tensor.device)
         tensor.__class__ = kind
 
 
-def _attributes(part: torch.nn.Module) -> dict[str, Any]:
-    """Return the attributes that are not kept by tensor, or module by module."""
-    return {name: value for name, value in vars(part).items() if name not in ("_parameters", "_buffers", "_modules")}
+def is_same(one: Any, other: Any) -> bool:
+    """Return whether both are the same, tensors to the bit; False if they cannot be compared."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        if one.dtype != other.dtype or one.shape != other.shape or one.layout is not torch.strided or one.is_quantized:
+            return False
+        return torch.equal(bits_of(cpu_copy(one)), bits_of(cpu_copy(other)))
+    try:
+        return bool(one == other)
+    except Exception:
+        return False
 
 
 def _has_extra_state(part: torch.nn.Module) -> bool:

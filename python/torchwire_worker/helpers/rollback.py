@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
 
-from .state import bits_of, cpu_copy
+from .keeping import Attributes, Extra, is_same, make_lazy, once, parts_of
+from .state import cpu_copy
 
 
 class Before:
@@ -22,63 +21,23 @@ class Before:
     """
 
     def __init__(self, modules: Iterable[Any]) -> None:
-        self._parts = [_Part(part) for module in modules for part in _parts(module)]
-        tensors = {id(tensor): tensor for part in self._parts for tensor in part.tensors()}
-        self._tensors = [_Kept(tensor) for tensor in tensors.values()]
+        modules = list(modules)
+        # Other objects that have a state dict are parts of their own.
+        others = [module for module in modules if not isinstance(module, torch.nn.Module)]
+        parts = parts_of(modules)
+        self._attributes = [Attributes(part) for part in (*parts, *others)]
+        self._tensors = [_Kept(tensor) for tensor in once(t for part in self._attributes for t in part.tensors())]
+        self._extra = Extra(parts)
 
     def restore(self) -> None:
         # Go in reverse: an attribute of an outer module may be one of an inner module.
-        for part in reversed(self._parts):
-            part.restore_attributes()
+        for part in reversed(self._attributes):
+            part.restore()
         for kept in self._tensors:
             # A tensor that was made in inference mode can only be changed there.
             with torch.inference_mode(kept.is_inference), torch.no_grad():
                 kept.restore()
-        for part in self._parts:
-            part.restore_extra()
-
-
-def _parts(module: Any) -> Iterator[Any]:
-    return module.modules() if isinstance(module, torch.nn.Module) else iter([module])
-
-
-# Only these: others may not be copied by one call, or mean more than they contain.
-_PLAIN = (dict, list, set, OrderedDict)
-
-
-class _Part:
-    def __init__(self, module: Any) -> None:
-        self._module = module
-        self._class = type(module)
-        self._attributes: dict[str, Any] = getattr(module, "__dict__", {})
-        plain = [value for value in self._attributes.values() if type(value) in _PLAIN]
-        self._containers = [(one, copy.copy(one)) for one in (self._attributes, *plain)]
-        self._extra: list[Any] = []
-        if isinstance(module, torch.nn.Module) and self._class.get_extra_state is not torch.nn.Module.get_extra_state:
-            self._extra.append(copy.deepcopy(module.get_extra_state()))
-
-    def tensors(self) -> Iterator[torch.Tensor]:
-        held = (kept.values() for _, kept in self._containers if isinstance(kept, dict))
-        return (value for values in held for value in values if isinstance(value, torch.Tensor))
-
-    def restore_attributes(self) -> None:
-        for container, kept in self._containers:
-            if _is_unchanged(container, kept):
-                continue
-            container.clear()
-            container.extend(kept) if isinstance(container, list) else container.update(kept)
-        if type(self._module) is not self._class:
-            self._module.__class__ = self._class
-
-    def restore_extra(self) -> None:
-        for extra in self._extra:
-            if not _is_same(self._module.get_extra_state(), extra):
-                self._module.set_extra_state(extra)
-
-
-def _is_unchanged(container: Any, kept: Any) -> bool:
-    flat = [list(one.items()) if isinstance(one, dict) else [(each,) for each in one] for one in (container, kept)]
-    return len(flat[0]) == len(flat[1]) and all(a is b for one, other in zip(*flat) for a, b in zip(one, other))
+        self._extra.restore()
 
 
 class _Kept:
@@ -91,12 +50,9 @@ class _Kept:
 
     def restore(self) -> None:
         if self._data is None:
-            if type(self._tensor) is not self._class:
-                # It had no shape.
-                self._tensor.data = torch.empty(0, dtype=self._tensor.dtype, device=self._tensor.device)
-                self._tensor.__class__ = self._class
+            make_lazy(self._tensor, self._class)
             return
-        if self._values is not None and not _is_same(cpu_copy(self._data), self._values):
+        if self._values is not None and not is_same(cpu_copy(self._data), self._values):
             self._data.copy_(self._values)
         if not _is_one_memory(self._tensor, self._data):
             self._tensor.data = self._data
@@ -107,14 +63,3 @@ def _is_one_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
         return one.shape == other.shape
     there = [(t.data_ptr(), t.dtype, t.device, t.shape, t.stride()) for t in (one, other)]
     return there[0] == there[1]
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        if one.dtype != other.dtype or one.shape != other.shape or one.layout is not torch.strided or one.is_quantized:
-            return False
-        return torch.equal(bits_of(cpu_copy(one)), bits_of(cpu_copy(other)))
-    try:
-        return bool(one == other)
-    except Exception:
-        return False
