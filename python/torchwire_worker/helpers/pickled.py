@@ -67,10 +67,8 @@ class Pickled:
             # The unpickler may raise anything. The first line says what is wrong; the rest advises to switch the safety
             # off.
             why = one_line(re.sub("\x1b\\[\\d*m", "", (str(error) or type(error).__name__).splitlines()[0]))
-            return (
-                f"torch.load(weights_only=True) refuses it ({why}); such a file holds a state dict: "
-                "torch.save(model.state_dict(), path)"
-            )
+            content = "such a file holds a state dict: torch.save(model.state_dict(), path)"
+            return f"torch.load(weights_only=True) refuses it ({why}); {content}"
         state = _state_in(content)
         if state is None:
             keys = (
