@@ -373,7 +373,7 @@ describe("LogVisualization", () => {
 
   test.each<[string, any, object, RegExp]>([
     ["gives nothing", () => undefined, {}, /the function gave undefined; it must return a reference/],
-    ["is async", async ({ xs }: { xs: AnyRef }) => xs, {}, /not to be async/],
+    ["is async", async ({ xs }: { xs: AnyRef }) => xs, {}, /must not be async/],
     ["gives no image", ({ xs }: { xs: AnyRef }) => xs.sum(), {}, /is not an image: say with `show`/],
     ["gives what is no image", ({ xs }: { xs: AnyRef }) => xs.flatten(), {}, /the shape is \[24\]/],
     [
