@@ -28,8 +28,6 @@ export function built(file: string): string {
     target: "node20",
     conditions: ["torchwire-source"],
     external: Object.keys({ ...dependencies, ...peerDependencies }),
-    // package.json says that no module has side effects: a program needs those that it names all the same.
-    ignoreAnnotations: true,
     write: false,
   });
   const path = join(folder, `${file.replace(/\.m?ts$/, "").replaceAll("/", "-")}.mjs`);

@@ -71,3 +71,10 @@ test("a workerDir that is another folder is told what it is to be", async () => 
     /^ENVIRONMENT workerDir is .*bundled-\w+, which is not the folder torchwire_worker .*copy node_modules\/torchwire\/python\/torchwire_worker/,
   );
 });
+
+test("it still says first where it cannot work", async () => {
+  await bundled("checked.mjs", "esm", "");
+  const elsewhere = ["--import", "data:text/javascript,globalThis.Bun={}", join(folder, "checked.mjs")];
+  const { stderr } = await execa("node", elsewhere, { reject: false });
+  expect(stderr).toContain("torchwire does not work in Bun: run it with Node.js");
+});

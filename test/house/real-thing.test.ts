@@ -35,8 +35,9 @@ const grep = (files: readonly Source[], pattern: RegExp): string[] =>
 
 /** Every import of a TypeScript file, those of types too; relative ones from the package's folder on. */
 function imports({ path, text }: Source): string[] {
-  // Not worker.import("torch"), which is Python's.
-  return [...text.matchAll(/(?:\bfrom\s|^import\s|(?<!\.)\bimport\()\s*"([^"\n]+)"/gm)].map(([, specifier]) =>
+  // An example in a docstring imports what its reader has. And worker.import("torch") is Python's.
+  const code = text.replaceAll(/^\s*\/\*\*[^]*?\*\//gm, "");
+  return [...code.matchAll(/(?:\bfrom\s|^import\s|(?<!\.)\bimport\()\s*"([^"\n]+)"/gm)].map(([, specifier]) =>
     specifier!.startsWith(".") ? relative(root, resolve(root, dirname(path), specifier!)) : specifier!,
   );
 }
