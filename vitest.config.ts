@@ -55,13 +55,13 @@ const config: ViteUserConfig = defineConfig({
           sequence: { groupOrder: 2 },
         },
       },
-      // Processes start and end, links are cut, environments are made: they wait for a third of their time.
+      // Processes start and end, links are cut, environments are made: computing costs them little.
       {
         extends: true,
         test: {
           name: "machines",
           include: ["test/machines/*.test.ts"],
-          maxWorkers: 3,
+          env: oneThread,
           sequence: { groupOrder: 3 },
         },
       },
