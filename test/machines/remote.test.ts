@@ -305,7 +305,7 @@ how = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
   });
 
   test("knows no session but its own", async () => {
-    const socket = new Dealer({ linger: 0, receiveTimeout: 10 * SECOND });
+    const socket = new Dealer({ linger: 0, receiveTimeout: 60 * SECOND });
     socket.connect(served.address);
     const meta = { token: "6".repeat(64), client: {}, limits: {}, resumes: true };
     await socket.send(encodeMessage({ type: MessageType.hello, session: 2, meta }, defaultLimits));
@@ -323,7 +323,7 @@ how = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
       );
     for (const port of [served.port, served.port + 1]) {
       const ask = async (parts: Uint8Array[]): Promise<Incoming> => {
-        const socket = new Dealer({ linger: 0, receiveTimeout: 10 * SECOND });
+        const socket = new Dealer({ linger: 0, receiveTimeout: 60 * SECOND });
         sockets.push(socket);
         socket.connect(`tcp://127.0.0.1:${port}`);
         await socket.send(parts);
