@@ -238,7 +238,7 @@ describeWithIpc("a client that keeps to no limit is refused by the worker", () =
   const token = randomBytes(32).toString("hex");
 
   class Raw {
-    readonly #socket = new Dealer({ linger: 0, receiveTimeout: 60_000 });
+    readonly #socket = new Dealer({ linger: 0, receiveTimeout: 10_000 });
     readonly disconnected: Promise<unknown>;
 
     constructor() {

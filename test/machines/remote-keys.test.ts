@@ -23,7 +23,7 @@ import { defaultLimits } from "../../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "../../bridge/wire/meta.ts";
 import { FaultProxy } from "../fixtures/faults/proxy.ts";
 import { ends, poll } from "../fixtures/life/world.ts";
-import { Keys, serve, type Served } from "../fixtures/served.ts";
+import { Keys, serve, type Served, UNTIL_GREETED } from "../fixtures/served.ts";
 import { caught } from "../observed.ts";
 import { describeOnLinux } from "../only.ts";
 
@@ -318,7 +318,7 @@ describeOnLinux("a worker that serves with keys", () => {
       const { server, client } = readProfile(name);
       const socket = new Dealer({
         linger: 0,
-        receiveTimeout: 60 * SECOND,
+        receiveTimeout: UNTIL_GREETED,
         curveServerKey: server.public,
         curvePublicKey: client.public,
         curveSecretKey: client.secret,
@@ -414,14 +414,14 @@ describeOnLinux("a worker without keys", () => {
   });
 
   test("is not kept by a client that was gone before it had greeted by both sockets", async () => {
-    const socket = new Dealer({ linger: 0, receiveTimeout: 60 * SECOND, ipv6: hasIpv6 });
+    const socket = new Dealer({ linger: 0, receiveTimeout: UNTIL_GREETED, ipv6: hasIpv6 });
     socket.connect(served.address);
     const meta = { token: "8".repeat(64), client: { user: "raw" }, limits: {} };
     await socket.send(encodeMessage({ type: MessageType.hello, session: 1, meta }, defaultLimits));
     expect(decodeMessage(await socket.receive(), defaultLimits).header.type).toBe(MessageType.welcome);
     socket.close();
     const log = await poll(
-      60 * SECOND,
+      10 * SECOND,
       () => served.lines.join("\n"),
       (lines) => lines.includes("session dropped at"),
     );

@@ -20,7 +20,7 @@ import { MessageType } from "../../bridge/wire/header.ts";
 import { defaultLimits } from "../../bridge/wire/limits.ts";
 import { decodeMessage, encodeMessage, type Incoming } from "../../bridge/wire/meta.ts";
 import { ends, isRunning, poll, processesOf } from "../fixtures/life/world.ts";
-import { serve, type Served } from "../fixtures/served.ts";
+import { serve, type Served, UNTIL_GREETED } from "../fixtures/served.ts";
 import { caught } from "../observed.ts";
 import { describeOnLinux } from "../only.ts";
 
@@ -305,7 +305,7 @@ how = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
   });
 
   test("knows no session but its own", async () => {
-    const socket = new Dealer({ linger: 0, receiveTimeout: 60 * SECOND });
+    const socket = new Dealer({ linger: 0, receiveTimeout: UNTIL_GREETED });
     socket.connect(served.address);
     const meta = { token: "6".repeat(64), client: {}, limits: {}, resumes: true };
     await socket.send(encodeMessage({ type: MessageType.hello, session: 2, meta }, defaultLimits));
@@ -323,7 +323,7 @@ how = -os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
       );
     for (const port of [served.port, served.port + 1]) {
       const ask = async (parts: Uint8Array[]): Promise<Incoming> => {
-        const socket = new Dealer({ linger: 0, receiveTimeout: 60 * SECOND });
+        const socket = new Dealer({ linger: 0, receiveTimeout: UNTIL_GREETED });
         sockets.push(socket);
         socket.connect(`tcp://127.0.0.1:${port}`);
         await socket.send(parts);
