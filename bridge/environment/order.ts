@@ -29,6 +29,7 @@ export function setupOrder(requirements: string, backend?: string, platform?: No
   };
 }
 
+/** What is missing on its machine, as a Python half says it. */
 export interface HalfFailure {
   readonly code: ErrorCode;
   readonly message: string;

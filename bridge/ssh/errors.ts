@@ -1,17 +1,12 @@
 /** Errors of ssh, by its words. */
+import type { HalfFailure } from "../environment/order.ts";
 import { EnvironmentError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
 import type { SshEnd, SshTarget } from "./far.ts";
 
 export const nameOf = (target: SshTarget): string => (typeof target === "string" ? target : target.join(" "));
 
-/** The far side says that something is missing there. */
-export interface FarFailure {
-  readonly code: ErrorCode;
-  readonly message: string;
-  readonly command?: string | null;
-}
-
-export function farError({ code, message, command }: FarFailure, target: SshTarget): TorchwireError {
+/** The error for what a Python half says that is missing on its machine. */
+export function farError({ code, message, command }: HalfFailure, target: SshTarget): TorchwireError {
   if (code !== "ENVIRONMENT") return new TorchwireError(code, message);
   if (command === undefined || command === null) return new EnvironmentError(message);
   // The set-up of that machine is run from here.

@@ -9,7 +9,8 @@ import { readRequirements } from "../environment/package.ts";
 import { openFar, type SshEnd, type SshTarget } from "../ssh/far.ts";
 import { LastLines } from "../process/lines.ts";
 import { workerFolder, WorkerExitedError, type WorkerConfig, type WorkerExit, type WorkerProcess } from "./process.ts";
-import { farError, nameOf, noTunnel, sshError, type FarFailure } from "../ssh/errors.ts";
+import type { HalfFailure } from "../environment/order.ts";
+import { farError, nameOf, noTunnel, sshError } from "../ssh/errors.ts";
 
 const KEPT_LINES = 50;
 
@@ -43,7 +44,7 @@ export async function startOverSsh(
   const listening = new Promise<"listening">((resolve) => {
     ready = () => resolve("listening");
   });
-  let failure: FarFailure | undefined;
+  let failure: HalfFailure | undefined;
   let exit: Omit<WorkerExit, "lastLines"> | undefined;
   const order = {
     config,
@@ -64,7 +65,7 @@ export async function startOverSsh(
     onSaid: (said) => {
       for (const stream of ["stdout", "stderr"]) if (stream in said) keep(stream, String(said[stream]));
       if ("ready" in said) ready();
-      if ("error" in said) failure = said["error"] as FarFailure;
+      if ("error" in said) failure = said["error"] as HalfFailure;
       if ("exit" in said) {
         const { code, signal } = said["exit"] as { code: number | null; signal: string | null };
         exit = { code: code ?? undefined, signal: signal ?? undefined };
