@@ -45,7 +45,7 @@ export async function runNear(
       reject: false,
       stdin: "pipe",
     });
-    void closePipesAtExit(child);
+    const read = closePipesAtExit(child);
     const heard = new Heard(progress);
     const others = new LastLines(keptLines);
     const keep = (line: string): void => (line.trim() === "" ? undefined : others.keep(line));
@@ -65,6 +65,7 @@ export async function runNear(
     };
     signal.addEventListener("abort", onAbort, { once: true });
     const { exitCode, failed, originalMessage, signal: name } = await child;
+    await read;
     clearTimeout(timer);
     progress.close();
     if (signal.aborted) progress.line("torchwire: interrupted; what was made is removed again");

@@ -1,5 +1,4 @@
 /** Reads the output of a child process, line by line, until the process ends. */
-import type { ChildProcess } from "node:child_process";
 import { Readable } from "node:stream";
 import { StringDecoder } from "node:string_decoder";
 
@@ -51,15 +50,24 @@ export class LastLines {
 
 const LONGEST_KEPT = 1000;
 
+interface Started {
+  readonly pid?: number | undefined;
+  readonly stdio: readonly unknown[];
+  once(event: "exit", listener: () => void): unknown;
+}
+
 /** The pipes of a process that has ended are read until they were quiet for QUIET_MS, and for MOST_MS at most. */
 const QUIET_MS = 100;
 const MOST_MS = 1000;
 
 /**
- * Closes the pipes of a process after its exit, when they have been read to their end. Resolves then. A process is over
- * with its exit, but its pipes may stay open for ever: a daemon that it left behind has inherited them.
+ * Closes the pipes of a process after its exit, when they have been read to their end. Resolves when they are closed:
+ * all lines have been told. (The promise of execa may resolve before.) A process is over with its exit, but its pipes
+ * may stay open for ever: a daemon that it left behind has inherited them.
  */
-export function closePipesAtExit(child: ChildProcess): Promise<void> {
+export function closePipesAtExit(child: Started): Promise<void> {
+  // It could not be started.
+  if (child.pid === undefined) return Promise.resolve();
   return new Promise((resolve) => {
     child.once("exit", () => {
       const open = new Set<Readable>();
@@ -67,10 +75,7 @@ export function closePipesAtExit(child: ChildProcess): Promise<void> {
       if (open.size === 0) return resolve();
       let came = false;
       const end = (): void => {
-        clearTimeout(quiet);
-        clearTimeout(most);
         for (const stream of open) stream.destroy();
-        resolve();
       };
       // A program that has held up its event loop finds the timer first, and the waiting output right after it.
       const afterReading = (act: () => void) => () => setImmediate(() => setImmediate(act));
@@ -85,7 +90,10 @@ export function closePipesAtExit(child: ChildProcess): Promise<void> {
         stream.on("data", () => (came = true));
         stream.once("close", () => {
           open.delete(stream);
-          if (open.size === 0) end();
+          if (open.size > 0) return;
+          clearTimeout(quiet);
+          clearTimeout(most);
+          resolve();
         });
       }
     });

@@ -94,7 +94,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     reject: false,
     stdin: "pipe",
   });
-  void closePipesAtExit(child);
+  const read = closePipesAtExit(child);
   const said = new LastLines(KEPT_LINES);
   const keep = (line: string): void => {
     if (line.trim() === "") return;
@@ -137,8 +137,9 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
       // It has ended.
     }
   };
-  const ended = child.then(({ exitCode, signal }) => {
+  const ended = child.then(async ({ exitCode, signal }) => {
     over = true;
+    await read;
     silence.end();
     clearTimeout(timer);
     return { ...byShell(exitCode, signal), said: said.lines, silent };

@@ -100,7 +100,7 @@ export async function startProcess(
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     env: { ...pythonVariables(python), PYTHONUNBUFFERED: "1", ...options.env },
   });
-  void closePipesAtExit(child);
+  const read = closePipesAtExit(child);
   const last = new LastLines(KEPT_LINES);
   let giveUp!: (error: Error) => void;
   const killAll = (): void => {
@@ -129,7 +129,10 @@ export async function startProcess(
       options.logger.info({ stream: name }, line);
     });
   }
-  const exited = child.then(({ exitCode, signal }) => ({ code: exitCode, signal, lastLines: last.lines }));
+  const exited = child.then(async ({ exitCode, signal }) => {
+    await read;
+    return { code: exitCode, signal, lastLines: last.lines };
+  });
   const reported = new Promise<Exclude<Report, { started: number }> | undefined>((resolve, reject) => {
     giveUp = reject;
     const stream = child.stdio[3];
