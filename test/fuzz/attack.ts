@@ -45,8 +45,8 @@ const RAW_SHARE = 0.01;
 const SLOW = 50;
 /** A worker ends a handshake that takes longer than five seconds; some more, where it is busy. */
 const PATIENCE_MS = 20_000;
-/** So long without a word, and there is none to come. */
-const QUIET_MS = 200;
+/** After the first answer on a connection: so long without another, and there is none to come. */
+const QUIET_MS = 500;
 /** What a connection is given before the next one is made. */
 const A_CONNECTION = 2000;
 
@@ -97,14 +97,14 @@ type Send = (count: number, next: () => Uint8Array[], dice: Dice) => Promise<voi
  */
 function overPlainTcp(options: Attack): Send {
   return async (count, next, dice) => {
-    const expected = options.ear.refusals + count;
+    const before = options.ear.refusals;
     const peer = await Peer.open(portOf(options, dice), options.ear);
     await peer.greet();
     for (let left = count; left > 0; left -= 100) {
       const pieces = Array.from({ length: Math.min(100, left) }, () => message(next()));
       await peer.write(Buffer.concat(pieces));
     }
-    await refused(options.ear, expected);
+    await refused(options.ear, before, count);
     if (dice.chance(0.5)) peer.reset();
     else peer.close();
     await peer.closed;
@@ -113,7 +113,7 @@ function overPlainTcp(options: Attack): Send {
 
 function overCurve(options: Attack, keys: CurveKeys): Send {
   return async (count, next, dice) => {
-    const expected = options.ear.refusals + count;
+    const before = options.ear.refusals;
     const socket = keyed(keys);
     socket.connect(`tcp://127.0.0.1:${portOf(options, dice)}`);
     const heard = listen(socket, options.ear);
@@ -121,7 +121,7 @@ function overCurve(options: Attack, keys: CurveKeys): Send {
       const parts = next();
       await socket.send(parts.length === 0 ? [new Uint8Array(0)] : parts);
     }
-    await refused(options.ear, expected);
+    await refused(options.ear, before, count);
     socket.close();
     await heard;
   };
@@ -134,8 +134,14 @@ async function listen(socket: Dealer, ear: Ear): Promise<void> {
   for await (const parts of socket) for (const part of parts) ear.hear(Buffer.from(part), Buffer.alloc(0));
 }
 
-/** Resolves when so many have been refused, or, where some were answered otherwise, nothing comes any more. */
-async function refused(ear: Ear, expected: number): Promise<void> {
+/**
+ * Resolves when so many more than `before` have been refused, or, where some were answered otherwise, nothing comes any
+ * more. A busy worker may be silent for long before its first answer.
+ */
+async function refused(ear: Ear, before: number, count: number): Promise<void> {
+  const expected = before + count;
+  for (const until = performance.now() + PATIENCE_MS; ear.refusals === before; await sleep(20))
+    if (performance.now() > until) throw new Error(`the worker has refused none of ${count} messages`);
   for (let heard = -1; ear.refusals < expected && heard !== ear.bytes; await sleep(QUIET_MS)) heard = ear.bytes;
 }
 
