@@ -145,7 +145,12 @@ describeOnLinux("a link to a worker that serves", () => {
 
   test("whose one half is there again and whose other is not takes nothing before its greeting", async () => {
     await using gate = await Gate.open(served.port);
-    await using worker = await to(gate.address, { timeout: 1.5 * SECOND });
+    // (The worker of the session before may be ending, and the next one may be loading PyTorch.)
+    await using worker = (await poll(
+      20 * SECOND,
+      () => to(gate.address, { timeout: 1.5 * SECOND }).catch(() => undefined),
+      (connected) => connected !== undefined,
+    ))!;
     expect(await worker.tensor([1]).item()).toBe(1);
     gate.hangs = (each) => each === "control";
     gate.cut();
