@@ -1,5 +1,5 @@
 /** Deterministic, seeded workers for tests. They use one thread: PyTorch's threads spin, and tests share few cores. */
-import { spawnWorker, type SpawnOptions, type Worker } from "torchwire";
+import { kw, spawnWorker, type SpawnOptions, type Worker } from "torchwire";
 
 export function testWorker(options: SpawnOptions = {}): Promise<Worker> {
   return spawnWorker({ device: "cpu", seed: 0, deterministic: true, threads: 1, ...options });
@@ -15,17 +15,22 @@ const shared = globalThis as { [WARM]?: Promise<Worker> };
  */
 export async function warmWorker(): Promise<Worker> {
   const worker = await (shared[WARM] ??= testWorker());
-  const builtins = worker.import("builtins");
-  await builtins.exec(RESET, builtins.dict());
+  await reset(worker, { seed: 0, deterministic: true });
   return worker;
+}
+
+/** Gives it the state of a worker that has just been spawned with these options. */
+export async function reset(worker: Worker, options: { seed: number; deterministic: boolean }): Promise<void> {
+  const builtins = worker.import("builtins");
+  await builtins.exec(RESET, builtins.dict(kw(options)));
 }
 
 const RESET = `
 import random
 import numpy, torch
-random.seed(0)
-numpy.random.seed(0)
-torch.manual_seed(0)
+random.seed(seed)
+numpy.random.seed(seed)
+torch.manual_seed(seed)
 torch.set_default_dtype(torch.float32)
-torch.use_deterministic_algorithms(True)
+torch.use_deterministic_algorithms(deterministic)
 `;
