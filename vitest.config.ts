@@ -26,6 +26,8 @@ const config: ViteUserConfig = defineConfig({
     testTimeout: 300_000,
     hookTimeout: 300_000,
     expect: { requireAssertions: true },
+    // (Continuous integration tries once more; the end of its output names what needed that.)
+    retry: Number(process.env["TORCHWIRE_TEST_RETRY"] ?? 0),
     // One project after the other, two files at a time: CI has two cores.
     maxWorkers: 2,
     projects: [
@@ -55,7 +57,7 @@ const config: ViteUserConfig = defineConfig({
           sequence: { groupOrder: 2 },
         },
       },
-      // Processes start and end, links are cut, environments are made: computing costs them little.
+      // Processes start and end, links are cut, environments are made, and what hangs is waited for.
       {
         extends: true,
         test: {
