@@ -28,7 +28,7 @@ const tallies: Tally[] = [];
 try {
   for (const project of ["tsconfig.build.json", "tsconfig.json"]) {
     const { exitCode } = await run("tsc", ["-p", project]);
-    if (exitCode !== 0) tallies.push({ passed: 0, failed: 1, skipped: [] });
+    if (exitCode !== 0) tallies.push({ passed: 0, failed: 1, skipped: [], flaky: [] });
   }
   tallies.push(await vitest());
   if (filters.length === 0) tallies.push(await pytest());
@@ -38,6 +38,7 @@ try {
 
 const sum = (key: "passed" | "failed"): number => tallies.reduce((total, tally) => total + tally[key], 0);
 const skipped = tallies.flatMap((tally) => tally.skipped);
+for (const title of tallies.flatMap((tally) => tally.flaky)) console.log(`passed at the second attempt only: ${title}`);
 console.log(`${sum("passed")} passed, ${sum("failed")} failed, ${skipped.length} skipped${reasons()}`);
 process.exitCode = sum("failed") === 0 ? 0 : 1;
 
@@ -76,5 +77,5 @@ async function pytest(): Promise<Tally> {
   const failures = count("failures") + count("errors");
   const skipped = [...xml.matchAll(/<skipped [^>]*\bmessage="([^"]*)"/g)].map(([, reason]) => reason!);
   const failed = failures === 0 && exitCode !== 0 ? 1 : failures;
-  return { passed: count("tests") - failures - skipped.length, failed, skipped };
+  return { passed: count("tests") - failures - skipped.length, failed, skipped, flaky: [] };
 }

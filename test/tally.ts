@@ -7,6 +7,8 @@ export interface Tally {
   readonly failed: number;
   /** A reason for each. */
   readonly skipped: readonly string[];
+  /** The titles of those that passed only when they were tried again. */
+  readonly flaky: readonly string[];
 }
 
 /** Names the file. */
@@ -17,7 +19,8 @@ export default class TallyReporter implements Reporter {
     const all = modules.flatMap(({ children }) => [...children.allTests()]);
     const count = (state: string): number => all.filter((test) => test.result().state === state).length;
     const skipped = all.flatMap((test) => reasonOf(test) ?? []);
-    const tally: Tally = { passed: count("passed"), failed: count("failed"), skipped };
+    const flaky = all.filter((test) => test.diagnostic()?.flaky).map((test) => test.fullName);
+    const tally: Tally = { passed: count("passed"), failed: count("failed"), skipped, flaky };
     writeFileSync(process.env[TALLY]!, JSON.stringify(tally));
   }
 }
