@@ -3,7 +3,9 @@ import { mkdir, mkdtemp, rename, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
+import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { findPython } from "../../bridge/environment/find.ts";
 import { kw, py, type Worker } from "torchwire";
 import { mnistJpegs } from "../jpegs.ts";
 import { Programs } from "../programs.ts";
@@ -215,6 +217,20 @@ test("several-digits: ten answers for each picture", async () => {
   // To say yes to everything comes to 0.4.
   expect(table(stdout).validation!.at(-1)!["f1"]).toBeGreaterThan(0.65);
   expect(stdout.split("\n").at(-1)!.match(/, is /g)).toHaveLength(5);
+});
+
+test("policy-gradient: the pole stays up for longer, by the losses of plain PyTorch", async () => {
+  const args = ["12", "64"];
+  const script = join(root, "test", "native", "policy_gradient.py");
+  const native = execa((await findPython()).executable, [script, ...args], { env: { OMP_NUM_THREADS: "1" } });
+  const numbers = (stdout: string): number[][] =>
+    [...stdout.matchAll(/^update \d+: .* ([\d.]+) s; loss (\S+)$/gm)].map(([, ...cells]) => cells.map(Number));
+  const ours = numbers(await run("policy-gradient", args));
+  expect(ours).toHaveLength(12);
+  expect(ours).toEqual(numbers((await native).stdout));
+  // By chance it is half a second.
+  expect(ours[0]![0]).toBeLessThan(0.6);
+  expect(ours[11]![0]).toBeGreaterThan(1.2);
 });
 
 test("own-phase: the student knows digits that it has never seen", async () => {

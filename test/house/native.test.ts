@@ -22,6 +22,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "metrics",
     "models",
     "optimizers",
+    "policy_gradient",
     "schedules",
     "shuffle",
     "train",
