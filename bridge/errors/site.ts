@@ -18,10 +18,10 @@ export type { CallSite };
  */
 let depth = 8;
 
-/** Runs `fn` with deeper stacks, because more of our own frames lie above the user's. */
-export function deep<T>(fn: () => T): T {
+/** Runs `fn` with deeper stacks, because more of our own frames lie above the user's: up to `frames`. */
+export function deep<T>(fn: () => T, frames = 24): T {
   const before = depth;
-  depth = 24;
+  depth = frames;
   try {
     return withProperty("stackTraceLimit", depth, fn);
   } finally {

@@ -96,6 +96,10 @@ export class Log implements RefOwner {
     this.#write((encoder) => [Op.delItem, encoder.target(target), encoder.encode(key, "index")]);
   }
 
+  async passed(target: Reference): Promise<void> {
+    await this.settle(inner(this.callPath(this.wellKnown("builtins"), ["id"], [target.proxy]))!);
+  }
+
   settle(target: Reference, site?: CallSite): Fetched<unknown> {
     if (target.scalar !== undefined || target.settledAs !== undefined) {
       const known = new Fetched(() => undefined);

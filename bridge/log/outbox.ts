@@ -124,13 +124,13 @@ export class Outbox {
 
   /** The id of a reference that is about to be used. Throws where it cannot be. */
   idOf(reference: Reference): number {
-    if (reference.owner !== this.#owner)
+    if (reference.gone !== undefined)
+      throw new TorchwireError("NO_VALUE", `${reference.tag} cannot be used any more: ${reference.gone}`);
+    if (reference.home !== this.#owner)
       throw new TorchwireError(
         "MISUSE",
         `${reference.tag} belongs to another worker; fetch its value there, e.g. with py.ndarray, and send that`,
       );
-    if (reference.gone !== undefined)
-      throw new TorchwireError("NO_VALUE", `${reference.tag} cannot be used any more: ${reference.gone}`);
     if (reference.origin.lacks(reference.id) || reference.id === 0) throw reference.origin.errorFor(reference.id);
     return reference.id;
   }

@@ -60,6 +60,14 @@ function repr(ref: AnyReference): Promise<string> {
   return builtin("repr", ref) as Promise<string>;
 }
 
+/**
+ * The source of a function, class or module, as `inspect.getsource` gives it: also that of a function which
+ * `worker.function` has made. Rejects with Python's error where there is none.
+ */
+function source(ref: AnyReference): Promise<string> {
+  return value(wellKnownCall(ref, "helpers", "source", [ref])) as Promise<string>;
+}
+
 /** `len(ref)`. */
 function len(ref: AnyReference): Promise<number> {
   return builtin("len", ref) as Promise<number>;
@@ -194,6 +202,7 @@ export const py: {
   ndarray: typeof ndarray;
   str: typeof str;
   repr: typeof repr;
+  source: typeof source;
   len: typeof len;
   type: typeof type;
   isInstance: typeof isInstance;
@@ -218,6 +227,7 @@ export const py: {
   ndarray,
   str,
   repr,
+  source,
   len,
   type,
   isInstance,
@@ -275,6 +285,7 @@ function builtin(name: string, ref: AnyReference): Promise<unknown> {
 }
 
 /** Waits for an answer from this place in the log. */
-async function done(ref: AnyReference): Promise<void> {
-  await value(wellKnownCall(ref, "builtins", "id", [ref]));
+function done(ref: AnyReference): Promise<void> {
+  const reference = known(ref);
+  return ownerOf(reference).passed(reference);
 }

@@ -16,6 +16,8 @@ export interface RefOwner {
   setItem(target: Reference, key: unknown, value: unknown): void;
   deleteItem(target: Reference, key: unknown): void;
   wellKnown(name: keyof typeof WELL_KNOWN): Reference;
+  /** Resolves when the worker has come to this place of the log. */
+  passed(target: Reference): Promise<void>;
   settle(target: Reference, site?: CallSite): Promise<unknown>;
   fetch(target: Reference, mode: FetchMode): Promise<unknown>;
   /** The line that awaits a value now; undefined where the log knows it without a look. */
@@ -23,7 +25,25 @@ export interface RefOwner {
   iterate(target: Reference): AsyncGenerator<unknown, void>;
   release(target: Reference): void;
   keep(target: Reference): void;
+  /** The error for a construct that it does not support. It is about to be thrown. */
+  refused?(message: string): Error;
 }
+
+/** It gets all that the program does to references, as long as it records a function. */
+let recorder: RefOwner | undefined;
+
+/** Runs `fn`. Until it has returned, every operation of the program goes to `owner`, whatever reference it is on. */
+export function recordedBy<T>(owner: RefOwner, fn: () => T): T {
+  const before = recorder;
+  recorder = owner;
+  try {
+    return fn();
+  } finally {
+    recorder = before;
+  }
+}
+
+export const currentRecorder = (): RefOwner | undefined => recorder;
 
 /**
  * The generation of a lane in which a reference was made. After a failure in it, some of its references have no value.
@@ -41,7 +61,8 @@ const INNER = Symbol("torchwire.reference");
 
 export class Reference implements ProxyHandler<object> {
   readonly proxy: object;
-  readonly owner: RefOwner;
+  /** The log that made it. */
+  readonly home: RefOwner;
   /** Its position in the log, which is its name in the worker; 0 where it has none, because its lane had failed. */
   readonly id: number;
   readonly origin: Origin;
@@ -57,11 +78,16 @@ export class Reference implements ProxyHandler<object> {
   gone: string | undefined;
 
   constructor(owner: RefOwner, id: number, origin: Origin, scope: object | undefined) {
-    this.owner = owner;
+    this.home = owner;
     this.id = id;
     this.origin = origin;
     this.scope = scope;
     this.proxy = new Proxy(TARGET, this);
+  }
+
+  /** Who takes an operation on it: its log, or what records a function now. */
+  get owner(): RefOwner {
+    return recorder ?? this.home;
   }
 
   get tag(): string {
@@ -107,7 +133,10 @@ export class Reference implements ProxyHandler<object> {
     if (key === INNER) return true;
     if (key === "then") return this.settledAs === undefined;
     if (typeof key === "symbol") return false;
-    return misuse(`"${key}" in a reference cannot be answered at once; use await py.has(ref, "${key}")`);
+    return misuse(
+      `"${key}" in a reference cannot be answered at once; use await py.has(ref, "${key}")`,
+      `"${key}" in a reference cannot be answered while a function is recorded: ${ONCE}. Python answers it then: builtins.hasattr(x, "${key}"), with worker.import("builtins")`,
+    );
   }
 
   ownKeys(): [] {
@@ -138,10 +167,16 @@ export class Reference implements ProxyHandler<object> {
         return (hint: string): string =>
           hint === "string"
             ? this.tag
-            : misuse(`${this.tag} is not a number here: await it first, e.g. (await x.item()) + 1`);
+            : misuse(
+                `${this.tag} is not a number here: await it first, e.g. (await x.item()) + 1`,
+                `${this.tag} is not a number while its function is recorded: ${ONCE}. Compute with py.op("+", x, 1), compare with py.op(">", x, 0), and choose with torch.where(condition, a, b)`,
+              );
       case Symbol.iterator:
         return (): never =>
-          misuse("a reference cannot be iterated at once; use for await (const x of ref), or py.unpack(ref, n)");
+          misuse(
+            "a reference cannot be iterated at once; use for await (const x of ref), or py.unpack(ref, n)",
+            `${this.tag} has no items while its function is recorded: ${ONCE}. Take a known number of items with py.unpack(x, n); for any number write builtins.map(worker.function((item) => …), x), with worker.import("builtins")`,
+          );
       case Symbol.asyncIterator:
         return () => this.owner.iterate(this);
       case Symbol.hasInstance:
@@ -219,6 +254,10 @@ export function isPythonName(key: string): boolean {
   return known;
 }
 
-function misuse(message: string): never {
-  throw new TorchwireError("MISUSE", message);
+/** Why nothing has a value in a function that is being recorded. */
+export const ONCE = "it runs here once, and in Python later, for every value";
+
+/** `recorded` is the message while a function is recorded, where other advice is right. */
+function misuse(message: string, recorded: string = message): never {
+  throw recorder?.refused?.(recorded) ?? new TorchwireError("MISUSE", message);
 }
