@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import textwrap
 from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
@@ -43,3 +45,7 @@ def unpack(items: Iterable[T], n: int) -> list[T]:
     if len(found) < n:
         raise ValueError(f"not enough values to unpack (expected {n}, got {len(found)})")
     return found
+
+
+def source(value: Any) -> str:
+    return textwrap.dedent(inspect.getsource(value))
