@@ -23,6 +23,7 @@ export { lend } from "./values/lend.ts";
 
 // The types of references, for declaring modules of one's own.
 export type * from "./types/core.ts";
+export type { PyFunction } from "./types/function.ts";
 export type { BundledModules, KnownModule, PythonModule, PythonModules } from "./types/modules.ts";
 export type { Module, Network } from "./types/module.ts";
 export type { Linear } from "./types/nn.ts";

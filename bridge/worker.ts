@@ -19,9 +19,11 @@ import { checkNDArray } from "./values/check.ts";
 import { checkMemory } from "./values/lend.ts";
 import type { LinkChange, LinkState } from "./link/transport.ts";
 import type { Life } from "./session/life.ts";
-import { inner } from "./reference/ref.ts";
+import { functionOf, notRecorded } from "./recording/function.ts";
+import { currentRecorder, inner } from "./reference/ref.ts";
 import type { Session, Counts } from "./session/session.ts";
-import type { Ref } from "./types/core.ts";
+import type { AnyRef, PyObject, Ref } from "./types/core.ts";
+import type { PyFunction } from "./types/function.ts";
 import type { KnownModule, PythonModule } from "./types/modules.ts";
 import type { Tensor } from "./types/tensor.ts";
 
@@ -84,8 +86,8 @@ export class Worker implements AsyncDisposable {
    * @throws NOT_SENDABLE where dtype, shape and data do not fit each other.
    */
   tensor(data: NDArray | TypedArray | Uint8ClampedArray | NestedNumbers, options: TensorOptions = {}): Ref<Tensor> {
-    const { log } = this.#session;
-    const helpers = log.wellKnown("helpers");
+    const helpers = this.#session.log.wellKnown("helpers");
+    const log = helpers.owner;
     if (isPlainObject(data) && !isNDArray(data))
       refuse(
         `an array is { dtype, shape, data }, a typed array or nested numbers; the dtypes are ${dtypes.join(", ")}`,
@@ -97,10 +99,32 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
+   * A Python function, made of a function of references. `fn` runs here once, over placeholders; all that it does to
+   * references becomes the body of the Python function. So Python calls it without asking this program: as a hook, a
+   * sort key, the function of `torch.func.grad` or `torch.compile`. `py.source` shows its Python.
+   *
+   * References from outside are closure variables, and live as long as the function. Numbers, text and all else that is
+   * JavaScript's own have the values of this one run. An array becomes a tensor that is new at each call. A function
+   * within is recorded too, by `worker.function`. It may return nothing, a value, or values in an array (a list),
+   * `py.tuple` or a record (a dict).
+   *
+   * The result is a reference, and is freed with its scope. It is called by position: the parameters have the names of
+   * `fn`'s, which a minifier changes.
+   * @throws MISUSE where `fn` asks for a value: by await, `py.js`, `py.len`, or a comparison. An `if (x)` cannot be
+   * noticed, and records one branch.
+   */
+  function(fn: (...args: AnyRef[]) => unknown): AnyRef;
+  function<A extends readonly PyObject<any>[], R>(fn: (...args: A) => R): Ref<PyFunction<A, R>>;
+  function(fn: unknown): unknown {
+    return functionOf(this.#session.log, fn);
+  }
+
+  /**
    * Runs `fn` as a lane of its own, which is one logical thread: an operation that fails in it stops the rest of this
    * lane and nothing outside. Its error rejects the result, unless `fn` has caught it.
    */
   lane<T>(fn: () => T | PromiseLike<T>): Promise<T> {
+    notRecorded("worker.lane", "a failure in it is Python's to raise; leave the lane out");
     return this.#session.log.ambient.lane(fn, (generation) => this.#session.answered(generation));
   }
 
@@ -110,6 +134,7 @@ export class Worker implements AsyncDisposable {
    * nothing to wait for.
    */
   apart<T>(fn: () => T): readonly [value: T, outcome: () => Promise<void> | undefined] {
+    notRecorded("worker.apart", "a failure in it is Python's to raise; leave it out");
     const { log } = this.#session;
     const [value, generation] = log.ambient.apart(fn);
     const outcome = async (): Promise<void> => {
@@ -133,11 +158,17 @@ export class Worker implements AsyncDisposable {
    * batch. The promise of an async `fn` also waits where the worker has fallen far behind. It never waits for a reply.
    */
   scope<T>(fn: () => T): T {
+    // A recorded function frees by itself what it makes.
+    if (currentRecorder() !== undefined) return fn();
     return this.#session.log.ambient.scope(fn, () => this.#session.credit());
   }
 
   /** Runs `fn` with ambient state of the worker that holds for the operations made inside it, and for no others. */
   context<T>(options: ContextOptions, fn: () => T | PromiseLike<T>): Promise<T> {
+    notRecorded(
+      "worker.context",
+      "wrap a function in the context, as Python's decorators do: torch.no_grad()(worker.function((x) => …))",
+    );
     return this.#session.log.ambient.context(options, fn);
   }
 
@@ -187,8 +218,8 @@ const workers = new WeakMap<object, Worker>();
 
 /** The worker of `reference`; undefined where it is no reference. */
 export function workerOf(reference: unknown): Worker | undefined {
-  const owner = inner(reference)?.owner;
-  return owner === undefined ? undefined : workers.get(owner);
+  const home = inner(reference)?.home;
+  return home === undefined ? undefined : workers.get(home);
 }
 
 function asNDArray(data: NDArray | ArrayBufferView, { dtype, shape }: TensorOptions): NDArray {
