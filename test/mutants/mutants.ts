@@ -403,8 +403,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "a reference of another worker accepted",
     file: "bridge/log/outbox.ts",
-    from: "if (reference.owner !== this.#owner)",
-    to: "if (reference.owner === undefined)",
+    from: "if (reference.home !== this.#owner)",
+    to: "if (reference.home === undefined)",
     test: by("test/bridge/reference/references.test.ts", "another worker its references are refused"),
   },
   {
@@ -413,6 +413,43 @@ export const mutants: readonly Mutant[] = [
     from: "if (reference.gone !== undefined)\n      throw",
     to: "if (reference.gone === null)\n      throw",
     test: by("test/bridge/reference/references.test.ts", "the end of a reference a disposed reference says so"),
+  },
+  {
+    title: "a value of a recorded function is written past others",
+    file: "python/torchwire_worker/helpers/writing.py",
+    from: "if wanted != list(self._pending)[len(self._pending) - len(wanted) :]:",
+    to: "if False:",
+    test: by(
+      "test/bridge/recording/functions.test.ts",
+      "the Python function operations keep their order, although values are written in their places",
+    ),
+  },
+  {
+    title: "an array in a recorded function is one tensor for all calls",
+    file: "bridge/recording/recording.ts",
+    from: 'return this.call(inner(this.get(made, "clone"))!, []);',
+    to: "return made.proxy;",
+    test: by(
+      "test/bridge/recording/functions.test.ts",
+      "what it has from outside arrays of JavaScript are tensors that are new at each call",
+    ),
+  },
+  {
+    title: "a recorded function that has caught a refusal is made",
+    file: "bridge/recording/recording.ts",
+    from: "if (this.#refusal !== undefined) {",
+    to: "if (this.#refusal === this.log) {",
+    test: by(
+      "test/bridge/recording/functions.test.ts",
+      "what cannot be recorded is refused, and says what to write also where the function has caught the error",
+    ),
+  },
+  {
+    title: "a name that Python reads otherwise is written into a source",
+    file: "python/torchwire_worker/helpers/writing.py",
+    from: 'and unicodedata.normalize("NFKC", name) == name',
+    to: "",
+    test: by("python/tests/test_functions.py", "test_as_a_keyword_and_a_constant"),
   },
   // The worker.
   {

@@ -75,6 +75,19 @@ export const references: Cases = {
     worker.scope(() => void (out.x = torch.ones(1)));
     return torch.add(out.x, 1); // <-
   },
+  "a comparison in a recorded function": ({ worker }) => worker.function((x: any) => (x > 0 ? x : 0)), // <-
+  "an await in a recorded function": ({ worker }) => worker.function(async (x) => (await x.sum()) as unknown), // <-
+  "the length of a placeholder": ({ worker }) => worker.function((x) => py.len(x)), // <-
+  "the items of a placeholder": ({ worker }) => worker.function((x: any) => [...x]), // <-
+  "a context in a recorded function": ({ worker }) =>
+    worker.function((x) => worker.context({ mode: "no_grad" }, () => x.sum())), // <-
+  "a JavaScript function in a recorded one": ({ worker, torch }) =>
+    worker.function((x) => torch.func.grad((y: unknown) => y)(x)), // <-
+  "a placeholder past its function": ({ worker, torch }) => {
+    const out: { x?: any } = {};
+    worker.function((x) => void (out.x = x));
+    return torch.add(out.x, 1); // <-
+  },
   "a reference of another worker": ({ other, torch }) => torch.add(other.tensor([1]), 1), // <-
   "an object that Python cannot give back": ({ worker }) => py.js(worker.import("sys")), // <-
   "a tensor with more than one value where one is asked for": ({ torch }) => torch.ones(2).item(), // <-
