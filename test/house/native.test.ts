@@ -25,6 +25,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "policy_gradient",
     "schedules",
     "shuffle",
+    "simclr",
     "train",
   ]);
   for (const name of names) {
