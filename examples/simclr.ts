@@ -5,8 +5,8 @@
  *
  *     npx tsx --conditions=torchwire-source examples/simclr.ts [training images, 6000 by default] [epochs, 5]
  */
-import { AbstractTrainingPhase, adamW, DataLoader, image, kw, Learner, py, spawnWorker } from "torchwire";
-import type { BatchLike, Ref, Step } from "torchwire";
+import { AbstractTrainingPhase, adamW, crossEntropy, DataLoader, image, kw, Learner, py, spawnWorker } from "torchwire";
+import type { AnyRef, BatchLike, Ref, Step } from "torchwire";
 import type { Tensor } from "torchwire/bridge";
 import { cut, readDigits, type Digits } from "./digits.ts";
 
@@ -42,13 +42,14 @@ function look(xs: Ref<Tensor>): Ref<Tensor> {
   return F.grid_sample(xs, F.affine_grid(maps, xs.shape, kw({ align_corners: false })), kw({ align_corners: false }));
 }
 
-/** Among all other rows of `z` [2 n, 32], row `i` must find row `i + n`, and that one row `i`. */
-function contrast(z: Ref<Tensor>): Ref<Tensor> {
+/** The cosines of all pairs of rows of `z` [2 n, 32], but for those of a row with itself. */
+const cosines = (z: AnyRef) => {
   const rows = F.normalize(z);
-  const scores = rows.mm(rows.t()).div(TEMPERATURE).fill_diagonal_(-Infinity);
-  const others = torch.arange(py.at(z.shape, 0)).view(2, -1).flip(0).flatten();
-  return F.cross_entropy(scores, others);
-}
+  return rows.mm(rows.t()).fill_diagonal_(-Infinity);
+};
+
+/** Row `i` of 2 n must find row `i + n`, and that one row `i`. */
+const others = (z: AnyRef) => torch.arange(py.at(z.shape, 0)).view(2, -1).flip(0).flatten();
 
 class Contrastive extends AbstractTrainingPhase {
   readonly name = "training";
@@ -57,7 +58,7 @@ class Contrastive extends AbstractTrainingPhase {
     return learner.runStep(this, batch, async (step, handle) => {
       step.yhat = learner.model(torch.cat([look(step.xs), look(step.xs)]));
       await handle("lossBegin");
-      step.loss = contrast(step.yhat);
+      step.loss = learner.lossFn(cosines(step.yhat).div(TEMPERATURE), others(step.yhat));
       await handle("backwardBegin");
       learner.optimizer.zero_grad();
       learner.backward(step.loss);
@@ -80,7 +81,7 @@ function nearest(known: Digits): Promise<number> {
 const percent = (part: number): string => `${(100 * part).toFixed(1)} %`;
 const known = cut(training, 0, 100);
 const before = await nearest(known);
-const learner = new Learner(model, contrast, {
+const learner = new Learner(model, crossEntropy(), {
   data: { training: new DataLoader(training, { batchSize: 64, shuffle: true, dropLast: true }) },
   input: image(),
   optimizer: adamW({ lr: 2e-3 }),

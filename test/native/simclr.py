@@ -45,7 +45,7 @@ def look(xs):
 
 def contrast(z):
     rows = F.normalize(z)
-    scores = (rows @ rows.t() / 0.5).fill_diagonal_(-torch.inf)
+    scores = (rows @ rows.t()).fill_diagonal_(-torch.inf) / 0.5
     others = torch.arange(len(z)).view(2, -1).flip(0).flatten()
     return F.cross_entropy(scores, others)
 
