@@ -1,5 +1,5 @@
 /** Deterministic, seeded workers for tests. They use one thread: PyTorch's threads spin, and tests share few cores. */
-import { kw, spawnWorker, type SpawnOptions, type Worker } from "torchwire";
+import { spawnWorker, type SpawnOptions, type Worker } from "torchwire";
 
 export function testWorker(options: SpawnOptions = {}): Promise<Worker> {
   return spawnWorker({ device: "cpu", seed: 0, deterministic: true, threads: 1, ...options });
@@ -22,7 +22,8 @@ export async function warmWorker(): Promise<Worker> {
 /** Gives it the state of a worker that has just been spawned with these options. */
 export async function reset(worker: Worker, options: { seed: number; deterministic: boolean }): Promise<void> {
   const builtins = worker.import("builtins");
-  await builtins.exec(RESET, builtins.dict(kw(options)));
+  const set = `seed, deterministic = ${options.seed}, ${options.deterministic ? "True" : "False"}\n`;
+  await builtins.exec(set + RESET, builtins.dict());
 }
 
 const RESET = `

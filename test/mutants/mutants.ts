@@ -285,14 +285,20 @@ export const mutants: readonly Mutant[] = [
     file: "python/torchwire_worker/helpers/checks.py",
     from: "or a.axis == b.axis or",
     to: "or a.axis != b.axis or",
-    test: by("test/client/callbacks/small-callbacks.test.ts", "samples meet the targets of others mse is refused"),
+    test: by(
+      "test/client/callbacks/small-callbacks.test.ts",
+      "2.9.11: SanityCheck a loss in which samples meet the targets of others mse is refused",
+    ),
   },
   {
     title: "advice about labels by their bounds alone",
     file: "client/loop/advice.ts",
     from: "if (canIgnore && isAlone && (Number(outside) < 0 ||",
     to: "if (canIgnore && !isAlone && (Number(outside) < 0 ||",
-    test: by("test/client/learner/learner-misuse.test.ts", "advice goes by the facts labels of"),
+    test: by(
+      "test/client/learner/learner-misuse.test.ts",
+      "a step that fails has its place advice goes by the facts labels of",
+    ),
   },
   {
     title: "a row of the history lost",
@@ -333,7 +339,10 @@ export const mutants: readonly Mutant[] = [
     file: "client/callback/protect.ts",
     from: 'typeof key === "string" && grants.get(key) === "write";',
     to: 'typeof key === "string";',
-    test: by("test/pure/callback/callbacks.test.ts", "access at run time write allows everything below, and no more"),
+    test: by(
+      "test/pure/callback/callbacks.test.ts",
+      "2.9.1: access at run time write allows everything below, and no more",
+    ),
   },
   {
     title: "NaN seen after the update",
