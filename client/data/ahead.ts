@@ -1,7 +1,8 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
+import { type Collate, collated } from "./collate.ts";
+import type { NumberTypes } from "./collation.ts";
 import type { BatchMemory, Lease } from "./memory.ts";
-import { type NumberTypes, stack } from "./stack.ts";
 import type { Batch, Dataset } from "./types.ts";
 
 /** A batch and its memory. */
@@ -19,7 +20,7 @@ export interface Source {
 
 /** One pass over samples: their order, and how far ahead they are read. */
 export interface Pass {
-  readonly dataset: Dataset;
+  readonly dataset: Dataset<unknown>;
   /** Undefined: the order of the data. */
   readonly order: Uint32Array | undefined;
   readonly samples: number;
@@ -30,6 +31,7 @@ export interface Pass {
   readonly prefetch: number;
   readonly memory: BatchMemory;
   readonly numbers: NumberTypes;
+  readonly collate: Collate | undefined;
 }
 
 interface Slot {
@@ -151,12 +153,12 @@ export class Ahead implements Source {
   #count(slot: Slot, index: number): void {
     if (--slot.missing > 0) return;
     if (slot.failure === undefined) {
-      const { batchSize, order, memory, numbers } = this.#pass;
+      const { batchSize, order, memory, numbers, collate } = this.#pass;
       const start = index * batchSize;
       const lease = memory.lease();
       const indices = order?.subarray(start, this.#endOf(index)) ?? slot.values.map((_, i) => start + i);
       try {
-        slot.made = { batch: stack({ values: slot.values, indices }, lease, numbers), lease };
+        slot.made = { batch: collated({ values: slot.values, indices }, collate, { lease, numbers }), lease };
       } catch (error) {
         slot.failure = { place: start, error };
       }

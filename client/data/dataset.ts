@@ -105,14 +105,14 @@ export class ArrayDataset implements Dataset {
 }
 
 /** Some samples of a data set, by their indices in it. */
-export class Subset implements Dataset {
+export class Subset<S = Sample> implements Dataset<S> {
   /** Never a subset itself: the indices of a nested subset count in the data set underneath. */
-  readonly data: Dataset;
+  readonly data: Dataset<S>;
   readonly indices: Uint32Array;
 
   /** Throws MISUSE where an index is out of range. */
-  constructor(data: Dataset | ArrayRows, indices: ArrayLike<number>) {
-    const within = asDataset(data);
+  constructor(data: Dataset<S> | ArrayRows, indices: ArrayLike<number>) {
+    const within = asDataset(data) as Dataset<S>;
     const { length } = within;
     for (let i = 0; i < indices.length; i++) checkIndex(indices[i]!, length);
     this.data = within instanceof Subset ? within.data : within;
@@ -123,13 +123,13 @@ export class Subset implements Dataset {
     return this.indices.length;
   }
 
-  get(index: number): Sample | Promise<Sample> {
+  get(index: number): S | Promise<S> {
     checkIndex(index, this.length);
     return this.data.get(this.indices[index]!);
   }
 
-  split(fraction: number, options?: SplitOptions): [Subset, Subset] {
-    return split(this, fraction, options);
+  split(fraction: number, options?: SplitOptions): [Subset<S>, Subset<S>] {
+    return split<S>(this, fraction, options);
   }
 }
 
@@ -139,8 +139,12 @@ export class Subset implements Dataset {
  *
  * Throws MISUSE unless `fraction` lies between 0 and 1, exclusive.
  */
-export function split(data: Dataset | ArrayRows, fraction: number, options: SplitOptions = {}): [Subset, Subset] {
-  const whole = asDataset(data);
+export function split<S = Sample>(
+  data: Dataset<S> | ArrayRows,
+  fraction: number,
+  options: SplitOptions = {},
+): [Subset<S>, Subset<S>] {
+  const whole = asDataset(data) as Dataset<S>;
   const [first, second] = splitIndices(whole.length, fraction, options);
   return [new Subset(whole, first), new Subset(whole, second)];
 }
@@ -164,15 +168,15 @@ export function splitIndices(
 /**
  * The samples of `data` at `indices`, in that order. An index may come twice. Throws MISUSE where one is out of range.
  */
-export function subset(data: Dataset | ArrayRows, indices: ArrayLike<number>): Subset {
+export function subset<S = Sample>(data: Dataset<S> | ArrayRows, indices: ArrayLike<number>): Subset<S> {
   return new Subset(data, indices);
 }
 
 /** The first `n` samples of `data`, or all where it has fewer. Throws MISUSE unless `n` is a whole number. */
-export function take(data: Dataset | ArrayRows, n: number): Subset {
+export function take<S = Sample>(data: Dataset<S> | ArrayRows, n: number): Subset<S> {
   if (!Number.isSafeInteger(n) || n < 0)
     throw new TorchwireError("MISUSE", `take: n must be a whole number, not ${String(n)}`);
-  const whole = asDataset(data);
+  const whole = asDataset(data) as Dataset<S>;
   return new Subset(
     whole,
     Uint32Array.from({ length: Math.min(n, whole.length) }, (_, i) => i),
@@ -180,7 +184,7 @@ export function take(data: Dataset | ArrayRows, n: number): Subset {
 }
 
 /** Throws MISUSE where `data` is neither samples by index nor arrays. */
-export function asDataset(data: Dataset | ArrayRows): Dataset {
+export function asDataset(data: Dataset<any> | ArrayRows): Dataset<any> {
   const { get, length, xs, ys } = (data ?? {}) as Partial<Dataset & ArrayRows>;
   if (typeof get === "function") {
     if (Number.isSafeInteger(length) && length! >= 0) return data as Dataset;
@@ -190,6 +194,11 @@ export function asDataset(data: Dataset | ArrayRows): Dataset {
     );
   }
   if (xs !== undefined && ys !== undefined) return new ArrayDataset({ xs, ys });
+  if (isIterable(data))
+    throw new TorchwireError(
+      "MISUSE",
+      "the data can be iterated, but has no samples by index, which shuffling and buckets need: give { length, get(index) }",
+    );
   throw new TorchwireError(
     "MISUSE",
     "data must be { length, get(index) }, or { xs, ys } with arrays whose rows are samples",
@@ -227,6 +236,9 @@ class Column {
     this.array = array;
   }
 }
+
+const isIterable = (data: unknown): boolean =>
+  typeof data === "object" && data !== null && (Symbol.iterator in data || Symbol.asyncIterator in data);
 
 const isColumn = (value: unknown): value is Column => value instanceof Column;
 

@@ -12,6 +12,9 @@ export {
   type ToNDArrayOptions,
 } from "./arrays.ts";
 export { batches, type BatchOptions } from "./batches.ts";
+export type { Lengths } from "./buckets.ts";
+export type { Collate, CollateFunction, Collating, Collator, PartCollate, PartsCollate } from "./collate.ts";
+export type { Collation } from "./collation.ts";
 export { balancedWeights, classWeights } from "./class-weights.ts";
 export {
   arrayDataset,
@@ -33,7 +36,10 @@ export {
   type ImageSample,
   type SkippedImage,
 } from "./images.ts";
-export { DataLoader, type DataLoaderOptions, type Position } from "./loader.ts";
+export { ArrayList, list } from "./list.ts";
+export { DataLoader, type Collated, type DataLoaderOptions, type Position } from "./loader.ts";
 export type { MemoryCounts } from "./memory.ts";
+export { pad, type MaskOptions, type Pad, type PadOptions } from "./pad.ts";
 export type { Rows } from "./rows.ts";
-export type { Batch, BatchLike, Data, Dataset, Inputs, Sample, Values } from "./types.ts";
+export { stack, type Stacked } from "./stack.ts";
+export type { Batch, BatchLike, Data, Dataset, Inputs, Sample, SampleValue, Values } from "./types.ts";

@@ -1,13 +1,16 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { NDArray } from "../../bridge/values/ndarray.ts";
 import { addCaller, captureSite, type CallSite } from "../../bridge/errors/site.ts";
-import { Ahead, type Made, type Source } from "./ahead.ts";
+import { Ahead, type Source } from "./ahead.ts";
 import { numBatches } from "./batches.ts";
+import { bucketed, byLength, type Lengths, lengthsOf } from "./buckets.ts";
+import { checkCollate, type Collate, type CollateFunction, type PartsCollate } from "./collate.ts";
 import { ArrayDataset, type ArrayRows, asDataset, Subset } from "./dataset.ts";
+import { Gathered } from "./gathered.ts";
 import { BatchMemory, type MemoryCounts } from "./memory.ts";
 import { permutation, weightedSample } from "./shuffle.ts";
-import type { NumberTypes } from "./stack.ts";
-import type { Dataset, Inputs } from "./types.ts";
+import type { NumberTypes } from "./collation.ts";
+import type { Dataset, Inputs, Sample } from "./types.ts";
 
 export interface DataLoaderOptions {
   /** Samples in a batch. */
@@ -29,12 +32,28 @@ export interface DataLoaderOptions {
   /** Leaves out a last batch with fewer than `batchSize` samples. Default: false. */
   readonly dropLast?: boolean;
   /**
+   * Makes batches of samples of similar length, so that little is padded: the length of each sample, or a function that
+   * gives it for an index, at once. Each sample still comes once in an epoch. With `shuffle`, samples are shuffled,
+   * pools of up to 50 batches are sorted, and the batches are shuffled. Without it, the shortest come first.
+   */
+  readonly bucketBy?: Lengths;
+  /**
    * How many batches are made before they are asked for. Default: 2. Arrays need none, since their batches are quick to
    * make.
    */
   readonly prefetch?: number;
   /** How many calls of the data set's `get` run at once, for files and networks. Default: 4. */
   readonly workers?: number;
+}
+
+/** A `DataLoader` that says how samples become batches. */
+export interface Collated<C> {
+  /**
+   * `{ xs, ys }` with a collator for either, or for the parts of a record by name: `stack`, the default, `list`,
+   * `pad({ value, mask })`, or a function of your own. Or one function of the samples, as `get` gave them, that returns
+   * the batch.
+   */
+  readonly collate: C;
 }
 
 /** The next batch: batch `batch` of epoch `epoch`, both counted from 0, in the order of `seed`. */
@@ -48,9 +67,9 @@ export interface Position {
  * Batches of a data set, or of arrays whose rows are samples. Each iteration is one pass, and begins the next epoch.
  *
  * **A batch** is `{ xs, ys }`. It has the structure of a sample: one array, several by position, or several by name,
- * each with a new first axis. The samples of one batch must have the same shapes and dtypes. Plain numbers from `get`
- * are labels (int64) where they are whole, else float32. The first batch settles which; a later fraction among labels
- * is an error.
+ * each with a new first axis. The samples of one batch must have the same shapes and dtypes, unless `collate` keeps
+ * them in a list or pads them. Plain numbers from `get` are labels (int64) where they are whole, else float32. The first
+ * batch settles which; a later fraction among labels is an error.
  *
  * **Its memory is lent.** A batch goes to the worker without a copy. Once the worker has it and the loop has asked for
  * the next batch, its memory serves a later batch: the old arrays are then empty, and using them is a MISUSE error. A
@@ -63,15 +82,16 @@ export interface Position {
  *
  * **Two iterations at once** are two passes, through two epochs.
  */
-export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> implements AsyncIterable<{
+export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, S = Sample> implements AsyncIterable<{
   readonly xs: X;
   readonly ys: Y;
 }> {
   readonly batchSize: number;
-  readonly #dataset: Dataset;
-  readonly #options: DataLoaderOptions;
+  readonly #dataset: Dataset<unknown>;
+  readonly #options: DataLoaderOptions & Partial<Collated<Collate>>;
   readonly #shuffle: boolean;
   readonly #weights: ArrayLike<number> | undefined;
+  readonly #lengths: Float64Array | undefined;
   /** Samples in one pass. */
   readonly #count: number;
   readonly #dropLast: boolean;
@@ -85,10 +105,13 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   #begun = false;
 
   /** Throws MISUSE for an option out of range, and BAD_DATA where arrays do not fit each other. */
-  constructor(data: Dataset | ArrayRows, options: DataLoaderOptions) {
+  constructor(data: Dataset | ArrayRows, options: DataLoaderOptions & Partial<Collated<PartsCollate<X, Y>>>);
+  constructor(data: Dataset<S> | ArrayRows, options: DataLoaderOptions & Collated<CollateFunction<X, Y, S>>);
+  constructor(data: Dataset<any> | ArrayRows, options: DataLoaderOptions & Partial<Collated<Collate>>) {
     const { batchSize, shuffle = false, dropLast = false, prefetch = 2, workers = 4 } = options;
     this.#dataset = asDataset(data);
     this.#options = options;
+    checkCollate(options.collate);
     numBatches(0, batchSize);
     this.batchSize = batchSize;
     this.#shuffle = shuffle !== false;
@@ -112,6 +135,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     if (asked !== undefined && options.seed !== undefined && asked !== options.seed)
       throw new TorchwireError("MISUSE", `two seeds: shuffle has ${asked}, seed is ${options.seed}; give one`);
     this.#position = { epoch: 0, batch: 0, seed: whole("seed", asked ?? options.seed ?? 0, 0) };
+    this.#lengths = options.bucketBy === undefined ? undefined : lengthsOf(options.bucketBy, this.samples);
     // Throw now where nothing can be drawn from these weights.
     if (weights !== undefined) weightedSample(weights, 0, 0);
   }
@@ -161,8 +185,8 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   }
 
   /** Another loader of the same data, with the same options, at the same position. */
-  clone(): DataLoader<X, Y> {
-    const copy = new DataLoader<X, Y>(this.#dataset, this.#options);
+  clone(): DataLoader<X, Y, S> {
+    const copy = new DataLoader<X, Y, S>(this.#dataset as Dataset, this.#options as DataLoaderOptions);
     copy.#position = { ...this.#position };
     copy.#begun = this.#begun;
     return copy;
@@ -204,6 +228,14 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
   }
 
   #order(seed: number, epoch: number): Uint32Array | undefined {
+    const drawn = this.#drawn(seed, epoch);
+    if (this.#lengths === undefined) return drawn;
+    return drawn === undefined
+      ? byLength(this.#lengths)
+      : bucketed(drawn, this.#lengths, { batchSize: this.batchSize, seed, epoch });
+  }
+
+  #drawn(seed: number, epoch: number): Uint32Array | undefined {
     if (this.#weights !== undefined) return weightedSample(this.#weights, this.#count, seed, epoch);
     return this.#shuffle ? permutation(this.samples, seed, epoch) : undefined;
   }
@@ -214,7 +246,8 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
     const order = this.#order(seed, epoch);
     const dataset = this.#dataset;
     const arrays = dataset instanceof Subset ? dataset.data : dataset;
-    if (arrays instanceof ArrayDataset) {
+    const { collate } = this.#options;
+    if (arrays instanceof ArrayDataset && collate === undefined) {
       const rows = dataset instanceof Subset ? chosen(dataset.indices, order) : order;
       return new Gathered(arrays, { order: rows, samples, batchSize }, this.#memory);
     }
@@ -228,46 +261,10 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray> 
         prefetch: this.#prefetch,
         memory: this.#memory,
         numbers: this.#numbers,
+        collate,
       },
       batch,
     );
-  }
-}
-
-/** Cuts batches out of arrays when they are asked for. It waits only for arrays that have not arrived yet. */
-class Gathered implements Source {
-  readonly #arrays: ArrayDataset;
-  readonly #order: Uint32Array | undefined;
-  readonly #samples: number;
-  readonly #batchSize: number;
-  readonly #memory: BatchMemory;
-
-  constructor(
-    arrays: ArrayDataset,
-    { order, samples, batchSize }: { order: Uint32Array | undefined; samples: number; batchSize: number },
-    memory: BatchMemory,
-  ) {
-    this.#arrays = arrays;
-    this.#order = order;
-    this.#samples = samples;
-    this.#batchSize = batchSize;
-    this.#memory = memory;
-  }
-
-  batch(index: number): Made | Promise<Made> {
-    return this.#arrays.ready()?.then(() => this.#make(index)) ?? this.#make(index);
-  }
-
-  stop(): Promise<void> {
-    return Promise.resolve();
-  }
-
-  #make(index: number): Made {
-    const start = index * this.#batchSize;
-    const end = Math.min(start + this.#batchSize, this.#samples);
-    const lease = this.#memory.lease();
-    const cut = { start, end, order: this.#order };
-    return { batch: this.#arrays.gather(cut, (dtype, shape) => lease.array(dtype, shape)), lease };
   }
 }
 

@@ -1,13 +1,16 @@
 /** Converts a JavaScript array to the tensor that a model takes. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
+import { py } from "../../bridge/reference/py.ts";
 import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { isReference } from "../data/batch.ts";
+import { ArrayList, isPacked, type Packed } from "../data/list.ts";
+import { mapTree } from "../data/tree.ts";
 import type { Values } from "../data/types.ts";
 import { defaultFormat } from "./default.ts";
-import { ofBatch, type Format } from "./format.ts";
+import { ofBatch, same, type Format } from "./format.ts";
 
 export interface Conversion {
   readonly worker: Worker;
@@ -19,11 +22,13 @@ export interface Conversion {
 
 /**
  * Converts `value` to a tensor on the device, in PyTorch's axes, by operations of the batch that is being built. A
- * reference is in PyTorch's axes already and only moves to the device. `path` names the array in errors.
+ * reference is in PyTorch's axes already and only moves to the device; a list of arrays becomes a list. `path` names the array in errors.
  */
-export function toTorch(value: Values, path: string, { worker, device, format, channelsLast }: Conversion): AnyRef {
+export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
+  const { worker, device, format, channelsLast = false } = how;
   const move = (tensor: AnyRef): AnyRef => (device === "cpu" ? tensor : tensor.to(device));
   if (isReference(value)) return move(value as AnyRef);
+  if (value instanceof ArrayList) return listToTorch(value, path, how, move);
   if (!isNDArray(value)) {
     lookAfter(value);
     throw new TorchwireError("BAD_DATA", `${path} is neither an array { dtype, shape, data } nor a reference`);
@@ -31,5 +36,36 @@ export function toTorch(value: Values, path: string, { worker, device, format, c
   const { dtype, shape } = value;
   const chosen = ofBatch(format ?? defaultFormat(value, "input"));
   const tensor = move(worker.tensor(value) as unknown as AnyRef);
-  return chosen.toTorch(tensor, { worker, dtype, shape, channelsLast: channelsLast ?? false });
+  return chosen.toTorch(tensor, { worker, dtype, shape, channelsLast });
+}
+
+/**
+ * A reference to a list in Python. The arrays at one place of the samples go and move to the device as one. A format is
+ * that of each array; records of arrays go as they are.
+ */
+function listToTorch(list: ArrayList, path: string, how: Conversion, move: (tensor: AnyRef) => AnyRef): AnyRef {
+  const { worker } = how;
+  const helpers: AnyRef = worker.import("torchwire_worker.helpers.ragged");
+  const tensors = ({ flat, shapes }: Packed): AnyRef =>
+    helpers.split(move(worker.tensor(flat) as unknown as AnyRef), shapes);
+  const parts = isPacked(list.parts)
+    ? formatted(tensors(list.parts), list.parts, path, how)
+    : mapTree(list.parts, path, isPacked, tensors, (part) => part as never);
+  return helpers.rows(parts, list.length);
+}
+
+/** A tuple of tensors in PyTorch's axes. */
+function formatted(tensors: AnyRef, { flat: { dtype }, shapes }: Packed, path: string, how: Conversion): AnyRef {
+  const { worker, format, channelsLast = false } = how;
+  if (format?.batched === true)
+    throw new TorchwireError(
+      "MISUSE",
+      `${path} is a list, and the format ${format.name} takes a whole batch: give the format of one sample`,
+    );
+  const formats = shapes.map((shape) => format ?? defaultFormat({ dtype, shape: [1, ...shape] }, "input"));
+  if (formats.every((one) => one === same)) return tensors;
+  const each = shapes.map((shape, i) =>
+    formats[i]!.toTorch(py.at(tensors, i), { worker, dtype, shape, lead: 0, channelsLast }),
+  );
+  return worker.import("builtins").tuple(each) as AnyRef;
 }

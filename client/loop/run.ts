@@ -124,8 +124,9 @@ export class Run {
     let step: Step | undefined;
     try {
       await learner.worker.scope(async () => {
-        const { xs, ys } = toBatch(batch);
-        step = { xs, ys, index, size: samplesIn({ xs, ys }), group: this.#group } as Step;
+        const given = toBatch(batch);
+        const { xs, ys } = given;
+        step = { xs, ys, index, size: samplesIn(given), group: this.#group } as Step;
         learner.step = step;
         this.cancellation.isInStep = true;
         await handle("stepBegin");

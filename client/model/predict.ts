@@ -13,7 +13,8 @@ import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { toTorch } from "../formats/convert.ts";
 import { aside } from "../data/aside.ts";
-import { isReference, mapInputs, toBatch } from "../data/batch.ts";
+import { isReference, isValue, mapInputs, toBatch } from "../data/batch.ts";
+import { ArrayList, list } from "../data/list.ts";
 import type { Data, Inputs } from "../data/types.ts";
 import { rootOf } from "../loop/failures.ts";
 import type { Format } from "../formats/index.ts";
@@ -214,16 +215,23 @@ const done = <T>(one: Promise<T>): Promise<T> =>
 
 async function* inputsOf(samples: Samples, batchSize: number): AsyncGenerator<Inputs> {
   if (isNDArray(samples)) yield* pieces(samples, batchSize);
+  else if (isList(samples)) yield* piecesOf(samples, batchSize);
   else if (isReference(samples) || isSeveralInputs(samples)) yield samples as Inputs;
   else if (Symbol.asyncIterator in samples || Symbol.iterator in samples)
     for await (const batch of aside(samples as Data) as AsyncIterable<never>)
-      yield isNDArray(batch) ? batch : toBatch(batch).xs;
+      yield isNDArray(batch) || isList(batch) ? batch : toBatch(batch).xs;
   else yield samples;
 }
 
+const isList = (value: unknown): value is ArrayList => value instanceof ArrayList;
+
 /** `[a, b]` of arrays is one batch with two inputs; an array of batches is data. */
-const isSeveralInputs = (samples: Samples): boolean =>
-  Array.isArray(samples) && (isNDArray(samples[0]) || isReference(samples[0]));
+const isSeveralInputs = (samples: Samples): boolean => Array.isArray(samples) && isValue(samples[0]);
+
+function* piecesOf(samples: ArrayList, size: number): Generator<ArrayList> {
+  const { items } = samples;
+  for (let start = 0; start < items.length; start += size) yield list(items.slice(start, start + size));
+}
 
 function* pieces(array: NDArray, size: number): Generator<NDArray> {
   const [rows = 0, ...rest] = array.shape;

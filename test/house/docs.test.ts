@@ -58,6 +58,10 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     "docs/arrays.md",
     /^\{\n +dtype: 'float32',\n.*\n[^}]*\n\}\nFloat32Array\(2\) \[ 0\.0999755859375, 65504 \] Uint16Array\(1\) \[ 16043 \]\n\{ dtype: 'float32', shape: \[ 2 \], data: Float32Array\(2\) \[ 1, 2 \] \}\n$/,
   ],
+  [
+    "docs/batches.md",
+    /^\[ 16, 20, 8 \] \[ 16, 20 \]\ntrue\n(3 3\n){2}( +\S.*\n)+6\n\[ 15 \] \[ 5 \]\n\[ 40 \] \[ 5 \]\n$/,
+  ],
   ["docs/apps.md", /^true\nMISUSE\n\[ 3, 7 \]\n\{ state: 'idle' \}\n$/],
   [
     "docs/stopping.md",

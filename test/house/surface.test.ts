@@ -45,12 +45,14 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
   },
   "./data": {
     values: `
-      ArrayDataset DataLoader Subset arrayDataset balancedWeights batches classWeights fromWorker imageFolder readIdx
-      split subset take toNDArray`,
+      ArrayDataset ArrayList DataLoader Subset arrayDataset balancedWeights batches classWeights fromWorker imageFolder
+      list pad readIdx split stack subset take toNDArray`,
     types: `
-      AnyArray ArrayRows Batch BatchLike BatchOptions Data DataLoaderOptions Dataset FlowTensor FromWorkerOptions
-      ImageFolder ImageFolderOptions ImageOptions ImageSample ImageSource Inputs LateTensor MemoryCounts OnnxTensor
-      Pixels Position ReadyArray Rows Sample SkippedImage SplitOptions ToNDArrayOptions Values`,
+      AnyArray ArrayRows Batch BatchLike BatchOptions Collate CollateFunction Collated Collating Collation Collator Data
+      DataLoaderOptions Dataset FlowTensor FromWorkerOptions ImageFolder ImageFolderOptions ImageOptions ImageSample
+      ImageSource Inputs LateTensor Lengths MaskOptions MemoryCounts OnnxTensor Pad PadOptions PartCollate PartsCollate
+      Pixels Position ReadyArray Rows Sample SampleValue SkippedImage SplitOptions Stacked ToNDArrayOptions
+      Values`,
   },
   "./flux": {
     values: `

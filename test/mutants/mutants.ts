@@ -599,6 +599,32 @@ export const mutants: readonly Mutant[] = [
     test: by("test/pure/data/sampling.test.ts", "a loader gives what is drawn"),
   },
 
+  // Samples of different lengths.
+  {
+    title: "padding on the left is on the right",
+    file: "client/data/pad.ts",
+    from: 'const start = side === "right" ? 0 :',
+    to: 'const start = side !== "" ? 0 :',
+    test: by("test/pure/data/ragged.test.ts", "pad fills up at the right or the left end"),
+  },
+  {
+    title: "the batch that is dropped has the longest samples",
+    file: "client/data/buckets.ts",
+    from: "const smaller = left === 0 ? many : permutation(many + 1, seed, draw)[0]!;",
+    to: "const smaller = many;",
+    test: by(
+      "test/pure/data/ragged.test.ts",
+      "bucketBy where the smaller batch is dropped, no length is left out more often",
+    ),
+  },
+  {
+    title: "arrays of a list are less aligned than tensors of their own",
+    file: "client/data/list.ts",
+    from: "const step = ALIGNMENT / itemSize(dtype);",
+    to: "const step = 1;",
+    test: by("test/client/data/ragged.test.ts", "a list in Python of float64"),
+  },
+
   // Workers elsewhere: cuts, keys, and serving.
   {
     title: "remote: after a cut one batch less is sent again",

@@ -1,5 +1,5 @@
 import { DataLoader, image, imageFolder, split } from "torchwire";
-import { batches, fromWorker, readIdx, take, toNDArray } from "torchwire/data";
+import { batches, fromWorker, pad, readIdx, take, toNDArray } from "torchwire/data";
 import { ones, type Cases } from "../given.ts";
 
 export const data: Cases = {
@@ -11,6 +11,13 @@ export const data: Cases = {
     const get = (i: number): any => [ones(i + 1), 0];
     for await (const batch of new DataLoader({ length: 2, get }, { batchSize: 2 })) void batch; // <-
   },
+  "padding that the dtype cannot hold": async () => {
+    const get = (i: number): any => [Uint8Array.of(1, 2).slice(i), 0];
+    const collate = { xs: pad({ value: -1 }) };
+    for await (const batch of new DataLoader({ length: 2, get }, { batchSize: 2, collate })) void batch; // <-
+  },
+  "lengths for other samples": () =>
+    new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, bucketBy: [3, 1] }), // <-
   "a sample that is none": async () => {
     const get = (): any => "cat.jpg";
     for await (const batch of new DataLoader({ length: 2, get }, { batchSize: 2 })) void batch; // <-

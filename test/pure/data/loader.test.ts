@@ -348,7 +348,11 @@ describe("a batch of samples", () => {
 
   const x = Float32Array.of(1, 2);
   test.each<[string, unknown, string]>([
-    ["another shape", [Float32Array.of(1, 2, 3), 0], "xs is float32 [2] in the one and float32 [3] in the other"],
+    [
+      "another shape",
+      [Float32Array.of(1, 2, 3), 0],
+      "xs is float32 [2] in the one and float32 [3] in the other; collate that part by list, which keeps arrays of different shapes, or by pad({ value: 0 })",
+    ],
     [
       "another dtype",
       [array("int32", [2], Int32Array.of(1, 2)), 0],
