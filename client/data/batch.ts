@@ -56,7 +56,7 @@ export function namesOf(side: Inputs, name: string): [string, Values][] {
   if (isValue(side)) return [[name, side]];
   if (isRefusedPromise(side))
     throw new TorchwireError("BAD_DATA", `${name} is a Promise: await it where the data gives the batch`);
-  return Object.entries(side).map(([key, value]) => [`${name}.${key}`, value as Values]);
+  return Object.entries(side).map(([key, value]) => [`${name}.${key}`, value]);
 }
 
 /** The same side with each array replaced. */

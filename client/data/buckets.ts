@@ -31,7 +31,9 @@ export function lengthsOf(bucketBy: Lengths, samples: number): Float64Array {
 
 /** The order by length, shortest first; samples of one length keep the order of the data. */
 export function byLength(lengths: Float64Array): Uint32Array {
-  return Uint32Array.from({ length: lengths.length }, (_, i) => i).sort((a, b) => lengths[a]! - lengths[b]! || a - b);
+  return Uint32Array.from({ length: lengths.length }, (_, i) => i).toSorted(
+    (a, b) => lengths[a]! - lengths[b]! || a - b,
+  );
 }
 
 /**

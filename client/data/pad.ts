@@ -12,7 +12,7 @@ import {
   toBytes,
 } from "../../bridge/values/ndarray.ts";
 import { choice, kind, text, wholeFrom } from "../options/kinds.ts";
-import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
+import { keywordsOf, type Kinds } from "../options/keywords.ts";
 import { alone, arrayAt, checkKinds, type Collation, differ, kindOf, noValues, told } from "./collation.ts";
 import { fromNumbers } from "./numbers.ts";
 import { numbersIn } from "./plain-numbers.ts";

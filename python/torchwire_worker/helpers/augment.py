@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 
-
 Images = torch.Tensor | list[torch.Tensor]
 
 

@@ -103,7 +103,7 @@ describe("a list in Python", () => {
   );
 
   test("its tensors are tensors of their own: a change of one is no change of the others", async () => {
-    const [one, other] = (await py.unpack(inPython(list([floats(3), floats(0), floats(2)])), 3)) as AnyRef[];
+    const [one, other] = py.unpack(inPython(list([floats(3), floats(0), floats(2)])), 3);
     const versions = (): Promise<unknown[]> => Promise.all([one, other].map((x) => py.js(x!._version as AnyRef)));
     const [first, second] = (await versions()) as number[];
     one!.add_(torch.ones(3, kw({ requires_grad: true })));
@@ -376,7 +376,7 @@ describe("training has the bits of plain PyTorch", () => {
       },
     );
     const { history, phases } = await learner.fit(1);
-    const parameters = (await py.unpack(model.parameters(), plain.tagger.weights.length)) as AnyRef[];
+    const parameters = py.unpack(model.parameters(), plain.tagger.weights.length);
     const found = await Promise.all(parameters.map(async (one) => Array.from((await py.ndarray(one)).data, Number)));
     expect(found).toEqual(plain.tagger.weights);
     expect(history["training"]!["loss"]!.at(-1)!.value).toBe(plain.tagger.loss);
@@ -427,7 +427,7 @@ describe("training has the bits of plain PyTorch", () => {
       defaultCallbacks: false,
       callbacks: [
         new Recorder(),
-        callback({ name: "Losses", access: {}, observe: { stepEnd: ({ values }) => void losses.push(values.loss!) } }),
+        callback({ name: "Losses", access: {}, observe: { stepEnd: ({ values }) => void losses.push(values.loss) } }),
       ],
     });
     const { phases } = await learner.fit(1);
