@@ -6,8 +6,10 @@ import "./platform.ts";
 import { parseArgs } from "node:util";
 import { clean } from "./environment/clean.ts";
 import { ensurePython } from "./environment/ensure.ts";
+import { findPython } from "./environment/find.ts";
 import { packageVersion } from "./environment/package.ts";
-import { setup } from "./environment/setup.ts";
+import { readRequirementsFile } from "./environment/requirement.ts";
+import { setup, type SetupOptions } from "./environment/setup.ts";
 import { gigabytes } from "./environment/space.ts";
 import { codeOf } from "./environment/untyped.ts";
 
@@ -21,25 +23,43 @@ interface Command {
 const commands: Record<string, Command> = {
   setup: {
     summary: "make the Python environment with PyTorch that workers run in",
-    help: `Usage: torchwire setup [--python PATH] [--torch-backend NAME] [--if-missing]
-       torchwire setup --ssh HOST [--python PATH] [--torch-backend NAME]
+    help: `Usage: torchwire setup [--requirements FILE] [--ssh HOST] [--python PATH] [--torch-backend NAME] [--if-missing]
        torchwire setup --clean [--all]
 
-Makes a Python environment with PyTorch in the user's cache, or says that it is there.
+Makes a Python environment with PyTorch in the user's cache, or says that it is there. In a project that has a
+torchwire.packages.json it also has the packages and versions that this file lists.
 
   --python PATH          the interpreter to make it from, 3.10 to 3.13 (default: the first on PATH)
   --torch-backend NAME   the build of PyTorch: auto, cpu, cu126, cu128, cu130, …; it comes from PyTorch's own index
-                         and needs uv (default: the build that the package index has)
+                         and needs uv (default: cpu on Linux without an NVIDIA GPU, else the build that the package
+                         index has)
+  --requirements FILE    add the packages that a requirements file lists to the project, as "torchwire add" does
   --ssh HOST             make it on another machine, over your own ssh, for spawnWorker({ ssh: "HOST" }); ssh's own options
                          go in front, in quotes: --ssh="-p 2222 gpu-box"
   --if-missing           do nothing where a usable interpreter is found already
-  --clean                remove the environments that this version does not use; with --all every one
+  --clean                remove the environments that this version or no project uses; with --all every one
 
 Environment:
   TORCHWIRE_CACHE   the folder for it (default: torchwire, in the user's cache)
   The settings of uv and pip (indexes, proxies, caches) apply.
 `,
     run: runSetup,
+  },
+  add: {
+    summary: "add Python packages to the project's environment",
+    help: `Usage: torchwire add PACKAGE… [--ssh HOST] [--python PATH] [--torch-backend NAME]
+       torchwire add --upgrade [PACKAGE…]
+
+Makes an environment that has these packages too, as pip writes them (timm "transformers>=4.50"), and leaves torchwire's own
+in their versions. They and their versions are recorded in torchwire.packages.json, beside the project's package.json:
+keep it in version control, and "torchwire setup" makes the same on another machine. Programs of this project use it from
+now on, those of others do not.
+
+  --upgrade              take the newest releases that fit: of these packages, or of all that the project has
+  --ssh HOST             install on another machine, as in "torchwire setup --ssh"; the project is the one here
+  --python, --torch-backend   as in "torchwire setup"
+`,
+    run: runAdd,
   },
   doctor: {
     summary: "check every link of the chain, and say what mends what is broken",
@@ -82,9 +102,8 @@ async function runSetup(args: string[]): Promise<number> {
   const { values } = parseArgs({
     args,
     options: {
-      python: { type: "string" },
-      "torch-backend": { type: "string" },
-      ssh: { type: "string" },
+      ...making,
+      requirements: { type: "string" },
       "if-missing": { type: "boolean" },
       clean: { type: "boolean" },
       all: { type: "boolean" },
@@ -96,23 +115,58 @@ async function runSetup(args: string[]): Promise<number> {
     console.error(`torchwire: ${removed.length} removed, ${gigabytes(freed)}${left}`);
     return 0;
   }
-  const torchBackend = values["torch-backend"];
-  if (values.ssh !== undefined) {
+  if (values.requirements !== undefined) {
+    const tell = (file: string): void => console.error(`torchwire: the hashes in ${file} are not checked`);
+    const listed = readRequirementsFile(values.requirements, tell);
+    return make({ ...values, add: listed.map(({ text }) => text) });
+  }
+  if (values["if-missing"] && values.ssh === undefined) {
+    await ensurePython({ base: values.python, torchBackend: values["torch-backend"] });
+    return 0;
+  }
+  return make(values);
+}
+
+async function runAdd(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { ...making, upgrade: { type: "boolean" } },
+  });
+  if (positionals.length === 0 && !values.upgrade) {
+    console.error(`torchwire: add takes the names of packages\n\n${commands.add!.help}`);
+    return 2;
+  }
+  return make({ ...values, add: positionals });
+}
+
+const making = {
+  python: { type: "string" },
+  "torch-backend": { type: "string" },
+  ssh: { type: "string" },
+} as const;
+
+interface Making extends Pick<SetupOptions, "python" | "add" | "upgrade"> {
+  readonly "torch-backend"?: string | undefined;
+  readonly ssh?: string | undefined;
+}
+
+/** Makes the environment here or there, and says where it is. */
+async function make({ ssh, "torch-backend": torchBackend, python, add, upgrade }: Making): Promise<number> {
+  const options = { python, torchBackend, add, upgrade };
+  if (ssh !== undefined) {
     const { setupOverSsh } = await import("./ssh/setup.ts");
-    const [first = "", ...more] = values.ssh.trim().split(/\s+/);
-    const target = more.length === 0 ? first : [first, ...more];
-    const { executable, created } = await setupOverSsh(target, { python: values.python, torchBackend });
-    console.error(
-      `torchwire: the Python environment ${created ? "is ready" : "is there"} on ${values.ssh}: ${executable}`,
-    );
+    const [first = "", ...more] = ssh.trim().split(/\s+/);
+    const { executable, created } = await setupOverSsh(more.length === 0 ? first : [first, ...more], options);
+    console.error(`torchwire: the Python environment ${created ? "is ready" : "is there"} on ${ssh}: ${executable}`);
     return 0;
   }
-  if (values["if-missing"]) {
-    await ensurePython({ base: values.python, torchBackend });
-    return 0;
-  }
-  const { executable, created } = await setup({ python: values.python, torchBackend });
+  const { executable, created } = await setup(options);
   if (!created) console.error(`torchwire: the Python environment is there: ${executable}`);
+  if (add === undefined) return 0;
+  const { source, executable: used } = await findPython();
+  if (source !== "managed")
+    console.error(`torchwire: programs run in another Python here, which ${source} names: ${used}`);
   return 0;
 }
 

@@ -90,7 +90,7 @@ export function checkDisk(env: NodeJS.ProcessEnv, needed: boolean): Finding {
   while (!existsSync(folder)) folder = dirname(folder);
   const free = freeSpace(folder);
   const has = `${gigabytes(free)} free in ${folder}`;
-  const expected = expectedSize("torch==\n");
+  const expected = expectedSize("torch==\n", { backend: "auto" });
   if (needed && free < expected) {
     return failed(
       `${has}; the environment takes about ${gigabytes(expected)}`,

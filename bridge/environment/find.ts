@@ -30,8 +30,8 @@ export interface Place {
 const modules = ["torch", "zmq", "msgspec"];
 
 /**
- * Finds the interpreter to use: the option, `TORCHWIRE_PYTHON`, `VIRTUAL_ENV`, `.venv`, the managed environment, in
- * that order.
+ * Finds the interpreter to use: the option, `TORCHWIRE_PYTHON`, `VIRTUAL_ENV`, `.venv`, the managed environment (the
+ * one with the project's packages, where the project has a `torchwire.packages.json`), in that order.
  * The first two are taken as they stand; the next two only where they have torch, pyzmq and msgspec.
  *
  * @throws {EnvironmentError} The option or `TORCHWIRE_PYTHON` names nothing that can be run, or nothing was found. Then
@@ -82,7 +82,9 @@ export async function lookForPython(options: FindOptions = {}): Promise<{ python
   const place = site(options);
   const managed = findManaged(place);
   if (managed !== undefined) return { python: { executable: managed.executable, source: "managed" }, looked };
-  looked.push({ name: "managed environment", reason: `none for this version of torchwire in ${place.directory}` });
+  const packages = place.wanted === undefined ? "" : ` with the packages of ${place.wanted.file}`;
+  const reason = `none for this version of torchwire${packages} in ${place.directory}`;
+  looked.push({ name: "managed environment", reason });
   return { looked };
 }
 

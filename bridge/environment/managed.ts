@@ -3,7 +3,8 @@
  *
  * The key is a hash of the pinned requirements and of the platform, so another version of torchwire never meets the
  * wrong packages. A build of PyTorch that was asked for (`--torch-backend`) has its name in the folder's. The last part
- * makes each attempt's name its own. An environment is built where it will stay: its scripts hold absolute paths, so it
+ * makes each attempt's name its own. An environment with a project's packages says in its marker which: only a project
+ * that wants the very same finds it. An environment is built where it will stay: its scripts hold absolute paths, so it
  * could not be moved. The marker makes it exist, and is written last. An installer orphaned by a SIGKILL can then only
  * write into a folder that nobody uses.
  *
@@ -16,6 +17,7 @@ import { basename, dirname, join, resolve } from "node:path";
 import { EnvironmentError } from "../errors/errors.ts";
 import { othersCanWrite, type Fault, type OwnersOptions } from "./owners.ts";
 import { readRequirements } from "./package.ts";
+import { packagesIn, samePackages, wantedPackages, type Changes, type Packages, type Wanted } from "./packages.ts";
 import { cacheDirectory, venvPython } from "./places.ts";
 import type { Probed } from "./probe.ts";
 import { readRegularFile } from "../runtime/regular-file.ts";
@@ -26,18 +28,24 @@ export interface ManagedOptions {
   requirements?: string | undefined;
   /** The folder that holds `environments`. Default: torchwire's folder in the user's cache. */
   cache?: string | undefined;
+  /**
+   * A folder of the project whose `torchwire.packages.json` counts. Default: the current folder, else the program's.
+   */
+  project?: string | undefined;
   /** Default: `process.env`. */
   env?: NodeJS.ProcessEnv | undefined;
 }
 
 /** Narrows environments down. */
-export interface Made {
+export interface Narrowed {
   /** The path of the interpreter that it was made from. */
   by?: string | undefined;
   /** An interpreter of its version and platform. */
   like?: Probed | undefined;
   /** The build of PyTorch that was asked for. Default: any. */
   backend?: string | undefined;
+  /** Those of other projects count, too. */
+  anyPackages?: boolean;
 }
 
 /** The folder of environments for these requirements, whether or not it exists. */
@@ -47,6 +55,8 @@ export interface Site {
   /** The text of the list of packages. */
   requirements: string;
   key: string;
+  /** What the project wants beside them; undefined: nothing. */
+  wanted: Wanted | undefined;
 }
 
 export interface Managed {
@@ -66,9 +76,14 @@ export interface Marker {
   installer: string;
   /** The build of PyTorch that was asked for; absent where it is the package index's. */
   backend?: string;
+  /** What it has beside the worker's own packages. */
+  packages?: Packages;
+  /** The packages' files of the projects on this machine that it was made for. */
+  projects?: readonly string[];
 }
 
-export function site(options: ManagedOptions = {}): Site {
+/** `changes`: what the project is to have from now on. */
+export function site(options: ManagedOptions = {}, changes: Changes = {}): Site {
   const requirements = readRequirements(options.requirements);
   const hash = createHash("sha256").update(requirements);
   hash.update(`\0${process.platform}\0${process.arch}`);
@@ -76,6 +91,7 @@ export function site(options: ManagedOptions = {}): Site {
     directory: join(resolve(options.cache ?? cacheDirectory(options.env)), "environments"),
     requirements,
     key: hash.digest("hex").slice(0, 12),
+    wanted: wantedPackages(options.project, changes),
   };
 }
 
@@ -84,12 +100,17 @@ export function site(options: ManagedOptions = {}): Site {
  *
  * @throws {EnvironmentError} Others than this user and root can write it: they would say what is run.
  */
-export function findManaged({ directory, key }: Site, { by, like, backend }: Made = {}): Managed | undefined {
+export function findManaged(
+  place: Site,
+  { by, like, backend, anyPackages = false }: Narrowed = {},
+): Managed | undefined {
+  const { directory, key, wanted } = place;
   checkOwners(directory);
   const base = by === undefined ? undefined : realPath(by);
   const found = allManaged(directory)
     .filter(({ folder }) => basename(folder).startsWith(like === undefined ? `${key}-` : `${key}-${nameOf(like)}`))
     .filter(({ marker }) => base === undefined || realPath(marker.base) === base)
+    .filter(({ marker }) => anyPackages || samePackages(marker.packages, wanted))
     .find(({ marker }) => backend === undefined || marker.backend === backend);
   if (found !== undefined) refuse(environmentFault(found.folder, { base: found.marker.base }));
   return found;
@@ -153,11 +174,14 @@ function read(folder: string): Managed | undefined {
   const executable = venvPython(folder);
   // The interpreter is a link to its base, which the user may have uninstalled: existsSync follows it.
   if (!existsSync(markerOf(folder)) || !existsSync(executable)) return undefined;
-  const { base, version, installer, backend } = parseRecord(readRegularFile(markerOf(folder)).toString()) ?? {};
+  const { base, version, installer, backend, packages, projects } =
+    parseRecord(readRegularFile(markerOf(folder)).toString()) ?? {};
   if (typeof base !== "string") return undefined;
   const finished = statSync(markerOf(folder)).mtimeMs;
   const marker: Marker = { base, version: String(version), installer: String(installer) };
   if (typeof backend === "string") marker.backend = backend;
+  if (packages !== undefined) marker.packages = packagesIn(packages) ?? { packages: ["?"], versions: {} };
+  if (Array.isArray(projects)) marker.projects = projects.map(String);
   return { folder, executable, finished, marker };
 }
 

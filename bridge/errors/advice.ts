@@ -1,4 +1,5 @@
 /** Advice on Python's errors, by the exception's class and text and by the notes that the worker has added. */
+import { packageOf } from "./modules.ts";
 import type { PythonException } from "./python-exception.ts";
 
 type Advice = (exception: PythonException) => string | undefined;
@@ -14,11 +15,13 @@ export function adviceOn(exception: PythonException): string | undefined {
 
 const WRITTEN_OUT = "the last argument is a dict that the client wrote out";
 
+/** The worker's notes on a module that is not there (facts.py). */
+const MANAGED = "it is not in the environment that torchwire made";
+const IMAGE = "it is not in the container's image";
+const NEARLY = "there is a module named ";
+
 const ALL: readonly Advice[] = [
-  ({ message }) =>
-    message.startsWith("No module named")
-      ? 'Is its name right, and is it installed in the worker\'s Python? (Its folder is worker.import("sys").prefix.)'
-      : undefined,
+  missingModule,
   ({ message }) =>
     message.includes("operator torchvision::nms does not exist")
       ? "torchvision does not fit this torch (they come from two indexes, or from two releases): install both together, e.g. npx torchwire setup"
@@ -40,6 +43,25 @@ const ALL: readonly Advice[] = [
         "This worker's GPU answers no more: start another."
       : undefined,
 ];
+
+/** A module is not there. The worker says what kind of environment it runs in, and what is there of nearly that name. */
+function missingModule({ message, notes }: PythonException): string | undefined {
+  const module = /^No module named '?([^';]+)/.exec(message)?.[1];
+  if (module === undefined) return undefined;
+  // Of a name with dots, all but the end was found.
+  const known = packageOf(module) ?? (/^\w+$/.test(module) ? module.replaceAll("_", "-") : undefined);
+  const near = notes.some((note) => note.startsWith(NEARLY));
+  if (known === undefined || near) return "Is its name right?";
+  const asked = packageOf(module) === undefined ? "Is its name right? If so, " : "";
+  const start = (text: string): string => (asked === "" ? text : asked + text[0]!.toLowerCase() + text.slice(1));
+  if (notes.includes(MANAGED))
+    return `${asked}npx torchwire add ${known} installs it, for this project (with --ssh HOST where the worker is on another machine).`;
+  if (notes.includes(IMAGE))
+    return start(
+      `It is built into the container's image by its argument PACKAGES: --build-arg PACKAGES=${known} (docs/container.md).`,
+    );
+  return start(`Install ${known} into the worker's Python, whose folder is worker.import("sys").prefix.`);
+}
 
 /** The program used a dict, or the output of a Hugging Face model, where it meant one of its values. */
 function dictOfParts({ type, message, notes }: PythonException): string | undefined {

@@ -12,7 +12,7 @@ export function farError({ code, message, command }: HalfFailure, target: SshTar
   // The set-up of that machine is run from here.
   const ssh = typeof target === "string" ? ` ${target}` : `="${nameOf(target)}"`;
   return new EnvironmentError(message, {
-    command: command.replace(/^npx torchwire setup/, `npx torchwire setup --ssh${ssh}`),
+    command: command.replace(/^npx torchwire (setup|add)/, `npx torchwire $1 --ssh${ssh}`),
   });
 }
 

@@ -5,11 +5,11 @@
 import { connect, createServer, type AddressInfo } from "node:net";
 import { join } from "node:path";
 import type { Logger } from "pino";
-import { readRequirements } from "../environment/package.ts";
+import { site } from "../environment/managed.ts";
 import { openFar, type SshEnd, type SshTarget } from "../ssh/far.ts";
 import { LastLines } from "../process/lines.ts";
 import { workerFolder, WorkerExitedError, type WorkerConfig, type WorkerExit, type WorkerProcess } from "./process.ts";
-import type { HalfFailure } from "../environment/order.ts";
+import { orderedPackages, type HalfFailure, type OrderedPackages } from "../environment/order.ts";
 import { farError, nameOf, noTunnel, sshError } from "../ssh/errors.ts";
 
 const KEPT_LINES = 50;
@@ -52,7 +52,7 @@ export async function startOverSsh(
     cwd: options.cwd ?? null,
     env: options.env ?? {},
     // A bundle has no package to look in: there the interpreter must be named.
-    requirements: workerDir === undefined ? readRequirements() : "",
+    ...(workerDir === undefined ? environment() : { requirements: "", packages: null }),
   };
   const far = openFar(target, order, {
     workerFolder: workerFolder(workerDir),
@@ -91,6 +91,12 @@ export async function startOverSsh(
   const end = await far.ended;
   if (failure !== undefined) throw farError(failure, target);
   throw exit === undefined && first !== "listening" ? sshError(target, end) : new WorkerExitedError(await exited);
+}
+
+/** The environment that the far side is to find. */
+function environment(): { requirements: string; packages: OrderedPackages | null } {
+  const { requirements, wanted } = site();
+  return { requirements, packages: orderedPackages(wanted, false) };
 }
 
 /** The worker's end, as the far side tells it. Else ssh has ended, and the worker with it. */

@@ -4,6 +4,11 @@ and the client's advice goes by them.
 
 from __future__ import annotations
 
+import contextlib
+import difflib
+import json
+import os
+import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
 from types import FrameType
@@ -24,6 +29,8 @@ def facts(error: BaseException) -> list[str]:
 def _facts(error: BaseException) -> Iterator[str]:
     if isinstance(error, AttributeError) and isinstance(error.obj, Mapping):
         yield f"it is a {type(error.obj).__name__} with the keys {_listed(map(repr, error.obj))}"
+    if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
+        yield from _missing(error.name)
     torch = sys.modules.get("torch")
     frame = _functional(error)
     if torch is None or frame is None:
@@ -49,6 +56,23 @@ def _facts(error: BaseException) -> Iterator[str]:
             f"indices are {given['input'].min()} to {given['input'].max()}, and the {given['weight'].shape[0]} rows 0 "
             f"to {given['weight'].shape[0] - 1}"
         )
+
+
+def _missing(name: str) -> Iterator[str]:
+    """What advice on a missing module needs: a module of nearly that name, and who has made this environment."""
+    there = {module.name for module in pkgutil.iter_modules()} - sys.stdlib_module_names
+    near = [
+        each
+        for each in difflib.get_close_matches(name, there, 3, 0.8)
+        # "torchx" is no slip of the pen for "torch".
+        if abs(len(each) - len(name)) <= 1 and not name.startswith(each)
+    ]
+    if near:
+        yield f"there is a module named {near[0]}"
+    with contextlib.suppress(OSError, ValueError):
+        with open(os.path.join(sys.prefix, "torchwire.json"), encoding="utf-8") as marker:
+            in_image = json.load(marker).get("installer") == "docker"
+        yield "it is not in the container's image" if in_image else "it is not in the environment that torchwire made"
 
 
 def _functional(error: BaseException) -> FrameType | None:

@@ -14,6 +14,7 @@ import { packageRoot } from "../../bridge/environment/package.ts";
 import { setup, type SetupOptions } from "../../bridge/environment/setup.ts";
 import { built } from "../built.ts";
 import { realPython, World } from "../fixtures/environment/world.ts";
+import { where } from "../only.ts";
 
 describe("a set-up that succeeds", () => {
   let world: World;
@@ -220,6 +221,38 @@ describe("the build of PyTorch that is asked for", () => {
     expect(await setup({ ...options, torchBackend: "cu126" })).toEqual({ executable, created: false });
     expect(readdirSync(`${world.cache}/environments`)).toHaveLength(1);
   });
+
+  where(process.platform === "linux" && !existsSync("/dev/nvidiactl"), "it needs Linux without an NVIDIA GPU")(
+    "that nobody has asked for",
+    () => {
+      beforeEach(() => {
+        const torch = readFileSync(world.wheel("torch", "answer = 42"), "utf8");
+        options.requirements = world.file("list.txt", `torch==2.14.1\nnvidia-cublas==13.1.1.3\n${torch}`);
+      });
+
+      test("is PyTorch's CPU build where no GPU is seen", async () => {
+        world.uv();
+        const { executable } = await setup(options);
+        expect(markerOf(executable)).toMatchObject({ backend: "cpu" });
+        const log = readFileSync(world.path("uv.log"), "utf8");
+        expect(log).toMatch(/--dry-run --no-deps --torch-backend cpu torch==2\.14\.1\n[^]*--torch-backend cpu -r /);
+        expect(readFileSync(world.path("uv.list"), "utf8")).not.toContain("nvidia");
+        expect(lines[0]).toContain("about 1.2 GB on disk");
+        expect(await setup(options)).toEqual({ executable, created: false });
+      });
+
+      test("is the package index's where PyTorch's own cannot be reached, which one line says", async () => {
+        world.uv("cpu");
+        const { executable } = await setup(options);
+        expect(markerOf(executable)).not.toHaveProperty("backend");
+        expect(readFileSync(world.path("uv.list"), "utf8")).toContain("nvidia-cublas");
+        expect(lines.filter((line) => line.includes("index"))).toEqual([
+          "torchwire: no GPU is seen here, for which PyTorch's CPU build does; but PyTorch's own index, which has its build " +
+            `"cpu", cannot be reached; taking the package index's build instead`,
+        ]);
+      });
+    },
+  );
 
   test("is the package index's where there is only pip, which one line says", async () => {
     options.requirements = world.wheel("tiny", "answer = 42");

@@ -68,6 +68,30 @@ export const mutants: readonly Mutant[] = [
     to: "",
     test: by("test/machines/environment-setup.test.ts", "what surrounds a set-up does not reach uv"),
   },
+  {
+    title: "an environment with packages serves every project",
+    file: "bridge/environment/managed.ts",
+    from: "anyPackages || samePackages(marker.packages, wanted)",
+    to: "true",
+    test: by(
+      "test/machines/environment-packages.test.ts",
+      "packages that are added are there for programs of this project",
+    ),
+  },
+  {
+    title: "the recorded versions do not hold",
+    file: "python/torchwire_worker/environment/packages.py",
+    from: '    return ["%s==%s" % (name, packages["versions"][name]) for name in names]',
+    to: "    return [][: len(names)]",
+    test: by("test/machines/environment-packages.test.ts", "packages that are added are the same on another machine"),
+  },
+  {
+    title: "an installed package's module is advised to be installed by its own name",
+    file: "bridge/errors/advice.ts",
+    from: "packageOf(module) ?? (/",
+    to: "(/",
+    test: by("test/pure/errors/missing-module.test.ts", "in torchwire's own environment it is the command"),
+  },
   // The formats, and what is sent.
   {
     title: "permute dropped",

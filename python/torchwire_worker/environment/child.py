@@ -5,7 +5,7 @@ import signal
 import subprocess
 from typing import Any, Dict, List
 
-from torchwire_worker.environment.client import Failure
+from torchwire_worker.environment.client import SETUP, Failure
 
 _QUOTED_LINES = 20
 _GRACE_SECONDS = 2
@@ -73,4 +73,4 @@ def _failure(what: str, command: List[str], there: str, how: str, output: str) -
     lines = [line for line in output.rstrip().splitlines() if not line.startswith("Ignoring ")]
     quoted = "\n  ".join(lines[-_QUOTED_LINES:])
     text = "%s failed%s (%s): %s\n  %s\nWhen that is mended:" % (what, there, how, " ".join(command), quoted)
-    return Failure(text, "npx torchwire setup")
+    return Failure(text, SETUP, output)

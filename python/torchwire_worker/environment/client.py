@@ -11,16 +11,21 @@ from typing import Any, Callable, Dict, List, Optional
 
 from torchwire_worker import owners
 
+SETUP = "npx torchwire setup"
 _ENDINGS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGINT") if hasattr(signal, name)]
 _reasons: List[Exception] = []
 
 
 class Failure(Exception):
-    """Something is missing on this machine, for the user to read. `command` mends it, where one does."""
+    """Something is missing on this machine, for the user to read. `command` mends it, where one does.
 
-    def __init__(self, message: str, command: Optional[str] = None) -> None:
+    `output` is all that a program printed which failed.
+    """
+
+    def __init__(self, message: str, command: Optional[str] = None, output: str = "") -> None:
         super().__init__(message)
         self.command = command
+        self.output = output
 
 
 def say(**what: Any) -> None:
@@ -43,7 +48,9 @@ def outcome(do: Callable[[Dict[str, Any]], Dict[str, Any]], order: Dict[str, Any
     except owners.OthersCanWrite as error:
         message, command = str(error), None
     except Failure as failure:
+        # What there is to do again may be more than a set-up.
         message, command = str(failure), failure.command
+        command = order.get("again", command) if command == SETUP else command
     error = {"code": "ENVIRONMENT", "message": message, "command": command}
     return {"error": error, "exit": {"code": 1, "signal": None}}
 

@@ -5,15 +5,22 @@ import re
 import shutil
 from typing import Any, Callable, Dict, List, Optional
 
+from torchwire_worker.environment import packages as extra
 from torchwire_worker.environment.child import run
-from torchwire_worker.environment.client import Failure
-from torchwire_worker.environment.managed import python_of
+from torchwire_worker.environment.client import Failure, tell
+from torchwire_worker.environment.conflicts import conflict_in
+from torchwire_worker.environment.managed import python_of, site_of
+from torchwire_worker.environment.sharing import share
+from torchwire_worker.environment.space import remove
 from torchwire_worker.environment.variables import installer_variables, pip_variables
 
 _REACHING = "reaching the package index (its address and proxies are settings of uv and pip)"
 _QUIET = ["--no-input", "--disable-pip-version-check"]
 # An index that cannot be reached is an error within a minute, whatever patience the settings have for large files.
 _IMPATIENT = ["--retries", "1", "--timeout", "10"]
+_NO_INDEX = 'PyTorch\'s own index, which has its build "%s", cannot be reached'
+_UNREACHED = re.compile("Failed to fetch|error sending request")
+_CONFLICT = "these packages do not go together%s: %s. torchwire's own keep their versions."
 # Package and module, of those that the worker imports.
 _IMPORTABLE = {"torch": "torch", "torchvision": "torchvision", "pyzmq": "zmq", "msgspec": "msgspec", "numpy": "numpy"}
 
@@ -22,12 +29,18 @@ class NoBackend(Failure):
     """The build of PyTorch that was asked for cannot be had here; the package index's may be."""
 
 
+class Conflict(Failure):
+    """There are no releases that go together."""
+
+
 class Job:
     def __init__(
         self,
         order: Dict[str, Any],
         folder: str,
         backend: Optional[str],
+        is_default: bool,
+        source: Optional[str],
         on_step: Callable[[str], None],
         on_pip: Callable[[], None],
     ) -> None:
@@ -37,6 +50,10 @@ class Job:
         self.folder = folder
         self.python = python_of(folder)
         self.backend = backend
+        # Nobody has asked for this build.
+        self.is_default = is_default
+        # The folder of an environment whose packages all belong into this one, too; None where there is none.
+        self.source = source
         # Called as each step begins.
         self.on_step = on_step
         # Called before pip installs the packages; may raise.
@@ -45,18 +62,62 @@ class Job:
         text: str = order["requirements"]
         # Another build of PyTorch has other libraries than the pinned ones, or none.
         self.packages = re.sub(r"^(nvidia-|cuda-|triton)[^\n]*==[^\n]*\n", "", text, flags=re.M) if backend else text
+        # What the project wants beside them.
+        self.wanted = extra.wanted(order)
+        self._is_open = extra.is_open(order)
         # Far from the client, a folder goes with the connection.
-        self._lists: str = order.get("folder", folder)
+        self._place: str = order.get("folder", folder)
 
     def run(self, what: str, command: List[str], **env: str) -> str:
         return run(what, command, self.directory, dict(self.env, **env), self.there)
 
-    def write_list(self) -> str:
-        """Lists the packages in a file; its path."""
-        path = os.path.join(self._lists, "requirements.txt")
+    def _lists(self) -> List[str]:
+        """Writes what is to be installed into files; the arguments that name them to an installer."""
+        if self.wanted is None:
+            return ["-r", self._write("requirements.txt", self.packages)]
+        held = extra.constraints(self.wanted, self.packages)
+        text = "%s\n%s\n" % (self.packages, "\n".join(self.wanted["packages"]))
+        return ["-c", self._write("constraints.txt", "\n".join(held)), "-r", self._write("requirements.txt", text)]
+
+    def _write(self, name: str, text: str) -> str:
+        path = os.path.join(self._place, name)
         with open(path, "w", encoding="utf-8") as file:
-            file.write(self.packages)
+            file.write(text)
         return path
+
+    def install(self, run: Callable[[List[str]], None]) -> None:
+        """Installs by `run`, which takes an installer's arguments that name the lists.
+
+        Conflict where nothing goes together. While versions are still to be found, those that were recorded for
+        packages which nobody has asked for give way.
+        """
+        try:
+            self._install_once(run)
+        except Conflict:
+            loose = extra.asked_alone(self.wanted or {})
+            if not self._is_open or loose == self.wanted:
+                raise
+            tell(line="torchwire: not all recorded versions go with that; those of packages not asked for may change")
+            self.wanted = loose
+            self._install_once(run)
+
+    def _install_once(self, run: Callable[[List[str]], None]) -> None:
+        try:
+            run(self._lists())
+        except Failure as failure:
+            if self.wanted is None:
+                raise
+            pinned = set(re.findall(r"^[\w.-]+==[^\s;]+", self.packages, re.M))
+            why = conflict_in(failure.output, pinned, set(extra.constraints(self.wanted, self.packages)))
+            if why is None:
+                raise
+            # What was recorded for another torchwire, or another Python, may not do here.
+            command = None if self._is_open else "npx torchwire add --upgrade"
+            raise Conflict(_CONFLICT % (self.there, why.rstrip(".")), command) from None
+
+    def ask(self, script: str) -> str:
+        """What a script prints that runs in the environment."""
+        return self.run("looking at what was installed", [self.python, "-I", "-c", script])
 
     def probe(self) -> List[str]:
         """A small one of the packages, to see whether the index answers; empty where it is not listed."""
@@ -76,6 +137,15 @@ def install(job: Job) -> str:
     uv = _find_uv(job)
     job.on_step("making the environment")
     job.run("making the environment", _making(job, uv))
+    if job.source is not None:
+        job.on_step("sharing what is there")
+        try:
+            share(job.source, job.folder)
+        except OSError:
+            # This file system has no hard links: everything is installed.
+            job.source = None
+            remove(job.folder)
+            job.run("making the environment", _making(job, uv))
     installer = _install_with_uv(job, uv) if uv else _install_without_uv(job)
     modules = [module for name, module in _IMPORTABLE.items() if re.search(_line_of(name), job.packages, re.M)]
     if modules:
@@ -110,6 +180,9 @@ def _making(job: Job, uv: List[str]) -> List[str]:
     python, missing = job.base["executable"], job.base["missing"]
     if uv:
         return uv + ["venv", "--no-project", "--python", python, job.folder]
+    if job.source is not None and os.path.isdir(os.path.join(site_of(job.source), "pip")):
+        # pip comes with what is shared, and making it takes longer than all else.
+        return [python, "-I", "-m", "venv", "--without-pip", job.folder]
     if "ensurepip" not in missing:
         return [python, "-I", "-m", "venv", job.folder]
     if "virtualenv" not in missing:
@@ -149,16 +222,38 @@ def _install_with_uv(job: Job, uv: List[str]) -> str:
     job.on_step("asking the package index")
     for package in job.probe():
         run_uv(_REACHING, "--dry-run", "--no-deps", package, UV_HTTP_RETRIES="1", UV_HTTP_TIMEOUT="10")
+    if job.backend and job.source is None:
+        _ask_backend(job, run_uv)
     job.on_step("installing with uv")
     backend = ["--torch-backend", job.backend] if job.backend else []
-    try:
-        run_uv("installing the packages", *backend, "-r", job.write_list())
-    except Failure as failure:
-        # The package index was reached just now: this is PyTorch's.
-        if not backend or not re.search("Failed to fetch|error sending request", str(failure)):
-            raise
-        raise NoBackend('PyTorch\'s own index, which has its build "%s", cannot be reached' % job.backend) from None
+
+    def install(lists: List[str]) -> None:
+        try:
+            run_uv("installing the packages", *backend, *lists)
+        except Failure as failure:
+            # The package index was reached just now: this is PyTorch's.
+            if not backend or not _UNREACHED.search(str(failure)):
+                raise
+            if job.source is None:
+                raise NoBackend(_NO_INDEX % job.backend) from None
+            # PyTorch itself is there already.
+            run_uv("installing the packages", *lists)
+
+    job.install(install)
     return "uv"
+
+
+def _ask_backend(job: Job, run_uv: Callable[..., None]) -> None:
+    """NoBackend within seconds where PyTorch's own index does not answer: nobody may know that it is asked."""
+    for package in re.findall(r"^torch==[^\s;]+", job.packages, re.M)[:1]:
+        job.on_step("asking PyTorch's own index")
+        ask = ["--dry-run", "--no-deps", "--torch-backend", str(job.backend), package]
+        try:
+            run_uv("asking PyTorch's own index", *ask, UV_HTTP_RETRIES="1", UV_HTTP_TIMEOUT="10")
+        except Failure as failure:
+            if not _UNREACHED.search(str(failure)) and not job.is_default:
+                raise
+            raise NoBackend(_NO_INDEX % job.backend) from None
 
 
 def _install_without_uv(job: Job) -> str:
@@ -176,11 +271,11 @@ def _install_without_uv(job: Job) -> str:
             fetch = [*pip, "install", *_QUIET, *_IMPATIENT, "--only-binary", ":all:", "uv"]
             job.run("fetching uv", fetch, **settings)
             return _install_with_uv(job, [job.python, "-I", "-m", "uv"])
-        except NoBackend:
+        except (NoBackend, Conflict):
             raise
         except Failure:
             pass
-    if job.backend:
+    if job.backend and job.source is None:
         raise NoBackend("--torch-backend %s needs uv, and none that works here was found or fetched" % job.backend)
     job.on_step("asking the package index")
     for package in job.probe():
@@ -188,5 +283,10 @@ def _install_without_uv(job: Job) -> str:
         job.run(_REACHING, [*pip, "install", *_QUIET, *_IMPATIENT, *dry], **settings)
     job.on_pip()
     job.on_step("installing with pip")
-    job.run("installing the packages", [*pip, "install", *_QUIET, "-r", job.write_list()], **settings)
+    install = [*pip, "install", *_QUIET]
+
+    def run_pip(lists: List[str]) -> None:
+        job.run("installing the packages", install + lists, **settings)
+
+    job.install(run_pip)
     return "pip"

@@ -6,11 +6,9 @@ import os
 from typing import Iterator, Optional
 
 from torchwire_worker import owners
-from torchwire_worker.environment.client import Failure, interrupt, tell
+from torchwire_worker.environment.client import SETUP, Failure, interrupt, tell
 from torchwire_worker.environment.lock import hold
 from torchwire_worker.environment.managed import check_owners
-
-_COMMAND = "npx torchwire setup"
 
 
 @contextlib.contextmanager
@@ -22,7 +20,7 @@ def locked(directory: str, there: str = "") -> Iterator[None]:
         tell(line="torchwire: another set-up is at work%s (%s); waiting for it" % (there, owner))
 
     def on_lost() -> None:
-        interrupt(Failure("another set-up took over while this one was stopped.", _COMMAND))
+        interrupt(Failure("another set-up took over while this one was stopped.", SETUP))
 
     try:
         check_owners(directory)
@@ -46,7 +44,7 @@ def _make(directory: str, there: str) -> Optional[str]:
         why = errno.errorcode.get(error.errno or 0)
         raise Failure(
             "no Python environment can be made%s in %s (%s)." % (there, directory, why),
-            None if there else "TORCHWIRE_CACHE=/folder/that/can/be/written " + _COMMAND,
+            None if there else "TORCHWIRE_CACHE=/folder/that/can/be/written " + SETUP,
         ) from None
     return outermost
 

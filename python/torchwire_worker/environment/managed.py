@@ -1,6 +1,7 @@
 """The environments that torchwire makes, as bridge/environment/managed.ts names and finds them."""
 
 import contextlib
+import glob
 import json
 import os
 import re
@@ -19,7 +20,10 @@ class Managed:
         self.python = python_of(folder)
         self.finished = os.stat(marker(folder)).st_mtime
         self.base: str = made["base"]
+        self.made = made
         self.backend: Optional[str] = made.get("backend")
+        # What it has beside the worker's own packages.
+        self.packages: Optional[Dict[str, Any]] = made.get("packages")
 
     def is_like(self, base: Dict[str, Any]) -> bool:
         """Whether it was made from this interpreter, or from one of its version and platform."""
@@ -28,7 +32,7 @@ class Managed:
         return os.path.realpath(self.base) == os.path.realpath(base["executable"])
 
 
-def find_managed(directory: str, key: str, fits: Callable[[Managed], bool] = lambda _: True) -> Optional[Managed]:
+def find_managed(directory: str, key: str, fits: Callable[[Managed], bool]) -> Optional[Managed]:
     """The newest finished environment of this key that fits.
 
     Failure where others can write it: they would say what is run.
@@ -87,6 +91,14 @@ def marker(folder: str) -> str:
 
 def python_of(folder: str) -> str:
     return os.path.join(folder, "Scripts", "python.exe") if os.name == "nt" else os.path.join(folder, "bin", "python")
+
+
+def site_of(folder: str) -> str:
+    """Where the packages of an environment lie, which is there."""
+    if os.name == "nt":
+        return os.path.join(folder, "Lib", "site-packages")
+    found = glob.glob(os.path.join(glob.escape(folder), "lib", "python3*", "site-packages"))
+    return found[0] if found else os.path.join(folder, "lib")
 
 
 def name_of(base: Dict[str, Any]) -> str:

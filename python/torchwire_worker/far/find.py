@@ -13,6 +13,7 @@ from typing import Any, Dict
 from torchwire_worker import owners
 from torchwire_worker.environment.client import Failure
 from torchwire_worker.environment.managed import check_environment, find_managed, python_of
+from torchwire_worker.environment.packages import same, wanted
 from torchwire_worker.environment.variables import worker_variables
 
 _SETUP = "npx torchwire setup"
@@ -37,10 +38,12 @@ def find(order: Dict[str, Any], cwd: str) -> str:
         if folder and not fault:
             return python_of(folder)
         looked.append((name, "%s %s" % (folder, fault) if folder else fault))
-    made = find_managed(directory(), key(order["requirements"]))
+    packages = wanted(order)
+    made = find_managed(directory(), key(order["requirements"]), lambda managed: same(managed.packages, packages))
     if made is not None:
         return made.python
-    looked.append(("managed environment", "none for this version of torchwire in %s" % directory()))
+    beside = " with the packages of torchwire.packages.json" if packages else ""
+    looked.append(("managed environment", "none for this version of torchwire%s in %s" % (beside, directory())))
     width = max(len(name) for name, _ in looked)
     places = "\n".join("  %s  %s" % (name.ljust(width), why) for name, why in looked)
     text = "no Python with PyTorch was found on %s. Looked there at:\n%s" % (socket.gethostname(), places)

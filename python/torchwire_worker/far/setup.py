@@ -7,6 +7,7 @@ import subprocess
 from typing import Any, Dict, Optional
 
 from torchwire_worker.environment.client import Failure, end_with_client
+from torchwire_worker.environment.managed import find_managed
 from torchwire_worker.environment.setup import setup
 from torchwire_worker.far.find import directory, key
 
@@ -22,8 +23,15 @@ print(json.dumps({"executable": sys.executable, "version": version, "platform": 
 
 def setup_here(order: Dict[str, Any]) -> Dict[str, Any]:
     end_with_client()
-    base = _base(order["python"])
-    return setup(dict(order, base=base, directory=directory(), key=key(order["requirements"])))
+    where, name = directory(), key(order["requirements"])
+    base = _base(order["python"] or (_earlier_base(where, name) if order["packages"] else None))
+    return setup(dict(order, base=base, directory=where, key=name))
+
+
+def _earlier_base(directory: str, key: str) -> Optional[str]:
+    """The interpreter of the environment that is there: one with packages shares its files."""
+    last = find_managed(directory, key, lambda managed: os.access(managed.base, os.X_OK))
+    return None if last is None else last.base
 
 
 def _base(python: Optional[str]) -> Dict[str, Any]:

@@ -52,6 +52,7 @@ export const references: Cases = {
   "a plain object where kw is meant": ({ nn }) => nn.Dropout({ p: 0.5 }), // <-
   "a keyword that does not exist": ({ nn }) => nn.Linear(2, 2, kw({ colour: "red" } as never)), // <-
   "a module that does not exist": ({ worker }) => worker.import("torhc"), // <-
+  "a package that is not installed": ({ worker }) => worker.import("cv2"), // <-
   "an attribute that does not exist": ({ torch }) => torch.onees(2), // <-
   "an item that does not exist": ({ worker }) => py.at(worker.import("builtins").dict(), "lr"), // <-
   "an index out of range": ({ worker }) => py.at(worker.tensor([1, 2]), 2), // <-
