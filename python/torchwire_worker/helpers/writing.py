@@ -7,16 +7,11 @@ repr, and everything else is a closure variable. The order in which things are e
 from __future__ import annotations
 
 import builtins
-import contextlib
-import itertools
-import keyword
-import types
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from .. import errors
+from . import naming
 
 Expression = list[Any]
 Step = list[Any]
@@ -52,9 +47,6 @@ _LONGEST_TEXT = 200
 _INDENT = "    "
 
 
-_PYTHONS = frozenset((*dir(builtins), *keyword.kwlist, *keyword.softkwlist))
-
-
 class Text(NamedTuple):
     source: str
     # Whether it must stand in parentheses before a dot and beside an operator.
@@ -75,48 +67,21 @@ class Written(NamedTuple):
 
 
 def write(name: str, parameters: list[Any], steps: list[Step], result: Expression, outer: list[Any]) -> Written:
-    names = _Names()
+    names = naming.Names()
     own, maker = names.take(name, "function"), names.take("make")
-    writer = _Writer(names, [*outer], _uses(parameters, steps, result))
+    # An object that came by two references, as a module that was imported twice, is one variable.
+    distinct = {id(value): value for value in outer}
+    places = {key: i for i, key in enumerate(distinct)}
+    outer_places = [places[id(value)] for value in outer]
+    writer = _Writer(names, [*distinct.values()], outer_places, _uses(steps, result))
     for parameter in _parameters_in(parameters, steps):
         writer.variables[parameter[0]] = names.take(parameter[1], "x")
-    writer.outer_names = [names.take(*_hints(value)) for value in outer]
+    writer.outer_names = [names.take(*naming.hints(value)) for value in writer.outer]
     lines = writer.function(own, parameters, steps, result)
     if writer.outer:
-        lines.insert(1, _INDENT + "# From outside: " + ", ".join(map(_told, writer.outer_names, writer.outer)))
+        lines.insert(1, _INDENT + "# From outside: " + ", ".join(map(naming.told, writer.outer_names, writer.outer)))
     source = [f"def {maker}({', '.join(writer.outer_names)}):", *(_INDENT + line for line in lines)]
     return Written("\n".join([*source, f"{_INDENT}return {own}", ""]), maker, own, writer.outer)
-
-
-class _Names:
-    """Gives each name once, and none of Python's own."""
-
-    def __init__(self) -> None:
-        self._taken: set[str] = set()
-
-    def take(self, *wanted: str) -> str:
-        """Return a name like the first of `wanted` that is an identifier."""
-        base = next(filter(is_name, wanted), "value")
-        # A name of Python's must still mean what it means there.
-        base = f"{base}_" if base in _PYTHONS else base
-        found = base
-        for i in itertools.count(2):
-            if found not in self._taken:
-                break
-            found = f"{base}_{i}"
-        self._taken.add(found)
-        return found
-
-
-def is_name(name: Any) -> bool:
-    """Return whether `name`, written in a source, is this name: Python reads some letters as others."""
-    return (
-        isinstance(name, str)
-        and len(name) <= 64
-        and name.isidentifier()
-        and not keyword.iskeyword(name)
-        and unicodedata.normalize("NFKC", name) == name
-    )
 
 
 def _values_in(part: Any) -> Iterator[int]:
@@ -131,7 +96,7 @@ def _values_in(part: Any) -> Iterator[int]:
             yield from _values_in(one)
 
 
-def _uses(parameters: list[Any], steps: list[Step], result: Expression) -> Counter[int]:
+def _uses(steps: list[Step], result: Expression) -> Counter[int]:
     """Count the uses of each value. One that a function within uses counts twice: it needs a variable."""
     uses: Counter[int] = Counter()
     for step in steps:
@@ -139,7 +104,7 @@ def _uses(parameters: list[Any], steps: list[Step], result: Expression) -> Count
             uses.update(_values_in(step[1:]))
             continue
         inside = {id for id, _ in step[3]} | {id for one in step[4] for id in _makes(one)}
-        for id, count in _uses(*step[3:]).items():
+        for id, count in _uses(step[4], step[5]).items():
             uses[id] += count if id in inside else 2
     uses.update(_values_in(result))
     return uses
@@ -159,32 +124,15 @@ def _parameters_in(parameters: list[Any], steps: list[Step]) -> Iterator[Any]:
             yield from _parameters_in(step[3], step[4])
 
 
-def _hints(value: Any) -> list[str]:
-    """Return names for a value from outside: those that a program would give it."""
-    found: Any = None
-    if isinstance(value, (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, type)):
-        with contextlib.suppress(BaseException):
-            found = value.__name__.rpartition(".")[2]
-    kind = errors.class_name(type(value))
-    return [hint for hint in (found, kind[:1].lower() + kind[1:]) if isinstance(hint, str)]
-
-
-def _told(name: str, value: Any) -> str:
-    if isinstance(value, types.ModuleType):
-        with contextlib.suppress(BaseException):
-            if all(map(is_name, value.__name__.split("."))):
-                return name if value.__name__ == name else f"{name} ({value.__name__})"
-    kind = errors.class_name(type(value))
-    return f"{name} (a {kind})" if is_name(kind) else name
-
-
 class _Writer:
-    def __init__(self, names: _Names, outer: list[Any], uses: Counter[int]) -> None:
+    def __init__(self, names: naming.Names, outer: list[Any], places: list[int], uses: Counter[int]) -> None:
         self.outer = outer
         self.outer_names: list[str] = []
         # The names of values that are variables.
         self.variables: dict[int, str] = {}
         self._names = names
+        # The place in `outer` of each value that the client gave.
+        self._places = places
         self._uses = uses
         # The names that values would have.
         self._hints: dict[int, str] = {}
@@ -220,7 +168,7 @@ class _Writer:
 
     def _get(self, id: int, target: Expression, name: str) -> None:
         text = self._text
-        if is_name(name):
+        if naming.is_name(name):
             self._value(id, name, lambda: Text(f"{text(target).tight}.{name}"), [target])
         else:
             self._value(id, name, lambda: Text(f"getattr({text(target).source}, {name!r})"), [target])
@@ -233,7 +181,7 @@ class _Writer:
             given = [self._text(arg).source for arg in args]
             for name, value in named.items():
                 text = self._text(value).source
-                given.append(f"{name}={text}" if is_name(name) else f"**{{{name!r}: {text}}}")
+                given.append(f"{name}={text}" if naming.is_name(name) else f"**{{{name!r}: {text}}}")
             return Text(f"{function}({', '.join(given)})")
 
         self._value(id, hint or "result", write, [target, *args, *named.values()])
@@ -262,7 +210,7 @@ class _Writer:
 
     def _set(self, target: Expression, name: str, value: Expression) -> None:
         text = self._text
-        if is_name(name):
+        if naming.is_name(name):
             # Python evaluates the value first.
             self._statement(lambda: f"{text(target).tight}.{name} = {text(value).source}", [value, target])
         else:
@@ -272,7 +220,9 @@ class _Writer:
         text = self._text
         self._statement(
             lambda: (
-                f"del {text(target).tight}.{name}" if is_name(name) else f"delattr({text(target).source}, {name!r})"
+                f"del {text(target).tight}.{name}"
+                if naming.is_name(name)
+                else f"delattr({text(target).source}, {name!r})"
             ),
             [target],
         )
@@ -342,7 +292,7 @@ class _Writer:
             id = parts[0]
             return Text(self.variables[id]) if id in self.variables else self._pending.pop(id)
         if kind == "outer":
-            return Text(self.outer_names[parts[0]])
+            return Text(self.outer_names[self._places[parts[0]]])
         if kind == "builtin":
             return Text(getattr(builtins, parts[0]).__name__)
         if kind == "constant":
