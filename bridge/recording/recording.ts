@@ -2,6 +2,7 @@
  * Records a function of references: it is run once over placeholders, and all that it does to references becomes the
  * steps of a Python function. Nothing of it reaches the log, except arrays of JavaScript, which become tensors there.
  */
+import { types } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
 import { deep, locate } from "../errors/site.ts";
 import type { Log } from "../log/log.ts";
@@ -68,6 +69,7 @@ export class Recording implements RefOwner, Origin, Sources {
   /** Runs `fn` over placeholders. Throws what `fn` throws, and MISUSE where it did what cannot be recorded. */
   run(fn: (...args: any[]) => unknown): Recorded {
     if (hasRest(fn)) throw this.refused(`rest parameters have no placeholder: name each argument, as in (x, y) => …`);
+    if (types.isGeneratorFunction(fn)) throw this.refused("a generator cannot be recorded: return an array of values");
     const body: Body = { outer: this.#body, steps: [], over: false };
     this.#body = body;
     try {

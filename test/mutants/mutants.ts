@@ -479,7 +479,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "a name that Python reads otherwise is written into a source",
-    file: "python/torchwire_worker/helpers/writing.py",
+    file: "python/torchwire_worker/helpers/naming.py",
     from: 'and unicodedata.normalize("NFKC", name) == name',
     to: "",
     test: by("python/tests/test_functions.py", "test_as_a_keyword_and_a_constant"),

@@ -467,6 +467,13 @@ describe("what cannot be recorded is refused, and says what to write", () => {
     ["a date", (x) => x.add(new Date(0)), /args\[0\]: a Date has no counterpart/],
     ["a promise", (x) => x.add(Promise.reject(new Error("never"))), /await it before the function/],
     ["kw that is not last", (x) => x.add(kw({}), 1), /must be the last/],
+    [
+      "a generator",
+      function* (x) {
+        yield x;
+      },
+      /return an array/,
+    ],
     ["rest parameters", (...xs) => xs[0], /name each argument/],
     [
       "an endless loop",
