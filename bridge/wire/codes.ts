@@ -27,6 +27,12 @@ export const Op = {
   fetch: 8,
   /** [9, [first, last, first, last, …]]: ranges of ids; run whatever failed before. */
   release: 9,
+  /** [10, count]: the arguments of the call whose log this is; each has an id. */
+  arguments: 10,
+  /** [11, value]: ends the call with a result. */
+  return: 11,
+  /** [12, number, message, stack]: ends the call with an error. The number names it; a failure of its log, -id. */
+  raise: 12,
 } as const;
 
 export const FetchMode = {
@@ -60,6 +66,8 @@ export const Tag = {
   float: 6,
   /** [7, start, stop, step] */
   slice: 7,
+  /** [8, index]: one of the functions that the batch passes. */
+  function: 8,
 } as const;
 
 /** The ids of objects that every worker has from the start. */

@@ -25,6 +25,7 @@ export const MessageType = {
   closed: 9,
   fatal: 10,
   ack: 11,
+  call: 12,
 } as const;
 export type MessageType = (typeof MessageType)[keyof typeof MessageType];
 
@@ -48,7 +49,7 @@ export interface Header {
 }
 
 const lowestType = MessageType.hello;
-const highestType = MessageType.ack;
+const highestType = MessageType.call;
 const KNOWN_FLAGS = URGENT;
 
 export function writeHeader(into: Uint8Array, header: Header): void {

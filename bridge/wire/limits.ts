@@ -96,3 +96,9 @@ export function exceeded(
   const raise = limits[name] < ranges[name][2] ? `; the option limits: { ${name} } raises it` : "";
   return new TorchwireError("LIMIT", `${found}, the limit is ${limit}${share}${raise}`);
 }
+
+/** Throws LIMIT where an operation has more than its share of a message. */
+export function checkQuarter(what: string, found: number, name: keyof Limits, limits: Limits): void {
+  const share = Math.floor(limits[name] / 4);
+  if (found > share) throw exceeded(`one operation has ${found} ${what}`, name, limits, share);
+}

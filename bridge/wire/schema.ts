@@ -5,6 +5,7 @@
 import { TorchwireError } from "../errors/errors.ts";
 import type { PythonException, PythonFrame } from "../errors/python-exception.ts";
 import { isPlainObject } from "../runtime/kinds.ts";
+import { Tag } from "./codes.ts";
 
 type Check<T> = (value: unknown, path: string) => T;
 type Form<T> = { readonly [K in keyof T]-?: Check<T[K]> };
@@ -31,6 +32,9 @@ const number: Check<number> = (value, path) =>
 export const isCount = (value: unknown): value is number => Number.isSafeInteger(value) && (value as number) >= 0;
 
 const count: Check<number> = (value, path) => (isCount(value) ? value : refuse(path, value, "a count"));
+
+const integer: Check<number> = (value, path) =>
+  Number.isSafeInteger(value) ? (value as number) : refuse(path, value, "a whole number");
 
 const orNull =
   <T>(check: Check<T>): Check<T | null> =>
@@ -81,6 +85,8 @@ function exceptionForm(depth: number): Form<PythonException> {
     notes: list(text),
     cause: orNull(within),
     errors: orNone(list(within)),
+    thrown: orNone(integer),
+    original: () => undefined,
   };
 }
 
@@ -137,12 +143,44 @@ const reply: Check<WireReply> = (value, path) => {
   };
 };
 
-const replies = record<{ readonly replies: readonly WireReply[] }>({ replies: list(reply) });
-
-export function readReplies(meta: unknown): readonly WireReply[] {
-  const read = replies(meta, "reply").replies;
-  return read.length > 0 ? read : malformed("a reply to no batch");
+/** Replies, and the ids of the functions that Python has freed. */
+export interface WireReplies {
+  readonly replies: readonly WireReply[];
+  readonly freed: readonly number[] | undefined;
 }
+
+const replies = record<WireReplies>({ replies: list(reply), freed: orNone(list(count)) });
+
+export function readReplies(meta: unknown): WireReplies {
+  const read = replies(meta, "reply");
+  return read.replies.length > 0 ? read : malformed("a reply to no batch");
+}
+
+/** A call of a function of the program. */
+export interface WireCall {
+  readonly function: number;
+  readonly args: readonly unknown[];
+  readonly kwargs: Readonly<Record<string, unknown>>;
+  /** The call whose function has led to this one, on the same thread; 0 where there is none. */
+  readonly within: number;
+  /** The worker's main thread waits for it. */
+  readonly holds: boolean;
+}
+
+const argument: Check<unknown> = (value, path) =>
+  Array.isArray(value) && value[0] === Tag.reference && (value.length !== 2 || typeof value[1] !== "string")
+    ? refuse(path, value, "a reference with its type")
+    : value;
+
+const call = record<WireCall>({
+  function: count,
+  args: list(argument),
+  kwargs: (value, path) => (value === undefined ? {} : map(argument)(value, path)),
+  within: (value, path) => (value === undefined ? 0 : count(value, path)),
+  holds: (value, path) => value === true || (value === undefined ? false : refuse(path, value, "true")),
+});
+
+export const readCall = (meta: unknown): WireCall => call(meta, "call");
 
 /** The first answer on a data connection. */
 export interface WireWelcome {

@@ -72,8 +72,8 @@ def test_a_header_is_read(vector: dict[str, Any]) -> None:
 @pytest.mark.parametrize("vector", **names([m for m in GOLDEN["messages"] if m["sender"] == "worker"]))
 def test_a_message_of_ours_is_these_bytes(vector: dict[str, Any]) -> None:
     frames = [bytes.fromhex(frame) for frame in vector["frames"]]
-    seq = vector["fields"].get("seq", 0)
-    head = encode(KINDS[vector["type"]], read(vector["meta"]), seq, len(frames), sum(map(len, frames)))
+    seq, call = (vector["fields"].get(name, 0) for name in ("seq", "parentCall"))
+    head = encode(KINDS[vector["type"]], read(vector["meta"]), seq, len(frames), sum(map(len, frames)), call)
     assert [part.hex() for part in (head, *frames)] == vector["hex"]
 
 
@@ -93,7 +93,8 @@ def test_a_message_of_the_client_is_read(vector: dict[str, Any]) -> None:
     described = read(vector["meta"])
     if header.type is MessageType.BATCH:
         batch, operations = read_batch(meta, LIMITS)
-        parts = {**msgspec.structs.asdict(batch), "operations": operations}
+        functions = [list(each) for each in batch.functions]
+        parts = {**msgspec.structs.asdict(batch), "operations": operations, "functions": functions}
         omitted = {
             "first": None,
             "operations": None,
@@ -102,6 +103,7 @@ def test_a_message_of_the_client_is_read(vector: dict[str, Any]) -> None:
             "contexts": [],
             "finalised": [],
             "ended_contexts": [],
+            "functions": [],
         }
         assert same(msgspec.to_builtins(parts, builtin_types=(bytes,)), omitted | described)
     elif header.type is MessageType.HELLO:

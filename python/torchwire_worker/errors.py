@@ -33,6 +33,7 @@ _cause, _context, _suppress_context, _traceback = (
     BaseException.__dict__[name] for name in ("__cause__", "__context__", "__suppress_context__", "__traceback__")
 )
 _mro = type.__dict__["__mro__"]
+_NUMBER = "_torchwire_number"
 
 
 class Room:
@@ -79,7 +80,23 @@ def _describe(error: BaseException, depth: int, permits: Iterator[int], room: Ro
         "notes": notes,
         "cause": more(cause) if cause is not None else None,
         **({"errors": told} if members else {}),
+        **({"thrown": number} if (number := number_of(error)) is not None else {}),
     }
+
+
+def mark(error: BaseException, number: int) -> None:
+    """Note the number by which the client knows the error itself. The first one holds."""
+    if number_of(error) is None:
+        with contextlib.suppress(BaseException):
+            object.__setattr__(error, _NUMBER, number)
+
+
+def number_of(error: BaseException) -> int | None:
+    # (A class of the program may redefine how attributes are read.)
+    with contextlib.suppress(BaseException):
+        number = object.__getattribute__(error, "__dict__").get(_NUMBER)
+        return number if type(number) is int else None
+    return None
 
 
 def members_of(error: BaseException) -> tuple[BaseException, ...]:

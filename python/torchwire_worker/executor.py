@@ -1,17 +1,38 @@
-"""Runs batches in the order of their arrival, on the main thread: PyTorch's grad mode belongs to a thread."""
+"""Runs batches in the order of their arrival, on the main thread: PyTorch's grad mode belongs to a thread. The batches
+of a call run on the thread that called.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import threading
 from collections.abc import Callable
 from typing import Any
 
 from . import errors, forked, warned
+from .calls import Call as Asked
+from .calls import Functions
 from .context import Contexts
 from .lanes import Lanes
-from .objects import Objects
-from .ops import Batch, Call, Del, DelItem, Fetch, Get, GetItem, Import, Op, Release, Set, SetItem
+from .objects import NoValue, Objects
+from .ops import (
+    Arguments,
+    Batch,
+    Call,
+    Del,
+    DelItem,
+    Fetch,
+    Get,
+    GetItem,
+    Import,
+    Op,
+    Raise,
+    Release,
+    Return,
+    Set,
+    SetItem,
+)
 from .tensors import Frames
 from .values import Decoder, encode_plain, encode_settled, is_dict
 from .wire import Limits, WireError
@@ -29,6 +50,7 @@ _warned_of: dict[Any, Any] = globals().setdefault("__warningregistry__", {})
 class Executor:
     def __init__(self, limits: Limits) -> None:
         self.objects = Objects()
+        self.functions = Functions()
         # The number of batches that were run.
         self.batches = 0
         self._limits = limits
@@ -36,13 +58,27 @@ class Executor:
         self._contexts = Contexts(self.objects)
         self._warnings = warned.Collected()
 
-    def run(self, seq: int, batch: Batch, operations: list[Op], frames: list[Any], out: Frames) -> Reply:
+    def run(
+        self,
+        seq: int,
+        batch: Batch,
+        operations: list[Op],
+        frames: list[Any],
+        out: Frames,
+        call: Asked | None = None,
+    ) -> Reply:
+        """`call`: the call whose log the batch is of. Another batch waits meanwhile, in the middle of an operation."""
         self.batches += 1
-        decode = Decoder(self.objects, batch.first, frames, self._limits)
-        run = _Run(self.objects, decode, batch.first, operations, out)
-        # Python must show a warning again for each line of the program.
-        _warned_of.clear()
-        warned.running.at, warned.running.collected = run.at, self._warnings
+        functions = self.functions.make(batch.functions) if batch.functions else ()
+        decode = Decoder(self.objects, batch.first, frames, self._limits, functions)
+        run = _Run(self.objects, decode, batch.first, operations, out, call)
+        is_main = threading.get_ident() == threading.main_thread().ident
+        warnings = self._warnings if call is None else warned.Collected()
+        outer = warned.running.at, warned.running.collected
+        if is_main:
+            # Python must show a warning again for each line of the program.
+            _warned_of.clear()
+            warned.running.at, warned.running.collected = run.at, warnings
         if not self._lanes.is_closed(batch.lane, batch.generation):
             try:
                 with self._contexts.entered(batch.contexts):
@@ -54,12 +90,18 @@ class Executor:
                 run.fail(error)
         if run.failure is not None:
             self._lanes.fail(batch.lane, batch.generation)
+        if call is not None and not call.is_over and any(type(op) in (Return, Raise) for op in operations):
+            call.fail()
         run.clean_up()
         self.objects.release(batch.finalised)
         self._contexts.end(batch.ended_contexts)
-        warned.running.collected = None
+        if is_main:
+            warned.running.at, warned.running.collected = outer
         reply = seq, run.values, run.failure
-        (told, left), (more, unsaid) = self._warnings.take(), warned.apart.take()
+        if call is not None:
+            told, left = warnings.take()
+            return (*reply, {"told": told, "left": left}) if told else reply
+        (told, left), (more, unsaid) = warnings.take(), warned.apart.take()
         return (*reply, {"told": told + more, "left": left + unsaid}) if told or more else reply
 
 
@@ -69,9 +111,18 @@ _LONGEST_DESCRIPTION = 200
 class _Run:
     """One batch that is being run: `done` operations are behind it, and `id` is the place of the next value."""
 
-    __slots__ = ("_decode", "_first", "_objects", "_operations", "_out", "done", "failure", "id", "values")
+    __slots__ = ("_call", "_decode", "_first", "_objects", "_operations", "_out", "done", "failure", "id", "values")
 
-    def __init__(self, objects: Objects, decode: Decoder, first: int, operations: list[Op], out: Frames) -> None:
+    def __init__(
+        self,
+        objects: Objects,
+        decode: Decoder,
+        first: int,
+        operations: list[Op],
+        out: Frames,
+        call: Asked | None,
+    ) -> None:
+        self._call = call
         self._objects = objects
         self._decode = decode
         self._first = first
@@ -132,6 +183,24 @@ class _Run:
             delattr(objects[place(op.target)], op.name)
         elif type(op) is DelItem:
             del objects[place(op.target)][decode(op.key)]
+        else:
+            self._of_call(op)
+
+    def _of_call(self, op: Op) -> None:
+        call = self._call
+        if call is None:
+            raise WireError("the call in Python that this serves is over")
+        if type(op) is Arguments:
+            if op.count != len(call.objects) or op.count == 0:
+                raise WireError(f"{op.count} arguments of a call that has {len(call.objects)}")
+            for value in call.objects:
+                self._objects[self.id] = value
+                self.id += 1
+            self.id -= 1
+        elif type(op) is Return:
+            call.give(self._decode(op.value))
+        elif type(op) is Raise:
+            call.throw(op.number, op.message, op.stack)
 
     def _release(self, ranges: list[int]) -> None:
         self._objects.release([*map(self._place, ranges)])
@@ -176,8 +245,13 @@ class _Run:
             and is_dict(at.args[-1])
         ):
             described["notes"].append("the last argument is a dict that the client wrote out")
+        if self._call is not None and issubclass(type(error), NoValue):
+            described["notes"].append("an operation behind the one that called this function has not run yet")
         self.failure = {**described, "operation": operation, "id": self.id, "last": last}
         errors.forget(error)
+        if self._call is not None and self._call.failure is None:
+            errors.mark(error, -self.id)
+            self._call.failure = error
 
     def clean_up(self) -> None:
         """Run the operations that free references, whatever failed before."""
@@ -189,6 +263,8 @@ class _Run:
 def _positions(op: Op) -> int:
     if type(op) is Get:
         return len(op.names)
+    if type(op) is Arguments:
+        return max(1, op.count)
     return len(op.names) + 1 if type(op) is Call else 1
 
 
@@ -198,6 +274,8 @@ def _describe(op: Op | None, value: Any, links: int) -> str:
         return "leaving a context"
     if isinstance(op, Import):
         return f"import {op.module}"
+    if isinstance(op, (Arguments, Return, Raise)):
+        return "a function that Python calls"
     target = _name(value)
     if isinstance(op, Call):
         return (

@@ -82,6 +82,7 @@ class Link:
         self.endpoint = socket.getsockopt(zmq.LAST_ENDPOINT).rstrip(b"\0").decode()
         forked.own_endpoint(self.endpoint)
         self._limits = limits
+        self.wake_ms = wake_ms
 
     def receive(self) -> Message | Malformed | None:
         """Wait for the next message. None: nothing came before the wake-up."""

@@ -67,7 +67,21 @@ class Release(msgspec.Struct, array_like=True, tag=9, forbid_unknown_fields=True
         _pairs(self.ranges)
 
 
-Op = Import | Get | Call | Set | Del | GetItem | SetItem | DelItem | Fetch | Release
+class Arguments(msgspec.Struct, array_like=True, tag=10, forbid_unknown_fields=True):
+    count: int
+
+
+class Return(msgspec.Struct, array_like=True, tag=11, forbid_unknown_fields=True):
+    value: Any
+
+
+class Raise(msgspec.Struct, array_like=True, tag=12, forbid_unknown_fields=True):
+    number: int
+    message: str
+    stack: str
+
+
+Op = Import | Get | Call | Set | Del | GetItem | SetItem | DelItem | Fetch | Release | Arguments | Return | Raise
 
 
 class ContextLayer(msgspec.Struct, forbid_unknown_fields=True):
@@ -87,6 +101,8 @@ class Batch(msgspec.Struct, forbid_unknown_fields=True):
     contexts: list[ContextLayer] = []
     finalised: list[int] = []
     ended_contexts: list[int] = []
+    # The client's functions among the arguments: the id of each in this batch, its number, its name.
+    functions: list[tuple[int, int, str]] = []
 
     def __post_init__(self) -> None:
         _pairs(self.finalised)

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import signal
 from collections import deque
+from collections.abc import Iterable
 from typing import Any
 
+from .calling import Calling
 from .control import Control
 from .door import Door, Refused, Shut, refusal
 from .executor import Executor, Reply
@@ -15,6 +17,7 @@ from .link import Link, Malformed, Message
 from .ops import Hello, Settings, read_batch, read_hello
 from .settings import NoDevice
 from .tensors import Frames
+from .turns import Turns
 from .wire import URGENT, Limits, MessageType, WireError, encode
 
 # A reply that nobody awaits is held back while so many batches wait: each message wakes threads that the computation
@@ -22,6 +25,8 @@ from .wire import URGENT, Limits, MessageType, WireError, encode
 _HOLD_WHILE_WAITING = 2
 # At most so many replies are held back, so that the client's credit comes back.
 _MOST_HELD = 16
+# A reply of a call's log is held back as long as it is shorter.
+_LONGEST_HELD = 4096
 
 
 class Session:
@@ -41,13 +46,22 @@ class Session:
         self._received = 0
         self._waiting: deque[Message | Malformed] = deque()
         self._over = False
+        self._is_running = False
         # The client has closed, and has every answer.
         self.is_closed = False
         self._leaving: str | None = None
         self._held: list[Reply] = []
-        # Answers that may not have arrived: the last batch of each, the message, its frames.
+        # Answers and calls that may not have arrived: the last batch of each (for a call, its negative id), the
+        # message, its frames.
         self._sent: deque[tuple[int, bytes, list[Any]]] = deque()
         self._frames = Frames(limits)
+        # While a batch is being run: the number of frames that belong to the replies before it.
+        self._complete: int | None = None
+        self._turns = Turns(link)
+        self._calling = Calling(self, self._turns, executor, limits)
+        # The client cannot be understood any more.
+        self._is_broken = False
+        executor.functions.ask = self._calling.call
 
     def leave(self, why: str) -> None:
         """Leave: run what is here, then tell the client. A signal handler calls this."""
@@ -58,6 +72,15 @@ class Session:
 
         (A client that has closed continues to listen on the control link, to what Python says at its end.)
         """
+        with self._turns:
+            self._is_running = True
+            try:
+                self._run()
+            finally:
+                # Calls of other threads raise now.
+                self._is_running = False
+
+    def _run(self) -> None:
         while not self._over:
             message = self._next()
             if message is None:
@@ -65,7 +88,7 @@ class Session:
             try:
                 self._handle(message)
             except WireError as error:
-                self._send_held()
+                self.send_held()
                 # (The message may have come by a connection that is cut by now.)
                 self._refuse(self._peer or message.peer, error)
                 self._over = True
@@ -78,8 +101,13 @@ class Session:
             while not waiting and not self._door.is_dropped:
                 if self._leaving is not None and not self._link.has_more:
                     return None
-                self._read()
+                self.wait()
         return None if self._door.is_dropped else waiting.popleft()
+
+    def wait(self) -> None:
+        """Read one message, unless another thread does."""
+        if self._turns.may_read():
+            self._read()
 
     def _read(self) -> None:
         """Read one message. The client's messages wait their turn; a greeting or a stranger is answered at once."""
@@ -108,6 +136,7 @@ class Session:
             self._welcome = self._begin(hello)
         if not self._held:
             self._frames.limits = limits
+        self._calling.agreed = limits
         self._peer = message.peer
         self._link.send(message.peer, encode(MessageType.WELCOME, {**self._welcome, "received": self._received}))
         self._forget(message.header.ack)
@@ -133,6 +162,8 @@ class Session:
         if isinstance(message, Message):
             header = message.header
             self._forget(header.ack)
+            if header.parent_call:
+                self._forget(-header.parent_call)
             if header.type is MessageType.ACK or 0 < header.seq <= self._received:
                 # After a cut, the client may repeat it.
                 return
@@ -143,13 +174,26 @@ class Session:
                     )
                 else:
                     self._received = header.seq
-        self._waiting.append(message)
+        if isinstance(message, Message):
+            call = message.header.parent_call
+            if message.header.type is MessageType.BATCH and self._calling.takes(message):
+                return
+            if call > self._calling.last:
+                message = Malformed(message.peer, f"it serves call {call}, which there is not")
+        self.give_back([message])
 
-    def _forget(self, ack: int) -> None:
-        """Drop the answers up to `ack`: the client has them."""
+    def _forget(self, last: int) -> None:
+        """Drop what the client has: it was sent up to the answer to batch `last`, or up to the call `-last`.
+
+        (Only the low 32 bits of a batch's number are told. The batches of a call are answered before those that wait
+        for the call: the numbers do not ascend.)
+        """
         sent = self._sent
-        while sent and ((sent[0][0] - ack - 1) & 0xFFFFFFFF) >= 1 << 31:
-            sent.popleft()
+        for i, (name, _, _) in enumerate(sent):
+            if name == last or (name > 0 and last >= 0 and (name ^ last) & 0xFFFFFFFF == 0):
+                for _ in range(i + 1):
+                    sent.popleft()
+                return
 
     def _refuse(self, peer: bytes, error: WireError) -> None:
         self._link.send(peer, encode(MessageType.FATAL, refusal(error)))
@@ -161,8 +205,13 @@ class Session:
         if header.type is MessageType.BATCH:
             self._control.busy()
             batch, operations = read_batch(message.meta, self._limits)
-            reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
+            self._complete = len(self._frames.buffers)
+            with self._turns.released():
+                reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
+            self._complete = None
             self._held.append(reply)
+            if self._executor.functions.exist:
+                self._turns.share()
             if (
                 header.flags & URGENT
                 or reply[2] is not None
@@ -170,11 +219,13 @@ class Session:
                 or self._frames.half_full
                 or not self._may_hold()
             ):
-                self._send_held()
+                self.send_held()
         elif header.type is MessageType.CLOSE:
-            self._send_held()
+            self.send_held()
             self._over = True
             self._say_closed()
+            # (Calls of other threads will not be answered any more.)
+            self._sent = deque(each for each in self._sent if each[0] > 0)
             # The link may be cut just now: stay until the client has every answer.
             while self._sent and self._leaving is None and not self._door.is_dropped:
                 self._read()
@@ -189,20 +240,57 @@ class Session:
                 self._read()
         return len(self._waiting) >= _HOLD_WHILE_WAITING and len(self._held) < _MOST_HELD
 
-    def _send_held(self) -> None:
+    def send_held(self) -> None:
         if not self._held:
             return
         frames, held = self._frames, self._held
-        self._frames, self._held = Frames(frames.limits), []
-        head = encode(MessageType.REPLY, {"replies": held}, 0, len(frames.buffers), frames.total_bytes)
-        self._sent.append((held[-1][0], head, frames.buffers))
+        self._held = []
+        if self._complete is None:
+            self._frames = Frames(frames.limits)
+            return self._reply(held, frames.buffers)
+        # A batch is being run, and has told its values where their frames are: those that leave now stand empty there.
+        complete, self._complete = self._complete, 0
+        buffers = frames.buffers[:complete]
+        frames.buffers[:complete] = [b""] * complete
+        self._reply(held, buffers)
+
+    def _reply(self, replies: list[Reply], buffers: list[Any]) -> None:
+        meta: dict[str, Any] = {"replies": replies}
+        freed = self._executor.functions.take_freed()
+        if freed:
+            meta["freed"] = freed
+        self.send(replies[-1][0], encode(MessageType.REPLY, meta, 0, len(buffers), sum(map(len, buffers))), buffers)
+
+    def send(self, name: int, head: bytes, buffers: list[Any]) -> None:
+        self._sent.append((name, head, buffers))
         if self._peer is not None:
-            self._link.send(self._peer, head, frames.buffers)
+            self._link.send(self._peer, head, buffers)
+
+    def refuse_call(self) -> None:
+        """Raise if nobody can answer a call."""
+        if self._door.is_dropped:
+            raise ConnectionError("the client is gone: nobody can run its function")
+        if self._over or self._is_broken or not self._is_running:
+            raise ConnectionError("the session is over: nobody can run the client's function")
+
+    def answer(self, reply: Reply, frames: Frames, urgent: bool) -> None:
+        """Send, or hold back, the reply to a batch of a call's log."""
+        may_wait = not (urgent or frames.buffers or reply[2] is not None or len(reply) > 3)
+        if may_wait and frames.meta_bytes < _LONGEST_HELD and len(self._held) < _MOST_HELD:
+            return self._held.append(reply)
+        self.send_held()
+        self._reply([reply], frames.buffers)
+
+    def give_back(self, messages: Iterable[Message | Malformed]) -> None:
+        """Let these wait for their turn: the call that they serve is over, or they are not understood."""
+        for message in messages:
+            self._is_broken = self._is_broken or isinstance(message, Malformed)
+            self._waiting.append(message)
 
     def _farewell(self) -> None:
         if self._door.is_dropped:
             return
-        self._send_held()
+        self.send_held()
         self._door.is_shut = True
         self._control.finish()
         if self._peer is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import struct
 import sys
 from collections import OrderedDict
-from collections.abc import ItemsView, Iterable, Iterator, Mapping, Set, ValuesView
+from collections.abc import ItemsView, Iterable, Iterator, Mapping, Sequence, Set, ValuesView
 from typing import Any
 
 from .errors import class_name
@@ -15,7 +15,7 @@ from .objects import Objects
 from .tensors import Frames, is_array, read_tensor
 from .wire import Limits, WireError
 
-REFERENCE, LIST, TUPLE, DICT, TENSOR, BIGINT, FLOAT, SLICE = range(8)
+REFERENCE, LIST, TUPLE, DICT, TENSOR, BIGINT, FLOAT, SLICE, FUNCTION = range(9)
 
 # Types that msgpack carries by itself. Its extensions (dates and others) are not used.
 _PLAIN = frozenset((type(None), bool, int, float, str, bytes))
@@ -25,9 +25,12 @@ _INT64_LOWEST, _INT64_HIGHEST = -(2**63), 2**64 - 1
 class Decoder:
     """Turns the arguments of a batch into Python values."""
 
-    __slots__ = ("_depth", "_first", "_frames", "_limits", "_objects", "_text")
+    __slots__ = ("_depth", "_first", "_frames", "_functions", "_limits", "_objects", "_text")
 
-    def __init__(self, objects: Objects, first: int, frames: list[Any], limits: Limits) -> None:
+    def __init__(
+        self, objects: Objects, first: int, frames: list[Any], limits: Limits, functions: Sequence[Any] = ()
+    ) -> None:
+        self._functions = functions
         self._objects = objects
         self._first = first
         self._frames = frames
@@ -73,6 +76,8 @@ class Decoder:
             return struct.unpack("<d", token[1])[0]
         if tag == SLICE:
             return slice(*[self(part, depth) for part in token[1:]])
+        if tag == FUNCTION:
+            return self._functions[token[1]]
         raise WireError(f"a value of unknown kind {tag!r}")
 
 

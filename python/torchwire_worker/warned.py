@@ -57,7 +57,7 @@ class _Running:
     """The operation that the main thread runs: its id, and a function that describes it."""
 
     collected: Collected | None = None
-    at: Callable[[], tuple[int, Callable[[], str]]]
+    at: Callable[[], tuple[int, Callable[[], str]]] = staticmethod(lambda: (0, str))
 
 
 running = _Running()

@@ -42,6 +42,7 @@ class MessageType(IntEnum):
     CLOSED = 9
     FATAL = 10
     ACK = 11
+    CALL = 12
 
 
 class Limits(msgspec.Struct, rename="camel", frozen=True):
@@ -97,10 +98,12 @@ class Header(NamedTuple):
     total_bytes: int
 
 
-def encode(type: MessageType, meta: object, seq: int = 0, frames: int = 0, total_bytes: int = 0) -> bytes:
+def encode(
+    type: MessageType, meta: object, seq: int = 0, frames: int = 0, total_bytes: int = 0, parent_call: int = 0
+) -> bytes:
     """Return the header and meta of a message. Its frames are sent behind it."""
     body = _encoder.encode(meta)
-    return _HEADER.pack(MAGIC, MAJOR, MINOR, type, 0, frames, 1, 0, seq, len(body), 0, total_bytes) + body
+    return _HEADER.pack(MAGIC, MAJOR, MINOR, type, 0, frames, 1, parent_call, seq, len(body), 0, total_bytes) + body
 
 
 def read_header(head: bytes | memoryview, limits: Limits) -> Header:
@@ -119,7 +122,7 @@ def read_header(head: bytes | memoryview, limits: Limits) -> Header:
             else "the client is the older, update it: npm install torchwire@latest"
         )
         raise WireError(f"protocol version {major}.{minor}, this side speaks {MAJOR}.{MINOR}; {older}")
-    if not MessageType.HELLO <= kind <= MessageType.ACK:
+    if not MessageType.HELLO <= kind <= MessageType.CALL:
         raise WireError(f"message type {kind} is unknown")
     if flags & ~URGENT:
         raise WireError(f"flags {flags} are unknown")

@@ -71,6 +71,13 @@ CONTEXTS_BATCH: dict[str, Any] = {
     "finalised": [40, 44, 50, 50],
     "ended_contexts": [7],
 }
+# A function of the program ran for call 77: it got two references, and gives the second one back.
+CALL_BATCH: dict[str, Any] = {
+    "lane": 1,
+    "first": 500,
+    "operations": [[10, 2], [2, -1, ["mul"], [2, [8, 0]], {}], [11, [0, -2]], [9, [-1, -4]]],
+    "functions": [[3, 2, "scale"]],
+}
 FAILURE: dict[str, Any] = {
     "type": "ValueError",
     "mro": ["ValueError", "Exception", "BaseException", "object"],
@@ -102,6 +109,9 @@ def messages() -> list[dict[str, Any]]:
     add("a batch of every operation", "client", "batch", FIRST_BATCH, [INT32], seq=1, flags=1)
     add("a batch in contexts", "client", "batch", CONTEXTS_BATCH, seq=2**32 + 7)
     add("a batch of a resumed session, in a call", "client", "batch", CONTEXTS_BATCH, seq=9, session=2, parentCall=77)
+    add("a batch of a call, which ends it", "client", "batch", CALL_BATCH, seq=10, parentCall=77)
+    thrown = {"lane": 2, "first": 510, "operations": [[12, 5, "Error: größer", "Error: größer\n    at train.ts:3:4"]]}
+    add("a batch that ends a call with an error", "client", "batch", thrown, seq=11, parentCall=78)
     add("a question", "client", "ping", {}, seq=3)
     add("a farewell", "client", "close", {}, seq=4)
     versions = {"protocol": "1.0", "python": "3.11.9", "torch": "2.14.1"}
@@ -111,6 +121,11 @@ def messages() -> list[dict[str, Any]]:
     add("a failure", "worker", "reply", {"replies": [[7, [], FAILURE], [8, [], None]]})
     warning = {"id": 25, "category": "UserWarning", "message": "größer", "operation": "mse_loss(...)"}
     add("a reply with warnings", "worker", "reply", {"replies": [[3, [26, 2.5], None, {"told": [warning], "left": 84}]]})
+    add("a reply with an error that the program has thrown", "worker", "reply", {"replies": [[7, [], FAILURE | {"thrown": 5}]]})
+    add("a reply that tells of functions that Python has freed", "worker", "reply", {"replies": [[9, [], None]], "freed": [3, 4]})
+    call = {"args": [1, [0, "Tensor"], None], "kwargs": {"x": [0, "tuple"]}, "function": 3, "within": 76, "holds": True}
+    add("a call", "worker", "call", call, parentCall=77)
+    add("a call of another thread", "worker", "call", {"args": [], "function": 2**31}, parentCall=2**32 - 1)
     add("an idle worker", "worker", "pong", {"busy": None, "batches": 7, "objects": 12, "rss": 3 * 2**30}, seq=3)
     add("a busy worker", "worker", "pong", {"busy": 0.25, "batches": 2**33, "objects": 0, "rss": 70000}, seq=2**40)
     add("a log record", "worker", "log", {"level": 30, "logger": "torch.nn", "message": "größer 🙂"})

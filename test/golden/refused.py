@@ -26,7 +26,7 @@ def refused_messages() -> list[dict[str, Any]]:
     refuse("a newer major version", [header(major=2, minor=7, metaBytes=1) + b"\x80"], "protocol version 2.7, this side speaks 1.0; ")
     refuse("an older major version", [header(major=0, minor=9, metaBytes=1) + b"\x80"], "protocol version 0.9, this side speaks 1.0; ")
     refuse("type 0", ping(type=0), "type 0")
-    refuse("a type past the last", ping(type=12), "type 12")
+    refuse("a type past the last", ping(type=13), "type 13")
     refuse("a flag nobody knows", ping(flags=2), "flags 2")
     refuse("all flags", ping(flags=255), "flags 255")
     refuse("a count past 2^53", ping(seq=2**53), "2^53", by="client")
@@ -71,7 +71,9 @@ def refused_batches() -> list[dict[str, Any]]:
     refuse("a batch without its first place", {k: v for k, v in CONTEXTS_BATCH.items() if k != "first"}, "first")
     refuse("a batch with a field nobody knows", CONTEXTS_BATCH | {"extra": 1}, "extra")
     refuse("a lane that is text", CONTEXTS_BATCH | {"lane": "0"}, "lane")
-    refuse("an operation nobody knows", op(10, 1), "10")
+    refuse("an operation nobody knows", op(13, 1), "13")
+    refuse("a count of arguments that is text", op(10, "2"), "operations")
+    refuse("a function without a name", CONTEXTS_BATCH | {"functions": [[1, 1]]}, "functions")
     refuse("an operation without a code", op(), "operations")
     refuse("an operation that is a map", CONTEXTS_BATCH | {"operations": [{"op": 1}]}, "operations")
     refuse("a call without arguments", op(2, 1, ["f"]), "operations")
@@ -99,7 +101,7 @@ def refused_values() -> list[dict[str, Any]]:
         out.append({"name": name, "by": sides, "limits": limits or {}, "hex": hex, "frames": [frame.hex() for frame in frames], "says": says})
 
     eight = [bytes(8)]
-    refuse("a tag nobody knows", [8, 1], "kind 8", by="both")
+    refuse("a tag nobody knows", [9, 1], "kind 9", by="both")
     refuse("a tag that is text", ["list", 1], "kind", by="both")
     refuse("a value without a tag", [], "", by="both")
     refuse("a map", {"a": 1}, "a dict is sent as")

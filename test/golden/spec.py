@@ -53,7 +53,7 @@ def sized(n: int, fixed: tuple[int, int] | None, codes: tuple[int | None, ...]) 
     raise OverflowError(n)
 
 
-TYPES = ["hello", "welcome", "batch", "reply", "ping", "pong", "log", "close", "closed", "fatal", "ack"]
+TYPES = ["hello", "welcome", "batch", "reply", "ping", "pong", "log", "close", "closed", "fatal", "ack", "call"]
 FIELDS = {"type": 5, "flags": 0, "frames": 0, "session": 1, "parentCall": 0, "seq": 0, "ack": 0, "metaBytes": 0, "totalBytes": 0}
 
 

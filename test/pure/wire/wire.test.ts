@@ -103,7 +103,13 @@ describe("an argument", () => {
   test.for(named(golden.arguments))("%s is written as these bytes", ([, { js, hex, frames, limits }]) => {
     const { session } = recorded();
     const found: Uint8Array[] = [];
-    const encoder = new Encoder(found, new FramePool(), { ...defaultLimits, ...limits }, () => 17);
+    const encoder = new Encoder(
+      found,
+      new FramePool(),
+      { ...defaultLimits, ...limits },
+      () => 17,
+      () => 0,
+    );
     // Ids begin at 16, so that this is #17.
     const reference = (): unknown => [session.log.import("a"), session.log.import("b")][1];
     const value = encoder.encode(written(js, reference), "value");
@@ -115,7 +121,13 @@ describe("an argument", () => {
   test("an array on its way is a copy: what the program does to it later is not sent", () => {
     const frames: Uint8Array[] = [];
     const data = Float32Array.of(1, 2);
-    new Encoder(frames, new FramePool(), defaultLimits, () => 17).encode(data, "x");
+    new Encoder(
+      frames,
+      new FramePool(),
+      defaultLimits,
+      () => 17,
+      () => 0,
+    ).encode(data, "x");
     data.fill(9);
     expect(toHex(frames[0]!)).toBe("0000803f00000040");
   });
@@ -123,7 +135,13 @@ describe("an argument", () => {
   test("is refused past the limits of nesting and of dimensions, with its path", () => {
     const limits = { ...defaultLimits, depth: 3, dims: 2, textBytes: 5000 };
     const encode = (value: unknown) => () =>
-      new Encoder([], new FramePool(), limits, () => 17).encode(value, "args[0]");
+      new Encoder(
+        [],
+        new FramePool(),
+        limits,
+        () => 17,
+        () => 0,
+      ).encode(value, "args[0]");
     expect(encode([[[1]]])()).toEqual([1, [1, [1, 1]]]);
     expect(encode([[[[1]]]])).toThrow(
       expect.objectContaining({ code: "LIMIT", message: expect.stringContaining("args[0][0][0][0] is nested") }),
