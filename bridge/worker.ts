@@ -14,6 +14,7 @@ import {
   type NDArray,
   type TypedArray,
 } from "./values/ndarray.ts";
+import { openCall } from "./log/call.ts";
 import { Control, type Liveness, type Pong } from "./session/control.ts";
 import { checkNDArray } from "./values/check.ts";
 import { checkMemory } from "./values/lend.ts";
@@ -178,6 +179,11 @@ export class Worker implements AsyncDisposable {
     return { ...this.#session.counts, worker };
   }
 
+  /** How often Python has called functions of this program, by their names. Each call was a round trip. */
+  get calls(): ReadonlyMap<string, number> {
+    return this.#session.log.outbox.functions.calls;
+  }
+
   /** Asks how the worker is. Takes half a second at most. */
   liveness(): Promise<Liveness> {
     return this.#control.liveness();
@@ -201,6 +207,14 @@ export class Worker implements AsyncDisposable {
    * awaited yet: no failure goes unnoticed. Closing twice is closing once.
    */
   close(): Promise<void> {
+    const call = openCall(this.#session.log.ambient.here.lane.call);
+    if (call?.holds === true)
+      return Promise.reject(
+        new TorchwireError(
+          "MISUSE",
+          "close() in a function that Python calls would wait for the function itself: close the worker outside, or kill() it",
+        ),
+      );
     return this.#life.close();
   }
 

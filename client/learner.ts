@@ -154,9 +154,12 @@ export class Learner<M = any> implements Trainer {
     this.#loop.callbacks.set(callbacks);
   }
 
-  /** Tells which callbacks take part in each event, in their order, and how many steps are in flight and why. */
+  /**
+   * Tells which callbacks take part in each event, in their order; which functions of the program Python has called,
+   * each time by a round trip; and how many steps are in flight and why.
+   */
   explain(): string {
-    return this.#loop.callbacks.plan.explain(this.window);
+    return this.#loop.callbacks.plan.explain(this.window, this.worker.calls);
   }
 
   /**

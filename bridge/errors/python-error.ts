@@ -75,7 +75,11 @@ export class PythonError extends TorchwireError {
 }
 
 function causeOf(exception: PythonException, operation: string, notRun: PythonError | undefined): { cause?: unknown } {
-  const cause = notRun ?? (exception.cause ? new PythonError(exception.cause, operation, undefined) : undefined);
+  if (notRun === undefined && exception.original !== undefined) return { cause: exception.original.error };
+  const inner = exception.cause;
+  const cause =
+    notRun ??
+    (inner ? (inner.original ? inner.original.error : new PythonError(inner, operation, undefined)) : undefined);
   return cause === undefined ? {} : { cause };
 }
 

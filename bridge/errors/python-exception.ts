@@ -19,4 +19,8 @@ export interface PythonException {
   readonly cause: PythonException | null;
   /** The members of an ExceptionGroup, and of nothing else. */
   readonly errors?: readonly PythonException[] | undefined;
+  /** The number by which the program has told Python of an error of its own. */
+  readonly thrown?: number | undefined;
+  /** That error. */
+  readonly original?: { readonly error: unknown } | undefined;
 }

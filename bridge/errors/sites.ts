@@ -53,7 +53,8 @@ export class BatchSites {
   readonly #trusting: boolean;
   readonly #onEnd: OnEnd;
 
-  constructor(expected: Recording | undefined, trusting: boolean, onEnd: OnEnd) {
+  /** Without arguments, it takes a stack for each position. */
+  constructor(expected?: Recording, trusting = false, onEnd: OnEnd = () => undefined) {
     this.#expected = expected;
     this.#trusting = trusting;
     this.#onEnd = onEnd;

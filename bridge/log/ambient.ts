@@ -4,6 +4,7 @@ import { TorchwireError } from "../errors/errors.ts";
 import { Fetched } from "../reference/fetched.ts";
 import { inner } from "../reference/ref.ts";
 import { isPromise } from "../runtime/kinds.ts";
+import type { Call } from "./call.ts";
 import { contextLayer, type ContextOptions } from "./context.ts";
 import { Lane, type Generation } from "./lane.ts";
 import type { BatchPlace, Outbox } from "./outbox.ts";
@@ -29,9 +30,19 @@ export class Ambient {
     return this.#storage.getStore() ?? this.#root;
   }
 
+  /** A lane for the function of a call, or one that was opened in it. */
+  newLane(call: Call | undefined): Lane {
+    return new Lane(this.#nextLane++, call);
+  }
+
+  /** Runs `fn`, and all that it leads to, at `here`. */
+  run<T>(here: Here, fn: () => T): T {
+    return this.#storage.run(here, fn);
+  }
+
   /** Runs `fn` as a lane of its own: what fails in it stops nothing else, and nothing else stops it. */
   async lane<T>(fn: () => T | PromiseLike<T>, finished: (generation: Generation) => Promise<void>): Promise<T> {
-    const lane = new Lane(this.#nextLane++);
+    const lane = this.newLane(this.here.lane.call);
     const { generation } = lane;
     let result: T;
     try {
@@ -49,7 +60,7 @@ export class Ambient {
    * that is returned knows what became of it.
    */
   apart<T>(fn: () => T): readonly [value: T, generation: Generation] {
-    const lane = new Lane(this.#nextLane++);
+    const lane = this.newLane(this.here.lane.call);
     return [this.#storage.run({ ...this.here, lane }, fn), lane.generation];
   }
 

@@ -1,7 +1,7 @@
 /** Settles the promises of a batch that the worker has answered. */
 import type { Batch, PendingFetch } from "./batch.ts";
 import { TorchwireError } from "../errors/errors.ts";
-import type { Generation } from "./lane.ts";
+import type { Failure, Generation } from "./lane.ts";
 import { PythonError } from "../errors/python-error.ts";
 import { formatSite } from "../errors/site.ts";
 import { decodeValue } from "../values/decode.ts";
@@ -46,9 +46,10 @@ export function readAnswer(
   };
 }
 
-function failureOf(failed: WireFailure, batch: Batch): { error: PythonError; id: number; last: number } {
-  const site = formatSite(batch.sites.sites[failed.id - batch.first]);
-  return { error: new PythonError(failed, failed.operation, site), id: failed.id, last: failed.last };
+function failureOf(failed: WireFailure, batch: Batch): Failure {
+  const { id, last, original } = failed;
+  const python = new PythonError(failed, failed.operation, formatSite(batch.sites.sites[id - batch.first]));
+  return { error: original === undefined ? python : original.error, python, id, last };
 }
 
 /** Rejects a fetch that was not run: it failed itself, or its target has no value. */

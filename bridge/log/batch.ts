@@ -5,6 +5,7 @@ import type { Fetched } from "../reference/fetched.ts";
 import type { Generation } from "./lane.ts";
 import type { Reference } from "../reference/ref.ts";
 import type { FetchMode } from "../wire/codes.ts";
+import type { Passed } from "./functions.ts";
 
 export interface PendingFetch {
   readonly promise: Fetched<unknown>;
@@ -25,6 +26,9 @@ const KEYS: readonly ((operation: Operation) => string)[] = [
   () => "-[]",
   () => "fetch",
   () => "release",
+  () => "argument",
+  () => "return",
+  () => "raise",
 ];
 
 /** Tells an operation from another one that could stand in its place, for the prediction of call sites. */
@@ -43,6 +47,8 @@ export interface Batch {
   /** The program's call of the library that makes this batch; undefined where the program makes it itself. */
   readonly caller: CallSite | undefined;
   readonly frames: Uint8Array[];
+  /** The functions among the arguments. An argument names one by its place here. */
+  readonly functions: Passed[];
   readonly fetches: Map<number, PendingFetch>;
   bytes: number;
   /** The bytes of its frames, counted when they were added. */
@@ -54,4 +60,12 @@ export interface Batch {
   sent: boolean;
   /** The attribute chain at its end, as long as nothing was queued behind it: it can still grow, or become a call. */
   chain: { readonly operation: Operation; lastId: number } | undefined;
+}
+
+/**
+ * How an operation of `batch` names `id`. The ids that the batch makes itself are counted from its first position, -1,
+ * -2, …: so the next step of a loop is the same bytes again, by which the worker recognises it.
+ */
+export function nameIn(batch: Batch, id: number): number {
+  return id < batch.first ? id : batch.first - id - 1;
 }

@@ -4,13 +4,14 @@ import { isKw } from "../reference/kw.ts";
 import { PyBytesLiteral, PyFloatLiteral, PySliceLiteral, PyTupleLiteral } from "../reference/literals.ts";
 import { inner, isPythonName, type Reference } from "../reference/ref.ts";
 import { lookAfter } from "../reference/refused.ts";
-import { classOf, isMap, isPlainObject, isPromise } from "../runtime/kinds.ts";
+import { classOf, isClass, isMap, isPlainObject, isPromise } from "../runtime/kinds.ts";
 import { checkBooleans, checkNDArray, checkText } from "../values/check.ts";
 import { checkMemory } from "../values/lend.ts";
 import { dtypeOf, isNDArray, itemSize, piecesOf, withoutDType, type DType, type NDArray } from "../values/ndarray.ts";
 import { Tag } from "../wire/codes.ts";
 import { exceeded, type Limits } from "../wire/limits.ts";
 import type { FramePool } from "./frame-pool.ts";
+import type { AnyFunction } from "./functions.ts";
 
 const NO_KEYWORDS: ReadonlyMap<string, unknown> = new Map();
 /** The paths of arguments in errors, made once. */
@@ -27,16 +28,25 @@ export class Encoder {
   readonly #pool: FramePool;
   readonly #limits: Limits;
   readonly #nameOf: (reference: Reference) => number;
+  readonly #pass: (fn: AnyFunction) => number;
   /** A rough count of the encoded bytes in the frames… */
   frameBytes = 0;
   /** …and in the meta. */
   metaBytes = 0;
 
-  constructor(frames: Uint8Array[], pool: FramePool, limits: Limits, nameOf: (reference: Reference) => number) {
+  /** `pass` gives the place of a function among those of the batch. */
+  constructor(
+    frames: Uint8Array[],
+    pool: FramePool,
+    limits: Limits,
+    nameOf: (reference: Reference) => number,
+    pass: (fn: AnyFunction) => number,
+  ) {
     this.#frames = frames;
     this.#pool = pool;
     this.#limits = limits;
     this.#nameOf = nameOf;
+    this.#pass = pass;
   }
 
   /** A reference, as an operation names its target. */
@@ -83,12 +93,7 @@ export class Encoder {
         return value >= INT64.lowest && value <= INT64.highest ? value : [Tag.bigint, this.#hex(value, path)];
       case "function": {
         const reference = inner(value);
-        if (reference === undefined)
-          return refuse(
-            value,
-            path,
-            "a JavaScript function cannot be called from Python; define it there (worker.import a module of yours)",
-          );
+        if (reference === undefined) return this.#function(value as AnyFunction, path);
         return [Tag.reference, this.#nameOf(reference)];
       }
       case "object":
@@ -96,6 +101,14 @@ export class Encoder {
       default:
         return refuse(value, path, `a ${typeof value} has no counterpart in Python`);
     }
+  }
+
+  /** A function that Python can call. Its id stands in the batch: the next step of a loop is the same bytes again. */
+  #function(fn: AnyFunction, path: string): unknown {
+    if (isClass(fn))
+      refuse(fn, path, "a class of JavaScript cannot be called from Python; pass a function that makes one");
+    this.metaBytes += 96;
+    return [Tag.function, this.#pass(fn)];
   }
 
   #object(value: object, path: string, depth: number): unknown {

@@ -5,10 +5,17 @@
 import { TorchwireError } from "../errors/errors.ts";
 import { PythonError } from "../errors/python-error.ts";
 import type { Origin } from "../reference/ref.ts";
+import { messageOf } from "../runtime/kinds.ts";
+import type { Call } from "./call.ts";
 
 export interface Failure {
-  /** Python's error; or this side's, where a batch could not be sent. */
-  readonly error: TorchwireError;
+  /**
+   * Python's error; or this side's, where a batch could not be sent; or what a function of the program has thrown into
+   * Python, which may be anything.
+   */
+  readonly error: unknown;
+  /** Python's error where `error` is the program's own. */
+  readonly python?: PythonError | undefined;
   /** The first id that has no value… */
   readonly id: number;
   /** …and the last one of the operation that failed. */
@@ -46,22 +53,28 @@ export class Generation implements Origin {
   }
 
   /** The failed operation has its own error. A later one was not run because of it. */
-  errorFor(id: number): TorchwireError {
-    const { error, id: first, last } = this.failure!;
+  errorFor(id: number): unknown {
+    const { error, python, id: first, last } = this.failure!;
     if (id >= first && id <= last) return error;
-    if (error instanceof PythonError) return error.notRun();
-    return new TorchwireError("NOT_RUN", `not run, because operations before it could not be sent: ${error.message}`, {
-      cause: error,
-    });
+    const raised = python ?? error;
+    if (raised instanceof PythonError) return raised.notRun();
+    return new TorchwireError(
+      "NOT_RUN",
+      `not run, because operations before it could not be sent: ${messageOf(error)}`,
+      { cause: error },
+    );
   }
 }
 
 export class Lane {
   readonly id: number;
+  /** The call of Python's whose function runs in it. */
+  readonly call: Call | undefined;
   generation: Generation;
 
-  constructor(id: number) {
+  constructor(id: number, call?: Call) {
     this.id = id;
+    this.call = call;
     this.generation = new Generation(this, 0);
   }
 

@@ -2,25 +2,45 @@
  * The ordered log of operations. Operations are built without waiting; those that follow each other in one lane and one
  * context make a batch. A position in the log is the name of what the operation there makes.
  */
+import { TorchwireError } from "../errors/errors.ts";
 import { captureSite, type CallSite } from "../errors/site.ts";
 import { Fetched } from "../reference/fetched.ts";
 import { inner, Reference, type Origin, type RefOwner } from "../reference/ref.ts";
+import { decodeValue } from "../values/decode.ts";
 import { FetchMode, Op, WELL_KNOWN } from "../wire/codes.ts";
 import { Ambient } from "./ambient.ts";
 import type { Batch, Operation } from "./batch.ts";
+import { waitsForItself } from "./call.ts";
+import { Calls } from "./calls.ts";
 import { isUsual, type Encoder } from "./encoder.ts";
 import { Lane, type Generation } from "./lane.ts";
 import { Outbox, type LogPort } from "./outbox.ts";
+import { Thrown } from "./thrown.ts";
 
 export class Log implements RefOwner {
   readonly outbox: Outbox;
   readonly ambient: Ambient;
+  readonly thrown: Thrown = new Thrown();
+  readonly calls: Calls;
   readonly #wellKnown: Generation = new Lane(-1).generation;
   readonly #registry = new FinalizationRegistry<number>((id) => this.outbox.finalise(id));
 
   constructor(port: LogPort) {
     this.outbox = new Outbox(port, this);
     this.ambient = new Ambient(this.outbox);
+    const { outbox, ambient, thrown } = this;
+    this.calls = new Calls({
+      outbox,
+      ambient,
+      functions: outbox.functions,
+      thrown,
+      referTo: (id, { lane, scope }) => {
+        const reference = new Reference(this, id, lane.generation, scope);
+        scope?.add(reference);
+        return reference;
+      },
+      decode: (token) => decodeValue(token, [], outbox.limits),
+    });
   }
 
   import(name: string): object {
@@ -116,9 +136,12 @@ export class Log implements RefOwner {
   fetch(target: Reference, mode: FetchMode, site?: CallSite): Fetched<unknown> {
     let batch: Batch | undefined;
     const promise = new Fetched<unknown>(() => {
-      if (batch === undefined || batch.sent) return;
+      if (batch === undefined) return undefined;
+      if (waitsForItself(this.ambient.here.lane.call, batch.generation.lane.call)) return waitsForItselfError();
+      if (batch.sent) return undefined;
       batch.urgent = true;
       this.outbox.flushSoon(batch);
+      return undefined;
     });
     const { here } = this.ambient;
     const refuse = (origin: Origin): Fetched<unknown> => {
@@ -198,3 +221,9 @@ export class Log implements RefOwner {
     return this.#reference(0, this.ambient.here.lane.generation);
   }
 }
+
+const waitsForItselfError = (): TorchwireError =>
+  new TorchwireError(
+    "MISUSE",
+    "a function that Python calls cannot await this: it comes from an operation that waits for the function itself, or stands behind one; ask for the value inside of the function",
+  );

@@ -4,15 +4,16 @@
 import { asError, TorchwireError } from "../errors/errors.ts";
 import { PythonError } from "../errors/python-error.ts";
 import { callerSite, formatSite, locate, metHere, shortSite, type CallSite } from "../errors/site.ts";
-import { SitePredictor } from "../errors/sites.ts";
+import { BatchSites, SitePredictor } from "../errors/sites.ts";
 import type { Reference, RefOwner } from "../reference/ref.ts";
 import { FIRST_ID, Op } from "../wire/codes.ts";
-import { defaultLimits, exceeded, type Limits } from "../wire/limits.ts";
+import { checkQuarter, defaultLimits, type Limits } from "../wire/limits.ts";
 import { notAnswered } from "./answer.ts";
-import { keyOf, type Batch, type Operation } from "./batch.ts";
+import { keyOf, nameIn, type Batch, type Operation } from "./batch.ts";
 import type { ContextLayer } from "./context.ts";
 import { Encoder } from "./encoder.ts";
 import { FramePool } from "./frame-pool.ts";
+import { Functions, type AnyFunction } from "./functions.ts";
 import { Lane, type Generation } from "./lane.ts";
 import { idsIn, toRanges } from "./ranges.ts";
 
@@ -44,6 +45,7 @@ export interface BatchPlace {
 
 export class Outbox {
   readonly mainLane: Lane = new Lane(0);
+  readonly functions: Functions = new Functions();
   limits: Limits = defaultLimits;
   /** A reference as an operation of the open batch names it. */
   readonly nameOf = (reference: Reference): number => nameIn(this.#batch!, this.idOf(reference));
@@ -75,18 +77,27 @@ export class Outbox {
     return this.#batchFor(lane.generation, contexts);
   }
 
+  /** Gives the batch at `place` to `append`, even where the lane has failed and where much is in flight. */
+  force({ lane, contexts }: BatchPlace, append: (batch: Batch) => void): void {
+    if (this.#port.ended !== undefined) throw this.#port.ended;
+    append(this.#batchFor(lane.generation, contexts));
+  }
+
   /** Encodes the arguments of one operation. Where that throws, it leaves nothing behind. */
   encoded<T>(batch: Batch, encode: (encoder: Encoder) => T): T {
     const before = batch.frames.length;
-    const encoder = new Encoder(batch.frames, this.#pool, this.limits, this.nameOf);
+    const { frames, functions } = batch;
+    const passed = functions.length;
+    const pass = (fn: AnyFunction): number => this.functions.placeIn(functions, fn);
+    const encoder = new Encoder(frames, this.#pool, this.limits, this.nameOf, pass);
     try {
       const value = encode(encoder);
       const { frameBytes, metaBytes } = encoder;
       const arrays = batch.frames.length - before;
       // A quarter each: a batch is sent once it is half full, so it always has room for one more operation.
-      quarter("bytes of arrays", frameBytes, "messageBytes", this.limits);
-      quarter("frames of arrays", arrays, "frames", this.limits);
-      quarter("bytes beside its arrays", metaBytes, "metaBytes", this.limits);
+      checkQuarter("bytes of arrays", frameBytes, "messageBytes", this.limits);
+      checkQuarter("frames of arrays", arrays, "frames", this.limits);
+      checkQuarter("bytes beside its arrays", metaBytes, "metaBytes", this.limits);
       const { messageBytes, frames, metaBytes: mostMeta } = this.limits;
       batch.share += Math.max(frameBytes / messageBytes, arrays / frames, metaBytes / mostMeta);
       batch.bytes += frameBytes + metaBytes;
@@ -94,6 +105,7 @@ export class Outbox {
       return value;
     } catch (error) {
       this.#pool.discard(batch.frames.splice(before));
+      this.functions.drop(functions.splice(passed));
       // (An error from Python names its own line, and belongs to others too.)
       if (error instanceof TorchwireError && !(error instanceof PythonError)) locate(error);
       throw error;
@@ -104,8 +116,9 @@ export class Outbox {
   append(batch: Batch, operation: Operation, site?: CallSite): number {
     batch.operations.push(operation);
     batch.chain = undefined;
-    const [code, , path] = operation;
+    const [code, count, path] = operation;
     if (code === Op.call) for (const name of path as string[]) this.place(batch, name, site);
+    if (code === Op.arguments) for (let i = 1; i < (count as number); i++) this.place(batch, "argument", site);
     return this.place(batch, keyOf(operation), site);
   }
 
@@ -207,9 +220,11 @@ export class Outbox {
       contexts,
       first: this.#nextId,
       operations: [],
-      sites: this.#sites.begin(),
+      // (Functions that Python calls all begin in the same lines of ours.)
+      sites: generation.lane.call === undefined ? this.#sites.begin() : new BatchSites(),
       caller: callerSite(),
       frames: [],
+      functions: [],
       fetches: new Map(),
       bytes: 0,
       frameBytes: 0,
@@ -259,8 +274,9 @@ export class Outbox {
    * another lane.
    */
   #unsent(batch: Batch, cause: unknown): void {
-    const { generation, first, operations, sites, fetches, frames } = batch;
+    const { generation, first, operations, sites, fetches, frames, functions } = batch;
     this.#pool.discard(frames);
+    this.functions.drop(functions);
     const site = formatSite(sites.sites[0]);
     const where = site === undefined ? "" : `, the first of them at ${shortSite(site)},`;
     const error = new TorchwireError(
@@ -283,18 +299,4 @@ export class Outbox {
       if (this.#finalised.length >= before) return;
     }
   }
-}
-
-/**
- * How an operation of `batch` names `id`. The ids that the batch makes itself are counted from its first position, -1,
- * -2, …: so the next step of a loop is the same bytes again, by which the worker recognises it.
- */
-function nameIn(batch: Batch, id: number): number {
-  return id < batch.first ? id : batch.first - id - 1;
-}
-
-/** Throws LIMIT where an operation has more than its share of a message. */
-function quarter(what: string, found: number, name: keyof Limits, limits: Limits): void {
-  const share = Math.floor(limits[name] / 4);
-  if (found > share) throw exceeded(`one operation has ${found} ${what}`, name, limits, share);
 }

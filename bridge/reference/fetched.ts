@@ -7,13 +7,14 @@ export class Fetched<T> extends Promise<T> {
   #resolve!: (value: T) => void;
   #reject!: (reason: unknown) => void;
   #awaited = false;
-  #onAwait: (() => void) | undefined;
+  #onAwait: (() => Error | undefined) | undefined;
 
   static override get [Symbol.species](): PromiseConstructor {
     return Promise;
   }
 
-  constructor(onAwait: () => void) {
+  /** `onAwait` is called when somebody begins to await. Where it gives an error, that await rejects with it. */
+  constructor(onAwait: () => Error | undefined) {
     let settle: [(value: T) => void, (reason: unknown) => void];
     super((resolve, reject) => {
       settle = [resolve, reject];
@@ -31,8 +32,9 @@ export class Fetched<T> extends Promise<T> {
     ok?: ((value: T) => A | PromiseLike<A>) | null,
     failed?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
+    const refused = this.#onAwait?.();
+    if (refused !== undefined) return Promise.reject<T>(refused).then(ok, failed);
     this.#awaited = true;
-    this.#onAwait?.();
     return super.then(ok, failed);
   }
 
@@ -44,7 +46,7 @@ export class Fetched<T> extends Promise<T> {
   /** `whenThrown` is called when user code is about to get the error: now if it awaits, else when it begins to. */
   reject(reason: unknown, whenThrown?: () => void): void {
     if (this.#awaited) whenThrown?.();
-    this.#onAwait = whenThrown;
+    this.#onAwait = whenThrown as (() => undefined) | undefined;
     this.#reject(reason);
   }
 }

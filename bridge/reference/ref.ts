@@ -52,7 +52,7 @@ export interface Origin {
   /** Whether `id`, which was made here, never got its value. */
   lacks(id: number): boolean;
   /** The error with which an await of `id` rejects. */
-  errorFor(id: number): TorchwireError;
+  errorFor(id: number): unknown;
   /** Must be called when user code is about to get that error. */
   hasBeenThrown(): void;
 }

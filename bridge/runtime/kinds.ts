@@ -34,6 +34,9 @@ export function isPlainObject(value: unknown): value is Record<string, unknown> 
   return Object.getPrototypeOf(prototype) === null && Object.hasOwn(prototype as object, "isPrototypeOf");
 }
 
+/** Whether a function is a class, which must not be called. */
+export const isClass = (fn: unknown): boolean => /^class\b/.test(Function.prototype.toString.call(fn));
+
 export const isError = (value: unknown): value is Error =>
   value instanceof Error ||
   types.isNativeError(value) ||

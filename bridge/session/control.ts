@@ -3,7 +3,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import type { Logger } from "pino";
 import { TorchwireError } from "../errors/errors.ts";
 import type { Transport } from "../link/transport.ts";
-import { fatal } from "./session.ts";
+import { fatal } from "./fatal.ts";
 import { MessageType } from "../wire/header.ts";
 import { decodeMessage, encodeMessage } from "../wire/meta.ts";
 import { defaultLimits } from "../wire/limits.ts";

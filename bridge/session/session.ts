@@ -1,16 +1,26 @@
 /** One conversation with a worker: batches go out, replies come in, and some are in flight between them. */
 import { readAnswer } from "../log/answer.ts";
 import type { Batch } from "../log/batch.ts";
-import { BusyError, TorchwireError, type ErrorCode } from "../errors/errors.ts";
+import { openCall } from "../log/call.ts";
+import { TorchwireError } from "../errors/errors.ts";
 import { Log } from "../log/log.ts";
 import type { Transport } from "../link/transport.ts";
 import type { Departures, LogPort } from "../log/outbox.ts";
 import type { Generation } from "../log/lane.ts";
 import { Warnings } from "../log/warnings.ts";
 import { MessageType, URGENT } from "../wire/header.ts";
-import { decodeMessage, encodeMessage, type Incoming } from "../wire/meta.ts";
+import { decodeMessage, encodeMessage } from "../wire/meta.ts";
+import { fatal } from "./fatal.ts";
 import { defaultLimits, type Limits } from "../wire/limits.ts";
-import { malformed, readFatal, readReplies, readWelcome, type WireReply, type WireWelcome } from "../wire/schema.ts";
+import {
+  malformed,
+  readCall,
+  readReplies,
+  readWelcome,
+  type WireCall,
+  type WireReply,
+  type WireWelcome,
+} from "../wire/schema.ts";
 
 /**
  * A loop that awaits credit (an async scope, a lane) is held back past these. A loop that never awaits gets an error
@@ -25,6 +35,13 @@ export interface SessionHandlers {
   onClosed(): void;
 }
 
+interface Flight {
+  readonly batch: Batch;
+  readonly parts: readonly Uint8Array[];
+  /** The call whose log it is of, or 0. */
+  readonly call: number;
+}
+
 /** A reply of so many bytes is acknowledged at once, so that the worker need not keep it. */
 const LARGE = 2 ** 20;
 
@@ -35,6 +52,8 @@ export interface Counts {
   readonly roundTrips: number;
   /** Batches that are not answered yet. */
   readonly inFlight: number;
+  /** Calls of the program's functions by Python. Each is a round trip, and counts there too. */
+  readonly calls: number;
 }
 
 export class Session implements LogPort {
@@ -43,13 +62,16 @@ export class Session implements LogPort {
   ended: Error | undefined;
   limits: Limits = defaultLimits;
   readonly #transport: Transport;
-  readonly #inFlight = new Map<number, { readonly batch: Batch; readonly parts: readonly Uint8Array[] }>();
+  /** By number, ascending. Those behind the order to end have negative ones, and are not sent. */
+  readonly #inFlight = new Map<number, Flight>();
   readonly #flying = { operations: 0, bytes: 0 };
   readonly #waiting = new Set<() => boolean>();
-  readonly #counts = { batches: 0, operations: 0, roundTrips: 0 };
+  readonly #counts = { batches: 0, operations: 0, roundTrips: 0, calls: 0 };
   readonly #handlers: SessionHandlers;
   #seq = 0;
-  /** The last batch that was answered. (They are answered in order.) */
+  #late = 0;
+  #lastCall = 0;
+  /** The batch that was answered last. (Those of a call are answered before the one that waits for it.) */
   #answered = 0;
   /** The worker has said what it has received, so that batches can go. */
   #ready = true;
@@ -67,8 +89,10 @@ export class Session implements LogPort {
 
   /** The number of batches that were sent and are not answered. (Batches after the order to end are not sent.) */
   get unanswered(): number {
-    const last = this.#close?.seq ?? Infinity;
-    return [...this.#inFlight.keys()].filter((seq) => seq < last).length;
+    // (A call of another thread of Python's does not count: the worker ends without its answer.)
+    let count = 0;
+    for (const [seq, { call }] of this.#inFlight) if (seq > 0 && call === 0) count++;
+    return count;
   }
 
   /**
@@ -76,7 +100,8 @@ export class Session implements LogPort {
    * count.
    */
   get losesAnswers(): boolean {
-    return this.unanswered > 0 || [...this.#inFlight.values()].some(({ batch }) => batch.fetches.size > 0);
+    if (this.unanswered > 0) return true;
+    return [...this.#inFlight.values()].some(({ batch, call }) => call === 0 && batch.fetches.size > 0);
   }
 
   get counts(): Counts {
@@ -84,8 +109,11 @@ export class Session implements LogPort {
   }
 
   send(batch: Batch, departures: Departures): void {
-    const seq = this.#seq + 1;
-    const { generation, first, operations, frames } = batch;
+    const { generation, first, operations, frames, functions } = batch;
+    const call = openCall(generation.lane.call)?.id ?? 0;
+    // What was to run before the end may still call functions.
+    const isLate = this.#close !== undefined && call === 0;
+    const seq = isLate ? 0 : this.#seq + 1;
     // Empty fields and zeros are left out: ZeroMQ copies a short message, but a long one must be released when it is
     // sent.
     const meta: Record<string, unknown> = { first, operations };
@@ -94,28 +122,30 @@ export class Session implements LogPort {
     if (batch.contexts.length > 0) meta["contexts"] = batch.contexts.map((layer) => layer.wire);
     if (departures.finalised.length > 0) meta["finalised"] = departures.finalised;
     if (departures.contexts.length > 0) meta["ended_contexts"] = departures.contexts;
+    if (functions.length > 0) meta["functions"] = functions.map(({ id, number, name }) => [id, number, name]);
     const flags = batch.urgent ? URGENT : 0;
     const parts = encodeMessage(
-      { type: MessageType.batch, flags, seq, ack: this.#answered, meta, frames },
+      { type: MessageType.batch, flags, parentCall: call, seq, ack: this.#answered, meta, frames },
       this.limits,
     );
     // Nothing below throws: a batch that cannot be encoded is not counted, and leaves no gap.
-    this.#seq = seq;
+    if (!isLate) this.#seq = seq;
     this.#counts.batches++;
     this.#counts.operations += operations.length;
     if (batch.urgent) this.#counts.roundTrips++;
     this.#flying.operations += operations.length;
     this.#flying.bytes += batch.bytes;
     // A worker with two batches to run need not be woken for this one.
-    const urgent = batch.urgent || this.#inFlight.size < 2;
-    this.#inFlight.set(seq, { batch, parts });
-    if (this.#ready && this.#close === undefined) this.#transport.send(parts, urgent);
+    const urgent = batch.urgent || call !== 0 || this.#inFlight.size < 2;
+    this.#inFlight.set(isLate ? --this.#late : seq, { batch, parts, call });
+    if (this.#ready && !isLate) this.#transport.send(parts, urgent);
   }
 
   admit(asks: boolean): void {
     const { operations, bytes } = this.#flying;
-    // The error advises to await something: there must be room for that.
-    const times = asks ? 1.1 : 1;
+    // The error advises to await something: there must be room for that. A function that Python calls gets more: what
+    // is in flight may wait for it.
+    const times = openCall(this.log.ambient.here.lane.call) === undefined ? (asks ? 1.1 : 1) : 2;
     const { inFlightOps, inFlightBytes } = this.limits;
     if (operations < times * inFlightOps && bytes < times * inFlightBytes) return;
     // One batch alone is never too much, however large its arrays are.
@@ -131,6 +161,8 @@ export class Session implements LogPort {
   credit(): Promise<void> | undefined {
     const { operations, bytes } = this.#flying;
     if (operations < CREDIT.operations && bytes < CREDIT.bytes) return undefined;
+    // What is in flight may wait for the function that would wait here.
+    if (openCall(this.log.ambient.here.lane.call) !== undefined) return undefined;
     return this.#until(() => this.#flying.operations < CREDIT.operations / 2 && this.#flying.bytes < CREDIT.bytes / 2);
   }
 
@@ -146,9 +178,9 @@ export class Session implements LogPort {
 
   /** The link is there again, and the worker has everything up to `received`. Sends what it lacks, in order. */
   #resume(received: number): void {
-    const last = this.#close?.seq ?? Infinity;
-    for (const [seq, { parts }] of this.#inFlight) if (seq > received && seq < last) this.#transport.send(parts);
-    if (this.#close !== undefined && last > received) this.#transport.send(this.#close.parts);
+    const sent = new Map([...this.#inFlight].map(([seq, { parts }]) => [seq, parts]));
+    if (this.#close !== undefined) sent.set(this.#close.seq, this.#close.parts);
+    for (const [seq, parts] of [...sent].toSorted(([a], [b]) => a - b)) if (seq > received) this.#transport.send(parts);
     this.#ready = true;
   }
 
@@ -164,11 +196,16 @@ export class Session implements LogPort {
   receive(parts: Uint8Array[]): void {
     const message = decodeMessage(parts, this.limits);
     switch (message.header.type) {
-      case MessageType.reply:
-        for (const reply of readReplies(message.meta)) this.#answer(reply, message.frames);
+      case MessageType.reply: {
+        const { replies, freed } = readReplies(message.meta);
+        for (const reply of replies) this.#answer(reply, message.frames);
+        if (freed !== undefined) this.log.outbox.functions.forget(freed);
         for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
         if (message.header.totalBytes >= LARGE) this.#acknowledge();
         return;
+      }
+      case MessageType.call:
+        return this.#called(message.header.parentCall, readCall(message.meta));
       case MessageType.welcome: {
         const welcome = readWelcome(message.meta);
         if (this.#ready) malformed("a welcome that nobody has asked for");
@@ -198,9 +235,20 @@ export class Session implements LogPort {
       for (const { promise } of batch.fetches.values()) promise.reject(error);
     this.#inFlight.clear();
     this.log.outbox.abandon(error);
+    this.log.outbox.functions.clear();
+    this.log.thrown.clear();
     for (const check of this.#waiting) check();
     this.#waiting.clear();
     this.warnings.end();
+  }
+
+  #called(id: number, told: WireCall): void {
+    // After a cut a call may come twice.
+    if (id <= this.#lastCall) return;
+    this.#lastCall = id;
+    this.#counts.calls++;
+    this.#counts.roundTrips++;
+    this.log.calls.answer(id, told);
   }
 
   #acknowledge(urgent = false): void {
@@ -222,32 +270,30 @@ export class Session implements LogPort {
 
   #answer(reply: WireReply, frames: readonly Uint8Array[]): void {
     const { seq } = reply;
-    // After a cut a reply may come twice.
-    if (seq <= this.#answered) return;
-    const batch = this.#inFlight.get(seq)?.batch;
-    if (batch === undefined)
+    const flight = this.#inFlight.get(seq);
+    if (flight === undefined) {
+      // After a cut a reply may come twice.
+      if (seq <= this.#seq && seq !== this.#close?.seq) return;
       throw new TorchwireError("PROTOCOL", `the worker answered batch ${seq}, which is not in flight`);
-    if (seq !== this.#answered + 1) malformed(`batch ${seq} was answered before batch ${this.#answered + 1}`);
+    }
+    const { batch, call } = flight;
+    // Each log is answered in its order.
+    for (const [other, { call: its }] of this.#inFlight)
+      if (its === call && other > 0) {
+        if (other !== seq) malformed(`batch ${seq} was answered before batch ${other}`);
+        break;
+      }
+    const { thrown } = this.log;
     // Where this throws, the batch stays in flight, and its promises reject with the session.
-    const settle = readAnswer(batch, reply, frames, this.limits);
+    const failed = reply.failure === null ? null : thrown.restored(reply.failure);
+    const settle = readAnswer(batch, { ...reply, failure: failed }, frames, this.limits);
     this.#inFlight.delete(seq);
     this.#answered = seq;
     this.log.outbox.answered(batch);
     this.#flying.operations -= batch.operations.length;
     this.#flying.bytes -= batch.bytes;
     settle();
+    if (failed !== null && call !== 0) thrown.noteFailure(failed.id, batch.generation.failure?.error);
     if (reply.warnings !== undefined) this.warnings.tell(batch, reply.warnings);
   }
-}
-
-const REFUSALS: readonly string[] = ["BUSY", "NO_DEVICE", "WORKER_GONE", "REFUSED", "PROTOCOL"] satisfies ErrorCode[];
-
-/**
- * The error for a worker's refusal. Its code is one of ours, or PROTOCOL where the worker has not understood a message.
- */
-export function fatal({ meta }: Incoming): TorchwireError {
-  const { code, message, holder } = readFatal(meta);
-  if (code === "BUSY") return new BusyError(message, holder);
-  if (code !== undefined && REFUSALS.includes(code)) return new TorchwireError(code as ErrorCode, message);
-  return new TorchwireError("PROTOCOL", `the worker refused a message: ${message}`);
 }

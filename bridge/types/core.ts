@@ -99,6 +99,11 @@ export type Bytes = Uint8Array | Is<"bytes">;
 /** Any Python number that is not complex. */
 export type Scalar = number | bigint | boolean | Is<"float">;
 
+/** A function that Python calls: one of the program, which may be async, or a reference to one of Python's. */
+export type PyCallback<A extends readonly unknown[], R> = ((...args: A) => R | PromiseLike<R>) | Is<"function">;
+/** Anything that can be an argument. (Its functions have parameters without types.) */
+export type Argument = {} | null | undefined | ((...args: any[]) => unknown);
+
 /** References that `Seq` and `Iter` accept besides arrays. */
 export interface SequenceOf<T> {
   readonly [is]: { readonly Sequence: true };
@@ -206,9 +211,9 @@ export interface AnyRef extends PromiseLike<any> {
   [Symbol.dispose](): void;
   [Symbol.asyncDispose](): Promise<void>;
   [Symbol.asyncIterator](): AsyncIterator<any>;
-  (...args: any[]): AnyRef;
+  (...args: Argument[]): AnyRef;
   // oxlint-disable-next-line typescript/no-misused-new -- a reference is not a class, but `new` is tolerated on it
-  new (...args: any[]): AnyRef;
+  new (...args: Argument[]): AnyRef;
   name: any;
   length: any;
   call: any;

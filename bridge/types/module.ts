@@ -1,7 +1,7 @@
 /** torch.nn.Module, and the results of its methods. */
 import type { AnyRef, Bool, Callable, Int, is, Is, Kw, KwIn, Mapping, PyBool, PyDict, PyIter, PyList } from "./core.ts";
-import type { PyNone, PyStr, Ref, Str, Tup } from "./core.ts";
-import type { Parameter, Tensor } from "./tensor.ts";
+import type { PyCallback, PyNone, PyStr, Ref, Str, Tup } from "./core.ts";
+import type { Parameter, RemovableHandle, Tensor } from "./tensor.ts";
 import type { DeviceLike, DTypeLike, MemoryFormatLike, TensorLike } from "./values.ts";
 
 export type ModuleLike = Is<"torch.nn.Module">;
@@ -49,9 +49,6 @@ interface Untyped {
   readonly named_modules: AnyRef;
   readonly register_backward_hook: AnyRef;
   readonly register_buffer: AnyRef;
-  readonly register_forward_hook: AnyRef;
-  readonly register_forward_pre_hook: AnyRef;
-  readonly register_full_backward_hook: AnyRef;
   readonly register_full_backward_pre_hook: AnyRef;
   readonly register_load_state_dict_post_hook: AnyRef;
   readonly register_load_state_dict_pre_hook: AnyRef;
@@ -92,8 +89,23 @@ export interface Module extends Callable<{ "torch.nn.Module": true }>, Untyped {
   get_submodule(target: Str | Kw<{ target: Str }>): Ref<AnyModule>;
   get_parameter(target: Str | Kw<{ target: Str }>): Ref<Parameter>;
   add_module(name: Str, module: ModuleLike | null | Kw<{ module: ModuleLike | null }>): PyNone;
-  /** Calls a Python function with every module below it, and then with itself. */
-  apply(fn: Is<"function"> | Kw<{ fn: Is<"function"> }>): this;
+  /** Calls a function with every module below it, and then with itself. */
+  apply(fn: PyCallback<[module: AnyRef], unknown> | Kw<{ fn: PyCallback<[module: AnyRef], unknown> }>): this;
+  /** Calls `hook` before each forward. It may give other arguments: a tuple, or a single value. */
+  register_forward_pre_hook(
+    hook: PyCallback<[module: AnyRef, args: AnyRef, ...more: AnyRef[]], unknown>,
+    kw?: Kw<{ prepend?: Bool; with_kwargs?: Bool }>,
+  ): Ref<RemovableHandle>;
+  /** Calls `hook` after each forward. It may give another output. (`with_kwargs` puts a dict before the output.) */
+  register_forward_hook(
+    hook: PyCallback<[module: AnyRef, args: AnyRef, output: AnyRef, ...more: AnyRef[]], unknown>,
+    kw?: Kw<{ prepend?: Bool; with_kwargs?: Bool; always_call?: Bool }>,
+  ): Ref<RemovableHandle>;
+  /** Calls `hook` when the gradients of its inputs are there. It may give a tuple of others. */
+  register_full_backward_hook(
+    hook: PyCallback<[module: AnyRef, grad_input: AnyRef, grad_output: AnyRef], unknown>,
+    prepend?: Bool | Kw<{ prepend?: Bool }>,
+  ): Ref<RemovableHandle>;
 
   state_dict(kw?: Kw<{ destination?: Mapping<unknown> | null; prefix?: Str; keep_vars?: Bool }>): Ref<PyDict<Tensor>>;
   load_state_dict(

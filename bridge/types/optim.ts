@@ -8,6 +8,7 @@ import type {
   Iter,
   Kw,
   Mapping,
+  PyCallback,
   PyClass,
   PyDict,
   PyList,
@@ -38,8 +39,8 @@ export type Params = Iter<TensorLike> | readonly ParameterGroup[] | Iter<Seq<Str
 export interface Optimizer extends PyObject<{ "torch.optim.Optimizer": true }> {
   /** Updates the parameters once, from the present gradients. */
   step(): PyNone;
-  /** Updates them with a Python function that computes the loss again. Returns that function's result. */
-  step(closure: Is<"function">): AnyRef;
+  /** Updates them with a function that computes the loss again, and the gradients. Returns that function's result. */
+  step(closure: PyCallback<[], TensorLike | number>): AnyRef;
   /** Forgets the gradients. By default it sets them to None. */
   zero_grad(set_to_none?: Bool | Kw<{ set_to_none?: Bool }>): PyNone;
   /** `py.setAt(optimizer.param_groups[0]!, "lr", 0.01)` changes an option. */

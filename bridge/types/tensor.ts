@@ -10,6 +10,7 @@ import type {
   Kw,
   Maybe,
   PyBool,
+  PyCallback,
   PyInt,
   PyNone,
   PyNumber,
@@ -28,6 +29,11 @@ import type {
   LayoutLike,
 } from "./values.ts";
 import type { MemoryFormatLike, Operand, Size, Sized, TensorLike } from "./values.ts";
+
+/** Takes a hook away. */
+export interface RemovableHandle extends PyObject<{ "torch.utils.hooks.RemovableHandle": true }> {
+  remove(): PyNone;
+}
 
 /** The result of a minimum or maximum along a dimension, a sort, or a top-k. */
 export type ValuesAndIndices = Tup<[Tensor, Tensor]> & {
@@ -191,6 +197,8 @@ export interface Tensor extends PyObject<{ "torch.Tensor": true }> {
   is_contiguous(memory_format?: Kw<MemoryFormat_Opt>): PyBool;
   is_floating_point(): PyBool;
 
+  /** Calls `hook` when its gradient is there. The hook may give another one. */
+  register_hook(hook: PyCallback<[grad: Tensor], TensorLike | null | undefined | void>): Ref<RemovableHandle>;
   /**
    * Adds the gradients of this tensor to `grad` of the leaves. The tensor must be a scalar unless `gradient` is given.
    */

@@ -45,8 +45,11 @@ export class Plan {
     return this.#those(phase, "measure", ({ measure }) => measure !== undefined);
   }
 
-  /** Returns text for people: events with those who take part, in order, and the window and why. */
-  explain(window: number): string {
+  /**
+   * Returns text for people: events with those who take part, in order; what Python has called, by name and number; and
+   * the window and why.
+   */
+  explain(window: number, calls: ReadonlyMap<string, number> = new Map()): string {
     const lines: string[] = [];
     const events = [
       "fitBegin",
@@ -80,6 +83,12 @@ export class Plan {
       this.waiting.length === 0
         ? ""
         : `, because of ${this.waiting.map(({ name }) => name).join(", ")}: in line, with values of a step or the right to cancel`;
+    if (calls.size > 0) {
+      const counts = [...calls].map(([name, count]) => `${name} ${count} times`).join(", ");
+      lines.push(
+        `${"in Python".padEnd(13)} ${counts}: functions of this program that Python called, a round trip each`,
+      );
+    }
     lines.push("", `steps in flight: ${window}${because}`);
     return lines.join("\n");
   }

@@ -22,11 +22,11 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       EnvironmentError PythonError TorchwireError Worker WorkerExitedError bfloat16 connectWorker ensurePython float16
       fromBytes kw lend py spawnWorker`,
     types: `
-      AnyRef Bool BundledModules Bytes Callable ClassObject ConnectOptions ContextManager ContextOptions DType
+      AnyRef Argument Bool BundledModules Bytes Callable ClassObject ConnectOptions ContextManager ContextOptions DType
       EnsureOptions ErrorCode Float HalfFloat Int Is Item Iter IterableOf KeywordClass KnownModule Kw KwArgs
       KwFunction KwIn Limits Linear LinkChange LinkState Liveness LivenessState Mapping MappingOf Maybe Module NDArray
-      NestedNumbers Network Optimizer Parameter PyBool PyClass PyDict PyFloat PyFunction PyInt PyIter PyList PyModule PyNone
-      PyNumber PyObject PyStr PyTuple PythonFrame PythonModule PythonModules Ref ResNet Scalar Seq SequenceOf
+      NestedNumbers Network Optimizer Parameter PyBool PyCallback PyClass PyDict PyFloat PyFunction PyInt PyIter PyList
+      PyModule PyNone PyNumber PyObject PyStr PyTuple PythonFrame PythonModule PythonModules Ref ResNet Scalar Seq SequenceOf
       SpawnOptions SshTarget Str Tensor TensorOptions Tup TupleOf TypedArray WorkerStats entered inst is item`,
   },
   "./callbacks": {

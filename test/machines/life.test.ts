@@ -46,6 +46,7 @@ describeOnLinux("a client that ends without a word", () => {
     ["while its worker waits", "idle", 2],
     ["while its worker is in a C call that holds the interpreter", "holding", 2],
     ["while its worker has children of its own", "children", 5],
+    ["in a function that its worker has called", "called", 2],
   ] as const)("by SIGKILL, %s, leaves no process and no file within a second", async ([, scenario, processes]) => {
     const script = runClient(scenario, runtime.env);
     const { worker } = await script.said();

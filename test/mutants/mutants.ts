@@ -901,4 +901,40 @@ export const mutants: readonly Mutant[] = [
       "2.9.16: GarbageCollect looks for it among what the program made",
     ),
   },
+
+  // Functions that Python calls.
+  {
+    title: "an error of the program comes back as a description of itself",
+    file: "python/torchwire_worker/errors.py",
+    from: "object.__setattr__(error, _NUMBER, number)",
+    to: "pass",
+    test: by(
+      "test/bridge/reference/functions.test.ts",
+      "an error of the function rejects the await of the operation, as itself: ",
+    ),
+  },
+  {
+    title: "functions that Python has freed are kept",
+    file: "python/torchwire_worker/session.py",
+    from: "        if freed:\n",
+    to: "        if not freed:\n",
+    test: by("python/tests/test_calls.py", "test_a_batch_that_is_not_run_frees_its_functions"),
+  },
+  {
+    title: "a call that comes twice runs twice",
+    file: "bridge/session/session.ts",
+    from: "    if (id <= this.#lastCall) return;\n",
+    to: "",
+    test: by("test/pure/session/calls.test.ts", "a call that comes twice, after a cut, is answered once"),
+  },
+  {
+    title: "what a call's log is answered counts as out of turn, and so is what waits for it",
+    file: "bridge/session/session.ts",
+    from: "      if (its === call && other > 0) {",
+    to: "      if (other > 0) {",
+    test: by(
+      "test/pure/session/calls.test.ts",
+      "answers of a call come before that of the batch which waits for it, and the last one that came is confirmed",
+    ),
+  },
 ];

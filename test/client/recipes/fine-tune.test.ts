@@ -92,7 +92,7 @@ function trained(into: { required: unknown[]; moved: unknown[] }): Callback {
       fitBegin: () => void (before = py.keep(copy()(learner.model))),
       fitEnd: async () => {
         into.required.push(await py.js(names()(learner.model)));
-        into.moved.push(await py.js(moved()(learner.model, before!)));
+        into.moved.push(await py.js(moved()(learner.model, before)));
       },
     },
   });

@@ -3,7 +3,12 @@ import { ones, type Cases } from "../given.ts";
 
 export const values: Cases = {
   "a Date as an argument": ({ torch }) => torch.tensor(new Date(0)), // <-
-  "a function as an argument": ({ torch }) => torch.tensor(() => 1), // <-
+  "a class as an argument": ({ torch }) => {
+    class Layer {
+      units = 8;
+    }
+    return torch.tensor(Layer); // <-
+  },
   "a promise as an argument": ({ torch }) => torch.tensor(Promise.resolve(1)), // <-
   "an object of a class of one's own": ({ torch }) => {
     class Settings {
