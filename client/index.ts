@@ -28,11 +28,11 @@ export { CancelEpoch, CancelFitting, CancelStep } from "./training/cancel.ts";
 export {
   AbstractTrainingPhase,
   AbstractValidationPhase,
-  forward,
   Phase,
   TrainingPhase,
   ValidationPhase,
 } from "./training/phases.ts";
+export { forward } from "./training/forward.ts";
 export type { Ending, Report } from "./training/report.ts";
 export type { Backend, Trainer } from "./training/trainer.ts";
 

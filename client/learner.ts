@@ -8,9 +8,9 @@ import type { State } from "./callback/access.ts";
 import type { Callback, CallbackClass } from "./callback/callback.ts";
 import { withDefaults } from "./callbacks/defaults.ts";
 import { aside } from "./data/aside.ts";
-import { isReference } from "./data/batch.ts";
 import { iterableAgain } from "./data/iterable.ts";
-import type { BatchLike, Data } from "./data/types.ts";
+import { checkPick, type Picked } from "./data/picked.ts";
+import type { BatchLike, Data, Inputs } from "./data/types.ts";
 import type { Format } from "./formats/index.ts";
 import { EventStream } from "./loop/events-stream.ts";
 import { Loop } from "./loop/loop.ts";
@@ -19,13 +19,14 @@ import type { StepBody } from "./loop/run.ts";
 import { toLoss, type Loss } from "./losses/spec.ts";
 import { given } from "./losses/weight.ts";
 import {
-  classify,
-  outputs,
+  predictedBy,
   type ClassifyOptions,
   type Outputs,
   type Prediction,
   type PredictOptions,
   type Samples,
+  type Selected,
+  type SelectOptions,
 } from "./model/predict.ts";
 import { modulesOf, workerOfModel } from "./model/modules.ts";
 import { summary, type ModelSummary, type SummaryOptions } from "./model/summary.ts";
@@ -34,7 +35,8 @@ import { optimizerOf } from "./optim/of-model.ts";
 import type { Step, TrainEvent } from "./training/events.ts";
 import { ValidationAlone, type Phase } from "./training/phases.ts";
 import type { Report } from "./training/report.ts";
-import type { LearnerData, Trainer } from "./training/trainer.ts";
+import { outputsOf } from "./training/forward.ts";
+import type { LearnerData, OutputFunction, Trainer } from "./training/trainer.ts";
 import { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weights/load.ts";
 import { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
 export type { FitOptions, LearnerOptions } from "./loop/options.ts";
@@ -52,6 +54,8 @@ export class Learner<M = any> implements Trainer {
   data: LearnerData;
   readonly input: Format | undefined;
   readonly target: Format | undefined;
+  /** Picks what losses and metrics see out of the model's output. */
+  readonly output: OutputFunction | undefined;
   /** The step that is being issued. */
   step: Step | undefined;
   /** The state that callbacks write for others: history, metrics. */
@@ -66,15 +70,26 @@ export class Learner<M = any> implements Trainer {
    * @throws MISUSE where the callbacks do not go together, or `model` is no reference.
    */
   constructor(model: M, loss: Loss, options: LearnerOptions = {}) {
-    const { data = {}, input, target, optimizer, callbacks = [], defaultCallbacks = true, window = 3 } = options;
+    const {
+      data = {},
+      input,
+      target,
+      output,
+      optimizer,
+      callbacks = [],
+      defaultCallbacks = true,
+      window = 3,
+    } = options;
     const worker = workerOfModel(model);
     if (!Number.isSafeInteger(window) || window < 1)
       throw new TorchwireError("MISUSE", `window must be a whole number from 1, not ${String(window)}`);
+    checkPick("new Learner(…, { output }): output", output);
     this.worker = worker;
     this.#model = model;
     this.data = data;
     this.input = input;
     this.target = target;
+    this.output = output;
     this.#optimizerOptions = optimizer;
     this.loss = loss;
     this.#loop = new Loop(this, window, this.#stream);
@@ -198,6 +213,15 @@ export class Learner<M = any> implements Trainer {
     return this.#loop.runStep(phase, batch, body);
   }
 
+  /**
+   * The outputs of the model, as losses and metrics see them, for phases of your own: of `model(xs)`, what `output`
+   * picks. `xs` and `ys` are those of a step. The model gets `ys` only where it computes its own loss (see `ownLoss`),
+   * which `lossFn` then gives for these outputs.
+   */
+  forward(xs: Inputs, ys: unknown): any {
+    return outputsOf(this, xs, ys);
+  }
+
   /** Computes gradients: `loss.backward()`, of the scaled loss where the backend's `amp` is "fp16". */
   backward(loss: AnyRef): void {
     this.backend.backward(loss);
@@ -208,11 +232,6 @@ export class Learner<M = any> implements Trainer {
    * closure.
    */
   update(closure?: AnyRef): void {
-    if (!isReference(this.optimizer))
-      throw new TorchwireError(
-        "MISUSE",
-        "update: the learner has several optimizers; call the step() of those that are to step",
-      );
     this.backend.update(this.optimizer as AnyRef, closure);
   }
 
@@ -231,26 +250,18 @@ export class Learner<M = any> implements Trainer {
    * Predicts in eval mode, without gradients. It is safe while a fit goes on, and from many requests at once. With
    * `classes` or `topK` each sample gets its likeliest classes, of outputs that are logits or probabilities, as the
    * loss says. Otherwise the outputs come as they are, in one array. A model with several outputs gives records or
-   * arrays of such arrays, which the type argument names: `predict<{ out: NDArray }>(…)`.
+   * arrays of such arrays, which the type argument names: `predict<{ out: NDArray }>(…)`. `select` picks some of them:
+   * `predict(samples, { select: (y) => y.logits, topK: 3 })`.
    */
   predict(
     samples: Samples,
     options: ClassifyOptions & ({ readonly classes: readonly string[] } | { readonly topK: number }),
   ): Promise<Prediction[]>;
+  predict<S extends Picked>(samples: Samples, options: SelectOptions<S>): Promise<Selected<S>>;
   predict<T extends Outputs = NDArray>(samples: Samples, options?: PredictOptions): Promise<T>;
-  predict(samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[] | Outputs> {
-    const pending = this.#loop.preparations.ready("predict", false);
-    return pending === undefined
-      ? this.#predict(samples, options)
-      : pending.then(() => this.#predict(samples, options));
-  }
-
-  #predict(samples: Samples, options: ClassifyOptions): Promise<Prediction[] | Outputs> {
-    const own = { ...(this.input && { input: this.input }), device: this.backend.device, ...options };
-    const model = this.#model as PyObject;
-    return options.classes === undefined && options.topK === undefined
-      ? outputs(model, samples, own)
-      : classify(model, samples, { loss: this.loss, ...own });
+  predict(samples: Samples, options: ClassifyOptions = {}): Promise<unknown> {
+    const predict = (): Promise<unknown> => predictedBy(this, samples, options);
+    return this.#loop.preparations.ready("predict", false)?.then(predict) ?? predict();
   }
 
   /**

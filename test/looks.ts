@@ -130,7 +130,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
 
 /** These are meant to change a training, or to end it. */
 export const acts: readonly string[] = [
-  ...["fit", "epoch", "runEpoch", "runStep", "backward", "update"].map((name) => `Learner.${name}`),
+  ...["fit", "epoch", "runEpoch", "runStep", "forward", "backward", "update"].map((name) => `Learner.${name}`),
   ...["addCallback", "replaceCallback", "removeCallback", "setCallbacks"].map((name) => `Learner.${name}`),
   "Hyper.set",
   "Hyper.write",
@@ -156,7 +156,7 @@ export const makes: readonly string[] = [
   "tensorBoard RunFolder LogHistograms LogHyperParams LogMetrics LogTraces LogVisualization chain clipNorm",
   "clipValue expDecay invDecay weightDecay descent momentum nesterov rmsProp adaMax adaGrad adaDelta amsGrad",
   "nAdam rAdam adadelta adafactor adagrad adam adamW adamax asgd lbfgs muon nadam radam rmsprop rprop sgd",
-  "sparseAdam loss mae huberLoss logitCrossEntropy logitBinaryCrossEntropy msle probabilityCrossEntropy",
+  "sparseAdam loss ownLoss mae huberLoss logitCrossEntropy logitBinaryCrossEntropy msle probabilityCrossEntropy",
   "binaryCrossEntropy klDivergence poissonLoss hingeLoss squaredHingeLoss diceCoeffLoss tverskyLoss",
   "binaryFocalLoss focalLoss siameseContrastiveLoss labelSmoothing l1 mse huber smoothL1 crossEntropy nll bce",
   "bceWithLogits klDiv poissonNll gaussianNll hingeEmbedding marginRanking cosineEmbedding tripletMargin",

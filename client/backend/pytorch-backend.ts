@@ -176,6 +176,11 @@ export class PyTorchBackend extends CallbackObject implements Backend {
   }
 
   update(optimizer: AnyRef, closure: AnyRef | undefined): void {
+    if (!isReference(optimizer))
+      throw new TorchwireError(
+        "MISUSE",
+        "update: the learner has several optimizers; call the step() of those that are to step",
+      );
     const closures = closure === undefined ? [] : [closure];
     if (closure !== undefined && this.#clip !== undefined)
       throw new TorchwireError(

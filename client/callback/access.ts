@@ -6,7 +6,7 @@ import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Data } from "../data/types.ts";
 import type { BetweenSteps, EventName, KeysAt, Step, StepKey, StepState } from "../training/events.ts";
 import type { Hyper } from "../optim/hyper.ts";
-import type { WeighedLoss } from "../losses/weight.ts";
+import type { LossParts, WeighedLoss } from "../losses/weight.ts";
 import type { Phase } from "../training/phases.ts";
 import type { Ending } from "../training/report.ts";
 import type { CallbackState, State, StateKey } from "../training/state.ts";
@@ -115,5 +115,7 @@ export interface Values {
   readonly loss: number;
   /** The step's part of the mean over an epoch, Σ total / Σ weight. Its weight is 0 where no target counts. */
   readonly weighed: WeighedLoss;
+  /** The parts of the loss by name, where the model computes it (see `ownLoss`). */
+  readonly parts?: LossParts;
   readonly [name: string]: any;
 }

@@ -7,7 +7,8 @@ import { aside } from "../data/aside.ts";
 import { isReference, toBatch } from "../data/batch.ts";
 import type { Data, Inputs } from "../data/types.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { AbstractTrainingPhase, forward, type Phase } from "../training/phases.ts";
+import { forward } from "../training/forward.ts";
+import { AbstractTrainingPhase, type Phase } from "../training/phases.ts";
 
 interface Averaging {
   readonly name: string;

@@ -6,7 +6,9 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
 import type { State, View } from "../callback/access.ts";
 import { CallbackObject, type Measured, type Observers } from "../callback/callback.ts";
+import { mapPicked, type Picked } from "../data/picked.ts";
 import type { Loss } from "../losses/spec.ts";
+import type { LossParts } from "../losses/weight.ts";
 import type { MetricHistory } from "../training/state.ts";
 import type { Step } from "../training/events.ts";
 import { described } from "../options/keywords.ts";
@@ -35,6 +37,8 @@ export class Metrics extends CallbackObject {
   #tallies: Tally[];
   /** How many steps of this epoch each metric has seen. */
   #steps: number[];
+  /** The tallies of the parts of a loss that the model computes, by name: each is a loss by itself. */
+  #parts = new Map<string, Tally>();
   /** How many epochs of the phase had ended when this one began; undefined between epochs. */
   #before: number | undefined;
   #worker!: Worker;
@@ -75,16 +79,24 @@ export class Metrics extends CallbackObject {
       this.#before = state.history[phase.name]?.epochs ?? 0;
       this.#tallies = this.#metrics.map((one) => one.start());
       this.#steps = this.#metrics.map(() => 0);
+      this.#parts.clear();
     },
     stepEnd: ({ phase, state, values, size }) => {
       const at = state.history[phase.name]!.steps;
-      const { loss, weighed } = values as Pick<DoneStep, "loss" | "weighed">;
+      const { loss, weighed, parts } = values as Pick<DoneStep, "loss" | "weighed"> & { readonly parts?: LossParts };
+      const push = (name: string, value: number): void =>
+        void ((state.metricsStep[phase.name] ??= {})[name] ??= series()).push({ at, value });
       const given = byMetric(values, this.#metrics.length);
       for (const [i, { name, isFor }] of this.#metrics.entries()) {
         if (!isFor(phase)) continue;
         const value = this.#tallies[i]!.add(given[i], { loss, weighed, size });
         this.#steps[i]!++;
-        if (value !== undefined) ((state.metricsStep[phase.name] ??= {})[name] ??= series()).push({ at, value });
+        if (value !== undefined) push(name, value);
+      }
+      for (const [name, part] of Object.entries(parts ?? {})) {
+        const { weight } = weighed!;
+        this.#tallyOf(name).add({}, { loss: part, weighed: { weight, total: part * weight }, size });
+        push(name, part);
       }
     },
     epochEnd: async ({ phase, state }) => {
@@ -100,10 +112,24 @@ export class Metrics extends CallbackObject {
     },
   };
 
+  /** The tally of a part of the loss, which counts as the loss does. */
+  #tallyOf(part: string): Tally {
+    let tally = this.#parts.get(part);
+    if (tally !== undefined) return tally;
+    if (this.#metrics.some(({ name }) => name === part))
+      throw new TorchwireError(
+        "MISUSE",
+        `Metrics: the loss of the model has a part "${part}", and there is a metric of that name; give the metric another name`,
+      );
+    this.#parts.set(part, (tally = this.#metrics[0]!.start()));
+    return tally;
+  }
+
   async #finish(phase: string, state: MetricState, when: When, isFailed: boolean): Promise<void> {
-    const had = this.#metrics.flatMap(({ name }, i) =>
+    const own = this.#metrics.flatMap(({ name }, i) =>
       this.#steps[i]! > 0 ? [{ name, tally: this.#tallies[i]! }] : [],
     );
+    const had = [...own, ...[...this.#parts].map(([name, tally]) => ({ name, tally }))];
     // Asks for all of them at once: together they cost one message and one round trip, or none.
     const asked = this.#worker.scope(() => had.map(async ({ tally }) => tally.compute()));
     const values = await Promise.allSettled(asked);
@@ -145,8 +171,10 @@ function advice(given: unknown): string {
 }
 
 function detached(yhat: AnyRef | undefined): AnyRef {
-  const worker = workerOf(yhat);
-  return worker === undefined ? yhat! : py.get(worker.import("torchwire_worker.helpers.metrics"), "detached")(yhat);
+  return mapPicked(yhat as unknown as Picked, (part) => {
+    const worker = workerOf(part);
+    return worker === undefined ? part : py.get(worker.import("torchwire_worker.helpers.metrics"), "detached")(part);
+  }) as AnyRef;
 }
 
 /** Calls `update`. Where it fails in a phase that has no outputs, the missing outputs are most likely the reason. */

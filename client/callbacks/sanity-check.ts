@@ -3,14 +3,15 @@ import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { printable } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { Worker } from "../../bridge/worker.ts";
 import { CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
 import { isReference, mapInputs, toBatch } from "../data/batch.ts";
+import { mapPicked, type Picked } from "../data/picked.ts";
 import type { Inputs } from "../data/types.ts";
 import { rootOf } from "../loop/failures.ts";
 import { described, flag, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { Trainer, LearnerData } from "../training/trainer.ts";
-import { AbstractTrainingPhase, forward, TrainingPhase, type Phase } from "../training/phases.ts";
+import { isOwn } from "../training/forward.ts";
+import { AbstractTrainingPhase, TrainingPhase, type Phase } from "../training/phases.ts";
 
 /** The view of a check. */
 export interface SanityView {
@@ -123,12 +124,16 @@ export class SanityCheck extends CallbackObject {
     },
     stepBegin: ({ model, lossFn, step, phase }) => {
       if (this.#state !== "begun") return undefined;
-      const { data, worker } = this.#learner;
+      const { data, loss } = this.#learner;
       const view: SanityView = { model, lossFn, data, phase, xs: step.xs, ys: step.ys };
       const made = (check: Check): Check => ({ ...check, run: () => apart(this.#learner, () => check.run(view)) });
       const all = [
         ...(this.#defaults && phase instanceof TrainingPhase
-          ? [made(lossIsANumber(worker)), unlessItFails(made(samplesMeetTheirOwn(worker)))]
+          ? [
+              made(lossIsANumber(this.#learner)),
+              // A model that computes its own loss compares nothing that could be watched.
+              ...(isOwn(loss) ? [] : [unlessItFails(made(samplesMeetTheirOwn(this.#learner)))]),
+            ]
           : []),
         ...this.#checks.map(made),
       ];
@@ -139,13 +144,13 @@ export class SanityCheck extends CallbackObject {
   };
 }
 
-const lossIsANumber = (worker: Worker): Check => ({
+const lossIsANumber = (learner: Trainer): Check => ({
   name: "the loss of a batch is a number",
-  async run({ model, lossFn, xs, ys }) {
-    const loss: unknown = lossFn(forward(model, xs as Inputs), ys);
+  async run({ lossFn, xs, ys }) {
+    const loss: unknown = lossFn(learner.forward(xs as Inputs, ys) as AnyRef, ys);
     if (!isReference(loss)) return `the loss function gave ${described(loss)}, which is not a reference to a tensor`;
-    const helper = worker.import("torchwire_worker.helpers.checks").loss_problem as AnyRef;
-    return ((await py.js(helper(loss))) as string | null) ?? true;
+    const helper = learner.worker.import("torchwire_worker.helpers.checks").loss_problem as AnyRef;
+    return ((await py.js(helper(loss, isOwn(learner.loss)))) as string | null) ?? true;
   },
 });
 
@@ -164,12 +169,13 @@ const unlessItFails = (check: Check): Check => ({
   },
 });
 
-const samplesMeetTheirOwn = (worker: Worker): Check => ({
+const samplesMeetTheirOwn = (learner: Trainer): Check => ({
   name: "each sample's outputs meet its own targets",
-  async run({ model, lossFn, xs, ys }) {
-    const watch = worker.import("torchwire_worker.helpers.checks").Watch() as AnyRef;
+  async run({ lossFn, xs, ys }) {
+    const watch = learner.worker.import("torchwire_worker.helpers.checks").Watch() as AnyRef;
     const watched = mapInputs(ys as Inputs, "targets", (value, path) => watch.watched(value, path));
-    const loss: unknown = lossFn(watch.watched(forward(model, xs as Inputs), "outputs") as AnyRef, watched);
+    const yhat = mapPicked(learner.forward(xs as Inputs, ys) as Picked, (part) => watch.watched(part, "outputs"));
+    const loss: unknown = lossFn(yhat as AnyRef, watched);
     if (isReference(loss)) await py.settle(loss as AnyRef);
     return ((await py.js(watch.problem as AnyRef)) as string | null) ?? true;
   },

@@ -26,6 +26,10 @@ const ADVICE: readonly (readonly [RegExp, string | ((cause: PythonError, place: 
     "An embedding takes whole numbers of 32 or 64 bits: give its indices as an Int32Array.",
   ],
   [
+    /_loss\(\): argument 'input' .*must be Tensor, not |^'\w+' object has no attribute 'size'$/,
+    "If that is the model's output, say which part of it losses and metrics see: new Learner(…, { output: (yhat) => yhat.logits }).",
+  ],
+  [
     /does not require grad and does not have a grad_fn/,
     "Nothing that the loss depends on can be trained: are all parameters frozen, or does the loss go through what has no gradient, " +
       "such as argmax, detach() or a number that was fetched?",

@@ -3,7 +3,7 @@ import type { Callback } from "../callback/callback.ts";
 import type { Format } from "../formats/index.ts";
 import type { OptimizerOptions } from "../optim/of-model.ts";
 import type { Phase } from "../training/phases.ts";
-import type { LearnerData } from "../training/trainer.ts";
+import type { LearnerData, OutputFunction } from "../training/trainer.ts";
 
 export interface LearnerOptions {
   readonly data?: LearnerData;
@@ -14,6 +14,11 @@ export interface LearnerOptions {
   readonly input?: Format;
   /** How the targets lie in memory. Default `same`. */
   readonly target?: Format;
+  /**
+   * Picks what losses and metrics see out of the model's output, or computes it there: `(yhat) => yhat.logits`. It
+   * returns a reference, or an array or a record of some, at once. Predictions give this, too, unless they `select`.
+   */
+  readonly output?: OutputFunction;
   /** Default `adam()`. With several models, one for each, by the same names. */
   readonly optimizer?: OptimizerOptions;
   /** Callbacks beside the default ones. One of a default one's class takes its place. */

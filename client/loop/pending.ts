@@ -6,8 +6,7 @@ import { ask } from "../callback/measured.ts";
 import type { Step } from "../training/events.ts";
 import { CallbackError, stepFailure } from "./failures.ts";
 import type { Place } from "./place.ts";
-import { counted, type CountedLoss } from "../losses/weight.ts";
-import type { WeighedLoss } from "../losses/weight.ts";
+import { counted, type CountedLoss, type LossParts, type WeighedLoss } from "../losses/weight.ts";
 import type { Participant } from "../callback/plan.ts";
 
 interface Values {
@@ -22,6 +21,8 @@ export interface Arrived {
   readonly loss: number | undefined;
   /** Its part of the mean over an epoch. */
   readonly weighed: WeighedLoss | undefined;
+  /** Its parts by name, where the model computes it. */
+  readonly parts: LossParts | undefined;
   /** The values that each participant measured. */
   readonly measured: ReadonlyMap<Participant, Values>;
 }
@@ -67,10 +68,12 @@ export class Pending {
 }
 
 /** A batch without a target that counts has no loss: PyTorch computes 0 / 0 then. */
-function lossOf(counts: CountedLoss | undefined, size: number): Pick<Arrived, "loss" | "weighed"> {
-  if (counts === undefined) return { loss: undefined, weighed: undefined };
-  const { loss, weight = size, total = loss * size } = counts;
-  return weight === 0 ? { loss: undefined, weighed: { total: 0, weight } } : { loss, weighed: { total, weight } };
+function lossOf(counts: CountedLoss | undefined, size: number): Pick<Arrived, "loss" | "weighed" | "parts"> {
+  if (counts?.loss === undefined) return { loss: undefined, weighed: undefined, parts: undefined };
+  const { loss, weight = size, total = loss * size, parts } = counts;
+  return weight === 0
+    ? { loss: undefined, weighed: { total: 0, weight }, parts: undefined }
+    : { loss, weighed: { total, weight }, parts };
 }
 
 function firstOf(ys: unknown): unknown {

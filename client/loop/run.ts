@@ -255,16 +255,18 @@ export class Run {
   /** Waits for the oldest step in flight. Then the step counts, and observers see it. */
   async #acknowledge(): Promise<void> {
     const { plan, moment, acknowledged } = this.#workings;
-    const { index, size, loss, weighed, measured } = await this.#inFlight[0]!.arrival().catch((error: unknown) => {
-      // The worker did not run the steps after it.
-      this.#inFlight.length = 0;
-      throw error;
-    });
+    const { index, size, loss, weighed, parts, measured } = await this.#inFlight[0]!.arrival().catch(
+      (error: unknown) => {
+        // The worker did not run the steps after it.
+        this.#inFlight.length = 0;
+        throw error;
+      },
+    );
     this.#inFlight.shift();
     acknowledged(moment.phase, index, size, loss);
     const issuing = { event: moment.event, index: moment.index };
     for (const one of plan.observing("stepEnd", moment.phase)) {
-      Object.assign(moment, { event: "stepEnd", index, size, values: { loss, weighed, ...measured.get(one) } });
+      Object.assign(moment, { event: "stepEnd", index, size, values: { loss, weighed, parts, ...measured.get(one) } });
       await this.#call(one, one.observe["stepEnd"]!, "stepEnd", index);
     }
     Object.assign(moment, issuing, { size: undefined, values: {} });

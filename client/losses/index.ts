@@ -3,6 +3,7 @@ import "../../bridge/platform.ts";
 
 export * from "./table.ts";
 export type { LossFactory, Reduction } from "./define.ts";
+export { ownLoss, type OwnLossOptions } from "./own.ts";
 export {
   loss,
   type Loss,
@@ -10,6 +11,7 @@ export {
   type LossInput,
   type LossSpec,
   type LossWeightFunction,
+  type ModelCall,
   type OwnLoss,
   type TargetKind,
 } from "./spec.ts";

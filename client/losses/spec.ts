@@ -28,6 +28,23 @@ export interface LossSpec {
   create(worker: Worker, device: string): (yhat: LossInput, ys: LossInput) => AnyRef;
   /** The same as one function in Python, for an optimiser that takes a closure and evaluates the loss in the worker. */
   createInWorker?(worker: Worker, device: string): AnyRef;
+  /**
+   * Calls the model, where the model itself computes the loss (see `ownLoss`), and returns what `output` gives. The
+   * function from `create` then gives the loss that belongs to these outputs.
+   */
+  forward?(call: ModelCall): unknown;
+}
+
+/** A call of a model that gets its targets, too. */
+export interface ModelCall {
+  readonly worker: Worker;
+  readonly model: AnyRef;
+  /** The inputs by position, and those by name. */
+  readonly args: unknown;
+  readonly named: unknown;
+  readonly ys: unknown;
+  /** Gives of the model's output what losses and metrics see. */
+  readonly output: (given: AnyRef) => unknown;
 }
 
 /**

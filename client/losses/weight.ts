@@ -20,9 +20,16 @@ export type LossWeight =
  * samples.
  */
 export interface CountedLoss {
-  readonly loss: number;
+  /** Undefined where a model that computes its own loss gave none. */
+  readonly loss: number | undefined;
   readonly weight: number | undefined;
   readonly total: number | undefined;
+  readonly parts?: LossParts | undefined;
+}
+
+/** The parts of a loss that the model computes, by name. */
+export interface LossParts {
+  readonly [name: string]: number;
 }
 
 /**
@@ -105,8 +112,9 @@ export function counted(step: WithLoss): () => Promise<CountedLoss> {
   const isChanged = ofLoss.get(loss) !== weight;
   const asked = py.js(weight.weigher.counted(loss, weight.yhat, weight.ys, isChanged));
   return async () => {
-    const [value, weighs, total] = (await asked) as [number, number | null, number | null];
-    return { loss: value, weight: weighs ?? undefined, total: total ?? undefined };
+    type Answer = [number | null, number | null, number | null, LossParts?];
+    const [value, weighs, total, parts] = (await asked) as Answer;
+    return { loss: value ?? undefined, weight: weighs ?? undefined, total: total ?? undefined, parts };
   };
 }
 

@@ -11,7 +11,9 @@ export {
   type Prediction,
   type PredictOptions,
   type Samples,
+  type Selected,
+  type SelectOptions,
 } from "./predict.ts";
-export { summary, type LayerSummary, type ModelSummary, type SummaryOptions } from "./summary.ts";
+export { summary, type LayerSummary, type ModelSummary, type SummaryInput, type SummaryOptions } from "./summary.ts";
 export { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "../weights/load.ts";
 export { saveWeights, type SaveWeightsOptions } from "../weights/save.ts";

@@ -1,28 +1,25 @@
 /** Inference: it is batched, changes nothing, and is safe while a training goes on. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import {
-  isNDArray,
-  itemSize,
-  joined as joinedPieces,
-  sizeOf,
-  toBytes,
-  type NDArray,
-} from "../../bridge/values/ndarray.ts";
+import { isNDArray, itemSize, sizeOf, type NDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { toTorch } from "../formats/convert.ts";
 import { aside } from "../data/aside.ts";
-import { isReference, isValue, mapInputs, toBatch } from "../data/batch.ts";
+import { isReference, isValue, mapInputs, namesOf, toBatch } from "../data/batch.ts";
 import { ArrayList, list } from "../data/list.ts";
+import { checkPick, pickedBy, type Picked } from "../data/picked.ts";
 import type { Data, Inputs } from "../data/types.ts";
 import { rootOf } from "../loop/failures.ts";
 import type { Format } from "../formats/index.ts";
 import { described } from "../options/keywords.ts";
 import type { Loss } from "../losses/spec.ts";
 import { named, type Task } from "../metrics/options.ts";
-import { forward } from "../training/phases.ts";
+import { forward } from "../training/forward.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { traced } from "../../bridge/errors/site.ts";
+import { joined, type Chunk, type Outputs } from "./joined.ts";
+export type { Outputs } from "./joined.ts";
 
 export interface PredictOptions {
   /** Samples in a batch, where the samples are one array. Default 64. */
@@ -31,7 +28,25 @@ export interface PredictOptions {
   readonly input?: Format;
   /** Default: the worker's device. */
   readonly device?: string;
+  /**
+   * Picks what to return out of the model's output, or computes it there: `(y) => y.logits`. It returns a reference, or
+   * an array or a record of some, which the result has the form of. Default: a learner's `output`, or all that the
+   * model gives.
+   */
+  readonly select?: (yhat: any) => Picked;
 }
+
+/** Options whose `select` has the type that the result follows from. */
+export type SelectOptions<S extends Picked> = PredictOptions & { readonly select: (yhat: any) => S };
+
+/** The result of a prediction whose `select` returns `S`: an array of numbers for each reference. */
+export type Selected<S> = 0 extends 1 & S
+  ? NDArray
+  : Picked extends S
+    ? Outputs
+    : S extends PyObject
+      ? NDArray
+      : { readonly [K in keyof S]: Selected<S[K]> };
 
 export interface ClassifyOptions extends PredictOptions {
   /** Names of the classes, by index; for a yes or no those of no and yes. Default: the indices themselves. */
@@ -68,16 +83,6 @@ export interface Prediction extends Candidate {
   readonly probabilities: Float32Array | Float64Array;
 }
 
-/** The outputs of a model: an array, or several in the containers that it puts them in. */
-export type Outputs =
-  | NDArray
-  | string
-  | number
-  | boolean
-  | null
-  | readonly Outputs[]
-  | { readonly [name: string]: Outputs };
-
 /** An array whose first axis counts the samples, several inputs of that kind, or data, whose targets are ignored. */
 export type Samples = Inputs | Data;
 
@@ -86,20 +91,39 @@ const AHEAD = 3;
 /**
  * Returns the outputs of `model`, one array over all samples, in their own dtype; half floats come as float32. A model
  * with several outputs gives records (for a dict, or a dataclass) or arrays (for a list, or a tuple) of such arrays,
- * which the type argument names: `outputs<{ out: NDArray }>(…)`. It runs in eval mode, without gradients, with a fork
- * of the random numbers.
+ * which the type argument names: `outputs<{ out: NDArray }>(…)`. Beside them, None, numbers and texts stay as they are,
+ * and must be the same in all batches. With `select` only what it picks is returned. It runs in eval mode, without
+ * gradients, with a fork of the random numbers.
+ *
+ * Throws MISUSE where batches cannot be joined along the first axis, and where `select` returns no references.
  */
+export function outputs<S extends Picked>(
+  model: PyObject,
+  samples: Samples,
+  options: SelectOptions<S>,
+): Promise<Selected<S>>;
 export function outputs<T extends Outputs = NDArray>(
   model: PyObject,
   samples: Samples,
-  options: PredictOptions = {},
-): Promise<T> {
+  options?: PredictOptions,
+): Promise<T>;
+export function outputs(model: PyObject, samples: Samples, options: PredictOptions = {}): Promise<unknown> {
   return traced("predict", async () => {
-    const chunks: Outputs[] = [];
-    const ask = (out: AnyRef, { outputs }: AnyRef): Promise<Outputs> => py.js(outputs(out)) as Promise<Outputs>;
+    const chunks: Chunk[] = [];
+    const ask = async (out: unknown, { outputs }: AnyRef, inputs: Inputs): Promise<Chunk> => {
+      const asked = py.js(outputs(out));
+      const listed = isList(inputs) ? inputs.length : undefined;
+      return { outputs: (await asked) as Outputs, samples: rowsOf(inputs), listed };
+    };
     for await (const chunk of eachBatch(model as AnyRef, samples, options, ask)) chunks.push(chunk);
-    return joined(chunks) as T;
+    return joined(chunks);
   });
+}
+
+/** How many samples inputs have, where all of them are arrays that say the same. */
+function rowsOf(xs: Inputs): number | undefined {
+  const rows = namesOf(xs, "xs").map(([, value]) => (isNDArray(value) ? value.shape[0] : undefined));
+  return rows.every((one) => one === rows[0]) ? rows[0] : undefined;
 }
 
 /**
@@ -118,7 +142,7 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
     if (task !== undefined && task !== "classes" && task !== "labels")
       throw new TorchwireError("MISUSE", `predict: task is ${described(task)}; it must be "classes" or "labels"`);
     const predictions: Prediction[] = [];
-    const ask = (out: AnyRef, { classified }: AnyRef, inputs: unknown): Promise<Classified> =>
+    const ask = (out: unknown, { classified }: AnyRef, _: Inputs, inputs: unknown): Promise<Classified> =>
       py.js(classified(out, inputs, named(loss), task ?? null)) as unknown as Promise<Classified>;
     for await (const found of eachBatch(model as AnyRef, samples, options, ask)) {
       const columns = "problem" in found ? found.columns : found.scores.shape[1]!;
@@ -139,6 +163,17 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
     }
     return predictions;
   });
+}
+
+/** Predicts as a learner does: classes, where `classes` or `topK` asks for them; else the outputs. */
+export function predictedBy(
+  { model, input, output, loss, backend }: Pick<Trainer, "model" | "input" | "output" | "loss" | "backend">,
+  samples: Samples,
+  options: ClassifyOptions,
+): Promise<unknown> {
+  const own = { ...(input && { input }), ...(output && { select: output }), device: backend.device, loss };
+  const predict = options.classes === undefined && options.topK === undefined ? outputs : classify;
+  return predict(model as PyObject, samples, { ...own, ...options });
 }
 
 /** The result of python/torchwire_worker/helpers/predictions.py. */
@@ -168,14 +203,14 @@ function predictionOf(
 }
 
 /**
- * Calls `ask` with the outputs of each batch, the worker's helpers and the inputs, in order. Some batches are in flight
- * at any time.
+ * Calls `ask` with the outputs of each batch, the worker's helpers, and the inputs as they were given and as tensors,
+ * in order. Some batches are in flight at any time.
  */
 async function* eachBatch<T>(
   model: AnyRef,
   samples: Samples,
-  { batchSize = 64, input, device }: PredictOptions,
-  ask: (out: AnyRef, helpers: AnyRef, inputs: unknown) => Promise<T>,
+  { batchSize = 64, input, device, select }: PredictOptions,
+  ask: (out: unknown, helpers: AnyRef, given: Inputs, inputs: unknown) => Promise<T>,
 ): AsyncGenerator<T> {
   const worker = workerOf(model);
   if (worker === undefined) throw new TorchwireError("MISUSE", "predict: the model is not a reference");
@@ -186,6 +221,7 @@ async function* eachBatch<T>(
       "MISUSE",
       `predict: the samples are ${described(samples)}; give an array { dtype, shape, data }, a reference to a tensor, or data`,
     );
+  checkPick("predict: select", select);
   const how = { worker, device: device ?? worker.device, format: input };
   const send = (xs: Inputs): Promise<T> =>
     // A lane of its own: a failure here stops nothing else, and an earlier failure does not stop this.
@@ -193,7 +229,9 @@ async function* eachBatch<T>(
       worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
         worker.scope(() => {
           const inputs = mapInputs(xs, "xs", (value, path) => toTorch(value, path, how)) as Inputs;
-          return ask(forward(model, inputs), worker.import("torchwire_worker.helpers.predictions"), inputs);
+          const yhat = forward(model, inputs);
+          const picked = select === undefined ? yhat : pickedBy("predict: select", select, yhat);
+          return ask(picked, worker.import("torchwire_worker.helpers.predictions"), xs, inputs);
         }),
       ),
     );
@@ -242,49 +280,4 @@ function* pieces(array: NDArray, size: number): Generator<NDArray> {
     const end = Math.min(rows, start + size);
     yield { dtype: array.dtype, shape: [end - start, ...rest], data: array.data.subarray(start * row, end * row) };
   }
-}
-
-/** Joins the outputs of several batches into those of one: arrays along their first axis, in their containers. */
-function joined(chunks: readonly Outputs[]): Outputs {
-  const [first] = chunks;
-  if (first === undefined) return { dtype: "float32", shape: [0], data: new Float32Array(0) };
-  if (chunks.every(isNDArray)) return joinedArrays(chunks);
-  if (chunks.length === 1) return first;
-  if (chunks.every((one) => Array.isArray(one) && one.length === (first as Outputs[]).length))
-    return (first as Outputs[]).map((_, i) => joined(chunks.map((one) => (one as Outputs[])[i]!)));
-  if (chunks.every((one) => isRecord(one) && Object.keys(one as object).join() === Object.keys(first as object).join()))
-    return Object.fromEntries(
-      Object.keys(first as object).map((key) => [
-        key,
-        joined(chunks.map((one) => (one as Record<string, Outputs>)[key]!)),
-      ]),
-    );
-  if (chunks.every((one) => one === first)) return first;
-  throw new TorchwireError(
-    "MISUSE",
-    "predict: the model gives outputs of one form for some samples and of another for others, which make no array: predict them one batch at a time",
-  );
-}
-
-const isRecord = (value: unknown): boolean =>
-  typeof value === "object" && value !== null && !Array.isArray(value) && !isNDArray(value) && !(value instanceof Map);
-
-function joinedArrays(chunks: readonly NDArray[]): NDArray {
-  const [{ dtype, shape }] = chunks as [NDArray];
-  const rows = chunks.reduce((sum, one) => sum + (one.shape[0] ?? 0), 0);
-  const rest = shape.slice(1);
-  const told = (one: NDArray): string => `${one.dtype} [${one.shape.slice(1).join(", ")}]`;
-  for (const one of chunks)
-    if (one.shape.length === 0 || told(one) !== told(chunks[0]!))
-      throw new TorchwireError(
-        "MISUSE",
-        one.shape.length === 0
-          ? "predict: the model gives a single number; its outputs must have an axis of samples"
-          : `predict: the model gives outputs of ${told(chunks[0]!)} for some samples and of ${told(one)} for others, which make no array: predict them one batch at a time`,
-      );
-  return joinedPieces(
-    dtype,
-    [rows, ...rest],
-    chunks.map(({ data }) => toBytes(data)),
-  );
 }

@@ -3,12 +3,18 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py, type AnyReference } from "../../bridge/reference/py.ts";
 import { oneLine } from "../../bridge/errors/shown.ts";
 import { workerOf } from "../../bridge/worker.ts";
-import type { Inputs } from "../data/types.ts";
+import type { Values } from "../data/types.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
+/** A shape, or an input itself. */
+export type SummaryInput = readonly number[] | Values;
+
 export interface SummaryOptions {
-  /** A shape with its batch axis, for an input of zeros, or the input itself. It makes output shapes known. */
-  readonly input?: readonly number[] | Inputs;
+  /**
+   * A shape with its batch axis, for an input of zeros, or the input itself; of several inputs either, by position or by
+   * name. It makes output shapes known.
+   */
+  readonly input?: SummaryInput | readonly SummaryInput[] | { readonly [name: string]: SummaryInput };
 }
 
 export interface LayerSummary {

@@ -121,6 +121,7 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
     data: { training: repeated(data, steps * accumulate), validation: NOTHING },
     ...(learner.input && { input: learner.input }),
     ...(learner.target && { target: learner.target }),
+    ...(learner.output && { output: learner.output }),
     optimizer: learner.optimizer,
     callbacks: [traceless(learner, data), watch, new Scheduler({ lr: rate }), backend, ...callbacks],
     defaultCallbacks: false,

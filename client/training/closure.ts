@@ -4,6 +4,7 @@ import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Inputs } from "../data/types.ts";
 import type { Step } from "./events.ts";
+import { argumentsOf, isOwn } from "./forward.ts";
 import type { Trainer } from "./trainer.ts";
 import type { Loss, LossSpec } from "../losses/spec.ts";
 import { takesClosure } from "../optim/spec.ts";
@@ -20,18 +21,16 @@ export function closureFor(learner: Trainer, { xs, ys, loss, group }: Step): Any
       "MISUSE",
       "an optimizer that takes a closure evaluates one batch, and accumulate makes groups of them: give it larger batches",
     );
-  const { worker, model, optimizer } = learner;
+  const { worker, model, optimizer, output } = learner;
+  if (output !== undefined)
+    throw new TorchwireError("MISUSE", `${EVALUATES}, where the learner's output, a function of TypeScript, is not`);
   const [args, named] = argumentsOf(xs as Inputs);
   return worker
     .import("torchwire_worker.helpers.training")
     .closure(optimizer, model, lossInWorker(learner), args, named, ys, loss) as AnyRef;
 }
 
-/** The arguments that `forward` calls the model with. */
-function argumentsOf(xs: Inputs): [unknown, unknown] {
-  if (Array.isArray(xs)) return [xs, {}];
-  return typeof xs === "function" ? [[xs], {}] : [[], xs];
-}
+const EVALUATES = "an optimizer that takes a closure evaluates the loss within the worker";
 
 const known = new WeakMap<Trainer, AnyRef>();
 
@@ -47,7 +46,7 @@ function made(loss: Loss, { worker }: Trainer): AnyRef {
   if (createInWorker === undefined)
     throw new TorchwireError(
       "MISUSE",
-      "an optimizer that takes a closure evaluates the loss within the worker, where a function of TypeScript is not: give the learner " +
+      `${EVALUATES}, where ${isOwn(loss) ? "a loss that the model computes is not" : "a function of TypeScript is not"}: give the learner ` +
         "mse() or its like, or a module in the worker",
     );
   return createInWorker.call(loss, worker, worker.device);

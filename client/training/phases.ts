@@ -3,10 +3,8 @@
  * alike.
  */
 import type { ContextOptions } from "../../bridge/log/context.ts";
-import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { kw } from "../../bridge/reference/kw.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { BatchLike, Inputs } from "../data/types.ts";
+import type { BatchLike } from "../data/types.ts";
 import type { Step, StepGroup } from "./events.ts";
 import type { Trainer } from "./trainer.ts";
 import { closureFor } from "./closure.ts";
@@ -45,7 +43,7 @@ export class TrainingPhase extends AbstractTrainingPhase {
   // oxfmt-ignore
   step(learner: Trainer, batch: BatchLike): Promise<Step> {
     return learner.runStep(this, batch, async (step, handle) => {
-      step.yhat = forward(learner.model, step.xs);     await handle("lossBegin");
+      step.yhat = learner.forward(step.xs, step.ys);   await handle("lossBegin");
       step.loss = learner.lossFn(step.yhat, step.ys);  await handle("backwardBegin");
       if (step.group.isFirst) learner.optimizer.zero_grad();
       learner.backward(share(step.loss, step.group));  await handle("backwardEnd");
@@ -60,7 +58,7 @@ export class ValidationPhase extends AbstractValidationPhase {
   // oxfmt-ignore
   step(learner: Trainer, batch: BatchLike): Promise<Step> {
     return learner.runStep(this, batch, async (step, handle) => {
-      step.yhat = forward(learner.model, step.xs);     await handle("lossBegin");
+      step.yhat = learner.forward(step.xs, step.ys);   await handle("lossBegin");
       step.loss = learner.lossFn(step.yhat, step.ys);
     });
   }
@@ -68,17 +66,6 @@ export class ValidationPhase extends AbstractValidationPhase {
 
 /** The phase of `learner.validate`: callbacks must not act on its values. */
 export class ValidationAlone extends ValidationPhase {}
-
-/** Calls `model(x)`, `model(a, b)` with an array, or `model(name=a, …)` with a record. */
-export function forward(model: AnyRef, xs: Inputs): AnyRef {
-  if (typeof model !== "function")
-    throw new TorchwireError(
-      "MISUSE",
-      "the learner has several models: write a phase that says how they work together, and fit with { phases: … }",
-    );
-  if (Array.isArray(xs)) return model(...(xs as unknown[]));
-  return typeof xs === "function" ? model(xs) : model(kw(xs));
-}
 
 /** A batch's share of the mean over its group, which is the sum of the shares. */
 const share = (loss: AnyRef, { size }: StepGroup): AnyRef => (size === 1 ? loss : loss.div(size));

@@ -1,12 +1,16 @@
 /** A learner, as its phases and callbacks see it: it has what a step needs, and nothing that runs a fit. */
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
+import type { Picked } from "../data/picked.ts";
 import type { BatchLike, Data, Inputs } from "../data/types.ts";
 import type { State } from "./state.ts";
 import type { Step } from "./events.ts";
 import type { Format } from "../formats/index.ts";
 import type { Hyper } from "../optim/hyper.ts";
 import type { Loss } from "../losses/spec.ts";
+
+/** Picks what losses and metrics see out of a model's output: `(yhat) => yhat.logits`. */
+export type OutputFunction = (yhat: any) => Picked;
 
 export interface LearnerData {
   readonly training?: Data | PyObject;
@@ -32,6 +36,7 @@ export interface Trainer {
   data: LearnerData;
   readonly input: Format | undefined;
   readonly target: Format | undefined;
+  readonly output: OutputFunction | undefined;
   step: Step | undefined;
   readonly state: State;
   readonly backend: Backend;
@@ -42,6 +47,7 @@ export interface Trainer {
     batch: BatchLike,
     body: (step: Step, handle: (event: any) => any) => Promise<unknown>,
   ): Promise<Step>;
+  forward(xs: Inputs, ys: unknown): any;
   backward(loss: AnyRef): void;
   update(closure?: AnyRef): void;
 }

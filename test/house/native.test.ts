@@ -4,7 +4,9 @@ import { expect, test } from "vitest";
 const folder = new URL("../native/", import.meta.url);
 const allowed = new Set(["torch", "torchvision", "numpy", "safetensors"]);
 const standard = new Set(
-  "argparse copy ctypes fractions gzip hashlib json math pathlib platform resource struct sys time warnings".split(" "),
+  "argparse collections copy ctypes dataclasses fractions gzip hashlib json math pathlib platform resource struct sys time typing warnings".split(
+    " ",
+  ),
 );
 
 // The baselines prove something only as long as they share no code with what they are compared to.
@@ -26,6 +28,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "schedules",
     "shuffle",
     "simclr",
+    "structures",
     "train",
   ]);
   for (const name of names) {

@@ -81,13 +81,13 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
   "./losses": {
     values: `
       bce bceWithLogits cosineEmbedding crossEntropy ctc gaussianNll hingeEmbedding huber klDiv l1 loss marginRanking
-      mse multiMargin multilabelMargin multilabelSoftMargin nll poissonNll smoothL1 softMargin tripletMargin
+      mse multiMargin multilabelMargin multilabelSoftMargin nll ownLoss poissonNll smoothL1 softMargin tripletMargin
       tripletMarginWithDistance`,
     types: `
       BceOptions BceWithLogitsOptions CosineEmbeddingOptions CrossEntropyOptions CtcOptions GaussianNllOptions
       HingeEmbeddingOptions HuberOptions KlDivOptions L1Options Loss LossFactory LossFunction LossInput LossSpec
-      LossWeightFunction MarginRankingOptions MseOptions MultiMarginOptions MultilabelMarginOptions
-      MultilabelSoftMarginOptions NllOptions OwnLoss PoissonNllOptions Reduction SmoothL1Options SoftMarginOptions
+      LossWeightFunction MarginRankingOptions ModelCall MseOptions MultiMarginOptions MultilabelMarginOptions
+      MultilabelSoftMarginOptions NllOptions OwnLoss OwnLossOptions PoissonNllOptions Reduction SmoothL1Options SoftMarginOptions
       TargetKind TripletMarginOptions TripletMarginWithDistanceOptions`,
   },
   "./metrics": {
@@ -104,7 +104,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       classify freeze loadWeights outputs saveWeights summary unfreeze`,
     types: `
       Candidate ClassifyOptions LayerSummary LoadWeightsOptions LoadedWeights ModelSummary Outputs PredictOptions
-      Prediction Samples SaveWeightsOptions SummaryOptions`,
+      Prediction Samples SaveWeightsOptions SelectOptions Selected SummaryInput SummaryOptions`,
   },
   "./optim": {
     values: `

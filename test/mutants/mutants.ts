@@ -29,6 +29,35 @@ const SESSION = "test/pure/session/session.test.ts";
 const KEYED = "test/machines/remote-keys.test.ts";
 
 export const mutants: readonly Mutant[] = [
+  // Outputs of any form.
+  {
+    title: "predict: a state is joined along its layers",
+    file: "client/model/joined.ts",
+    from: " && rows % samples !== 0",
+    to: " && rows < 0",
+    test: by("test/client/model/structures.test.ts", "predict what cannot be joined or sent is named by its path"),
+  },
+  {
+    title: "predict: a learner's output is not what predictions give",
+    file: "client/model/predict.ts",
+    from: "...(output && { select: output }), ",
+    to: "",
+    test: by("test/client/model/structures.test.ts", "a learner's output is what losses, metrics and predictions see"),
+  },
+  {
+    title: "own loss: labels that are ignored weigh",
+    file: "python/torchwire_worker/helpers/own_loss.py",
+    from: "labels.ne(_IGNORED).sum()",
+    to: "labels.numel()",
+    test: by("test/client/losses/own-loss.test.ts", "a model as Hugging Face's, with labels"),
+  },
+  {
+    title: "own loss: its parts all weigh the same",
+    file: "client/callbacks/metrics.ts",
+    from: "weighed: { weight, total: part * weight }",
+    to: "weighed: { weight: 1, total: part }",
+    test: by("test/client/losses/own-loss.test.ts", "a model that gives a dict of losses in training"),
+  },
   // Owners and places.
   {
     title: "a key file that others can write lets in",

@@ -10,8 +10,10 @@ import torch
 from .containers import with_tensors
 
 
-def loss_problem(loss: Any) -> str | None:
-    """Return why a loss is not one number, or None."""
+def loss_problem(loss: Any, may_be_none: bool = False) -> str | None:
+    """Return why a loss is not one number, or None. A model may compute its own loss in training mode alone."""
+    if loss is None and may_be_none:
+        return None
     if not isinstance(loss, torch.Tensor):
         return f"it is a {type(loss).__name__}, not a tensor"
     if loss.numel() != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import UserList, deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +16,9 @@ from .task import Reading, described
 
 
 def outputs(yhat: Any) -> Any:
-    """Return outputs as they are, except that half floats become float32, and dataclasses become dicts by field."""
+    """Return outputs as they are, except that half floats become float32, dataclasses become dicts by field, and every
+    sequence becomes a list.
+    """
     return _plain(with_tensors(full, yhat))
 
 
@@ -27,7 +30,10 @@ def classified(outputs: Any, inputs: Any, loss: Any, task: str | None) -> dict[s
     z; a probability stands for [1 - z, z].
     """
     if not isinstance(outputs, Tensor):
-        return _problem(f"the model gives {described(outputs)}, and no scores of classes [samples, classes]")
+        return {
+            "problem": f"the model gives {described(outputs)}, and no scores of classes [samples, classes]; pick them, "
+            "as in select: (y) => y.logits, or leave out topK and classes to have the outputs as they are"
+        }
     shape = list(outputs.shape)
     given = tensors_in(inputs)
     samples = len(given[0]) if given and given[0].ndim else None
@@ -62,9 +68,22 @@ def _problem(why: str) -> dict[str, Any]:
     return {"problem": f"{why}; leave out topK and classes to have the outputs as they are"}
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: Any, path: str = "") -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, (type, Tensor, Mapping)):
-        return {field.name: _plain(getattr(value, field.name, None)) for field in dataclasses.fields(value)}
+        fields = {field.name: getattr(value, field.name, None) for field in dataclasses.fields(value)}
+        return {name: _plain(item, f"{path}.{name}") for name, item in fields.items()}
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+        return {key: _plain(item, f"{path}[{key!r}]") for key, item in value.items()}
+    if isinstance(value, (list, tuple, deque, UserList)):
+        return [_plain(item, f"{path}[{i}]") for i, item in enumerate(value)]
+    if _can_be_sent(value):
+        return value
+    raise TypeError(
+        f"the model's output{path} is a {type(value).__name__}, which has no counterpart in JavaScript: pick what to "
+        "return, as in predict(samples, { select: (y) => y.logits })"
+    )
+
+
+def _can_be_sent(value: Any) -> bool:
+    kinds = (Tensor, bool, int, float, str, bytes, bytearray, set, frozenset, range)
+    return value is None or isinstance(value, kinds) or type(value).__module__ == "numpy"

@@ -8,14 +8,15 @@ from typing import Any
 
 import torch
 
-from .containers import tensors_in
+from .containers import tensors_in, with_tensors
 
 
 def describe(model: torch.nn.Module, given: Any = None) -> dict[str, Any]:
     """Describe every module once, in the order of `named_modules`.
 
-    `given` is None, a shape (a list of ints), or the input of the model: a tensor, a list of tensors, or a dict of them
-    by keyword. With an input, the model runs once, and the shapes of all tensors in each output are noted.
+    `given` is None, a shape (a list of ints), or the input of the model: a tensor, or a list or a dict of inputs, by
+    position or by keyword, each of which is a shape, or tensors in any container. With an input, the model runs once,
+    and the shapes of all tensors in each output are noted.
     """
     outputs: dict[torch.nn.Module, list[list[int]]] = {}
     calls: dict[torch.nn.Module, int] = {}
@@ -69,13 +70,21 @@ def _run(
 
 def _arguments(model: torch.nn.Module, given: Any) -> tuple[list[Any], dict[str, Any]]:
     device, dtype = _home(model)
+
+    def made(part: Any) -> Any:
+        if _is_shape(part):
+            return torch.zeros(part, dtype=dtype, device=device)
+        return with_tensors(lambda tensor: tensor.to(device), part)
+
     if isinstance(given, Mapping):
-        return [], {name: value.to(device) for name, value in given.items()}
-    if isinstance(given, torch.Tensor):
-        return [given.to(device)], {}
-    if all(isinstance(part, int) for part in given):
-        return [torch.zeros(given, dtype=dtype, device=device)], {}
-    return [value.to(device) for value in given], {}
+        return [], {name: made(part) for name, part in given.items()}
+    if isinstance(given, torch.Tensor) or _is_shape(given):
+        return [made(given)], {}
+    return [made(part) for part in given], {}
+
+
+def _is_shape(given: Any) -> bool:
+    return isinstance(given, list) and all(isinstance(size, int) for size in given)
 
 
 def _home(model: torch.nn.Module) -> tuple[torch.device, torch.dtype]:

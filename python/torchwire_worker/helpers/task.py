@@ -242,9 +242,9 @@ def _are_one_by_one(yhat: Tensor, ys: Tensor) -> bool:
 def the_tensor(value: Any, what: str) -> Tensor:
     """Return `value` if it is one tensor. `what` names it in the error."""
     if not isinstance(value, Tensor):
+        advice = "; the learner's output can pick it: new Learner(…, { output: (yhat) => yhat.logits })"
         raise TypeError(
-            f"the {what} are {described(value)}, and this metric takes one tensor: give it that one, as in "
-            'metric("accuracy", { ...accuracy, update: (yhat, ...more) => accuracy.update(yhat.logits, ...more) })'
+            f"the {what} are {described(value)}, and this metric takes one tensor{advice if what == 'outputs' else ''}"
         )
     return value
 

@@ -46,6 +46,7 @@ import {
   torchmetric,
   type SumArray,
 } from "torchwire/metrics";
+import { ownLoss } from "torchwire/losses";
 import { classify, outputs, type Prediction } from "torchwire/model";
 import { same, worker, type AnyRef } from "../worker.ts";
 
@@ -298,7 +299,19 @@ export async function used(learner: Learner): Promise<void> {
   same<typeof all, NDArray>(true);
   const classes = await learner.predict(array, { topK: 3 });
   const label: string = classes[0]!.top[0]!.label;
-  await learner.predict([array, array]);
+  const logits = await learner.predict(array, { select: (y) => y.logits });
+  same<typeof logits, NDArray>(true);
+  const several = await learner.predict(array, { select: (y: AnyRef) => ({ best: y, states: [y, y] as const }) });
+  same<typeof several.best, NDArray>(true);
+  same<typeof several.states, readonly [NDArray, NDArray]>(true);
+  const states = await learner.predict<readonly NDArray[]>(array, { select: (y) => y.states });
+  same<typeof states, readonly NDArray[]>(true);
+  const likeliest = await learner.predict(array, { select: (y) => y.logits, topK: 3 });
+  same<typeof likeliest, Prediction[]>(true);
+  const own = new Learner(torch.nn.Linear(2, 2), ownLoss({ targets: "labels" }), {
+    output: (y) => ({ a: y.logits, b: [y.loss] }),
+  });
+  await own.predict([array, array]);
   await learner.predict({ image: array, mask: torch.ones(2) });
   await learner.predict(new DataLoader({ xs: array, ys: array }, { batchSize: 1 }), { classes: ["a", "b"] });
   await outputs(model, array);

@@ -26,6 +26,7 @@ import { CustomCallback } from "torchwire/callbacks";
 import { batches } from "torchwire/data";
 import { sequence } from "torchwire/formats";
 import { auc, f1, Metric, statefulMetric, topK, torchmetric } from "torchwire/metrics";
+import { ownLoss } from "torchwire/losses";
 import { outputs } from "torchwire/model";
 import { worker } from "../worker.ts";
 
@@ -120,6 +121,10 @@ learner.predict("cat.jpg"); // TS2345 the name of a file
 learner.predict(array, { topk: 3 }); // TS2769 misspelt
 learner.predict(array, { classes: "cat" }); // TS2769 one class as several
 learner.predict(array, { topK: "3" }); // TS2769 a string as a number
+learner.predict(array, { select: () => 3 }); // TS2769 no reference
+learner.predict(array, { select: async (y) => y }); // TS2769 an async function
+new Learner(model, mse(), { output: "logits" }); // TS2322 a name
+ownLoss({ target: "labels" }); // TS2561 misspelt
 export const label = (await learner.predict(array))[0]!.label; // TS7053 labels that were not asked for
 export const shape = (await learner.predict(array, { topK: 1 })).shape; // TS2339 an array that was not asked for
 outputs(array, model); // TS2739 the wrong way round
