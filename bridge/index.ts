@@ -11,6 +11,7 @@ export type { Limits } from "./wire/limits.ts";
 export { ensurePython, type EnsureOptions } from "./environment/ensure.ts";
 export { Worker, type NestedNumbers, type TensorOptions, type WorkerStats } from "./worker.ts";
 export type { ContextOptions } from "./log/context.ts";
+export type { ModuleOptions } from "./source/modules.ts";
 export { EnvironmentError, TorchwireError, type ErrorCode } from "./errors/errors.ts";
 export { PythonError, type PythonFrame } from "./errors/python-error.ts";
 export { WorkerExitedError } from "./start/process.ts";
@@ -24,7 +25,7 @@ export { lend } from "./values/lend.ts";
 // The types of references, for declaring modules of one's own.
 export type * from "./types/core.ts";
 export type { PyFunction } from "./types/function.ts";
-export type { BundledModules, KnownModule, PythonModule, PythonModules } from "./types/modules.ts";
+export type { BundledModules, KnownModule, ModuleName, PythonModule, PythonModules } from "./types/modules.ts";
 export type { Module, Network } from "./types/module.ts";
 export type { Linear } from "./types/nn.ts";
 export type { Optimizer } from "./types/optim.ts";

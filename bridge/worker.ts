@@ -23,9 +23,10 @@ import type { Life } from "./session/life.ts";
 import { functionOf, notRecorded } from "./recording/function.ts";
 import { currentRecorder, inner } from "./reference/ref.ts";
 import type { Session, Counts } from "./session/session.ts";
+import { Modules, type ModuleOptions } from "./source/modules.ts";
 import type { AnyRef, PyObject, Ref } from "./types/core.ts";
 import type { PyFunction } from "./types/function.ts";
-import type { KnownModule, PythonModule } from "./types/modules.ts";
+import type { KnownModule, ModuleName, PythonModule } from "./types/modules.ts";
 import type { Tensor } from "./types/tensor.ts";
 
 export interface WorkerInfo {
@@ -64,6 +65,7 @@ export class Worker implements AsyncDisposable {
   readonly #session: Session;
   readonly #control: Control;
   readonly #life: Life;
+  readonly #modules: Modules;
 
   constructor(info: WorkerInfo, session: Session, control: Control, life: Life) {
     this.pid = info.pid;
@@ -72,6 +74,7 @@ export class Worker implements AsyncDisposable {
     this.#session = session;
     this.#control = control;
     this.#life = life;
+    this.#modules = new Modules(session.log);
     workers.set(session.log, this);
   }
 
@@ -80,6 +83,28 @@ export class Worker implements AsyncDisposable {
    */
   import<const K extends KnownModule | (string & {})>(name: K): PythonModule<K> {
     return this.#session.log.import(name) as PythonModule<K>;
+  }
+
+  /**
+   * A Python module of the program's own, whose source is on this machine, wherever the worker is:
+   * `worker.module("./my_unet.py")`, or the folder of a package. It is imported under its name, `my_unet`.
+   *
+   * The source is sent, with that of the modules beside it which it imports, and no file is written there. A module is
+   * sent once, and again where a file of it has changed; it is run once, unless `reload` is true.
+   *
+   * A relative path begins at the current folder, as in `node:fs`. `new URL("./my_unet.py", import.meta.url)` begins
+   * beside the program's own file. The types are those that `PythonModules` has for the module's name, or those of the
+   * type argument.
+   * @throws MISUSE where there is no such file or package, where Python cannot import its name, and where another module
+   *   of this name was sent. What fails in the worker rejects what awaits it: an ImportError where Python or an
+   *   installed package has that name, a SyntaxError with file and line, whatever the module raises.
+   */
+  module<const P extends string>(path: P, options?: ModuleOptions): PythonModule<ModuleName<P>>;
+  // oxlint-disable-next-line typescript/no-unnecessary-type-parameters -- it is the caller who knows the module
+  module<T extends object = AnyRef>(path: string | URL, options?: ModuleOptions): T;
+  module(path: string | URL, options: ModuleOptions = {}): object {
+    notRecorded("worker.module", "import the module before, and use the reference here");
+    return this.#modules.import(path, options);
   }
 
   /**

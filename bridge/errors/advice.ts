@@ -23,6 +23,10 @@ const NEARLY = "there is a module named ";
 const ALL: readonly Advice[] = [
   missingModule,
   ({ message }) =>
+    message.includes("attempted relative import with no known parent package")
+      ? 'The file is a part of a package: send the whole folder, worker.module("./folder"), and take the file from it as an attribute or by worker.import("folder.file").'
+      : undefined,
+  ({ message }) =>
     message.includes("operator torchvision::nms does not exist")
       ? "torchvision does not fit this torch (they come from two indexes, or from two releases): install both together, e.g. npx torchwire setup"
       : undefined,

@@ -38,3 +38,12 @@ export type PythonModule<K> = K extends keyof PythonModules
   : K extends keyof BundledModules
     ? BundledModules[K]
     : AnyRef;
+
+/** The name under which Python imports a file or a package: "./nets/my_unet.py" is my_unet. */
+export type ModuleName<P extends string> = P extends `${infer Q}/`
+  ? ModuleName<Q>
+  : P extends `${string}/${infer Q}`
+    ? ModuleName<Q>
+    : P extends `${infer N}.py`
+      ? N
+      : P;

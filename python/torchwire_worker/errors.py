@@ -152,7 +152,7 @@ def _frames(error: BaseException, room: Room) -> list[dict[str, Any]]:
         frame
         for frame in traceback.extract_tb(_traceback.__get__(error))
         if not frame.filename.startswith(_OURS) and not frame.filename.startswith("<frozen")
-    ]
+    ] + _asked(lambda: _uncompiled(error), [])
     told: list[dict[str, Any]] = []
     left = len(frames) - 2 * _MOST_FRAMES
     for i, frame in enumerate(frames):
@@ -162,6 +162,17 @@ def _frames(error: BaseException, room: Room) -> list[dict[str, Any]]:
             file, name, source = room.text(frame.filename), room.text(frame.name), room.text((frame.line or "").strip())
             told.append({"file": file, "line": frame.lineno or 0, "name": name, "source": source})
     return told
+
+
+def _uncompiled(error: BaseException) -> list[traceback.FrameSummary]:
+    """Return the line of a file that cannot be compiled: no frame has it, and Python prints it after all frames."""
+    if not issubclass(type(error), SyntaxError):
+        return []
+    file, line, text = error.filename, error.lineno, error.text  # type: ignore[attr-defined]
+    if type(file) is not str or type(line) is not int or file.startswith("<"):
+        return []
+    shown = text if type(text) is str else ""
+    return [traceback.FrameSummary(file, line, "<module>", lookup_line=False, line=shown)]
 
 
 def _asked(ask: Callable[[], T], otherwise: T) -> T:

@@ -29,7 +29,9 @@ def facts(error: BaseException) -> list[str]:
 def _facts(error: BaseException) -> Iterator[str]:
     if isinstance(error, AttributeError) and isinstance(error.obj, Mapping):
         yield f"it is a {type(error.obj).__name__} with the keys {_listed(map(repr, error.obj))}"
-    if isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
+    told = _from_loaders(error)
+    yield from told
+    if not told and isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
         yield from _missing(error.name)
     torch = sys.modules.get("torch")
     frame = _functional(error)
@@ -73,6 +75,19 @@ def _missing(name: str) -> Iterator[str]:
         with open(os.path.join(sys.prefix, "torchwire.json"), encoding="utf-8") as marker:
             in_image = json.load(marker).get("installer") == "docker"
         yield "it is not in the container's image" if in_image else "it is not in the environment that torchwire made"
+
+
+def _from_loaders(error: BaseException) -> list[str]:
+    """Return what the loaders of the modules that it came through say of it: they know where the modules are from."""
+    told: dict[str, None] = {}
+    link = error.__traceback__
+    while link is not None:
+        about = getattr(link.tb_frame.f_globals.get("__loader__"), "about", None)
+        said = about(error) if callable(about) else None
+        if isinstance(said, str):
+            told[said] = None
+        link = link.tb_next
+    return [*told]
 
 
 def _functional(error: BaseException) -> FrameType | None:

@@ -1,5 +1,5 @@
 /** The code in README.md and docs/ runs as it stands there. */
-import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -26,6 +26,9 @@ beforeAll(async () => {
     for (let i = 0; i < 8; i++) await photo(i).toFile(join(folder, "photos", name, `${i}.jpg`));
     if (name === "cat") await photo(9).toFile(join(folder, "cat.jpg"));
   }
+  for (const name of ["my_unet.py", "unet_blocks.py"])
+    await copyFile(join(root, "test/native", name), join(folder, name));
+  await writeFile(join(folder, "labels.json"), JSON.stringify(["cell", "wall", "none"]));
   // The weights, where torch.hub looks before it downloads.
   const python = (await ensurePython()).executable;
   const checkpoints = join(folder, "torch", "hub", "checkpoints");
@@ -80,6 +83,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     "docs/references.md",
     /^\[PyRef #\d+ Tensor\] -?\d+\.\d+\ndef function\(yhat, target\):\n +# From outside: torch\n +return torch\.nn\.functional\.huber_loss\(yhat, target\)\.mul\(2\)\n\nRuntimeError \S+\.mts:\d+:\d+ \d+\n$/,
   ],
+  ["docs/python-files.md", /^<class 'my_unet\.UNet'>\n3\n8 16\n$/],
   [
     "docs/metrics.md",
     /^( +\S.*\n)+\[ 1, 2 \]\n\[ 2, 2 \]\n( +\S.*\n)+\[ 'loss', 'accuracy', 'confidence' \]\n( +\S.*\n)+\[ 'loss', 'surest', 'worstStep\/loss', 'worstStep\/at' \]\n( +\S.*\n)+true true\n$/,

@@ -23,6 +23,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "measured",
     "metrics",
     "models",
+    "my_unet",
     "optimizers",
     "policy_gradient",
     "schedules",
@@ -30,6 +31,8 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "simclr",
     "structures",
     "train",
+    "unet",
+    "unet_blocks",
   ]);
   for (const name of names) {
     const source = await readFile(new URL(name, folder), "utf8");

@@ -24,7 +24,8 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
     types: `
       AnyRef Argument Bool BundledModules Bytes Callable ClassObject ConnectOptions ContextManager ContextOptions DType
       EnsureOptions ErrorCode Float HalfFloat Int Is Item Iter IterableOf KeywordClass KnownModule Kw KwArgs
-      KwFunction KwIn Limits Linear LinkChange LinkState Liveness LivenessState Mapping MappingOf Maybe Module NDArray
+      KwFunction KwIn Limits Linear LinkChange LinkState Liveness LivenessState Mapping MappingOf Maybe Module
+      ModuleName ModuleOptions NDArray
       NestedNumbers Network Optimizer Parameter PyBool PyCallback PyClass PyDict PyFloat PyFunction PyInt PyIter PyList
       PyModule PyNone PyNumber PyObject PyStr PyTuple PythonFrame PythonModule PythonModules Ref ResNet Scalar Seq SequenceOf
       SpawnOptions SshTarget Str Tensor TensorOptions Tup TupleOf TypedArray WorkerStats entered inst is item`,
