@@ -966,4 +966,32 @@ export const mutants: readonly Mutant[] = [
       "answers of a call come before that of the batch which waits for it, and the last one that came is confirmed",
     ),
   },
+  // Python files of the program's own.
+  {
+    title: "module: what is sent mixes into a package that is loaded",
+    file: "python/torchwire_worker/helpers/sources.py",
+    from: "return _loaded[top] if top != name and _is_loaded(top) else _sent.get(top)",
+    to: "return _sent.get(top)",
+    test: by(
+      "test/bridge/source/module.test.ts",
+      "a file that has changed of a package that is loaded is not mixed into it",
+    ),
+  },
+  {
+    title: "module: the same source is sent again",
+    file: "bridge/source/modules.ts",
+    from: "    if (sent.digest === digest) return false;\n",
+    to: "",
+    test: by(
+      "test/bridge/source/module.test.ts",
+      "what is sent is sent once: then an import is one operation, and none waits",
+    ),
+  },
+  {
+    title: "module: a traceback shows the file that lies there now",
+    file: "python/torchwire_worker/helpers/sources.py",
+    from: "        linecache.cache[path] = len(text), None, lines, path\n",
+    to: "",
+    test: by("test/bridge/source/module.test.ts", "an error has the line of the file, as it was when it was run"),
+  },
 ];
