@@ -626,7 +626,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "one random draw for a whole batch",
     file: "python/torchwire_worker/helpers/augment.py",
-    from: "return torch.stack([transform(x) for x in xs])",
+    from: "return _like(xs, [transform(x) for x in xs])",
     to: "return transform(xs)",
     test: by("test/client/callbacks/backend.test.ts", "augmented has the bits of plain PyTorch"),
   },
