@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
-import { afterEach, beforeEach, expect, test } from "vitest";
+import { afterEach, beforeEach, expect, test, vi } from "vitest";
 import { findPython } from "../../bridge/environment/find.ts";
 import { findManaged, site } from "../../bridge/environment/managed.ts";
 import { setup } from "../../bridge/environment/setup.ts";
@@ -31,6 +31,7 @@ where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
     host = await SshHost.start({ env });
   });
   afterEach(() => {
+    vi.restoreAllMocks();
     host[Symbol.dispose]();
     world[Symbol.dispose]();
   });
@@ -114,15 +115,48 @@ where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
     expect(isRunning(pid)).toBe(false);
   });
 
-  test("is what a worker there runs in", async () => {
-    const { key } = site();
-    const folder = join(world.cache, "environments", `${key}-3.11.7-linux-x86_64-abcdef`);
-    mkdirSync(join(folder, "bin"), { recursive: true });
-    const python = join(folder, "bin", "python");
-    writeFileSync(python, `#!/bin/sh\nMARK=managed exec ${(await findPython()).executable} "$@"\n`);
-    chmodSync(python, 0o755);
-    writeFileSync(join(folder, "torchwire.json"), JSON.stringify({ base: python, version: "3.11.7", installer: "uv" }));
-    await using worker = await testWorker({ ssh: host.target() });
-    expect(await worker.import("os").environ.get("MARK")).toBe("managed");
+  test("adds packages there, and records them for the project here, so that its own set-up there finds them", async () => {
+    world.python("bin/python3");
+    world.file("app/package.json", "{}");
+    const project = world.path("app");
+    const asked = readFileSync(world.wheel("more", "answer = 43"), "utf8").trim();
+    const { executable, created } = await setupOverSsh(host.target(), { requirements, project, add: [asked] });
+    expect(created).toBe(true);
+    const { stdout } = await execa(executable, ["-I", "-c", "import tiny, more; print(tiny.answer, more.answer)"]);
+    expect(stdout).toBe("42 43");
+    expect(JSON.parse(readFileSync(join(project, "torchwire.packages.json"), "utf8"))).toEqual({
+      packages: [asked],
+      versions: { more: "1.0" },
+    });
+    expect(await setupOverSsh(host.target(), { requirements, project })).toEqual({ executable, created: false });
+    const failing = setupOverSsh(host.target(), { requirements, project, add: ["absent"] });
+    await expect(failing).rejects.toThrow(/not all packages can be had there: the package index has no absent/);
   });
+
+  test.for([undefined, { packages: ["timm"], versions: { timm: "1.0" } }])(
+    "is what a worker there runs in: %o",
+    async (packages) => {
+      const { key } = site();
+      const program = world.path("app");
+      mkdirSync(program);
+      for (const mark of ["plain", "packages"]) {
+        const folder = join(
+          world.cache,
+          "environments",
+          `${key}-3.11.7-linux-x86_64-${mark === "plain" ? "abcdef" : "abcde0"}`,
+        );
+        mkdirSync(join(folder, "bin"), { recursive: true });
+        const python = join(folder, "bin", "python");
+        writeFileSync(python, `#!/bin/sh\nMARK=${mark} exec ${(await findPython()).executable} "$@"\n`);
+        chmodSync(python, 0o755);
+        const beside = mark === "plain" ? {} : { packages: { packages: ["timm"], versions: { timm: "1.0" } } };
+        const marker = { base: python, version: "3.11.7", installer: "uv", ...beside };
+        writeFileSync(join(folder, "torchwire.json"), JSON.stringify(marker));
+      }
+      if (packages !== undefined) world.file("app/torchwire.packages.json", JSON.stringify(packages));
+      vi.spyOn(process, "cwd").mockReturnValue(program);
+      await using worker = await testWorker({ ssh: host.target() });
+      expect(await worker.import("os").environ.get("MARK")).toBe(packages === undefined ? "plain" : "packages");
+    },
+  );
 });

@@ -21,6 +21,7 @@ _IMPATIENT = ["--retries", "1", "--timeout", "10"]
 _NO_INDEX = 'PyTorch\'s own index, which has its build "%s", cannot be reached'
 _UNREACHED = re.compile("Failed to fetch|error sending request")
 _CONFLICT = "these packages do not go together%s: %s. torchwire's own keep their versions."
+_MISSING = "not all packages can be had%s: %s."
 # Package and module, of those that the worker imports.
 _IMPORTABLE = {"torch": "torch", "torchvision": "torchvision", "pyzmq": "zmq", "msgspec": "msgspec", "numpy": "numpy"}
 
@@ -113,7 +114,8 @@ class Job:
                 raise
             # What was recorded for another torchwire, or another Python, may not do here.
             command = None if self._is_open else "npx torchwire add --upgrade"
-            raise Conflict(_CONFLICT % (self.there, why.rstrip(".")), command) from None
+            text = _MISSING if why.startswith("the package index has no") else _CONFLICT
+            raise Conflict(text % (self.there, why.rstrip(".")), command) from None
 
     def ask(self, script: str) -> str:
         """What a script prints that runs in the environment."""
