@@ -31,6 +31,16 @@ class TestConflict:
             "are unsatisfiable."
         )
 
+    def test_of_a_newer_uv_is_its_sentence_without_conditions(self):
+        output = """Using Python 3.11.7 environment at: x
+error: No solution found when resolving dependencies
+  cause: Because you require numpy{python_full_version < '3.12'}==2.4.6 and numpy<2, we can conclude that your
+         requirements are unsatisfiable.
+"""
+        assert conflict_in(output, PINNED, RECORDED) == (
+            "Because you require numpy==2.4.6 and numpy<2, we can conclude that your requirements are unsatisfiable."
+        )
+
     def test_of_pip_names_who_asks_for_what(self):
         output = """ERROR: Cannot install old and pandas because these package versions have conflicting dependencies.
 

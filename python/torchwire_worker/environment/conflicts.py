@@ -7,7 +7,10 @@ _PIP_CAUSE = re.compile(r"The conflict is caused by:\n(.*?)(?:\n\s*\n|\nTo fix t
 _PIP_NONE = re.compile(
     r"Could not find a version that satisfies the requirement (\S.*?) \(from versions: (.*?)\)$", re.M
 )
-_UV = re.compile(r"(?:No solution found|unsatisfiable).*?:?\n\s*╰─▶ (.*?)(?:\n\s*\n|\n\s*hint:|\Z)", re.S)
+# (Its older releases draw an arrow.)
+_UV = re.compile(r"No solution found[^\n]*\n\s*(?:╰─▶|cause:) (.*?)(?:\n\s*\n|\n\s*hint:|\Z)", re.S)
+# The condition under which a line of the lock holds.
+_CONDITION = re.compile(r"\{[^{}]*\}")
 _MOST = 12
 
 
@@ -18,7 +21,7 @@ def conflict_in(output: str, pinned: Set[str], recorded: Set[str]) -> Optional[s
     """
     found = _UV.search(output)
     if found:
-        return re.sub(r"\s+", " ", found.group(1)).strip()
+        return re.sub(r"\s+", " ", _CONDITION.sub("", found.group(1))).strip()
     found = _PIP_CAUSE.search(output)
     if found:
         lines = [_said(line.strip(), pinned, recorded) for line in found.group(1).splitlines() if line.strip()]
