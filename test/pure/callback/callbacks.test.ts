@@ -465,6 +465,9 @@ fakeEnd       Looks (in line in TrainingPhase)
 
 steps in flight: 1, because of Looks: in line, with values of a step or the right to cancel`);
     expect(plan(new StopOnNaNLoss()).explain(3)).toContain("\nsteps in flight: 3");
+    expect(plan(new StopOnNaNLoss()).explain(3, new Map([["scale", 12]]))).toContain(
+      "\nin Python     scale 12 times: functions of this program that Python called, a round trip each\n\nsteps in flight: 3",
+    );
     expect(plan(new StopOnNaNLoss()).explain(3)).toContain(
       "backwardEnd   StopOnNaNLoss (in line in AbstractTrainingPhase)",
     );
