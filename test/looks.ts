@@ -3,6 +3,7 @@
  * must change nothing between two fits, or are meant to change it. Put each new one into one of these lists:
  * test/client/learner/learner-neutral.test.ts fails until you do.
  */
+import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import {
   Checkpointer,
@@ -88,6 +89,18 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "EarlyStopping.best": ({ learner }) => learner.getCallback(EarlyStopping)!.best,
   "EarlyStopping.toString": ({ learner }) => String(learner.getCallback(EarlyStopping)),
   "Worker.import": ({ worker }) => worker.import("torch"),
+  "Worker.module": async ({ worker, folder }) => {
+    const file = join(folder, "looked_at.py");
+    await writeFile(file, "answer = 42\n");
+    await worker.module(file).answer;
+  },
+  "Worker.function": ({ worker }) =>
+    py.js(
+      worker
+        .function((x) => x.sum())(untyped(worker, "torch").ones(2))
+        .item(),
+    ),
+  "Worker.calls": ({ worker }) => worker.calls,
   "Worker.stats": ({ worker }) => worker.stats(),
   "Worker.liveness": ({ worker }) => worker.liveness(),
   "Worker.link": ({ worker }) => worker.link,
@@ -151,7 +164,7 @@ export const makes: readonly string[] = [
   "meanSquaredError metric Metric perplexity precision r2 recall rootMeanSquaredError SmoothLoss statefulMetric",
   "topK torchmetric batch cifar10 format image imagenet mnist same sequence video Hyper hyperparameter",
   "Hyperparameter Relative relative Scheduler ReduceOnPlateau oneCycle toNDArray fromWorker",
-  "arrayDataset ArrayDataset Subset subset take imageFolder DataLoader balancedWeights readIdx",
+  "ArrayList list pad stack arrayDataset ArrayDataset Subset subset take imageFolder DataLoader balancedWeights readIdx",
   "EarlyStopping Checkpointer SanityCheck SanityCheckError Traces throttle GarbageCollect Loggables csv jsonLines",
   "tensorBoard RunFolder LogHistograms LogHyperParams LogMetrics LogTraces LogVisualization chain clipNorm",
   "clipValue expDecay invDecay weightDecay descent momentum nesterov rmsProp adaMax adaGrad adaDelta amsGrad",

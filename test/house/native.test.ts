@@ -26,6 +26,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "my_unet",
     "optimizers",
     "policy_gradient",
+    "ragged",
     "schedules",
     "shuffle",
     "simclr",

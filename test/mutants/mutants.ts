@@ -787,8 +787,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "ends: the end of the pipes is waited for",
     file: "bridge/start/process.ts",
-    from: "  void closePipesAtExit(child);\n",
-    to: "",
+    from: "const read = closePipesAtExit(child);",
+    to: "const read = Promise.resolve();",
     test: by("test/machines/ends.test.ts", "a process that the worker leaves behind"),
   },
   {
