@@ -180,8 +180,15 @@ export class Worker implements AsyncDisposable {
   }
 
   /**
-   * Runs `fn`, frees at its end all that was made in it (except what `py.keep` was given) and sends it all as one
-   * batch. The promise of an async `fn` also waits where the worker has fallen far behind. It never waits for a reply.
+   * Runs `fn`, frees at its end all that was made in it and sends it all as one batch, as TensorFlow.js's `tidy` does.
+   * What `fn` returns outlives the scope: a reference, or those in arrays, records, Maps, Sets and the fields of objects,
+   * nested. They belong to the scope around this one, whose end frees them; where there is none, to the garbage
+   * collector. `py.keep` takes a reference out of all scopes. References in private fields (#x), behind getters and in
+   * the variables of a function that is returned cannot be seen: keep those.
+   *
+   * An async scope, or one that returns something else with a `then`, ends when that is settled, and also waits where
+   * the worker has fallen far behind. It never waits for a reply. Promises within an array or a record are not waited
+   * for.
    */
   scope<T>(fn: () => T): T {
     // A recorded function frees by itself what it makes.

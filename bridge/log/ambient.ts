@@ -2,7 +2,7 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { TorchwireError } from "../errors/errors.ts";
 import { Fetched } from "../reference/fetched.ts";
-import { inner } from "../reference/ref.ts";
+import { inner, type Reference } from "../reference/ref.ts";
 import { isPromise } from "../runtime/kinds.ts";
 import type { Call } from "./call.ts";
 import { contextLayer, type ContextOptions } from "./context.ts";
@@ -18,11 +18,14 @@ export class Ambient {
   readonly #storage = new AsyncLocalStorage<Here>();
   readonly #outbox: Outbox;
   readonly #root: Here;
+  readonly #adopt: (reference: Reference) => void;
   #nextLane = 1;
   #nextContext = 1;
 
-  constructor(outbox: Outbox) {
+  /** `adopt` gets what a scope hands on where no scope is around it. */
+  constructor(outbox: Outbox, adopt: (reference: Reference) => void) {
     this.#outbox = outbox;
+    this.#adopt = adopt;
     this.#root = { lane: outbox.mainLane, scope: undefined, contexts: [] };
   }
 
@@ -64,11 +67,16 @@ export class Ambient {
     return [this.#storage.run({ ...this.here, lane }, fn), lane.generation];
   }
 
-  /** Runs `fn`. Its end frees what it made, in the batch that its last operations are in, and sends the batch. */
+  /**
+   * Runs `fn`. Its end frees what it made, except what its result holds, in the batch that its last operations are in,
+   * and sends the batch.
+   */
   scope<T>(fn: () => T, credit: () => Promise<void> | undefined): T {
-    const scope = new Scope();
-    const here = { ...this.here, scope };
-    const free = (): void => {
+    const outer = this.here;
+    const scope = new Scope(outer.scope);
+    const here = { ...outer, scope };
+    const free = (result?: unknown): void => {
+      scope.hand(result, this.#adopt);
       const ranges = scope.end();
       if (this.#outbox.isOver) return;
       if (ranges.length > 0) this.#outbox.release(ranges, here);
@@ -80,15 +88,18 @@ export class Ambient {
       if (id !== 0 || !generation.thrown) generation.throwFailure();
     };
     let result: T;
+    let pending: Promise<unknown> | undefined;
     try {
       result = this.#storage.run(here, fn);
+      // A value on its way was asked for inside: nothing is left to run.
+      if (isThenable(result) && !(result instanceof Fetched))
+        pending = this.#storage.run(here, () => Promise.resolve(result));
     } catch (error) {
       free();
       throw error;
     }
-    // A value on its way was asked for inside: nothing is left to run.
-    if (isPromise(result) && !(result instanceof Fetched)) return finishScope(result, free, tellFailure, credit) as T;
-    free();
+    if (pending !== undefined) return finishScope(pending, free, tellFailure, credit) as T;
+    free(result);
     tellFailure();
     return result;
   }
@@ -112,17 +123,24 @@ export class Ambient {
 
 async function finishScope<T>(
   result: Promise<T>,
-  free: () => void,
+  free: (result?: unknown) => void,
   tellFailure: () => void,
   credit: () => Promise<void> | undefined,
 ): Promise<T> {
-  let value: T;
+  let value: T | undefined;
   try {
     value = await result;
   } finally {
-    free();
+    free(value);
   }
   tellFailure();
   await credit();
-  return value;
+  return value as T;
+}
+
+/** Whether `value` is a promise, or another object that can be awaited. A reference is none here: it is handed on. */
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  if (isPromise(value)) return true;
+  if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
+  return inner(value) === undefined && "then" in value && typeof value.then === "function";
 }

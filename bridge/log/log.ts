@@ -27,7 +27,7 @@ export class Log implements RefOwner {
 
   constructor(port: LogPort) {
     this.outbox = new Outbox(port, this);
-    this.ambient = new Ambient(this.outbox);
+    this.ambient = new Ambient(this.outbox, (reference) => this.#adopt(reference));
     const { outbox, ambient, thrown } = this;
     this.calls = new Calls({
       outbox,
@@ -188,7 +188,12 @@ export class Log implements RefOwner {
   keep(target: Reference): void {
     if (target.scope === undefined) return;
     target.scope = undefined;
-    this.#registry.register(target.proxy, target.id, target);
+    this.#adopt(target);
+  }
+
+  /** Leaves a reference that belongs to no scope to the garbage collector. */
+  #adopt(target: Reference): void {
+    if (target.id !== 0) this.#registry.register(target.proxy, target.id, target);
   }
 
   #make(build: (encoder: Encoder) => Operation): object {
@@ -209,10 +214,10 @@ export class Log implements RefOwner {
   }
 
   #reference(id: number, origin: Origin): object {
-    const { scope } = this.ambient.here;
+    const scope = this.ambient.here.scope?.nearest;
     const reference = new Reference(this, id, origin, scope);
-    if (scope !== undefined) scope.add(reference);
-    else if (id !== 0) this.#registry.register(reference.proxy, id, reference);
+    if (scope === undefined) this.#adopt(reference);
+    else scope.add(reference);
     return reference.proxy;
   }
 

@@ -647,10 +647,12 @@ describe("the end of a reference", () => {
   });
 
   test("a reference whose scope has ended says so, and what to do; py.keep keeps one", async () => {
-    const [list, kept] = worker.scope(() => [builtins.list([1]), py.keep(builtins.list([2]))] as const);
+    const made: AnyRef[] = [];
+    worker.scope(() => void made.push(builtins.list([1]), py.keep(builtins.list([2]))));
+    const [list, kept] = made as [AnyRef, AnyRef];
     expect(await caught(() => list.append(1))).toMatchObject({
       code: "NO_VALUE",
-      message: expect.stringMatching(/cannot be used any more: its scope has ended; py\.keep\(ref\) keeps/),
+      message: expect.stringMatching(/cannot be used any more: its scope has ended; return it from the scope/),
     });
     expect(await py.js(kept)).toEqual([2]);
     expect((await caught(() => list)).code).toBe("NO_VALUE");

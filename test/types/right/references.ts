@@ -35,6 +35,21 @@ export async function awaiting(x: Ref<Tensor>): Promise<Tensor> {
   return x;
 }
 
+export async function scopes(x: Ref<Tensor>): Promise<void> {
+  const item = await worker.scope(() => x.item());
+  same<number, typeof item>(true);
+  const made = worker.scope(() => ({ total: x.sum(), all: [x] }));
+  same<{ total: Ref<Tensor>; all: Ref<Tensor>[] }, typeof made>(true);
+  const later = worker.scope(async () => [x.sum()]);
+  same<Promise<Ref<Tensor>[]>, typeof later>(true);
+  const settled = await worker.scope(async () => x.sum());
+  same<Tensor, typeof settled>(true);
+  const inLane = await worker.lane(() => worker.scope(() => x.item()));
+  same<number, typeof inLane>(true);
+  const inContext = await worker.context({ mode: "no_grad" }, () => ({ total: x.sum() }));
+  same<{ total: Ref<Tensor> }, typeof inContext>(true);
+}
+
 export async function shapes(x: Ref<Tensor>): Promise<void> {
   same<PyInt, (typeof x.shape)[0]>(true);
   const batch: number = await x.shape[0];
