@@ -9,7 +9,7 @@ export class Scope {
   #outer: Scope | undefined;
   #hasEnded = false;
 
-  constructor(outer: Scope | undefined) {
+  constructor(outer?: Scope) {
     this.#outer = outer?.nearest;
   }
 

@@ -53,7 +53,10 @@ export type Observers<A extends Access> = {
 export type CallbackClass = abstract new (...args: any[]) => Callback;
 export type Resolution = "before" | "after" | "either" | "never";
 
-/** References to numbers or tensors, or plain numbers. It must not be a promise, because nothing waits for it. */
+/**
+ * References to numbers or tensors, plain numbers, or values on their way: `py.len(x)`, not awaited. It must not be a
+ * promise itself, because nothing waits for it.
+ */
 export type Measured = { readonly [name: string]: object | number } & { readonly then?: never };
 
 type AnyHandler = (view: any) => void | PromiseLike<void>;

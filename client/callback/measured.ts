@@ -2,10 +2,25 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
+import { Fetched } from "../../bridge/reference/fetched.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
 import { numbersIn } from "../data/plain-numbers.ts";
 import type { Measured } from "./callback.ts";
+
+/**
+ * Whether `value` can be measured: a number, a reference, or a value on its way, as `py.len` gives it. All of them
+ * travel with the step. Any other promise would begin to wait in the middle of it, and send its first half at once.
+ */
+export const isMeasurable = (value: unknown): value is object | number =>
+  typeof value === "number" || value instanceof Fetched || inner(value) !== undefined;
+
+/** What `value` is, which cannot be measured, and what to write. Where it is a promise, its rejection is caught. */
+export function unmeasurable(value: unknown): string {
+  return isRefusedPromise(value)
+    ? "a Promise, and a step waits for nothing: give the reference itself, or what py.len(x), py.js(x) or py.ndarray(x) returns, without await, async or .then; the value comes when the step is done"
+    : "neither a reference nor a number";
+}
 
 /** Asks for every value at once, and returns a function that waits for them. A tensor without axes is a number. */
 export function ask(measured: Measured): () => Promise<{ [name: string]: unknown }> {
@@ -17,12 +32,11 @@ export function ask(measured: Measured): () => Promise<{ [name: string]: unknown
       "measure must not be async: return references, and their values come to observe.stepEnd",
     );
   const asked = Object.entries(measured).map(([name, value]) => {
-    if (typeof value === "number") return [name, value] as const;
-    if (inner(value) === undefined) {
+    if (!isMeasurable(value)) {
       lookAfter(measured);
-      throw new TorchwireError("MISUSE", `measure: ${name} is neither a reference nor a number`);
+      throw new TorchwireError("MISUSE", `measure: ${name} is ${unmeasurable(value)}`);
     }
-    return [name, py.js(value)] as const;
+    return [name, inner(value) === undefined ? value : py.js(value as object)] as const;
   });
   // Awaits nothing before: what a step awaits is sent for at once.
   return () => collect(asked);

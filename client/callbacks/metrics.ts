@@ -2,10 +2,12 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { inner } from "../../bridge/reference/ref.ts";
+import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
 import type { State, View } from "../callback/access.ts";
 import { CallbackObject, type Measured, type Observers } from "../callback/callback.ts";
+import { isMeasurable, unmeasurable } from "../callback/measured.ts";
 import { mapPicked, type Picked } from "../data/picked.ts";
 import type { Loss } from "../losses/spec.ts";
 import type { LossParts } from "../losses/weight.ts";
@@ -186,12 +188,17 @@ function measured(name: string, step: { readonly yhat?: unknown }, update: () =>
     if (step.yhat !== undefined) throw cause;
     throw new TorchwireError("MISUSE", `metric ${name}: this phase has no step.yhat to measure`, { cause });
   }
-  if (typeof given === "object" && given !== null && typeof (given as { then?: unknown }).then !== "function")
-    return given as Measured;
-  throw new TorchwireError(
-    "MISUSE",
-    `metric ${name}: update gave ${described(given)}; it must return a record of references or numbers, and must not be async`,
-  );
+  const misuse = (what: string): never => {
+    lookAfter(given);
+    throw new TorchwireError("MISUSE", `metric ${name}: update gave ${what}`);
+  };
+  if (typeof given !== "object" || given === null || typeof (given as { then?: unknown }).then === "function")
+    return misuse(
+      `${described(given)}; it must return a record of references or numbers, and must not be async: what py.len(x) or py.js(x) returns may stand in the record, not awaited`,
+    );
+  for (const [key, value] of Object.entries(given))
+    if (!isMeasurable(value)) misuse(`"${key}", which is ${unmeasurable(value)}`);
+  return given as Measured;
 }
 
 /** Gives each metric its own values of a step, under the keys that it gave them. */

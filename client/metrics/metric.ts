@@ -5,6 +5,7 @@ import { inner } from "../../bridge/reference/ref.ts";
 import { isRefusedPromise } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Measured } from "../callback/callback.ts";
+import { isMeasurable } from "../callback/measured.ts";
 import type { WeighedLoss } from "../losses/weight.ts";
 import type { Step } from "../training/events.ts";
 import { described } from "../options/keywords.ts";
@@ -32,8 +33,9 @@ export interface DoneStep {
 /** A metric in one epoch. */
 export interface Tally {
   /**
-   * Runs in line at the end of a step. It queues work for the worker, and returns references whose values `add` gets;
-   * they travel with the step. `loss` is the learner's. It must not be async.
+   * Runs in line at the end of a step. It queues work for the worker, and returns references, or values on their way
+   * (`py.len(x)`, not awaited), whose values `add` gets; they travel with the step. `loss` is the learner's. It must
+   * not be async.
    */
   readonly update?: (yhat: AnyRef, ys: any, step: Readonly<Step>, loss?: Loss) => Measured;
   /** Runs when the step is done, with the values of `update`. Returns the value of this step, or undefined. */
@@ -55,7 +57,8 @@ export interface MetricOptions {
 }
 
 /**
- * FluxTraining's form: the mean of a function of outputs and targets, which returns a number or a reference to one.
+ * FluxTraining's form: the mean of a function of outputs and targets, which returns a number, a reference to one, or a
+ * number on its way (`py.len(x)`, not awaited).
  *
  *     new Metric(function bias(yhat, ys) { return yhat.sub(ys).mean(); }, { phase: ValidationPhase })
  */
@@ -78,10 +81,10 @@ export class Metric {
       );
     const update: MetricParts["update"] = (yhat, ys) => {
       const value = f(yhat, ys);
-      if (typeof value === "number" || inner(value) !== undefined) return { value };
+      if (isMeasurable(value)) return { value };
       throw new TorchwireError(
         "MISUSE",
-        `metric ${name}: the function gave ${described(value)}; it must return a number or a reference to one, and must not be async`,
+        `metric ${name}: the function gave ${described(value)}; it must return a number or a reference to one (what py.len(x) or py.js(x) returns will do), and must not be async`,
       );
     };
     const compute = ({ value }: { value: unknown }): number => {
@@ -106,8 +109,8 @@ export class Metric {
 
 export interface MetricParts {
   /**
-   * Counts one batch. It returns numbers, or references to numbers or tensors, that can be added up over batches:
-   * counts and sums, not means. `yhat` carries no gradient. `step` holds whatever else a phase of your own put there,
+   * Counts one batch. It returns numbers, references to numbers or tensors, or values on their way (`py.len(x)`, not
+   * awaited), that can be added up over batches: counts and sums, not means. `yhat` carries no gradient. `step` holds whatever else a phase of your own put there,
    * and `loss` is the learner's. It must not be async.
    */
   readonly update: (yhat: AnyRef, ys: any, step: Readonly<Step>, loss?: Loss) => Measured;

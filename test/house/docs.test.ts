@@ -86,7 +86,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
   ["docs/python-files.md", /^<class 'my_unet\.UNet'>\n3\n8 16\n$/],
   [
     "docs/metrics.md",
-    /^( +\S.*\n)+\[ 1, 2 \]\n\[ 2, 2 \]\n( +\S.*\n)+\[ 'loss', 'accuracy', 'confidence' \]\n( +\S.*\n)+\[ 'loss', 'surest', 'worstStep\/loss', 'worstStep\/at' \]\n( +\S.*\n)+true true\n$/,
+    /^( +\S.*\n)+\[ 1, 2 \]\n\[ 2, 2 \]\n( +\S.*\n)+\[ 'loss', 'accuracy', 'confidence' \]\n( +\S.*\n)+50\n( +\S.*\n)+\[ 'loss', 'surest', 'worstStep\/loss', 'worstStep\/at' \]\n( +\S.*\n)+true true\n$/,
   ],
   ["docs/optimizers.md", /^( +\S.*\n)+true\n( +\S.*\n)+true\n( +\S.*\n)+true\n$/],
   ["docs/losses.md", /^( +\S.*\n)+13\ntrue\n( +\S.*\n)+true\n0\.2231\n0\.0446\n$/],
