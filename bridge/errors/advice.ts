@@ -2,12 +2,12 @@
 import { packageOf } from "./modules.ts";
 import type { PythonException } from "./python-exception.ts";
 
-type Advice = (exception: PythonException) => string | undefined;
+type Advice = (exception: PythonException, operation: string) => string | undefined;
 
-/** The first advice that fits. */
-export function adviceOn(exception: PythonException): string | undefined {
+/** The first advice that fits. `operation` is the one that raised, as Python would write it. */
+export function adviceOn(exception: PythonException, operation: string): string | undefined {
   for (const advice of ALL) {
-    const found = advice(exception);
+    const found = advice(exception, operation);
     if (found !== undefined) return found;
   }
   return undefined;
@@ -35,12 +35,10 @@ const ALL: readonly Advice[] = [
     notes.includes(WRITTEN_OUT) && /\bdict\b|\bargument/.test(message)
       ? "A plain object is a dict in Python; arguments by name are kw({ … }), which comes last."
       : undefined,
+  namedInJavaScript,
   dictOfParts,
-  ({ type, message }) =>
-    (type === "AttributeError" && message.startsWith("'tuple' object has no attribute")) ||
-    (type === "TypeError" && /must be Tensor, not tuple\b/.test(message))
-      ? "A tuple has several values: take one of them, py.at(yhat, 0)."
-      : undefined,
+  listOfParts,
+  itemOf,
   ({ message }) =>
     message.includes("device-side assert triggered")
       ? 'On a GPU that is an index out of range: mostly a label past the outputs of the model, or an index past the rows of an embedding. On the CPU, spawnWorker({ device: "cpu" }), the error says which. ' +
@@ -67,19 +65,93 @@ function missingModule({ message, notes }: PythonException): string | undefined 
   return start(`Install ${known} into the worker's Python, whose folder is worker.import("sys").prefix.`);
 }
 
+/** JavaScript's names of what containers have, and Python's way to it. */
+const IN_PYTHON: ReadonlyMap<string, string> = new Map(
+  Object.entries({
+    "length size": "its length is await py.len(x)",
+    "at item get": "an item is x[0], or py.at(x, index); the last one is py.at(x, -1)",
+    "has includes": 'await py.op("in", item, x) tells whether it is there',
+    set: "an item is set by py.setAt(x, index, value)",
+    delete: "an item is deleted by py.delAt(x, index)",
+    push: "an item is added by x.append(item)",
+    "slice subarray": "a part is py.at(x, py.slice(start, stop))",
+    "entries every filter find flatMap forEach join map reduce some toArray values":
+      "its items come by for await (const item of x)",
+  }).flatMap(([names, way]) => names.split(" ").map((name) => [name, way] as const)),
+);
+
+const LACKS = /^'(\w+)' object has no attribute '(\w+)'/;
+/** The worker's words for a container that lacks an attribute. */
+const CONTAINER = /^it is (?:an iterator$|an? \w+ (?:of \d+$|without keys$|with the (?:keys|fields) ))/;
+const KEYS = / with the keys (.+)$/;
+
+/** The keys of the dict that an error is about, as Python writes them. */
+const keysIn = ({ notes }: PythonException): string | undefined =>
+  notes.map((note) => KEYS.exec(note)?.[1]).find((found) => found !== undefined);
+
+/** Whether the program asked for it itself, and no Python code did. */
+const isAsked = ({ frames }: PythonException): boolean =>
+  frames.every(({ name }) => name === "__getattr__" || name === "__getattribute__");
+
+/** The program used a name that JavaScript's arrays and Maps have. */
+function namedInJavaScript(exception: PythonException): string | undefined {
+  const { type, message, notes } = exception;
+  const [, holder, asked = ""] = LACKS.exec(message) ?? [];
+  const way = IN_PYTHON.get(asked);
+  if (type !== "AttributeError" || way === undefined || !isAsked(exception)) return undefined;
+  if (keysIn(exception)?.startsWith(`'${asked}'`)) return undefined;
+  const isContainer = notes.some((note) => CONTAINER.test(note));
+  const isArray = holder === "Tensor" || holder === "Parameter" || holder === "ndarray";
+  return isContainer || isArray ? `${asked} is a name of JavaScript's. In Python ${way}.` : undefined;
+}
+
 /** The program used a dict, or the output of a Hugging Face model, where it meant one of its values. */
-function dictOfParts({ type, message, notes }: PythonException): string | undefined {
-  const keys = notes.map((note) => / with the keys (.+)$/.exec(note)?.[1]).find((found) => found !== undefined);
-  const asked = /^'\w+' object has no attribute '(\w+)'/.exec(message)?.[1];
-  if (type === "AttributeError" && keys !== undefined) {
-    const key = keys.split(", ").includes(`'${asked}'`) ? asked! : firstOf(keys);
-    return `The values of a dict are had by their keys: py.at(yhat, "${key}").`;
+function dictOfParts(exception: PythonException, operation: string): string | undefined {
+  const { type, message, notes } = exception;
+  const keys = keysIn(exception);
+  const [, , asked] = LACKS.exec(message) ?? [];
+  if (type === "AttributeError" && notes.some((note) => CONTAINER.test(note)) && asked !== undefined) {
+    if (operation.endsWith(" = ...")) return `An item of a dict is set by its key: py.setAt(x, "${asked}", value).`;
+    if (operation.startsWith("del ")) return `An item of a dict is deleted by its key: py.delAt(x, "${asked}").`;
   }
+  if (type === "AttributeError" && keys !== undefined)
+    return `The values of a dict are had by their keys: py.at(yhat, ${firstOf(keys)}).`;
   const isOperand =
     type === "TypeError" &&
     /must be Tensor, not (\w+\.)*\w*(dict|Dict|Output)\b|unsupported operand .*'(\w*[dD]ict|\w+Output)'/.test(message);
   if (!isOperand || notes.includes(WRITTEN_OUT)) return undefined;
-  return `Outputs that are a dict have their tensors under keys: py.at(yhat, "${keys === undefined ? "…" : firstOf(keys)}").`;
+  return `Outputs that are a dict have their tensors under keys: py.at(yhat, ${keys === undefined ? '"…"' : firstOf(keys)}).`;
 }
 
-const firstOf = (keys: string): string => /^'(.*?)'/.exec(keys)?.[1] ?? "…";
+/** The program used a tuple or a list where it meant one of its values. */
+function listOfParts({ type, message, notes }: PythonException): string | undefined {
+  const named = notes.map((note) => /^it is an? \w+ with the fields (\w+)/.exec(note)?.[1]).find(Boolean);
+  if (type === "AttributeError" && named !== undefined) return `Its values have names: yhat.${named}.`;
+  const kind =
+    type === "AttributeError"
+      ? /^'(tuple|list)' object has no attribute/.exec(message)?.[1]
+      : type === "TypeError"
+        ? /must be Tensor, not (tuple|list)\b/.exec(message)?.[1]
+        : undefined;
+  return kind && `A ${kind} has several values: take one of them, py.at(yhat, 0).`;
+}
+
+/** The program asked for an item of what has none, or by what is no index of it. */
+function itemOf({ type, message, notes, frames }: PythonException): string | undefined {
+  if (notes.some((note) => note.endsWith("and the index is text")))
+    return "Its items are had by numbers, py.at(x, 0); what has a name is an attribute, x.name.";
+  const holder = type === "TypeError" ? /^'([\w.]+)' object is not subscriptable/.exec(message)?.[1] : undefined;
+  if (holder === undefined || frames.length > 0) return undefined;
+  if (/^(?:builtin_function_or_method|method|function)$/.test(holder))
+    return "It is a method: call it, as in x.values().";
+  if (/^(?:generator|map|zip|filter|enumerate|(?:o?dict_|\w+_)?(?:keys|values|items|iterator))$/.test(holder))
+    return 'Its items come by for await (const item of x); a list of them is worker.import("builtins").list(x).';
+  return holder === "NoneType" ? undefined : "It has attributes and no items: x.name, or py.get(x, name).";
+}
+
+/** The first of the keys, as JavaScript writes it. */
+function firstOf(keys: string): string {
+  const text = /^'(.*?)'/.exec(keys)?.[1];
+  if (text !== undefined) return `"${text}"`;
+  return /^-?\d+/.exec(keys)?.[0] ?? '"…"';
+}

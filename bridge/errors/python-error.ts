@@ -86,7 +86,7 @@ function causeOf(exception: PythonException, operation: string, notRun: PythonEr
 function messageOf(exception: PythonException, operation: string, site: string | undefined, notRun: boolean): string {
   const at = site === undefined ? "" : ` at ${shortSite(site)}`;
   const what = `${exception.type}: ${exception.message}`;
-  const advice = adviceOn(exception);
+  const advice = adviceOn(exception, operation);
   const text = notRun ? `not run, because ${operation} failed${at}: ${what}` : `${what} (in ${operation}${at})`;
   return [text, ...exception.notes, ...members(exception, "  "), ...(advice === undefined ? [] : [advice])].join("\n");
 }

@@ -101,12 +101,15 @@ export class Reference implements ProxyHandler<object> {
     if (INTEGER.test(key)) return this.owner.item(this, Number(key));
     // A test matcher names anything that looks like a function. That must not queue an operation, which could fail.
     if ((key === "name" || key === "length") && isPrinter(captureSite())) return undefined;
-    return isPythonName(key) ? this.owner.get(this, key) : undefined;
+    if (isPythonName(key)) return this.owner.get(this, key);
+    // Nothing but a program asks for such a name. (Tools ask for others that Python does not have.)
+    return DOTTED.test(key) ? misuse(`"${key}" is no attribute; an item is py.at(ref, "${key}")`) : undefined;
   }
 
   set(_target: object, key: string | symbol, value: unknown): boolean {
     if (typeof key === "symbol") return misuse(`a symbol cannot be set on a Python object`);
     if (INTEGER.test(key)) this.owner.setItem(this, Number(key), value);
+    else if (DOTTED.test(key)) misuse(`"${key}" is no attribute; an item is set by py.setAt(ref, "${key}", value)`);
     else if (RESERVED.has(key) || !isPythonName(key))
       misuse(`"${key}" is not a Python attribute here; use py.set(ref, "${key}", value)`);
     else this.owner.set(this, key, value);
@@ -245,6 +248,8 @@ const RESERVED = new Set(
 );
 
 const INTEGER = /^(?:0|-?[1-9]\d{0,15})$/;
+/** A key of a state_dict: `fc.weight`. */
+const DOTTED = /^\w+(?:\.\w+)+$/;
 const PYTHON_NAME = /^[\p{ID_Start}_][\p{ID_Continue}]*$/u;
 const pythonNames = new Map<string, boolean>();
 

@@ -14,6 +14,7 @@ from . import errors, forked, warned
 from .calls import Call as Asked
 from .calls import Functions
 from .context import Contexts
+from .facts import facts_of_attribute, facts_of_item
 from .lanes import Lanes
 from .objects import NoValue, Objects
 from .ops import (
@@ -245,6 +246,10 @@ class _Run:
             and is_dict(at.args[-1])
         ):
             described["notes"].append("the last argument is a dict that the client wrote out")
+        elif isinstance(at, (GetItem, DelItem)):
+            described["notes"] += facts_of_item(error, dict.get(self._objects, self._place(at.target)), at.key)
+        elif isinstance(at, (Set, Del)):
+            described["notes"] += facts_of_attribute(error, dict.get(self._objects, self._place(at.target)), at.name)
         if self._call is not None and issubclass(type(error), NoValue):
             described["notes"].append("an operation behind the one that called this function has not run yet")
         self.failure = {**described, "operation": operation, "id": self.id, "last": last}

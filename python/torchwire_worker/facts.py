@@ -5,13 +5,15 @@ and the client's advice goes by them.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import difflib
 import json
 import os
 import pkgutil
 import sys
 from collections.abc import Iterator, Mapping
-from types import FrameType
+from itertools import islice
+from types import BuiltinMethodType, FrameType, MethodType
 from typing import Any
 
 _MOST_NAMED = 8
@@ -26,9 +28,34 @@ def facts(error: BaseException) -> list[str]:
         return []
 
 
+def facts_of_attribute(error: BaseException, holder: Any, name: str) -> list[str]:
+    """Return the facts of an attribute that could not be set or deleted. (Python's own error has no `obj` then.)"""
+    try:
+        is_new = isinstance(error, AttributeError) and error.obj is None and _has_keys(holder)
+        return [_of_keys(holder, name)] if is_new else []
+    except BaseException:
+        return []
+
+
+def facts_of_item(error: BaseException, container: Any, index: Any) -> list[str]:
+    """Return the facts of an item that could not be had: `container[index]` raised `error`. `index` is as on the wire,
+    where text stands for itself.
+    """
+    try:
+        if isinstance(error, KeyError) and _has_keys(container):
+            return [_of_keys(container, None)]
+        if isinstance(error, (TypeError, IndexError)) and isinstance(index, str) and _has_items(container):
+            return [f"it is {_with_article(container)} of {len(container)}, and the index is text"]
+        if isinstance(error, IndexError) and _has_items(container):
+            return [f"it is {_with_article(container)} of {len(container)}"]
+    except BaseException:
+        pass
+    return []
+
+
 def _facts(error: BaseException) -> Iterator[str]:
-    if isinstance(error, AttributeError) and isinstance(error.obj, Mapping):
-        yield f"it is a {type(error.obj).__name__} with the keys {_listed(map(repr, error.obj))}"
+    if isinstance(error, AttributeError):
+        yield from _facts_of_attribute(error.obj, error.name)
     told = _from_loaders(error)
     yield from told
     if not told and isinstance(error, ModuleNotFoundError) and isinstance(error.name, str):
@@ -88,6 +115,55 @@ def _from_loaders(error: BaseException) -> list[str]:
             told[said] = None
         link = link.tb_next
     return [*told]
+
+
+def _facts_of_attribute(value: Any, asked: Any) -> Iterator[str]:
+    # `batch.values` is the dict's method, even if the dict has such a key.
+    method = getattr(value, "__name__", None) if isinstance(value, (BuiltinMethodType, MethodType)) else None
+    if isinstance(method, str) and isinstance(value.__self__, Mapping) and method in value.__self__:
+        yield f"it is the method {method} of {_of_keys(value.__self__, method)[len('it is ') :]}"
+    elif _has_keys(value):
+        yield _of_keys(value, asked)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        yield f"its fields are {_listed([field.name for field in dataclasses.fields(value)])}"
+    elif isinstance(value, tuple) and hasattr(value, "_fields"):
+        yield f"it is {_with_article(value)} with the fields {_listed(value._fields)}"
+    elif _has_items(value):
+        yield f"it is {_with_article(value)} of {len(value)}"
+    elif isinstance(value, Iterator):
+        yield "it is an iterator"
+
+
+def _has_keys(value: Any) -> bool:
+    """Return whether it is a dict, or like one: a ModuleDict, a data frame."""
+    kind = type(value)
+    return isinstance(value, Mapping) or all(hasattr(kind, name) for name in ("keys", "__getitem__", "__contains__"))
+
+
+def _has_items(value: Any) -> bool:
+    """Return whether it has items by number: a list, a tuple, a ModuleList. An array is not asked for its items."""
+    kind = type(value)
+    return (
+        all(hasattr(kind, name) for name in ("__len__", "__getitem__", "__iter__"))
+        and not isinstance(value, (str, bytes, bytearray))
+        and not hasattr(kind, "dtype")
+    )
+
+
+def _of_keys(value: Any, asked: Any) -> str:
+    keys = list(islice(value.keys(), _MOST_NAMED + 1))
+    if not keys:
+        return f"it is {_with_article(value)} without keys"
+    if isinstance(asked, str) and asked in value:
+        keys = [asked, *(key for key in keys if key != asked)]
+    named = ", ".join(repr(key)[:80] for key in keys[:_MOST_NAMED])
+    more = len(value) - _MOST_NAMED
+    return f"it is {_with_article(value)} with the keys {named}" + (f" and {more} more" if more > 0 else "")
+
+
+def _with_article(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
 
 
 def _functional(error: BaseException) -> FrameType | None:
