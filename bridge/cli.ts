@@ -69,14 +69,15 @@ now on, those of others do not.
 Checks Node, zeromq, the interpreter, PyTorch, the device, the disk and a worker. The exit code is 1 where something fails.
 
   --python PATH   the interpreter to check (default: the one that workers would run in)
-  --worker NAME   check the way to a worker elsewhere instead: the profile, both ports, the keys, and the worker
+  --worker NAME   check the way to a worker elsewhere instead: the profile, both ports, the keys, and the worker. Where
+                  the second port is not the next one, give both addresses, with a comma between
   --json          the same as JSON: { torchwire, ok, checks: [{ name, status, detail, command? }] }
 `,
     run: runDoctor,
   },
   keygen: {
     summary: "make the keys for a worker on another machine",
-    help: `Usage: torchwire keygen NAME [--address URL] [--server-key=KEY] [--as NAME] [--force]
+    help: `Usage: torchwire keygen NAME [--address URL] [--control URL] [--server-key=KEY] [--as NAME] [--force]
 
 Makes the keys that a worker elsewhere and this user know each other by. This user's go into the profile NAME, which
 connectWorker(URL, { profile: "NAME" }) reads; the server's half is printed, for the server to read:
@@ -86,6 +87,7 @@ connectWorker(URL, { profile: "NAME" }) reads; the server's half is printed, for
 It is one line, and holds the server's secret key: pipe it, and keep it out of files, chats and logs.
 
   --address URL      where the worker is (default: tcp://NAME:5555)
+  --control URL      where its second port is, if a tunnel or a mapped port has moved it (default: the next port)
   --server-key=KEY   the public key of a server that has keys already; the printed half holds no secret then. Z85 has
                      characters that shells take for theirs: put it in single quotes
   --as NAME          what the server calls this client (default: user@host)
@@ -186,6 +188,7 @@ async function runKeygen(args: string[]): Promise<number> {
     allowPositionals: true,
     options: {
       address: { type: "string" },
+      control: { type: "string" },
       "server-key": { type: "string" },
       as: { type: "string" },
       force: { type: "boolean" },

@@ -3,8 +3,9 @@
 import { hostname, userInfo } from "node:os";
 import { curveKeyPair } from "zeromq";
 import { TorchwireError } from "../errors/errors.ts";
+import { isSamePort, readAddress } from "../link/address.ts";
 import { bytesOfKey, fingerprint } from "./key.ts";
-import { isWorkerAddress, profilePath, writeProfile } from "./profile.ts";
+import { profilePath, writeProfile } from "./profile.ts";
 
 export interface KeygenOptions {
   /** The profile's name. */
@@ -13,6 +14,8 @@ export interface KeygenOptions {
   serverKey?: string | undefined;
   /** Default: `tcp://NAME:5555`. */
   address?: string | undefined;
+  /** The address of the worker's second port. Default: the next port. */
+  control?: string | undefined;
   /** The server's name for this client. Default: user@host. */
   as?: string | undefined;
   /** Replaces an existing profile. */
@@ -33,7 +36,8 @@ export interface Keys {
   half: string;
 }
 
-export function keygen({ name, serverKey, address = `tcp://${name}:5555`, as, force, env }: KeygenOptions): Keys {
+export function keygen(options: KeygenOptions): Keys {
+  const { name, serverKey, address = `tcp://${options.name}:5555`, control, as, force, env } = options;
   const misuse = (what: string): never => {
     throw new TorchwireError("MISUSE", `keygen: ${what}`);
   };
@@ -44,14 +48,26 @@ export function keygen({ name, serverKey, address = `tcp://${name}:5555`, as, fo
     misuse(
       "--server-key is not a public key of 40 characters; torchwire-worker authorize and clients show the server's",
     );
-  if (!isWorkerAddress(address)) misuse(`the address is ${JSON.stringify(address)}, not of the form tcp://host:port`);
+  const place = readAddress(address);
+  if (place === undefined) return misuse(`the address is ${JSON.stringify(address)}, not of the form tcp://host:port`);
+  const second = control === undefined ? undefined : readAddress(control);
+  if (control !== undefined && (second === undefined || isSamePort(second, place)))
+    misuse(
+      `--control is ${JSON.stringify(control)}, not of the form tcp://host:port, with a port of its own: a worker has two`,
+    );
   const client = as ?? userAtHost();
   if (!/^[A-Za-z0-9][A-Za-z0-9._@-]{0,127}$/.test(client))
     misuse(`--as is ${JSON.stringify(client)}; letters, digits, ".", "_", "-" and "@" serve`);
   const own = curveKeyPair();
   const server = serverKey === undefined ? curveKeyPair() : { publicKey: serverKey };
   const path = writeProfile(
-    { name, address, server: { public: server.publicKey }, client: { public: own.publicKey, secret: own.secretKey } },
+    {
+      name,
+      address,
+      control,
+      server: { public: server.publicKey },
+      client: { public: own.publicKey, secret: own.secretKey },
+    },
     { force, env },
   );
   const half = {

@@ -18,6 +18,7 @@ import { lookAtOwners, octal, openReal, othersCanWrite, type Fault } from "../en
 import { configDirectory } from "../environment/places.ts";
 import { codeOf, isRecord, parseRecord } from "../environment/untyped.ts";
 import { EnvironmentError, TorchwireError } from "../errors/errors.ts";
+import { readAddress } from "../link/address.ts";
 import { bytesOfKey, fingerprint, isPair } from "./key.ts";
 
 export interface Profile {
@@ -25,6 +26,8 @@ export interface Profile {
   readonly path: string;
   /** The worker's address, unless the program gives one. */
   readonly address: string | undefined;
+  /** The address of its second port, where that is not the next one. It belongs to `address`. */
+  readonly control?: string | undefined;
   readonly server: { readonly public: string };
   readonly client: { readonly public: string; readonly secret: string };
 }
@@ -47,8 +50,6 @@ export function hasProfile(name: string, env: NodeJS.ProcessEnv = process.env): 
   return NAME.test(name) && existsSync(profilePath(name, env));
 }
 
-export const isWorkerAddress = (address: string): boolean => /^tcp:\/\/(?:\[[^\]\s]+\]|[^[\]:/\s]+):\d+$/.test(address);
-
 /** @throws EnvironmentError where the profile does not exist, others can read it, or its content is wrong. */
 export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env): Profile {
   const path = profilePath(name, env);
@@ -60,14 +61,16 @@ export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env):
     });
   };
   if (read === undefined) return broken("it is not a JSON object");
-  const { address, server, client } = read;
+  const { address, control, server, client } = read;
   const key = (of: unknown, side: string, half: string): string => {
     const found = isRecord(of) ? of[half] : undefined;
     if (bytesOfKey(found) === undefined) broken(`${side}.${half} is not a key of 40 characters`);
     return found as string;
   };
-  if (address !== undefined && (typeof address !== "string" || !isWorkerAddress(address)))
-    broken("address is not of the form tcp://host:port");
+  for (const [field, value] of Object.entries({ address, control }))
+    if (value !== undefined && (typeof value !== "string" || readAddress(value) === undefined))
+      broken(`${field} is not of the form tcp://host:port`);
+  if (address === undefined && control !== undefined) broken("control is there, and address is not");
   const known = { public: key(server, "server", "public") };
   const own = { public: key(client, "client", "public"), secret: key(client, "client", "secret") };
   if (!isPair(own.public, own.secret)) broken("client.public and client.secret are no pair");
@@ -75,6 +78,7 @@ export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env):
     name,
     path,
     address: address as string | undefined,
+    control: control as string | undefined,
     server: known,
     client: own,
   };
@@ -82,14 +86,14 @@ export function readProfile(name: string, env: NodeJS.ProcessEnv = process.env):
 
 /** Writes the whole file or nothing. @throws EnvironmentError where the profile exists and `force` is not set. */
 export function writeProfile(
-  { name, address, server, client }: Omit<Profile, "path">,
+  { name, address, control, server, client }: Omit<Profile, "path">,
   { force = false, env = process.env }: { force?: boolean | undefined; env?: NodeJS.ProcessEnv | undefined } = {},
 ): string {
   const path = profilePath(name, env);
   mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
   const fault = othersCanWrite(dirname(path));
   if (fault !== undefined) throw notOurs(fault);
-  const text = `${JSON.stringify({ address, server, client }, undefined, 2)}\n`;
+  const text = `${JSON.stringify({ address, control, server, client }, undefined, 2)}\n`;
   const draft = join(dirname(path), `.${name}.${process.pid}`);
   try {
     const file = openSync(draft, "wx", 0o600);

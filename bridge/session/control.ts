@@ -7,7 +7,7 @@ import { fatal } from "./fatal.ts";
 import { MessageType } from "../wire/header.ts";
 import { decodeMessage, encodeMessage } from "../wire/meta.ts";
 import { defaultLimits } from "../wire/limits.ts";
-import { readLog, readPong, type Pong, type WireLog, type WireWarning } from "../wire/schema.ts";
+import { readControlWelcome, readLog, readPong, type Pong, type WireLog, type WireWarning } from "../wire/schema.ts";
 
 export type { Pong } from "../wire/schema.ts";
 
@@ -39,8 +39,8 @@ const ASK_AFTER = 2 ** 20;
 const BESIDE = 64;
 
 export class Control {
-  /** Resolves when the worker has first answered here. */
-  readonly welcomed: Promise<void>;
+  /** Resolves when the worker has first answered here, with its name. */
+  readonly welcomed: Promise<string | undefined>;
   /** Resolves when the worker has said everything here. */
   readonly finished: Promise<void>;
   readonly #link: Transport;
@@ -49,7 +49,7 @@ export class Control {
   readonly #onWarning: (warning: WireWarning) => void;
   readonly #pings = new Map<number, (pong: Pong) => void>();
   readonly #rejections = new Map<number, (error: Error) => void>();
-  #welcome!: () => void;
+  #welcome!: (worker: string | undefined) => void;
   #finish!: () => void;
   #ended: Error | undefined;
   #seq = 0;
@@ -110,7 +110,7 @@ export class Control {
       this.#pings.get(header.seq)?.(pong);
       this.#forget(header.seq);
     } else if (header.type === MessageType.welcome) {
-      this.#welcome();
+      this.#welcome(readControlWelcome(meta).worker);
       this.#link.welcomed();
       // The worker did not listen to questions that came before the greeting on a new connection.
       for (const seq of this.#pings.keys()) this.#sendPing(seq);

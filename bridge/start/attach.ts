@@ -79,7 +79,14 @@ export async function attach(options: AttachOptions, transport: Transport = link
   });
   const failed = life.over.then(() => Promise.reject(session.ended!));
   // (One of the two welcomes may come, and the other never.)
-  [info] = await Promise.race([Promise.all([welcomed, control.welcomed]), failed]);
+  const [welcome, asControl] = await Promise.race([Promise.all([welcomed, control.welcomed]), failed]);
+  info = welcome;
+  if (info.worker !== asControl) {
+    // Each of the two would wait for the other half of this client, and then drop it.
+    const error = new TorchwireError("PROTOCOL", "the connections for data and for control lead to two workers");
+    life.fail(error);
+    throw error;
+  }
   session.limits = session.log.outbox.limits = smaller(limits, info.limits);
   return {
     worker: new Worker(info, session, control, life),

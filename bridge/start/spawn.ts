@@ -62,8 +62,8 @@ export interface SpawnOptions extends WorkerSettings {
 /**
  * Starts a worker process and connects to it. It ends with `close()`, with `await using`, or when this process ends.
  *
- * Where TORCHWIRE_WORKER is set, the program runs elsewhere without an edit: tcp://gpu-box:5555 is `connectWorker`,
- * ssh://gpu-box is the option `ssh`. Options that say where the worker runs are passed over then (python, cwd, env,
+ * Where TORCHWIRE_WORKER is set, the program runs elsewhere without an edit: tcp://gpu-box:5555 is `connectWorker` (both
+ * ports, with a comma between, where the second is not the next one), ssh://gpu-box is the option `ssh`. Options that say where the worker runs are passed over then (python, cwd, env,
  * transport, workerDir).
  * @throws EnvironmentError (no usable Python, no torch), NO_DEVICE, WORKER_GONE, MISUSE; and those of `connectWorker`.
  */

@@ -192,6 +192,8 @@ export interface WireWelcome {
   readonly grace: number | null;
   /** The last message of the client's that the worker has. */
   readonly received: number;
+  /** Names this worker process; the control connection has the same. Undefined for a worker of an earlier version. */
+  readonly worker?: string;
 }
 
 const welcome = record<WireWelcome>({
@@ -201,9 +203,15 @@ const welcome = record<WireWelcome>({
   limits: map((value, path) => (isCount(value) && value > 0 ? value : refuse(path, value, "a limit"))),
   grace: orNull(number),
   received: count,
+  worker: orNone(text),
 });
 
 export const readWelcome = (meta: unknown): WireWelcome => welcome(meta, "welcome");
+
+const controlWelcome = record<Pick<WireWelcome, "worker">>({ worker: orNone(text) });
+
+/** The first answer on a control connection. */
+export const readControlWelcome = (meta: unknown): Pick<WireWelcome, "worker"> => controlWelcome(meta, "welcome");
 
 /** A worker's report on itself. */
 export interface Pong {

@@ -105,7 +105,7 @@ def world() -> World:
     """Return a running session with the peer a."""
     world = World()
     world.greets(b"a", 1)
-    assert world.run() == [Said(b"a", MessageType.WELCOME, {"pid": 1, "received": 0})]
+    assert world.run() == [Said(b"a", MessageType.WELCOME, {"pid": 1, "worker": world.door.name, "received": 0})]
     return world
 
 
@@ -131,7 +131,7 @@ def test_who_comes_again_is_told_what_is_here_and_what_it_has_not_heard(world: W
     world.run()
     world.greets(b"b", 2, ack=1)
     welcome, *replies = world.run()
-    assert welcome == Said(b"b", MessageType.WELCOME, {"pid": 1, "received": 3})
+    assert welcome == Said(b"b", MessageType.WELCOME, {"pid": 1, "worker": world.door.name, "received": 3})
     assert [(to, type, meta["replies"][0][0]) for to, type, meta in replies] == [
         (b"b", MessageType.REPLY, 2),
         (b"b", MessageType.REPLY, 3),

@@ -139,7 +139,7 @@ class Control(threading.Thread):
             if message.header.type is MessageType.HELLO:
                 self._door.enter(read_hello(message.meta), message.user, "control", message.header.session)
                 self._peer, self._door.away_since = peer, None
-                self._send(peer, encode(MessageType.WELCOME, {}))
+                self._send(peer, encode(MessageType.WELCOME, {"worker": self._door.name}))
             elif peer != self._peer:
                 # After a cut, a PING may overtake the greeting on the new connection. The client repeats a PING, but
                 # not its end.

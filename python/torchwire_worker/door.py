@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -51,6 +52,8 @@ class Door:
     """
 
     def __init__(self, token: str | None = None, name_of: Callable[[str], str | None] = lambda _: None) -> None:
+        # Both sockets tell it: two addresses may lead to two workers.
+        self.name = secrets.token_hex(8)
         self._lock = threading.Lock()
         self._token = token
         self._serves = token is None

@@ -138,7 +138,8 @@ class Session:
             self._frames.limits = limits
         self._calling.agreed = limits
         self._peer = message.peer
-        self._link.send(message.peer, encode(MessageType.WELCOME, {**self._welcome, "received": self._received}))
+        welcome = {**self._welcome, "worker": self._door.name, "received": self._received}
+        self._link.send(message.peer, encode(MessageType.WELCOME, welcome))
         self._forget(message.header.ack)
         for _, head, buffers in self._sent:
             self._link.send(message.peer, head, buffers)

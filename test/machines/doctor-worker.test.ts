@@ -9,7 +9,8 @@ import { fingerprint } from "../../bridge/keys/key.ts";
 import { keygen } from "../../bridge/keys/keygen.ts";
 import { profilePath, readProfile } from "../../bridge/keys/profile.ts";
 import { built } from "../built.ts";
-import { Keys, serve, type Served } from "../fixtures/served.ts";
+import { FaultProxy } from "../fixtures/faults/proxy.ts";
+import { freePorts, Keys, serve, type Served } from "../fixtures/served.ts";
 import { where } from "../only.ts";
 
 where(process.platform !== "win32", "Windows has no file modes")("the doctor, of a worker elsewhere", () => {
@@ -32,9 +33,9 @@ where(process.platform !== "win32", "Windows has no file modes")("the doctor, of
 
   beforeEach(() => setAddress("gpu-box", served.address));
 
-  function setAddress(name: string, address: string): void {
+  function setAddress(name: string, address: string, control?: string): void {
     const path = profilePath(name, env);
-    writeFileSync(path, JSON.stringify({ ...(JSON.parse(readFileSync(path, "utf8")) as object), address }));
+    writeFileSync(path, JSON.stringify({ ...(JSON.parse(readFileSync(path, "utf8")) as object), address, control }));
   }
 
   /** Each check's finding by its name. */
@@ -67,6 +68,22 @@ where(process.platform !== "win32", "Windows has no file modes")("the doctor, of
     expect(checks["data-port"]!.detail).toBe(`${served.address} answers, and wants keys`);
     expect(checks["round-trip"]!.detail).toMatch(/^a worker on cpu lets us in and answers, in [\d.]+ ms; torch 2\./);
     expect(statuses(await run(served.address, { TORCHWIRE_PROFILE: "gpu-box" }))).toBe("ok ok ok ok");
+  });
+
+  test("whose second port is another one is found by its profile, or by both addresses", async () => {
+    await using proxy = await FaultProxy.openApart(served.port);
+    setAddress("gpu-box", proxy.address, proxy.control);
+    const checks = await run("gpu-box");
+    expect(statuses(checks)).toBe("ok ok ok ok");
+    expect(checks["control-port"]!.detail).toBe(`${proxy.control} answers, and wants keys`);
+    const named = { TORCHWIRE_PROFILE: "gpu-box" };
+    expect(statuses(await run(proxy.address, named))).toBe("ok ok ok ok");
+    setAddress("gpu-box", served.address);
+    expect(statuses(await run(`${proxy.address},${proxy.control}`, named))).toBe("ok ok ok ok");
+    const nobody = `tcp://127.0.0.1:${await freePorts(1)}`;
+    const broken = await run(`${proxy.address},${nobody}`, named);
+    expect(statuses(broken)).toBe("ok ok failed skipped");
+    expect(broken["control-port"]!.detail).toBe(`nobody listens at ${nobody}`);
   });
 
   test("that another client has says so: the chain works", async () => {

@@ -111,6 +111,15 @@ describe("keygen", () => {
     expect(readProfile("again", env)).toMatchObject({ address: "tcp://[::1]:7000", server: { public: publicKey } });
   });
 
+  test("writes the address of a second port that is not the next one", () => {
+    const [address, control] = ["tcp://node-7:30555", "tcp://node-7:30556"];
+    const { path } = keygen({ name: "mapped", address, control, env });
+    expect(readProfile("mapped", env)).toMatchObject({ address, control });
+    keygen({ name: "mapped", address, force: true, env });
+    expect(readProfile("mapped", env).control).toBeUndefined();
+    expect(JSON.parse(readFileSync(path, "utf8"))).not.toHaveProperty("control");
+  });
+
   test("never replaces a profile without being forced to", () => {
     const { path, fingerprints } = keygen({ name: "gpu-box", env });
     const before = readFileSync(path, "utf8");
@@ -132,6 +141,8 @@ describe("keygen", () => {
     [{ name: "" }, "cannot be named"],
     [{ name: "a", address: "gpu-box:5555" }, "tcp://host:port"],
     [{ name: "a", address: "tcp://gpu-box" }, "tcp://host:port"],
+    [{ name: "a", control: "gpu-box:5556" }, "--control is"],
+    [{ name: "a", control: "tcp://a:5555" }, "a port of its own"],
     [{ name: "a", as: "../x" }, "--as"],
     [{ name: "a", serverKey: "hunter2" }, "not a public key of 40 characters"],
   ] as const)("refuses %j, and shows no key", ([options, why]) => {
@@ -191,6 +202,8 @@ describe("a profile", () => {
       [{ server, client: { ...client, public: server.public } }, "client.public and client.secret are no pair"],
       [{ server, client, address: "http://gpu-box" }, "address is not of the form"],
       [{ server, client, address: 5 }, "address is not of the form"],
+      [{ server, client, address: "tcp://gpu-box:5555", control: "gpu-box:5556" }, "control is not of the form"],
+      [{ server, client, control: "tcp://gpu-box:5556" }, "control is there, and address is not"],
     ];
     for (const [content, why] of broken) {
       writeFileSync(path, typeof content === "string" ? content : JSON.stringify(content));
