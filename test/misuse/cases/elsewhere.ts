@@ -43,6 +43,7 @@ async function sockets(secretKey?: string): Promise<Disposable & { address: stri
 export const elsewhere: Cases = {
   "no address": async () => await connectWorker(), // <-
   "an address without its protocol": async () => await connectWorker("gpu-box:5555"), // <-
+  "a second port without its host": async () => await connectWorker("tcp://gpu-box:5555", { control: ":5600" }), // <-
   "no patience": async () => await connectWorker("tcp://gpu-box:5555", { timeout: 0 }), // <-
   "no keys for a machine elsewhere": async (given) => {
     using _ = settings(given);

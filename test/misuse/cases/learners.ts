@@ -138,6 +138,13 @@ export const learners: Cases = {
     const f1 = metric("f1", { update: (async () => ({ tp: 1 })) as never, compute: () => 1 });
     await learner({ callbacks: [new Recorder(), new Metrics(f1)] }).fit(1); // <-
   },
+  "a metric that waits for a value": async ({ learner }) => {
+    const long = metric("long", {
+      update: (_, ys) => ({ samples: py.len(ys).then((n) => 2 * n) }),
+      compute: ({ samples }) => samples,
+    });
+    await learner({ callbacks: [new Recorder(), new Metrics(long)] }).fit(1); // <-
+  },
   "a metric that PyTorch cannot compute": async ({ learner }) => {
     const odd = metric("odd", { update: (yhat) => ({ sum: yhat.argmax(7) }), compute: ({ sum }) => sum }); // <-
     await learner({ callbacks: [new Recorder(), new Metrics(odd)] }).fit(1);
