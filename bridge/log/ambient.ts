@@ -127,7 +127,7 @@ async function finishScope<T>(
   tellFailure: () => void,
   credit: () => Promise<void> | undefined,
 ): Promise<T> {
-  let value: T | undefined;
+  let value!: T;
   try {
     value = await result;
   } finally {
@@ -135,7 +135,7 @@ async function finishScope<T>(
   }
   tellFailure();
   await credit();
-  return value as T;
+  return value;
 }
 
 /** Whether `value` is a promise, or another object that can be awaited. A reference is none here: it is handed on. */

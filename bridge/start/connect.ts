@@ -200,10 +200,10 @@ async function whyNoAnswer(
             `no answer. Does a firewall drop the packets (two ports are needed${isSaid ? "" : ", this one and the next"}), or is the worker stopped or too busy to greet?`,
           );
         case "closed":
-          // A tunnel does so whose other end leads nowhere.
-          if (isSaid) return unreachable(`${greeting.detail}. Does it lead to a worker that runs?`);
-        // falls through
         case "foreign":
+          // A tunnel closes what it takes where its other end leads nowhere.
+          if (isSaid && greeting.failure === "closed")
+            return unreachable(`${greeting.detail}. Does it lead to a worker that runs?`);
           return new TorchwireError(
             "PROTOCOL",
             `${places[i]}: something else than a torchwire worker listens there (${greeting.detail})`,

@@ -54,7 +54,7 @@ describeOnLinux("a worker whose ports are apart", () => {
   test("is reached by TORCHWIRE_WORKER, with a comma between them, by both functions", async () => {
     await withEnvironment({ TORCHWIRE_WORKER: `${proxy.address},${proxy.control}` }, async () => {
       const { timeout: _, ...own } = settings;
-      for (const connect of [() => connectWorker(undefined, settings), () => spawnWorker(own as never)]) {
+      for (const connect of [() => connectWorker(undefined, settings), () => spawnWorker(own)]) {
         // (The next process takes the ports over.)
         await using worker = await poll(
           30 * SECOND,
@@ -62,6 +62,7 @@ describeOnLinux("a worker whose ports are apart", () => {
           (found) => found !== undefined,
         );
         await answers(worker!);
+        expect(worker!.link).toBe("up");
       }
     });
   });
@@ -179,8 +180,10 @@ describeOnLinux("a worker with keys whose ports are apart", () => {
     await answers(worker!);
   };
 
-  test("is reached by both addresses", () =>
-    withKeys(() => connected(proxy.address, { profile: "alice", control: proxy.control })));
+  test("is reached by both addresses", async () => {
+    await withKeys(() => connected(proxy.address, { profile: "alice", control: proxy.control }));
+    for (const link of ["data", "control"] as const) expect(proxy.passed(link, "down")).toBeGreaterThan(100);
+  });
 
   test("is reached by a profile that has both, and by its first address alone", () =>
     withKeys(async () => {

@@ -95,7 +95,7 @@ describe("what a scope returns", () => {
         resolve([thing()]);
       },
     };
-    const [made] = (await worker.scope(() => lazy as unknown as Promise<[AnyRef]>)) as [AnyRef];
+    const [made] = await worker.scope(() => lazy as unknown as Promise<[AnyRef]>);
     expect(await alive()).toEqual([false, true]);
     expect(await py.isInstance(made, Thing)).toBe(true);
   });
