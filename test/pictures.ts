@@ -1,20 +1,18 @@
 /** Image files for tests: folders of them, and pictures of known pixels. */
-import { mkdir, mkdtemp, rm, writeFile } from "node:fs/promises";
-import { tmpdir } from "node:os";
+import { mkdir, writeFile } from "node:fs/promises";
 import { dirname, join } from "node:path";
 import { deflateSync } from "node:zlib";
 import sharp, { type Sharp } from "sharp";
-import { afterAll } from "vitest";
-
-const scratch: string = await mkdtemp(join(tmpdir(), "torchwire-images-"));
-let folders = 0;
-afterAll(() => rm(scratch, { recursive: true }));
+import { fresh } from "./scratch.ts";
 
 export type Files = Readonly<Record<string, Uint8Array>>;
 
-/** A new folder with these files in it; a name that ends with a slash is an empty folder. */
+/**
+ * A new folder with these files in it; a name that ends with a slash is an empty folder. A file that calls this says
+ * `afterAll(clean)`, of scratch.ts.
+ */
 export async function folder(files: Files = {}): Promise<string> {
-  const root = join(scratch, String(folders++));
+  const root = await fresh("images");
   await mkdir(root);
   for (const [name, content] of Object.entries(files)) {
     const path = join(root, name);

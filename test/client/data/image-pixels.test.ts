@@ -1,7 +1,7 @@
 /** The pixels of an image: by its format, and by torchvision's reading of it. */
 import { join } from "node:path";
 import sharp from "sharp";
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { imageFolder } from "../../../client/data/images.ts";
 import { mnistJpegs } from "../../jpegs.ts";
 import { dot, folder, picture, png16, pngOf, raw } from "../../pictures.ts";
@@ -9,6 +9,9 @@ import { mnist } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
 import { py, type Worker } from "torchwire";
 import { readIdx } from "torchwire/data";
+import { clean } from "../../scratch.ts";
+
+afterAll(clean);
 
 /** The pixels of one image file, as a folder with these options gives them. */
 async function pixelsOf(

@@ -6,12 +6,15 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { gzipSync } from "node:zlib";
 import { execa } from "execa";
-import { beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { withRoom } from "../../../client/data/image-kinds.ts";
 import { imageFolder, type ImageFolder } from "../../../client/data/images.ts";
 import { permutation } from "../../../client/data/shuffle.ts";
 import { caught } from "../../observed.ts";
 import { crc as crc32Of, dot, type Files, folder, picture, png16, pngOf, raw } from "../../pictures.ts";
+import { clean } from "../../scratch.ts";
+
+afterAll(clean);
 
 const found = (photos: ImageFolder, root: string): string[] =>
   photos.paths.map((path) => relative(root, path).replaceAll("\\", "/"));
