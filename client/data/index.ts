@@ -27,6 +27,7 @@ export {
   type SplitOptions,
 } from "./dataset.ts";
 export type { ImageOptions, ImageSource } from "./decode.ts";
+export { fromCsv, fromJsonLines, fromParquet } from "./from-files.ts";
 export { fromWorker, type FromWorkerOptions } from "./from-worker.ts";
 export { readIdx } from "./idx.ts";
 export {
@@ -37,9 +38,18 @@ export {
   type SkippedImage,
 } from "./images.ts";
 export { ArrayList, list } from "./list.ts";
+export { loadDataset, type LoadDatasetOptions } from "./load-dataset.ts";
 export { DataLoader, type Collated, type DataLoaderOptions, type Position } from "./loader.ts";
 export type { MemoryCounts } from "./memory.ts";
+export { cacheOnDisk, rowDataset, type OwnRows } from "./own-rows.ts";
 export { pad, type MaskOptions, type Pad, type PadOptions } from "./pad.ts";
+export { RowDataset, type DecodeImageOptions } from "./row-dataset.ts";
 export type { Rows } from "./rows.ts";
 export { stack, type Stacked } from "./stack.ts";
 export type { Batch, BatchLike, Data, Dataset, Inputs, Sample, SampleValue, Values } from "./types.ts";
+export type { ColumnTypes, CsvOptions, CsvRow, CsvTypes } from "../tables/csv.ts";
+export type { ColumnType, CsvValue } from "../tables/csv-cells.ts";
+export type { CacheOptions, CacheSource } from "../tables/disk-cache.ts";
+export type { JsonLinesOptions } from "../tables/json-lines.ts";
+export type { ParquetOptions } from "../tables/parquet.ts";
+export type { Feature, Features } from "../tables/source.ts";

@@ -135,6 +135,18 @@ test("it works without sharp until an image is to be read", async () => {
   expect(await run("node", ["--input-type=module", "--eval", program])).toMatch(/^3\n[^]*npm install sharp$/);
 });
 
+test("it reads Parquet; what it lacks for another codec is named", async () => {
+  const files = ["none", "lz4"].map((codec) => join(root, "test", "golden", "rows", `${codec}.parquet`));
+  const program = `
+    import { fromParquet } from "torchwire/data";
+    const [none, lz4] = ${JSON.stringify(files)};
+    console.log((await (await fromParquet(none)).get(7)).s);
+    await fromParquet(lz4).catch((error) => console.log(error.message));`;
+  expect(await run("node", ["--input-type=module", "--eval", program])).toMatch(
+    /^row 7\n[^]*compressed by LZ4[^]*npm install hyparquet-compressors$/,
+  );
+});
+
 describe("each entry", () => {
   const specifiers = Object.keys(entries).map((path) => `torchwire${path.slice(1)}`);
   const all = Object.entries(entries).map(([path, entry]) => [path, Object.keys(entry).toSorted()]);

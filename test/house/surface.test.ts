@@ -46,14 +46,16 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
   },
   "./data": {
     values: `
-      ArrayDataset ArrayList DataLoader Subset arrayDataset balancedWeights batches classWeights fromWorker imageFolder
-      list pad readIdx split stack subset take toNDArray`,
+      ArrayDataset ArrayList DataLoader RowDataset Subset arrayDataset balancedWeights batches cacheOnDisk classWeights
+      fromCsv fromJsonLines fromParquet fromWorker imageFolder list loadDataset pad readIdx rowDataset split stack
+      subset take toNDArray`,
     types: `
-      AnyArray ArrayRows Batch BatchLike BatchOptions Collate CollateFunction Collated Collating Collation Collator Data
-      DataLoaderOptions Dataset FlowTensor FromWorkerOptions ImageFolder ImageFolderOptions ImageOptions ImageSample
-      ImageSource Inputs LateTensor Lengths MaskOptions MemoryCounts OnnxTensor Pad PadOptions PartCollate PartsCollate
-      Pixels Position ReadyArray Rows Sample SampleValue SkippedImage SplitOptions Stacked ToNDArrayOptions
-      Values`,
+      AnyArray ArrayRows Batch BatchLike BatchOptions CacheOptions CacheSource Collate CollateFunction Collated
+      Collating Collation Collator ColumnType ColumnTypes CsvOptions CsvRow CsvTypes CsvValue Data DataLoaderOptions
+      Dataset DecodeImageOptions Feature Features FlowTensor FromWorkerOptions ImageFolder ImageFolderOptions
+      ImageOptions ImageSample ImageSource Inputs JsonLinesOptions LateTensor Lengths LoadDatasetOptions MaskOptions
+      MemoryCounts OnnxTensor OwnRows Pad PadOptions ParquetOptions PartCollate PartsCollate Pixels Position ReadyArray
+      Rows Sample SampleValue SkippedImage SplitOptions Stacked ToNDArrayOptions Values`,
   },
   "./flux": {
     values: `
