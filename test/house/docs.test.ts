@@ -1,5 +1,5 @@
 /** The code in README.md and docs/ runs as it stands there. */
-import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { copyFile, cp, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -29,6 +29,17 @@ beforeAll(async () => {
   for (const name of ["my_unet.py", "unet_blocks.py"])
     await copyFile(join(root, "test/native", name), join(folder, name));
   await writeFile(join(folder, "labels.json"), JSON.stringify(["cell", "wall", "none"]));
+  const penguins = ["Adelie,39.1,18.7", "Adelie,39.5,17.4", "Adelie,NA,NA", "Adelie,40.3,18"];
+  const others = ["Gentoo,46.1,13.2", "Gentoo,50,16.3", "Gentoo,48.7,14.1", "Gentoo,46.5,13.5"];
+  const table = ["species,bill_length_mm,bill_depth_mm", ...penguins, ...others].join("\n");
+  await writeFile(join(folder, "penguins.csv"), table);
+  const reviews = [
+    { text: "Funny.", stars: 5 },
+    { text: "Too long.", stars: 2 },
+    { text: "", stars: 3 },
+  ];
+  await writeFile(join(folder, "reviews.jsonl"), reviews.map((row) => `${JSON.stringify(row)}\n`).join(""));
+  await cp(join(root, "test", "golden", "rows", "digits"), join(folder, "digits"), { recursive: true });
   // The weights, where torch.hub looks before it downloads.
   const python = (await ensurePython()).executable;
   const checkpoints = join(folder, "torch", "hub", "checkpoints");
@@ -66,6 +77,10 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     /^\[ 16, 20, 8 \] \[ 16, 20 \]\ntrue\n(3 3\n){2}( +\S.*\n)+6\n\[ 15 \] \[ 5 \]\n\[ 40 \] \[ 5 \]\n$/,
   ],
   ["docs/functions.md", /^Float32Array\(3\) \[ 4, -8, 12 \]\n1\n\[ 0\.4 \]\ntrue true\ntrue\n$/],
+  [
+    "docs/data.md",
+    /^8 6 1 \[ 'Adelie', 'Gentoo' \]\n\[ 4, 2 \] int64\n\[ 2, 2 \] int64\n3 \{ text: 'Too long\.', stars: 2 \}\n\[ 'train', 'test' \] \[ 'even', 'odd' \]\nuint8 \[ 6, 4, 4, 3 \]\n6 1\n50 \{ i: 3, square: 9 \}\n1000 100\n$/,
+  ],
   ["docs/apps.md", /^true\nMISUSE\n\[ 3, 7 \]\n\{ state: 'idle' \}\n$/],
   [
     "docs/stopping.md",
