@@ -7,35 +7,42 @@
  *
  *     npx tsx --conditions=torchwire-source examples/penguins.ts
  */
-import { readFile } from "node:fs/promises";
 import { accuracy, adamW, crossEntropy, DataLoader, EarlyStopping, Learner, Metrics, spawnWorker } from "torchwire";
+import { fromCsv } from "torchwire/data";
 import * as stopping from "torchwire/stopping";
 
-const csv = await readFile(new URL("data/penguins.csv", import.meta.url), "utf8");
-const penguins = csv
-  .trimEnd()
-  .split(/\r?\n/)
-  .slice(1)
-  .map((line) => line.split(","))
-  // The columns are species, island, three lengths in mm and the mass in g. "NA" gives NaN.
-  .map(([species, , ...columns]) => ({ species: species!, measures: columns.slice(0, 4).map(Number) }))
+const names = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g"] as const;
+const table = await fromCsv(new URL("data/penguins.csv", import.meta.url), {
+  types: {
+    species: "string",
+    bill_length_mm: "number",
+    bill_depth_mm: "number",
+    flipper_length_mm: "number",
+    body_mass_g: "number",
+  },
+});
+const penguins = await table
+  .map((row) => ({ species: row.species, measures: names.map((name) => row[name]) }))
+  // "NA" gives NaN.
   .filter(({ measures }) => measures.every(Number.isFinite));
-const classes = [...new Set(penguins.map(({ species }) => species))];
+const classes = await penguins.unique("species");
 
 // The rows are sorted by species, so every fourth one is kept for validation.
-const training = penguins.filter((_, i) => i % 4 !== 0);
-const validation = penguins.filter((_, i) => i % 4 === 0);
+const training = await penguins.filter((_, i) => i % 4 !== 0);
+const validation = await penguins.filter((_, i) => i % 4 === 0);
 
 const mean = (values: readonly number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-const scales = [0, 1, 2, 3].map((column) => {
-  const values = training.map(({ measures }) => measures[column]!);
+const measured = await training.column("measures");
+const scales = names.map((_, column) => {
+  const values = measured.map((measures) => measures[column]!);
   const middle = mean(values);
   return { middle, deviation: Math.sqrt(mean(values.map((value) => (value - middle) ** 2))) };
 });
-const rows = (some: typeof penguins) => ({
-  xs: some.map(({ measures }) => measures.map((value, i) => (value - scales[i]!.middle) / scales[i]!.deviation)),
-  ys: some.map(({ species }) => classes.indexOf(species)),
-});
+const samples = (some: typeof penguins) =>
+  some.map(({ species, measures }) => ({
+    xs: Float32Array.from(measures, (value, i) => (value - scales[i]!.middle) / scales[i]!.deviation),
+    ys: classes.indexOf(species),
+  }));
 
 await using worker = await spawnWorker({ seed: 0 });
 const { nn } = worker.import("torch");
@@ -43,8 +50,8 @@ const model = nn.Sequential(nn.Linear(4, 16), nn.ReLU(), nn.Linear(16, classes.l
 
 const learner = new Learner(model, crossEntropy(), {
   data: {
-    training: new DataLoader(rows(training), { batchSize: 16, shuffle: true }),
-    validation: new DataLoader(rows(validation), { batchSize: 128 }),
+    training: new DataLoader(samples(training), { batchSize: 16, shuffle: true }),
+    validation: new DataLoader(samples(validation), { batchSize: 128 }),
   },
   optimizer: adamW({ lr: 1e-2 }),
   callbacks: [new Metrics(accuracy), new EarlyStopping(stopping.numberSinceBest(5), { restoreBest: true })],
@@ -52,9 +59,10 @@ const learner = new Learner(model, crossEntropy(), {
 const { reason } = await learner.fit(50);
 console.log(`\n${reason}`);
 
+const birds = await validation.toArray();
 const predictions = await learner.predict(learner.data.validation!, { classes });
 const wrong = predictions.flatMap(({ label, probability }, i) => {
-  const { species, measures } = validation[i]!;
+  const { species, measures } = birds[i]!;
   const [length, depth, flipper, mass] = measures;
   const bird = `${species}, bill ${length} by ${depth} mm, flipper ${flipper} mm, ${mass} g`;
   return label === species ? [] : [`${bird}: taken for ${label}, by ${(100 * probability).toFixed(0)} %`];
