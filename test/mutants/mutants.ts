@@ -121,6 +121,35 @@ export const mutants: readonly Mutant[] = [
     to: "(/",
     test: by("test/pure/errors/missing-module.test.ts", "in torchwire's own environment it is the command"),
   },
+  // Rows of files.
+  {
+    title: "rows: a quote within a cell opens a quoted one",
+    file: "client/tables/csv-scan.ts",
+    from: "        if (state === CELL) [state, quoteLine] = [QUOTED, line];",
+    to: "        if (state !== QUOTED && state !== AFTER_QUOTE) [state, quoteLine] = [QUOTED, line];",
+    test: by("test/pure/data/csv.test.ts", "cells a quote within a cell without quotes is one of its characters"),
+  },
+  {
+    title: "rows: whole numbers of JSON past 2^53 are rounded",
+    file: "client/tables/json-values.ts",
+    from: "WHOLE.test(token) ? BigInt(token) : Number(token)",
+    to: "Number(token)",
+    test: by("test/pure/data/json-lines.test.ts", "numbers whole ones past 2^53 are bigints"),
+  },
+  {
+    title: "rows: a row of Parquet is one of another group",
+    file: "client/tables/parquet.ts",
+    from: "if (this.#groups[middle]!.start <= index) low = middle;",
+    to: "if (this.#groups[middle]!.start < index) low = middle;",
+    test: by("test/pure/data/parquet.test.ts", "row groups of many pages, in any order"),
+  },
+  {
+    title: "rows: what is kept on disk stays, whatever made it",
+    file: "client/tables/disk-cache.ts",
+    from: "if (there?.fingerprint() === whole) return there;",
+    to: "if (there !== undefined) return there;",
+    test: by("test/pure/data/disk-cache.test.ts", "the next time rows are made anew where the key"),
+  },
   // The formats, and what is sent.
   {
     title: "permute dropped",
