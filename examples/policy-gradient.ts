@@ -6,13 +6,14 @@
  *     npx tsx --conditions=torchwire-source examples/policy-gradient.ts [updates, 30 by default] [carts, 256]
  */
 import { kw, py, spawnWorker } from "torchwire";
-import { random } from "./random.ts";
+import { generator } from "./random.ts";
 
 const updates = Number(process.argv[2] ?? 30);
 const carts = Number(process.argv[3] ?? 256);
 /** Moments in a game, at most: 2 seconds. */
 const MOMENTS = 100;
 const DISCOUNT = 0.98;
+const random = generator();
 
 /** Position and speed of the cart, angle and angular speed of the pole. */
 type State = readonly [x: number, v: number, angle: number, w: number];
