@@ -11,10 +11,10 @@ import json
 import os
 import pkgutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sized
 from itertools import islice
 from types import BuiltinMethodType, FrameType, MethodType
-from typing import Any
+from typing import Any, TypeGuard
 
 _MOST_NAMED = 8
 
@@ -126,8 +126,8 @@ def _facts_of_attribute(value: Any, asked: Any) -> Iterator[str]:
         yield _of_keys(value, asked)
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         yield f"its fields are {_listed([field.name for field in dataclasses.fields(value)])}"
-    elif isinstance(value, tuple) and hasattr(value, "_fields"):
-        yield f"it is {_with_article(value)} with the fields {_listed(value._fields)}"
+    elif isinstance(value, tuple) and (names := getattr(value, "_fields", None)) is not None:
+        yield f"it is {_with_article(value)} with the fields {_listed(names)}"
     elif _has_items(value):
         yield f"it is {_with_article(value)} of {len(value)}"
     elif isinstance(value, Iterator):
@@ -140,7 +140,7 @@ def _has_keys(value: Any) -> bool:
     return isinstance(value, Mapping) or all(hasattr(kind, name) for name in ("keys", "__getitem__", "__contains__"))
 
 
-def _has_items(value: Any) -> bool:
+def _has_items(value: Any) -> TypeGuard[Sized]:
     """Return whether it has items by number: a list, a tuple, a ModuleList. An array is not asked for its items."""
     kind = type(value)
     return (

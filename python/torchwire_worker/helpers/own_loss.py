@@ -140,7 +140,8 @@ def _named(value: Any) -> Mapping[Any, Any]:
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: getattr(value, field.name, None) for field in fields(value)}
     if isinstance(value, tuple):
-        return value._asdict() if hasattr(value, "_asdict") else {}
+        as_dict = getattr(value, "_asdict", None)
+        return {} if as_dict is None else as_dict()
     loss = None if isinstance(value, (list, Tensor)) else getattr(value, "loss", None)
     return {} if loss is None else {"loss": loss}
 
