@@ -146,11 +146,11 @@ new PyTorchBackend({ acumulate: 2 }); // TS2561 misspelt
 
 // Data and formats.
 new DataLoader(dataset); // TS2554 without a batch size
-new DataLoader(dataset, { batch_size: 4 }); // TS2561 PyTorch's own spelling
-new DataLoader(dataset, { batchSize: 4, shuffle: 3 }); // TS2322 a seed that does not say so
-new DataLoader(dataset, { batchSize: 4, numWorkers: 2 }); // TS2561 PyTorch's own name
-new DataLoader({ length: 3, get: () => "a" }, { batchSize: 4 }); // TS2322 samples that are none
-new DataLoader({ length: 3 }, { batchSize: 4 }); // TS2345 a data set without get
+new DataLoader(dataset, { batch_size: 4 }); // TS2769 PyTorch's own spelling
+new DataLoader(dataset, { batchSize: 4, shuffle: 3 }); // TS2769 a seed that does not say so
+new DataLoader(dataset, { batchSize: 4, numWorkers: 2 }); // TS2769 PyTorch's own name
+new DataLoader({ length: 3, get: () => "a" }, { batchSize: 4 }); // TS2769 samples that are none
+new DataLoader({ length: 3 }, { batchSize: 4 }); // TS2769 a data set without get
 batches({ xs: array }, { batchSize: 4 }); // TS2741 without targets
 imageFolder("photos", { size: "224" }); // TS2322 a string as a size
 imageFolder("photos", { size: 224, onCorrupt: "ignore" }); // TS2322 what is not to be had
