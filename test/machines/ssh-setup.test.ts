@@ -2,7 +2,7 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { execa } from "execa";
-import { afterEach, beforeEach, expect, test, vi } from "vitest";
+import { afterEach, beforeEach, expect, onTestFinished, test } from "vitest";
 import { findPython } from "../../bridge/environment/find.ts";
 import { findManaged, site } from "../../bridge/environment/managed.ts";
 import { setup } from "../../bridge/environment/setup.ts";
@@ -31,7 +31,6 @@ where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
     host = await SshHost.start({ env });
   });
   afterEach(() => {
-    vi.restoreAllMocks();
     host[Symbol.dispose]();
     world[Symbol.dispose]();
   });
@@ -154,7 +153,9 @@ where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
         writeFileSync(join(folder, "torchwire.json"), JSON.stringify(marker));
       }
       if (packages !== undefined) world.file("app/torchwire.packages.json", JSON.stringify(packages));
-      vi.spyOn(process, "cwd").mockReturnValue(program);
+      const before = process.cwd();
+      process.chdir(program);
+      onTestFinished(() => process.chdir(before));
       await using worker = await testWorker({ ssh: host.target() });
       expect(await worker.import("os").environ.get("MARK")).toBe(packages === undefined ? "plain" : "packages");
     },
