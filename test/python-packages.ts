@@ -10,19 +10,20 @@ import { ensurePython } from "torchwire";
 const root = fileURLToPath(new URL("..", import.meta.url));
 
 /**
- * The folder, for PYTHONPATH, with the packages that python/requirements-test.txt pins. The first call fills it (90
- * MB); later calls need no network.
+ * The folder, for PYTHONPATH, with the packages that python/requirements-test.txt and requirements-examples.txt pin.
+ * The first call fills it (150 MB of downloads); later calls need no network.
  */
 export async function testPackages(): Promise<string> {
-  const requirements = join(root, "python", "requirements-test.txt");
-  const hash = createHash("sha256").update(await readFile(requirements));
+  const requirements = ["test", "examples"].map((name) => join(root, "python", `requirements-${name}.txt`));
+  const hash = createHash("sha256");
+  for (const file of requirements) hash.update(await readFile(file));
   const cache = join(root, "node_modules", ".cache", "torchwire");
   const folder = join(cache, `python-${hash.digest("hex").slice(0, 12)}`);
   if (existsSync(folder)) return folder;
 
   await mkdir(cache, { recursive: true });
   const { executable } = await ensurePython();
-  const options = ["--no-deps", "--require-hashes", "-r", requirements];
+  const options = ["--no-deps", "--require-hashes", ...requirements.flatMap((file) => ["-r", file])];
   // An environment made by uv has no pip, and one made by pip has no uv.
   const installers = [
     ["uv", "pip", "install", "--python", executable],
@@ -41,5 +42,5 @@ export async function testPackages(): Promise<string> {
     failures.push(`${file}: ${all || "not found"}`);
     await rm(draft, { recursive: true });
   }
-  throw new Error(`the packages of ${requirements} could not be installed:\n${failures.join("\n")}`);
+  throw new Error(`the packages of ${requirements.join(" and ")} could not be installed:\n${failures.join("\n")}`);
 }
