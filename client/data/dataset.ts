@@ -13,6 +13,9 @@ export interface ArrayRows {
   readonly ys: Tree<AnyArray>;
 }
 
+/** Samples by index, a list of them, or arrays whose rows are samples. */
+export type Indexed<S = Sample> = Dataset<S> | readonly S[] | ArrayRows;
+
 export interface SplitOptions {
   /** An integer from 0 to 2^53 - 1; 0 by default. */
   readonly seed?: number;
@@ -111,7 +114,7 @@ export class Subset<S = Sample> implements Dataset<S> {
   readonly indices: Uint32Array;
 
   /** Throws MISUSE where an index is out of range. */
-  constructor(data: Dataset<S> | ArrayRows, indices: ArrayLike<number>) {
+  constructor(data: Indexed<S>, indices: ArrayLike<number>) {
     const within = asDataset(data) as Dataset<S>;
     const { length } = within;
     for (let i = 0; i < indices.length; i++) checkIndex(indices[i]!, length);
@@ -140,7 +143,7 @@ export class Subset<S = Sample> implements Dataset<S> {
  * Throws MISUSE unless `fraction` lies between 0 and 1, exclusive.
  */
 export function split<S = Sample>(
-  data: Dataset<S> | ArrayRows,
+  data: Indexed<S>,
   fraction: number,
   options: SplitOptions = {},
 ): [Subset<S>, Subset<S>] {
@@ -168,12 +171,12 @@ export function splitIndices(
 /**
  * The samples of `data` at `indices`, in that order. An index may come twice. Throws MISUSE where one is out of range.
  */
-export function subset<S = Sample>(data: Dataset<S> | ArrayRows, indices: ArrayLike<number>): Subset<S> {
+export function subset<S = Sample>(data: Indexed<S>, indices: ArrayLike<number>): Subset<S> {
   return new Subset(data, indices);
 }
 
 /** The first `n` samples of `data`, or all where it has fewer. Throws MISUSE unless `n` is a whole number. */
-export function take<S = Sample>(data: Dataset<S> | ArrayRows, n: number): Subset<S> {
+export function take<S = Sample>(data: Indexed<S>, n: number): Subset<S> {
   if (!Number.isSafeInteger(n) || n < 0)
     throw new TorchwireError("MISUSE", `take: n must be a whole number, not ${String(n)}`);
   const whole = asDataset(data) as Dataset<S>;
@@ -183,27 +186,30 @@ export function take<S = Sample>(data: Dataset<S> | ArrayRows, n: number): Subse
   );
 }
 
-/** Throws MISUSE where `data` is neither samples by index nor arrays. */
-export function asDataset(data: Dataset<any> | ArrayRows): Dataset<any> {
+/** Throws MISUSE where `data` has neither samples by index nor arrays. */
+export function asDataset(data: Indexed<any>): Dataset<any> {
+  if (isSamples(data)) return { length: data.length, get: (index) => data[index] };
   const { get, length, xs, ys } = (data ?? {}) as Partial<Dataset & ArrayRows>;
   if (typeof get === "function") {
     if (Number.isSafeInteger(length) && length! >= 0) return data as Dataset;
     throw new TorchwireError(
       "MISUSE",
-      `the length of a data set must be a whole number, not ${String(length)}; data is { length, get(index) } or { xs, ys }`,
+      `the length of a data set must be a whole number, not ${String(length)}; data is a list of samples, { length, get(index) } or { xs, ys }`,
     );
   }
   if (xs !== undefined && ys !== undefined) return new ArrayDataset({ xs, ys });
   if (isIterable(data))
     throw new TorchwireError(
       "MISUSE",
-      "the data can be iterated, but has no samples by index, which shuffling and buckets need: give { length, get(index) }",
+      "the data can be iterated, but has no samples by index, which shuffling and buckets need: give a list of them, or { length, get(index) }",
     );
   throw new TorchwireError(
     "MISUSE",
-    "data must be { length, get(index) }, or { xs, ys } with arrays whose rows are samples",
+    "data must be a list of samples, { length, get(index) }, or { xs, ys } with arrays whose rows are samples",
   );
 }
+
+const isSamples = (data: Indexed<any>): data is readonly any[] => Array.isArray(data);
 
 /** One array, or the source that it will be made from. */
 class Column {

@@ -24,6 +24,7 @@ export {
   subset,
   take,
   type ArrayRows,
+  type Indexed,
   type SplitOptions,
 } from "./dataset.ts";
 export type { ImageOptions, ImageSource } from "./decode.ts";

@@ -5,7 +5,7 @@ import { Ahead, type Source } from "./ahead.ts";
 import { numBatches } from "./batches.ts";
 import { bucketed, byLength, type Lengths, lengthsOf } from "./buckets.ts";
 import { checkCollate, type Collate, type CollateFunction, type PartsCollate } from "./collate.ts";
-import { ArrayDataset, type ArrayRows, asDataset, Subset } from "./dataset.ts";
+import { ArrayDataset, asDataset, type Indexed, Subset } from "./dataset.ts";
 import { Gathered } from "./gathered.ts";
 import { BatchMemory, type MemoryCounts } from "./memory.ts";
 import { permutation, weightedSample } from "./shuffle.ts";
@@ -64,7 +64,7 @@ export interface Position {
 }
 
 /**
- * Batches of a data set, or of arrays whose rows are samples. Each iteration is one pass, and begins the next epoch.
+ * Batches of a data set, a list of samples, or arrays whose rows are samples. Each iteration is one pass, and begins the next epoch.
  *
  * **A batch** is `{ xs, ys }`. It has the structure of a sample: one array, several by position, or several by name,
  * each with a new first axis. The samples of one batch must have the same shapes and dtypes, unless `collate` keeps
@@ -105,9 +105,9 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   #begun = false;
 
   /** Throws MISUSE for an option out of range, and BAD_DATA where arrays do not fit each other. */
-  constructor(data: Dataset | ArrayRows, options: DataLoaderOptions & Partial<Collated<PartsCollate<X, Y>>>);
-  constructor(data: Dataset<S> | ArrayRows, options: DataLoaderOptions & Collated<CollateFunction<X, Y, S>>);
-  constructor(data: Dataset<any> | ArrayRows, options: DataLoaderOptions & Partial<Collated<Collate>>) {
+  constructor(data: Indexed, options: DataLoaderOptions & Partial<Collated<PartsCollate<X, Y>>>);
+  constructor(data: Indexed<S>, options: DataLoaderOptions & Collated<CollateFunction<X, Y, S>>);
+  constructor(data: Indexed<any>, options: DataLoaderOptions & Partial<Collated<Collate>>) {
     const { batchSize, shuffle = false, dropLast = false, prefetch = 2, workers = 4 } = options;
     this.#dataset = asDataset(data);
     this.#options = options;

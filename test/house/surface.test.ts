@@ -53,8 +53,8 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       AnyArray ArrayRows Batch BatchLike BatchOptions CacheOptions CacheSource Collate CollateFunction Collated
       Collating Collation Collator ColumnType ColumnTypes CsvOptions CsvRow CsvTypes CsvValue Data DataLoaderOptions
       Dataset DecodeImageOptions Feature Features FlowTensor FromWorkerOptions ImageFolder ImageFolderOptions
-      ImageOptions ImageSample ImageSource Inputs JsonLinesOptions LateTensor Lengths LoadDatasetOptions MaskOptions
-      MemoryCounts OnnxTensor OwnRows Pad PadOptions ParquetOptions PartCollate PartsCollate Pixels Position ReadyArray
+      ImageOptions ImageSample ImageSource Indexed Inputs JsonLinesOptions LateTensor Lengths LoadDatasetOptions
+      MaskOptions MemoryCounts OnnxTensor OwnRows Pad PadOptions ParquetOptions PartCollate PartsCollate Pixels Position ReadyArray
       Rows Sample SampleValue SkippedImage SplitOptions Stacked ToNDArrayOptions Values`,
   },
   "./flux": {

@@ -226,6 +226,13 @@ export const mutants: readonly Mutant[] = [
     test: by("test/pure/data/loader.test.ts", "samples are read not at all that `dropLast` leaves out"),
   },
   {
+    title: "a list of samples gives them in the other order",
+    file: "client/data/dataset.ts",
+    from: "get: (index) => data[index] };",
+    to: "get: (index) => data.at(-index) };",
+    test: by("test/pure/data/loader.test.ts", "parts of data a list of samples is a data set"),
+  },
+  {
     title: "shuffle seed ignored",
     file: "client/data/shuffle.ts",
     from: "const low = seed >>> 0;",

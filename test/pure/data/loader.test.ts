@@ -459,12 +459,12 @@ describe("arrays as data", () => {
       [{ xs: [], ys: {} }, "BAD_DATA", "ys holds no array"],
       [{ xs: { a: "text" }, ys: [0] }, "BAD_DATA", "xs.a is not an array: found a string"],
       [{ xs: [[1, 2], [3]], ys: [0, 1] }, "BAD_DATA", "xs[1] has 1 elements"],
-      [rows(3).xs, "MISUSE", "data must be { length, get(index) }, or { xs, ys }"],
+      [rows(3).xs, "MISUSE", "data must be a list of samples, { length, get(index) }, or { xs, ys }"],
       [null, "MISUSE", "data must be"],
       [
         { get: sampleOf },
         "MISUSE",
-        "the length of a data set must be a whole number, not undefined; data is { length, get(index) } or { xs, ys }",
+        "the length of a data set must be a whole number, not undefined; data is a list of samples, { length, get(index) } or { xs, ys }",
       ],
     ] as const)
       expect(await caught(make(data))).toMatchObject({ code, message: expect.stringContaining(message) });
@@ -555,6 +555,19 @@ describe("parts of data", () => {
       expect(indices(split(data, 0.8, { seed: 5 })[1])).not.toEqual(indices(validation));
       expect(indices(validation)).toEqual(Array.from(permutation(50, 4).slice(40).toSorted()));
     }
+  });
+
+  test("a list of samples is a data set, and what holds for those holds for it", async () => {
+    const samples = Array.from({ length: 10 }, (_, i) => sampleOf(i));
+    const same = { length: 10, get: sampleOf };
+    const options = { batchSize: 4, shuffle: true, bucketBy: (i: number) => i % 3 };
+    expect(await all(new DataLoader(samples, options))).toEqual(await all(new DataLoader(same, options)));
+    for (const [i, part] of split(samples, 0.5).entries()) {
+      expect(indices(part)).toEqual(indices(split(same, 0.5)[i]!));
+      expect(await part.get(1)).toBe(samples[part.indices[1]!]);
+    }
+    expect(await targets(new DataLoader(subset(samples, [3, 1]), { batchSize: 2 }))).toEqual([[3, 1]]);
+    expect(await targets(new DataLoader(take(samples, 1), { batchSize: 2 }))).toEqual([[0]]);
   });
 
   test("parts of parts count in the whole, and are cut as the whole is", async () => {

@@ -461,7 +461,7 @@ describe("bucketBy", () => {
     const error = await caught(() => new DataLoader(unchecked(stream), { batchSize: 1, bucketBy: [1] }));
     expect([error.code, error.message]).toEqual([
       "MISUSE",
-      "the data can be iterated, but has no samples by index, which shuffling and buckets need: give { length, get(index) }",
+      "the data can be iterated, but has no samples by index, which shuffling and buckets need: give a list of them, or { length, get(index) }",
     ]);
   });
 });
