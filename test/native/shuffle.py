@@ -63,5 +63,23 @@ def permutation(n, seed, epoch=0):
     return order
 
 
+def bucketed(lengths, batch, seed, epoch=0):
+    """Return the batches of an epoch as lists of indices: samples of similar length, the batches in random order."""
+    drawn = permutation(len(lengths), seed, epoch)
+    pool = batch * max(1, min(50, len(drawn) // batch // 4))
+    batches, rest = [], []
+    starts = [start for start in range(0, len(drawn), pool) if start == 0 or len(drawn) - start >= pool]
+    for start, end in zip(starts, [*starts[1:], len(drawn)]):
+        by_length = sorted(drawn[start:end], key=lambda i: lengths[i])
+        many, left = divmod(len(by_length), batch)
+        if left:
+            smaller = batch * permutation(many + 1, seed, epoch ^ 0x40000000)[0]
+            rest = by_length[smaller : smaller + left]
+            del by_length[smaller : smaller + left]
+        batches += [by_length[i : i + batch] for i in range(0, len(by_length), batch)]
+    order = permutation(len(batches), seed, epoch ^ 0x80000000)
+    return [batches[i] for i in order] + [rest] * bool(rest)
+
+
 if __name__ == "__main__":
     print(json.dumps([permutation(*case) for case in json.loads(sys.argv[1])]))
