@@ -1,10 +1,13 @@
 /** A batch as the data gives it and as a step takes it. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
+import { described } from "../options/keywords.ts";
 import { ArrayList } from "./list.ts";
+import { mapTree } from "./tree.ts";
 import type { Batch, BatchLike, Inputs, Values } from "./types.ts";
 
 export const isReference = (value: unknown): boolean => inner(value) !== undefined;
@@ -50,21 +53,45 @@ export function samplesIn({ xs, ys, size }: Batch): number | undefined {
   return known?.samples;
 }
 
-/** The arrays of one side of a batch, each with its path. */
-export function namesOf(side: Inputs, name: string): [string, Values][] {
-  if (Array.isArray(side)) return side.map((value, i) => [`${name}[${i}]`, value as Values]);
-  if (isValue(side)) return [[name, side]];
-  if (isRefusedPromise(side))
-    throw new TorchwireError("BAD_DATA", `${name} is a Promise: await it where the data gives the batch`);
-  return Object.entries(side).map(([key, value]) => [`${name}.${key}`, value]);
+/**
+ * What one side of a batch holds, however deep, each with its path. It may hold things that a handler is yet to convert,
+ * but no promise: that throws BAD_DATA.
+ */
+export function namesOf(side: Inputs, name: string): [string, unknown][] {
+  const found: [string, unknown][] = [];
+  mapTree(
+    side,
+    name,
+    (part): part is unknown => isValue(part) || !(Array.isArray(part) || isPlainObject(part)) || isRefusedPromise(part),
+    (value, path) => {
+      if (isRefusedPromise(value)) notAnInputOf(side, value, path);
+      found.push([path, value]);
+    },
+    notAnInput,
+  );
+  return found;
 }
 
-/** The same side with each array replaced. */
-export function mapInputs(side: Inputs, name: string, replace: (value: Values, path: string) => unknown): any {
-  const replaced = namesOf(side, name).map(([path, value]) => replace(value, path));
-  if (Array.isArray(side)) return replaced;
-  if (isValue(side)) return replaced[0];
-  return Object.fromEntries(Object.keys(side).map((key, i) => [key, replaced[i]]));
+/**
+ * The same side with each array replaced. Throws BAD_DATA where it holds something else than arrays, references, and
+ * lists and records of them.
+ */
+export const mapInputs = (side: Inputs, name: string, replace: (value: Values, path: string) => unknown): any =>
+  mapTree(side, name, isValue, replace, (part, path) => notAnInputOf(side, part, path));
+
+function notAnInputOf(side: Inputs, value: unknown, path: string): never {
+  lookAfter(side, Infinity);
+  return notAnInput(value, path);
+}
+
+/** Throws BAD_DATA: `value` is neither an array nor a reference. */
+export function notAnInput(value: unknown, path: string): never {
+  throw new TorchwireError(
+    "BAD_DATA",
+    isRefusedPromise(value)
+      ? `${path} is a Promise: await it where the data gives the batch`
+      : `${path} is ${described(value)}, which is neither an array { dtype, shape, data } nor a reference; toNDArray makes arrays of numbers and typed arrays`,
+  );
 }
 
 function bad(what: string): TorchwireError {

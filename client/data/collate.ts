@@ -72,7 +72,7 @@ export function collated({ values, indices }: Samples, collate: Collate | undefi
       pairs.map((pair) => pair[which]),
       collate?.[name],
       part(name),
-    ) as Inputs;
+    );
   return { xs: side(0, "xs"), ys: side(1, "ys") };
 }
 

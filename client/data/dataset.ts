@@ -102,7 +102,7 @@ export class ArrayDataset implements Dataset {
       return target;
     };
     const parts = (tree: Tree<Column>, name: string): Inputs =>
-      (tree instanceof Column ? part(tree) : mapTree(tree, name, isColumn, part, refuseArray)) as Inputs;
+      tree instanceof Column ? part(tree) : mapTree(tree, name, isColumn, part, refuseArray);
     return { xs: parts(this.#xs, "xs"), ys: parts(this.#ys, "ys") };
   }
 }

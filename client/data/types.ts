@@ -6,8 +6,11 @@ import type { ArrayList } from "./list.ts";
 /** An array to send, a list of arrays of different shapes, or a reference to something in the worker. */
 export type Values = NDArray | ArrayList | PyObject;
 
-/** One input, several by position, or several by name: `model(x)`, `model(a, b)`, `model(kw({ a, b }))`. */
-export type Inputs = Values | readonly Values[] | { readonly [name: string]: Values };
+/**
+ * One input, several by position, or several by name: `model(x)`, `model(a, b)`, `model(kw({ a, b }))`. Each of several
+ * may hold several: the model gets a list or a dict there, nested alike.
+ */
+export type Inputs = Values | readonly Inputs[] | { readonly [name: string]: Inputs };
 
 /** Inputs and targets of one step. The first axis of each, or the length of a list, counts the samples. */
 export interface Batch {

@@ -2,10 +2,9 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
-import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference, notAnInput } from "../data/batch.ts";
 import { ArrayList, isPacked, type Packed } from "../data/list.ts";
 import { mapTree } from "../data/tree.ts";
 import type { Values } from "../data/types.ts";
@@ -29,10 +28,7 @@ export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
   const move = (tensor: AnyRef): AnyRef => (device === "cpu" ? tensor : tensor.to(device));
   if (isReference(value)) return move(value as AnyRef);
   if (value instanceof ArrayList) return listToTorch(value, path, how, move);
-  if (!isNDArray(value)) {
-    lookAfter(value);
-    throw new TorchwireError("BAD_DATA", `${path} is neither an array { dtype, shape, data } nor a reference`);
-  }
+  if (!isNDArray(value)) return notAnInput(value, path);
   const { dtype, shape } = value;
   const chosen = ofBatch(format ?? defaultFormat(value, "input"));
   const tensor = move(worker.tensor(value) as unknown as AnyRef);

@@ -1,5 +1,6 @@
 /** Inference: it is batched, changes nothing, and is safe while a training goes on. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { isNDArray, itemSize, sizeOf, type NDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
@@ -263,8 +264,10 @@ async function* inputsOf(samples: Samples, batchSize: number): AsyncGenerator<In
 
 const isList = (value: unknown): value is ArrayList => value instanceof ArrayList;
 
-/** `[a, b]` of arrays is one batch with two inputs; an array of batches is data. */
-const isSeveralInputs = (samples: Samples): boolean => Array.isArray(samples) && isValue(samples[0]);
+/** `[a, { b }]` of arrays is one batch with two inputs; an array of batches is data. */
+const isSeveralInputs = (samples: Samples): boolean =>
+  Array.isArray(samples) &&
+  samples.some((one: unknown) => isValue(one) || (isPlainObject(one) && !("xs" in one) && !("ys" in one)));
 
 function* piecesOf(samples: ArrayList, size: number): Generator<ArrayList> {
   const { items } = samples;

@@ -2,9 +2,14 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py, type AnyReference } from "../../bridge/reference/py.ts";
 import { oneLine } from "../../bridge/errors/shown.ts";
-import { workerOf } from "../../bridge/worker.ts";
-import type { Values } from "../data/types.ts";
+import { workerOf, type Worker } from "../../bridge/worker.ts";
 import { traced } from "../../bridge/errors/site.ts";
+import { isValue, notAnInput } from "../data/batch.ts";
+import { ArrayList } from "../data/list.ts";
+import { mapTree, type Tree } from "../data/tree.ts";
+import type { Values } from "../data/types.ts";
+import { toTorch } from "../formats/convert.ts";
+import { same } from "../formats/format.ts";
 
 /** A shape, or an input itself. */
 export type SummaryInput = readonly number[] | Values;
@@ -12,9 +17,9 @@ export type SummaryInput = readonly number[] | Values;
 export interface SummaryOptions {
   /**
    * A shape with its batch axis, for an input of zeros, or the input itself; of several inputs either, by position or by
-   * name. It makes output shapes known.
+   * name, nested as the model takes them. It makes output shapes known.
    */
-  readonly input?: SummaryInput | readonly SummaryInput[] | { readonly [name: string]: SummaryInput };
+  readonly input?: Tree<SummaryInput>;
 }
 
 export interface LayerSummary {
@@ -57,13 +62,27 @@ export function summary(model: AnyReference, { input }: SummaryOptions = {}): Pr
     const described = await worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
       worker.scope(() => {
         const helpers = worker.import("torchwire_worker.helpers.summary");
-        return py.js(py.get(helpers, "describe")(model, input ?? null));
+        return py.js(py.get(helpers, "describe")(model, input === undefined ? null : sent(worker, input)));
       }),
     );
     const parts = described as Omit<ModelSummary, "toString">;
     return { ...parts, toString: () => table(parts) };
   });
 }
+
+/** Shapes and references stay as they are. */
+const sent = (worker: Worker, input: NonNullable<SummaryOptions["input"]>): unknown =>
+  mapTree(
+    input,
+    "input",
+    (part): part is SummaryInput => isValue(part) || isShape(part),
+    (part, path) =>
+      part instanceof ArrayList ? toTorch(part, path, { worker, device: worker.device, format: same }) : part,
+    notAnInput,
+  );
+
+const isShape = (part: unknown): part is readonly number[] =>
+  Array.isArray(part) && part.every((size) => Number.isSafeInteger(size));
 
 function table({ layers, parameters, trainable, bytes }: Omit<ModelSummary, "toString">): string {
   const withShapes = layers.some(({ calls }) => calls > 0);

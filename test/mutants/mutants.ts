@@ -45,6 +45,23 @@ export const mutants: readonly Mutant[] = [
     test: by("test/client/model/structures.test.ts", "a learner's output is what losses, metrics and predictions see"),
   },
   {
+    title: "nested inputs: a record in a list of inputs is taken for a batch",
+    file: "client/model/predict.ts",
+    from: "isValue(one) || (isPlainObject(one) && ",
+    to: "isValue(one) || (false && ",
+    test: by(
+      "test/client/data/nested.test.ts",
+      "a model of nested inputs and targets predicts inputs by name and by position",
+    ),
+  },
+  {
+    title: "nested inputs: parts that are nested do not count samples",
+    file: "client/data/batch.ts",
+    from: "!(Array.isArray(part) || isPlainObject(part)) || isRefusedPromise(part)",
+    to: "true",
+    test: by("test/client/data/nested.test.ts", "a model of nested inputs and targets says which part is none"),
+  },
+  {
     title: "own loss: labels that are ignored weigh",
     file: "python/torchwire_worker/helpers/own_loss.py",
     from: "labels.ne(_IGNORED).sum()",

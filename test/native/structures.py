@@ -49,6 +49,63 @@ class Classifier(nn.Module):
         return Pair(logits, state)
 
 
+class Visit(nn.Module):
+    """Takes inputs nested by name and by position, and gives logits [N, 3] and a prognosis [N, 1]."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.image = nn.Linear(8, 4)
+        self.site = nn.Embedding(5, 4)
+        self.age = nn.Linear(1, 4)
+        self.head = nn.Linear(4, 4)
+
+    def forward(self, image: Any, meta: Any) -> Any:
+        state = self.image(image.flatten(1)) + self.site(meta["site"]) + self.age(meta["at"][0])
+        y = self.head((state * meta["at"][1]["weight"]).tanh())
+        return {"label": y[:, :3], "more": [y[:, 3:]]}
+
+
+class Swapped(nn.Module):
+    """Takes its two inputs the other way round."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, a: Any, b: Any) -> Any:
+        return self.inner(b, a)
+
+
+class Echo(nn.Module):
+    """Gives its inputs as they are, with a parameter."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.ones(()))
+
+    def forward(self, text: Any, others: Any) -> Any:
+        return {"text": {**text, "w": self.w}, "others": others}
+
+
+def visit_loss(model: nn.Module, image: Any, meta: Any, ys: Any) -> torch.Tensor:
+    y = model(image, meta)
+    return F.cross_entropy(y["label"], ys["label"]) + F.mse_loss(y["more"][0], ys["more"][0]["prognosis"])
+
+
+def visits(xs: Any, ys: Any, size: int) -> list[tuple[Any, Any, Any]]:
+    """Batches of `visit_loss` of nested rows."""
+
+    def part(value: Any, start: int) -> Any:
+        if isinstance(value, dict):
+            return {name: part(one, start) for name, one in value.items()}
+        return value[start : start + size] if isinstance(value, torch.Tensor) else [part(one, start) for one in value]
+
+    return [
+        (part(xs["image"], start), part(xs["meta"], start), part(ys, start))
+        for start in range(0, len(ys["label"]), size)
+    ]
+
+
 class Tagger(nn.Module):
     """As Hugging Face's for tokens: it computes its loss from `labels` [N, T], of which -100 do not count."""
 

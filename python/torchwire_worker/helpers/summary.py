@@ -15,8 +15,8 @@ def describe(model: torch.nn.Module, given: Any = None) -> dict[str, Any]:
     """Describe every module once, in the order of `named_modules`.
 
     `given` is None, a shape (a list of ints), or the input of the model: a tensor, or a list or a dict of inputs, by
-    position or by keyword, each of which is a shape, or tensors in any container. With an input, the model runs once,
-    and the shapes of all tensors in each output are noted.
+    position or by keyword, nested alike, each of which is a shape, or tensors in any container. With an input, the
+    model runs once, and the shapes of all tensors in each output are noted.
     """
     outputs: dict[torch.nn.Module, list[list[int]]] = {}
     calls: dict[torch.nn.Module, int] = {}
@@ -74,6 +74,10 @@ def _arguments(model: torch.nn.Module, given: Any) -> tuple[list[Any], dict[str,
     def made(part: Any) -> Any:
         if _is_shape(part):
             return torch.zeros(part, dtype=dtype, device=device)
+        if type(part) is list:
+            return [made(one) for one in part]
+        if type(part) is dict:
+            return {name: made(one) for name, one in part.items()}
         return with_tensors(lambda tensor: tensor.to(device), part)
 
     if isinstance(given, Mapping):

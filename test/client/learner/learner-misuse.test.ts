@@ -407,7 +407,9 @@ describe("a step that fails has its place", () => {
       expect(await failed(second(batch))).toContain(message(what as string));
     const unsendable = await caught(() => second({ xs: [1, 2], ys: ones(2, 1) }).fit(1));
     expect(unsendable).toMatchObject({ code: "BAD_DATA", callback: "PyTorchBackend", event: "stepBegin", step: 1 });
-    expect(unsendable.message).toContain("xs[0] is neither an array { dtype, shape, data } nor a reference");
+    expect(unsendable.message).toContain(
+      "xs[0] is 1, which is neither an array { dtype, shape, data } nor a reference",
+    );
   });
 
   test("indices of an embedding that are bytes", async () => {
