@@ -54,11 +54,12 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "Learner.load": ({ learner, folder }) => learner.load(join(folder, "same.safetensors")),
   "Learner.explain": ({ learner }) => learner.explain(),
   "Learner.events": async ({ learner }) => {
-    const events = learner.events();
+    const controller = new AbortController();
+    const events = learner.events({ signal: controller.signal });
     const next = events.next();
     await learner.validate();
     await next;
-    await events.return?.();
+    controller.abort();
   },
   "Learner.model": ({ learner }) => py.js(learner.model[0].weight.sum().item()),
   "Learner.modules": ({ learner }) => learner.modules,
@@ -165,7 +166,7 @@ export const makes: readonly string[] = [
   "topK torchmetric batch cifar10 format image imagenet mnist same sequence video Hyper hyperparameter",
   "Hyperparameter Relative relative Scheduler ReduceOnPlateau oneCycle toNDArray fromWorker",
   "ArrayList list pad stack RowDataset rowDataset cacheOnDisk fromCsv fromJsonLines fromParquet loadDataset",
-  "arrayDataset ArrayDataset Subset subset take imageFolder DataLoader balancedWeights readIdx",
+  "arrayDataset ArrayDataset Subset subset take imageFolder DataLoader balancedWeights readIdx readImages",
   "EarlyStopping Checkpointer SanityCheck SanityCheckError Traces throttle GarbageCollect Loggables csv jsonLines",
   "tensorBoard RunFolder LogHistograms LogHyperParams LogMetrics LogTraces LogVisualization chain clipNorm",
   "clipValue expDecay invDecay weightDecay descent momentum nesterov rmsProp adaMax adaGrad adaDelta amsGrad",

@@ -121,7 +121,7 @@ export async function decodeAll(sources: readonly ImageSource[], shape: ImageSha
       throw new TorchwireError(
         "BAD_DATA",
         `images of several sizes make no array: ${shownPath(names[0]!)} has ${pair(first!)} pixels (height × width), ` +
-          `${shownPath(names[i]!)} has ${pair(image)}; give imageFolder a size`,
+          `${shownPath(names[i]!)} has ${pair(image)}; give the option size`,
       );
     all.set(image.data as Uint8Array, i * each);
   }

@@ -33,6 +33,7 @@ export { fromWorker, type FromWorkerOptions } from "./from-worker.ts";
 export { readIdx } from "./idx.ts";
 export {
   imageFolder,
+  readImages,
   type ImageFolder,
   type ImageFolderOptions,
   type ImageSample,

@@ -47,7 +47,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
   "./data": {
     values: `
       ArrayDataset ArrayList DataLoader RowDataset Subset arrayDataset balancedWeights batches cacheOnDisk classWeights
-      fromCsv fromJsonLines fromParquet fromWorker imageFolder list loadDataset pad readIdx rowDataset split stack
+      fromCsv fromJsonLines fromParquet fromWorker imageFolder list loadDataset pad readIdx readImages rowDataset split stack
       subset take toNDArray`,
     types: `
       AnyArray ArrayRows Batch BatchLike BatchOptions CacheOptions CacheSource Collate CollateFunction Collated

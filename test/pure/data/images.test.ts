@@ -8,7 +8,7 @@ import { gzipSync } from "node:zlib";
 import { execa } from "execa";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { withRoom } from "../../../client/data/image-kinds.ts";
-import { imageFolder, type ImageFolder } from "../../../client/data/images.ts";
+import { imageFolder, type ImageFolder, readImages } from "../../../client/data/images.ts";
 import { permutation } from "../../../client/data/shuffle.ts";
 import { caught } from "../../observed.ts";
 import { crc as crc32Of, dot, type Files, folder, picture, png16, pngOf, raw } from "../../pictures.ts";
@@ -356,6 +356,20 @@ describe("read", () => {
     expect([dtype, shape]).toEqual(["uint8", [4, 2, 2, 3]]);
     const [one, two] = [(await photos.get(0)).xs.data as Uint8Array, (await photos.get(1)).xs.data as Uint8Array];
     expect(data).toEqual(Uint8Array.from([...one, ...one, ...two, ...two]));
+  });
+
+  test("without a folder: the pixels of the files themselves, by the same options and errors", async () => {
+    const pixels = [picture(4, 2, 1), picture(4, 2, 3)];
+    const files = await Promise.all(pixels.map((one) => pngOf(4, 2, one)));
+    const { dtype, shape, data } = await readImages(files);
+    expect([dtype, shape]).toEqual(["uint8", [2, 2, 4, 3]]);
+    expect(data).toEqual(Uint8Array.from(pixels.flatMap((one) => [...one])));
+    expect(await readImages(photos.paths, { size: 2 })).toEqual(await photos.read(photos.paths));
+    expect(await caught(() => readImages(files, { maxPixels: 7 }))).toMatchObject({
+      code: "BAD_DATA",
+      message: /number 0 .* 8 pixels .* more than 7/,
+    });
+    expect(await caught(() => readImages(files, { size: 0 }))).toMatchObject({ code: "MISUSE" });
   });
 
   test("none is an array of none", async () => {
