@@ -287,11 +287,11 @@ export class Learner<M = any> implements Trainer {
 
   /**
    * Tells what happens from now on, as plain JSON, for a web page or a log:
-   * `for await (const event of learner.events())`. It goes on from fit to fit until the reader breaks out of it. A
-   * reader that lags more than 1,024 events behind misses the oldest.
+   * `for await (const event of learner.events())`. It goes on from fit to fit until `signal` aborts or the reader breaks
+   * out of it. If a reader lags more than 1,024 events behind, "missed" says how many of the oldest it has lost.
    */
-  events(): AsyncIterableIterator<TrainEvent> {
-    return this.#stream.read();
+  events({ signal }: { readonly signal?: AbortSignal } = {}): AsyncIterableIterator<TrainEvent> {
+    return this.#stream.read(signal);
   }
 
   #makeOptimizer(): void {

@@ -70,11 +70,7 @@ export class Interruption {
    * it.
    */
   listen(signal: AbortSignal | undefined): () => void {
-    if (signal !== undefined && !isSignal(signal))
-      throw new TorchwireError(
-        "MISUSE",
-        "fit: signal is no AbortSignal: give that of an AbortController, controller.signal",
-      );
+    checkSignal(signal, "fit");
     const abort = (): void => this.interrupt(reasonOf(signal!));
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort, { once: true });
@@ -115,6 +111,15 @@ export class Interruption {
       if (!over) (async () => iterator.return?.())().catch(() => undefined);
     }
   }
+}
+
+/** Throws MISUSE for anything else than an AbortSignal or undefined. */
+export function checkSignal(signal: unknown, who: string): void {
+  if (signal !== undefined && !isSignal(signal))
+    throw new TorchwireError(
+      "MISUSE",
+      `${who}: signal is no AbortSignal: give that of an AbortController, controller.signal`,
+    );
 }
 
 /** Goes by its members, because a page that a test runner simulates has an AbortSignal class of its own. */

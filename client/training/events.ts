@@ -122,4 +122,6 @@ export type TrainEvent =
       readonly metrics: { readonly [name: string]: number | null };
       readonly time: number;
     }
-  | { readonly type: "fitEnd"; readonly status: string; readonly reason: string | null; readonly time: number };
+  | { readonly type: "fitEnd"; readonly status: string; readonly reason: string | null; readonly time: number }
+  /** The reader lagged behind: so many events before the next one are lost to it. */
+  | { readonly type: "missed"; readonly events: number; readonly time: number };

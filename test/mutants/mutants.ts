@@ -29,6 +29,21 @@ const SESSION = "test/pure/session/session.test.ts";
 const KEYED = "test/machines/remote-keys.test.ts";
 
 export const mutants: readonly Mutant[] = [
+  // What happens, for those outside.
+  {
+    title: "events: an aborted signal does not end the stream",
+    file: "client/loop/events-stream.ts",
+    from: 'signal?.addEventListener("abort", end, { once: true });',
+    to: "",
+    test: by("test/client/learner/learner.test.ts", "events(), for those outside a signal ends it"),
+  },
+  {
+    title: "events: what a reader misses is not told",
+    file: "client/loop/events-stream.ts",
+    from: "    this.#missed++;",
+    to: "",
+    test: by("test/client/learner/learner.test.ts", "events(), for those outside no more than 1,024 events"),
+  },
   // Outputs of any form.
   {
     title: "predict: a state is joined along its layers",

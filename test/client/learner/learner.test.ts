@@ -602,11 +602,36 @@ describe("events(), for those outside", () => {
     await slow.return!();
   });
 
-  test("no more than 1,024 events are kept for a reader that lags", async () => {
+  test("a signal ends it, after what has happened by then; a reader that waits hears of it at once", async () => {
+    const learner = learnerWith([], { data: { training: pairs(1) } });
+    const ending = new AbortController();
+    const late = learner.events({ signal: ending.signal });
+    const waits = learner.events({ signal: ending.signal });
+    await learner.fit(1);
+    const types: string[] = [];
+    for (let i = 0; i < 5; i++) types.push((await waits.next()).value.type);
+    expect(types).toEqual(["fitBegin", "epochBegin", "stepEnd", "epochEnd", "fitEnd"]);
+    const next = waits.next();
+    ending.abort();
+    expect(await next).toEqual({ done: true, value: undefined });
+    await learner.fit(1);
+    const seen: string[] = [];
+    for await (const { type } of late) seen.push(type);
+    expect(seen).toEqual(types);
+    expect(await learner.events({ signal: AbortSignal.abort() }).next()).toMatchObject({ done: true });
+    expect(await caught(async () => learner.events({ signal: ending as never }))).toMatchObject({
+      code: "MISUSE",
+      message: expect.stringContaining("events: signal is no AbortSignal"),
+    });
+  });
+
+  test("no more than 1,024 events are kept for a reader that lags, and it is told how many it missed", async () => {
     const learner = learnerWith([], { data: { training: Array.from({ length: 1100 }, () => pair()) } });
     const lags = learner.events();
     await learner.fit(1);
     await lags.return!();
+    // fitBegin, epochBegin, 1100 × stepEnd, epochEnd, fitEnd
+    expect((await lags.next()).value).toMatchObject({ type: "missed", events: 1104 - 1024 });
     let kept = 0;
     let last: TrainEvent | undefined;
     for (let next = await lags.next(); !next.done; next = await lags.next()) [kept, last] = [kept + 1, next.value];

@@ -320,7 +320,8 @@ export async function used(learner: Learner): Promise<void> {
   await learner.save("x.safetensors");
   console.log(text, label, String(await learner.summary()), learner.explain());
 
-  for await (const event of learner.events()) {
+  for await (const event of learner.events({ signal: AbortSignal.timeout(1000) })) {
+    if (event.type === "missed") console.log(event.events);
     if (event.type === "stepEnd") console.log(event.loss ?? 0, event.index, event.size);
     if (event.type === "epochEnd") console.log(event.metrics["loss"]);
     if (event.type === "fitEnd") break;
