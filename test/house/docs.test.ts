@@ -81,7 +81,10 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     "docs/data.md",
     /^8 6 1 \[ 'Adelie', 'Gentoo' \]\n\[ 4, 2 \] int64\n\[ 2, 2 \] int64\n3 \{ text: 'Too long\.', stars: 2 \}\n\[ 'train', 'test' \] \[ 'even', 'odd' \]\nuint8 \[ 6, 4, 4, 3 \]\n6 1\n50 \{ i: 3, square: 9 \}\n1000 100\n$/,
   ],
-  ["docs/apps.md", /^true\nMISUSE\n\[ 3, 7 \]\n\{ state: 'idle' \}\n$/],
+  [
+    "docs/apps.md",
+    /^true\nMISUSE\n\[ 64, 1 \]\nBUSY\ninterrupted cancelled by a client\n\[ 3, 7 \]\n\{ state: 'idle' \}\n$/,
+  ],
   [
     "docs/stopping.md",
     /^( +\S.*\n)+stopped EarlyStopping true\nStop triggered by NumberSinceBest\(2\) stopping criterion\.\ntrue\nDisjunction\(Patience\(3\), Warmup\(GL\(10\.0\), 4\), TimeLimit\(2 hours\)\)\ntrue 0\n5\n$/,

@@ -37,6 +37,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "train",
     "unet",
     "unet_blocks",
+    "web_server",
   ]);
   for (const name of names) {
     const source = await readFile(new URL(name, folder), "utf8");

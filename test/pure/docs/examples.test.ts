@@ -16,6 +16,7 @@ const page = join(root, "docs", "examples.md");
 const shown: Readonly<Record<string, string>> = {
   "contrastive learning": "simclr.ts",
   "reinforcement learning": "policy-gradient.ts",
+  "a web server; the counterpart only trains": "web-server.ts",
 };
 
 /** The counterpart of each example that has one, which says so in its first line. */
