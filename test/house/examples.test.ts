@@ -248,12 +248,6 @@ test("simclr: neighbours become alike without labels, by the losses of plain PyT
   expect(percents[1]).toBeGreaterThan(percents[0]! + 5);
 });
 
-test("own-phase: the student knows digits that it has never seen", async () => {
-  const stdout = await run("own-phase", []);
-  // From the labels of those pictures it would be none.
-  expect(Number(/the student knows ([\d.]+) %/.exec(stdout)![1])).toBeGreaterThan(30);
-});
-
 test("own-metric: the table that it prints makes the number that it keeps", async () => {
   const stdout = await run("own-metric", []);
   const { accuracy, calibration } = table(stdout).validation!.at(-1)!;

@@ -19,6 +19,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "backend",
     "bench_loop",
     "by_hand",
+    "distillation",
     "idx",
     "languages",
     "learner",

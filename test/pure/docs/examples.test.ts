@@ -14,8 +14,10 @@ const page = join(root, "docs", "examples.md");
 
 /** What people do with PyTorch, and the example that shows it. */
 const shown: Readonly<Record<string, string>> = {
+  "a classifier of text": "languages.ts",
   "contrastive learning": "simclr.ts",
   "reinforcement learning": "policy-gradient.ts",
+  "a teacher and its student": "distillation.ts",
   "a web server; the counterpart only trains": "web-server.ts",
 };
 

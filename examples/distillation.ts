@@ -4,7 +4,7 @@
  * The teacher is trained with labels, as usual. The student hears only how likely the teacher finds each digit: "an 8,
  * but it might be a 3". Its pictures do not contain a single 3, and still it recognises one.
  *
- *     npx tsx --conditions=torchwire-source examples/own-phase.ts [training images, 6000 by default, 60000 at most]
+ *     npx tsx --conditions=torchwire-source examples/distillation.ts [training images, 6000 by default, 60000 at most]
  */
 import { AbstractTrainingPhase, accuracy, adamW, crossEntropy, DataLoader, image, Learner, Metrics } from "torchwire";
 import { mnist, spawnWorker } from "torchwire";
