@@ -4,7 +4,10 @@ import { expect, test } from "vitest";
 const folder = new URL("../native/", import.meta.url);
 const allowed = new Set(["torch", "torchvision", "numpy", "safetensors"]);
 /** The packages that a baseline is about. */
-const packages: Readonly<Record<string, readonly string[]>> = { "languages.py": ["transformers"] };
+const packages: Readonly<Record<string, readonly string[]>> = {
+  "languages.py": ["transformers"],
+  "lora.py": ["peft", "transformers"],
+};
 const standard = new Set(
   "argparse collections copy ctypes dataclasses fractions gzip hashlib json math pathlib platform re resource struct sys time typing warnings".split(
     " ",
@@ -23,6 +26,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "idx",
     "languages",
     "learner",
+    "lora",
     "losses",
     "measured",
     "metrics",
