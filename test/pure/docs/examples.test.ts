@@ -15,6 +15,7 @@ const page = join(root, "docs", "examples.md");
 /** What people do with PyTorch, and the example that shows it. */
 const shown: Readonly<Record<string, string>> = {
   "a classifier of text": "languages.ts",
+  "adapters of a language model": "lora.ts",
   "contrastive learning": "simclr.ts",
   "reinforcement learning": "policy-gradient.ts",
   "a teacher and its student": "distillation.ts",
