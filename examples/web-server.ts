@@ -156,4 +156,6 @@ const closed = app.close();
 fit?.ending.abort("the server ends");
 await fit?.ended.catch(() => undefined);
 for (const listener of listeners) listener.abort();
+// Who does not read what was sent is not waited for.
+setTimeout(() => app.server.closeAllConnections(), 2000).unref();
 await closed;
