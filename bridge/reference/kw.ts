@@ -30,6 +30,7 @@ export const kw: KwFunction = ((options: unknown): KwArguments => {
     );
   }
   return new KwArguments(options);
+  // The type of the result has members that exist for the compiler alone.
 }) as unknown as KwFunction;
 
 export function isKw(value: unknown): value is KwArguments {

@@ -159,6 +159,8 @@ function keep<T extends AnyReference>(ref: T): T {
   return ref;
 }
 
+// The types of literals are those of references, whose members exist for the compiler alone: hence the casts.
+
 /** A float, even where the number is whole: `py.float(1)` is 1.0. */
 function float(value: number): Is<"float"> {
   if (typeof value !== "number")

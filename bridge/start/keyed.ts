@@ -27,7 +27,7 @@ interface Held {
 
 /** In the global object, because a dev server evaluates modules anew: this one too where it is bundled. */
 const REGISTRY = Symbol.for("torchwire.workers");
-const registry = globalThis as unknown as { [REGISTRY]?: Map<string, Held> };
+const registry = globalThis as { [REGISTRY]?: Map<string, Held> };
 const held: Map<string, Held> = (registry[REGISTRY] ??= new Map<string, Held>());
 
 /** Tells this copy of torchwire from others in the process. References of one copy mean nothing to another. */

@@ -3,6 +3,7 @@ import { TorchwireError } from "../errors/errors.ts";
 import { variable } from "../runtime/variables.ts";
 
 const levels = ["trace", "debug", "info", "warn", "error", "fatal", "silent"] as const;
+/** Has the methods of a logger that are called here, and no others. */
 const silent = Object.fromEntries(levels.map((level) => [level, () => undefined])) as unknown as Logger;
 
 /**

@@ -42,7 +42,7 @@ function halfFloat(exponentBits: 5 | 8): HalfFloat {
 
   const bitsOf = (value: number): number => {
     double[0] = value;
-    const [low, high] = words as unknown as [number, number];
+    const [low = 0, high = 0] = words;
     const sign = (high >>> 16) & 0x8000;
     const size = Math.abs(value);
     if (size < smallestNormal) return sign | roundHalfToEven(size / unit);

@@ -53,6 +53,10 @@ const ranges: Readonly<Record<keyof Limits, readonly [usual: number, least: numb
 
 const names = Object.keys(ranges) as (keyof Limits)[];
 
+function eachLimit(of: (name: keyof Limits) => number): Limits {
+  return Object.fromEntries(names.map((name) => [name, of(name)])) as Record<keyof Limits, number>;
+}
+
 export const defaultLimits: Limits = limitsOf({});
 
 /** The defaults, with `options` in their place. Throws MISUSE for an unknown limit and for a value out of range. */
@@ -65,7 +69,7 @@ export function limitsOf(options: Partial<Limits>): Limits {
     if (value !== undefined && !(Number.isSafeInteger(value) && value >= least && value <= most))
       throw new TorchwireError("MISUSE", `limits: ${name} is ${value}, not a whole number from ${least} to ${most}`);
   }
-  return Object.fromEntries(names.map((name) => [name, options[name] ?? ranges[name][0]])) as unknown as Limits;
+  return eachLimit((name) => options[name] ?? ranges[name][0]);
 }
 
 /** The limits as the worker is told them: past 32 bits a number would be written as a float. */
@@ -74,9 +78,7 @@ export const told = (limits: Limits): Readonly<Record<string, number | bigint>> 
 
 /** The smaller value for each limit. Where the other side does not tell one, ours holds. */
 export function smaller(ours: Limits, theirs: Partial<Limits>): Limits {
-  return Object.fromEntries(
-    names.map((name) => [name, Math.min(ours[name], theirs[name] ?? Infinity)]),
-  ) as unknown as Limits;
+  return eachLimit((name) => Math.min(ours[name], theirs[name] ?? Infinity));
 }
 
 /** No part of a message is longer than this. */

@@ -67,7 +67,7 @@ export class Metrics extends CallbackObject {
       const { update } = this.#tallies[i]!;
       if (update === undefined || !isFor(phase)) continue;
       yhat ??= detached(step.yhat);
-      const own = measured(name, step, () => update(yhat!, step.ys, step as unknown as Step, this.#loss));
+      const own = measured(name, step, () => update(yhat!, step.ys, step as Step, this.#loss));
       for (const [key, value] of Object.entries(own)) asked[`${i}.${key}`] = value;
     }
     return asked;
@@ -173,7 +173,7 @@ function advice(given: unknown): string {
 }
 
 function detached(yhat: AnyRef | undefined): AnyRef {
-  return mapPicked(yhat as unknown as Picked, (part) => {
+  return mapPicked(yhat as Picked, (part) => {
     const worker = workerOf(part);
     return worker === undefined ? part : py.get(worker.import("torchwire_worker.helpers.metrics"), "detached")(part);
   }) as AnyRef;

@@ -68,7 +68,7 @@ export function perplexity(options: ClassMetricOptions = {}): CountingMetric {
 
 /** `data` holds [sum, count, number of targets that do not fit the kind that the shapes suggest]. */
 function ratio(name: string, { data }: SumArray): number {
-  const [sum, count, odd] = data as unknown as [number, number, number];
+  const [sum = 0, count = 0, odd = 0] = data;
   if (odd > 0)
     throw new TorchwireError(
       "MISUSE",

@@ -58,11 +58,10 @@ function joinedAt(path: string, chunks: readonly Chunk[]): Outputs {
         ),
       ]),
     );
-  // A dict whose keys are not all strings.
-  const maps = each as unknown as Map<unknown, Outputs>[];
-  if (maps.every((one) => one instanceof Map && sameKeys([...one.keys()], [...maps[0]!.keys()])))
+  // A dict whose keys are not all strings. It is rare, so the type of outputs leaves it out.
+  if (isMap(first) && each.every((one) => isMap(one) && sameKeys([...one.keys()], [...first.keys()])))
     return new Map(
-      [...maps[0]!.keys()].map((key) => [
+      [...first.keys()].map((key) => [
         key,
         joinedAt(
           `${path}[${String(key)}]`,
@@ -81,6 +80,7 @@ function joinedAt(path: string, chunks: readonly Chunk[]): Outputs {
 
 const SELECT = "pick the outputs of each sample, as in predict(samples, { select: (y) => y.logits })";
 
+const isMap = (value: unknown): value is Map<unknown, unknown> => value instanceof Map;
 const isContainer = (value: unknown): boolean => typeof value === "object" && value !== null;
 
 const sameKeys = (some: readonly unknown[], others: readonly unknown[]): boolean =>
