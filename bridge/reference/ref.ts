@@ -2,6 +2,7 @@
 import { inspect } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
 import { captureSite, isPrinter, type CallSite } from "../errors/site.ts";
+import type { AnyRef, PyObject } from "../types/core.ts";
 import type { FetchMode, WELL_KNOWN } from "../wire/codes.ts";
 
 /** The log that a reference belongs to. All that a program does to the reference becomes an operation there. */
@@ -218,10 +219,13 @@ type Rejected = (reason: unknown) => unknown;
 
 /** The handler behind a proxy of ours; undefined for anything else. */
 export function inner(value: unknown): Reference | undefined {
-  return typeof value === "function" && INNER in value
-    ? (value as unknown as Record<symbol, Reference>)[INNER]
-    : undefined;
+  return typeof value === "function" && INNER in value ? (value[INNER] as Reference) : undefined;
 }
+
+export const isReference = (value: unknown): value is AnyRef => inner(value) !== undefined;
+
+/** The same reference, without its type. A cast needs `unknown` in between, because AnyRef has every member. */
+export const untyped = (reference: PyObject): AnyRef => reference as unknown as AnyRef;
 
 // All proxies have one target: a function without names of its own, so that proxies can be called. It is bound, because
 // a bound function has no `prototype`, about which a proxy would have to tell the truth.

@@ -6,7 +6,8 @@ import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { CallbackObject, type Handlers } from "../callback/callback.ts";
 import { toTorch } from "../formats/convert.ts";
-import { isReference, mapInputs } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
+import { mapInputs } from "../data/batch.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
 import { described, flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
@@ -129,8 +130,8 @@ export class PyTorchBackend extends CallbackObject implements Backend {
     const { worker } = learner;
     if (this.device !== "cpu") for (const module of learner.modules) module.to(this.device);
     if (this.#options.channelsLast === true) {
-      const torch = worker.import("torch") as unknown as AnyRef;
-      for (const module of learner.modules) module.to(kw({ memory_format: torch.channels_last }));
+      const { channels_last } = worker.import("torch");
+      for (const module of learner.modules) module.to(kw({ memory_format: channels_last }));
     }
     const { amp, clipGradNorm, clipGradValue } = this.#options;
     if (clipGradNorm !== undefined || clipGradValue !== undefined)
@@ -141,8 +142,7 @@ export class PyTorchBackend extends CallbackObject implements Backend {
       for (const module of learner.modules) helpers.autocast_forward(module, kind, DTYPES[amp]);
     }
     if (amp === "fp16") {
-      const torch = worker.import("torch") as unknown as AnyRef;
-      this.#scaler = py.keep(torch.amp.GradScaler(kind));
+      this.#scaler = py.keep(worker.import("torch").amp.GradScaler(kind));
     }
     if (this.#compile !== undefined) for (const module of learner.modules) module.compile(kw(this.#compile));
   }

@@ -4,7 +4,7 @@ import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";

@@ -4,7 +4,8 @@ import { py } from "../../bridge/reference/py.ts";
 import { printable } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
-import { isReference, mapInputs, toBatch } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
+import { mapInputs, toBatch } from "../data/batch.ts";
 import { mapPicked, type Picked } from "../data/picked.ts";
 import type { Inputs } from "../data/types.ts";
 import { rootOf } from "../loop/failures.ts";
@@ -176,7 +177,7 @@ const samplesMeetTheirOwn = (learner: Trainer): Check => ({
     const watched = mapInputs(ys as Inputs, "targets", (value, path) => watch.watched(value, path));
     const yhat = mapPicked(learner.forward(xs as Inputs, ys) as Picked, (part) => watch.watched(part, "outputs"));
     const loss: unknown = lossFn(yhat as AnyRef, watched);
-    if (isReference(loss)) await py.settle(loss as AnyRef);
+    if (isReference(loss)) await py.settle(loss);
     return ((await py.js(watch.problem as AnyRef)) as string | null) ?? true;
   },
 });
@@ -218,7 +219,7 @@ function batchProblem(data: unknown): string | undefined {
   if (!Array.isArray(data)) return undefined;
   for (const [i, one] of data.entries())
     try {
-      toBatch(one as never);
+      toBatch(one);
     } catch (error) {
       return `at index ${i}, ${(error as Error).message}`;
     }

@@ -1,7 +1,7 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
-import { isReference } from "./batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { DataLoader } from "./loader.ts";
 import { overReference } from "./remote.ts";
 import type { BatchLike, Data } from "./types.ts";
@@ -12,7 +12,7 @@ import type { BatchLike, Data } from "./types.ts";
  * then put back.
  */
 export function aside(data: Data | PyObject): Data {
-  if (isReference(data)) return overReferenceAside(data as AnyRef);
+  if (isReference(data)) return overReferenceAside(data);
   if (!(data instanceof DataLoader)) return data as Data;
   const copy = data.clone();
   copy.position = { ...copy.position, batch: 0 };

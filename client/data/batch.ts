@@ -3,28 +3,26 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
-import { inner } from "../../bridge/reference/ref.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
 import { described } from "../options/keywords.ts";
 import { ArrayList } from "./list.ts";
 import { mapTree } from "./tree.ts";
-import type { Batch, BatchLike, Inputs, Values } from "./types.ts";
-
-export const isReference = (value: unknown): boolean => inner(value) !== undefined;
+import type { Batch, Inputs, Values } from "./types.ts";
 
 /** Whether `value` is one input or target, and not several. */
 export const isValue = (value: unknown): value is Values =>
   isNDArray(value) || isReference(value) || value instanceof ArrayList;
 
 /** Throws BAD_DATA where `item` is not a batch. */
-export function toBatch(item: BatchLike): Batch {
+export function toBatch(item: unknown): Batch {
   if (isReference(item)) return { xs: py.at(item, 0), ys: py.at(item, 1) };
   if (Array.isArray(item)) {
     if (item.length === 2) return { xs: item[0] as Inputs, ys: item[1] as Inputs };
     lookAfter(item);
     throw bad(`an array of ${item.length}`);
   }
-  if (typeof item === "object" && item !== null && "xs" in item && "ys" in item) return item;
+  if (typeof item === "object" && item !== null && "xs" in item && "ys" in item) return item as Batch;
   lookAfter(item);
   throw bad(isNDArray(item) ? "an array without targets" : item === null ? "null" : typeof item);
 }

@@ -3,7 +3,8 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPlainObject, isPromise, messageOf } from "../../bridge/runtime/kinds.ts";
 import { isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
 import { described } from "../options/keywords.ts";
-import { isReference, isValue, toBatch } from "./batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
+import { isValue, toBatch } from "./batch.ts";
 import { checkKinds, type Collation, kindOf, membersOf, type NumberTypes } from "./collation.ts";
 import type { Lease } from "./memory.ts";
 import { stack } from "./stack.ts";
@@ -113,7 +114,7 @@ function byFunction(collate: CollateFunction, { values, indices }: Samples, part
     refuse(`collate gave a Promise for samples ${few(all)}; it must return at once: wait in the data set's get`, made);
   if (isReference(made) || !(Array.isArray(made) || isPlainObject(made)))
     refuse(`collate gave ${described(made)} for samples ${few(all)}; it must return { xs, ys } or [xs, ys]`, made);
-  const batch = toBatch(made as unknown as Batch);
+  const batch = toBatch(made);
   checkPart(batch.xs, "xs");
   checkPart(batch.ys, "ys");
   return batch;
@@ -185,7 +186,7 @@ function refuse(message: string, made: unknown): never {
 }
 
 function pairOf(sample: unknown, index: number): readonly [unknown, unknown] {
-  if (Array.isArray(sample) && sample.length === 2) return sample as unknown as [unknown, unknown];
+  if (Array.isArray(sample) && sample.length === 2) return [sample[0], sample[1]];
   if (typeof sample === "object" && sample !== null && "xs" in sample && "ys" in sample) return [sample.xs, sample.ys];
   throw new TorchwireError("BAD_DATA", `sample ${index} is ${kindOf(sample)}; a sample is { xs, ys } or [xs, ys]`);
 }

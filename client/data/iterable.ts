@@ -1,17 +1,17 @@
 /** The data of a phase: it must be iterable once for each epoch. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
-import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import type { PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { described } from "../options/keywords.ts";
-import { isReference } from "./batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { DataLoader } from "./loader.ts";
 import { overReference } from "./remote.ts";
 import type { Data } from "./types.ts";
 
 /** Data that lies in the worker becomes iterable here. Throws MISUSE where data can be iterated only once. */
 export function iterableAgain(data: Data | PyObject, name: string): Data {
-  if (isReference(data)) return overReference(data as AnyRef);
+  if (isReference(data)) return overReference(data);
   if (typeof data !== "object" || data === null)
     throw new TorchwireError(
       "MISUSE",

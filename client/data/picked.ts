@@ -3,7 +3,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
 import type { PyObject } from "../../bridge/types/core.ts";
 import { described } from "../options/keywords.ts";
-import { isReference } from "./batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { mapTree } from "./tree.ts";
 
 /** A reference, or references by position or by name. */
@@ -22,7 +22,7 @@ export function pickedBy<T extends Picked>(name: string, pick: (yhat: any) => T,
 
 /** The same with each reference changed. */
 export const mapPicked = (picked: Picked, change: (part: PyObject) => unknown): unknown =>
-  isReference(picked) ? change(picked as PyObject) : mapTree(picked, "", isPart, change, (part) => part as never);
+  isReference(picked) ? change(picked) : mapTree(picked, "", isPart, change, (part) => part as never);
 
 const isPart = (part: unknown): part is PyObject => isReference(part);
 const same = (part: PyObject): PyObject => part;

@@ -4,7 +4,8 @@ import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { isReference, notAnInput } from "../data/batch.ts";
+import { isReference, untyped } from "../../bridge/reference/ref.ts";
+import { notAnInput } from "../data/batch.ts";
 import { ArrayList, isPacked, type Packed } from "../data/list.ts";
 import { mapTree } from "../data/tree.ts";
 import type { Values } from "../data/types.ts";
@@ -26,12 +27,12 @@ export interface Conversion {
 export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
   const { worker, device, format, channelsLast = false } = how;
   const move = (tensor: AnyRef): AnyRef => (device === "cpu" ? tensor : tensor.to(device));
-  if (isReference(value)) return move(value as AnyRef);
+  if (isReference(value)) return move(value);
   if (value instanceof ArrayList) return listToTorch(value, path, how, move);
   if (!isNDArray(value)) return notAnInput(value, path);
   const { dtype, shape } = value;
   const chosen = ofBatch(format ?? defaultFormat(value, "input"));
-  const tensor = move(worker.tensor(value) as unknown as AnyRef);
+  const tensor = move(untyped(worker.tensor(value)));
   return chosen.toTorch(tensor, { worker, dtype, shape, channelsLast });
 }
 
@@ -42,8 +43,7 @@ export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
 function listToTorch(list: ArrayList, path: string, how: Conversion, move: (tensor: AnyRef) => AnyRef): AnyRef {
   const { worker } = how;
   const helpers: AnyRef = worker.import("torchwire_worker.helpers.ragged");
-  const tensors = ({ flat, shapes }: Packed): AnyRef =>
-    helpers.split(move(worker.tensor(flat) as unknown as AnyRef), shapes);
+  const tensors = ({ flat, shapes }: Packed): AnyRef => helpers.split(move(untyped(worker.tensor(flat))), shapes);
   const parts = isPacked(list.parts)
     ? formatted(tensors(list.parts), list.parts, path, how)
     : mapTree(list.parts, path, isPacked, tensors, (part) => part as never);

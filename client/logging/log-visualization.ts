@@ -4,7 +4,7 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import type { View } from "../callback/access.ts";
 import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import type { StepState } from "../training/events.ts";
 import { ofBatch, type Format } from "../formats/format.ts";
 import { described } from "../options/keywords.ts";

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { promisify } from "node:util";
 import { packageVersion } from "../../bridge/environment/package.ts";
 import { closePipesAtExit } from "../../bridge/process/lines.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";

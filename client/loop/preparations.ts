@@ -4,7 +4,8 @@
 import { PythonError } from "../../bridge/errors/python-error.ts";
 import { deep, traced } from "../../bridge/errors/site.ts";
 import { py } from "../../bridge/reference/py.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
+import type { PyObject } from "../../bridge/types/core.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { rootOf } from "./failures.ts";
 
@@ -62,7 +63,7 @@ export async function failureBefore({ modules, optimizer }: Trainer, error: unkn
   const root = rootOf(error instanceof PythonError ? error : (error as { cause?: unknown } | undefined)?.cause);
   if (!(root instanceof PythonError)) return error;
   try {
-    for (const made of [...modules, ...(isReference(optimizer) ? [optimizer] : Object.values(optimizer))])
+    for (const made of [...modules, ...(isReference(optimizer) ? [optimizer] : Object.values<PyObject>(optimizer))])
       await py.settle(made);
   } catch (earlier) {
     const before = rootOf(earlier);

@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isPromise } from "../../bridge/runtime/kinds.ts";
 import { isFloating, type DType } from "../../bridge/values/ndarray.ts";
-import { inner } from "../../bridge/reference/ref.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import type { AnyRef, Is, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { described } from "../options/keywords.ts";
@@ -103,20 +103,17 @@ export type Loss = LossSpec | LossFunction | Is<"torch.nn.Module">;
  * reference.
  */
 export function toLoss(worker: Worker, loss: Loss, device: string = worker.device): (yhat: AnyRef, ys: any) => AnyRef {
-  if (inner(loss) !== undefined) {
-    const module = loss as unknown as AnyRef;
-    const weigher = weigherBy(worker, (denominators) => denominators.weigher(module));
-    return (yhat, ys) => weighed(module(yhat, ys), { weigher, yhat, ys });
+  if (isReference(loss)) {
+    const weigher = weigherBy(worker, (denominators) => denominators.weigher(loss));
+    return (yhat, ys) => weighed(loss(yhat, ys), { weigher, yhat, ys });
   }
   if (typeof loss === "function")
     return (yhat, ys) => {
       const result: unknown = loss(yhat, ys);
-      if (inner(result) === undefined)
+      if (!isReference(result))
         throw new TorchwireError("MISUSE", `the loss function gave ${described(result)}; ${advice(result)}`);
       const { weight } = loss;
-      return weight === undefined
-        ? (result as AnyRef)
-        : weighed(result as AnyRef, { said: once(() => weight(yhat, ys)) });
+      return weight === undefined ? result : weighed(result, { said: once(() => weight(yhat, ys)) });
     };
   if (typeof (loss as LossSpec | null | undefined)?.create !== "function")
     throw new TorchwireError(
@@ -147,7 +144,7 @@ function advice(result: unknown): string {
  * metrics see the same targets as the loss.
  */
 export function toTargets(loss: Loss, y: AnyRef, dtype: DType): AnyRef {
-  if (isFloating(dtype) || dtype === "complex64" || inner(loss) !== undefined || typeof loss === "function") return y;
+  if (isFloating(dtype) || dtype === "complex64" || isReference(loss) || typeof loss === "function") return y;
   if ((loss as LossSpec).targets === "values") return y.float();
   return dtype === "int64" ? y : y.long();
 }

@@ -1,7 +1,7 @@
 /** Options that metrics share, and the kinds of their values. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
-import { inner } from "../../bridge/reference/ref.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
@@ -69,7 +69,7 @@ export function reading(loss: Loss | undefined, options: ClassOptions & Threshol
 
 /** The loss as the worker knows it: the module itself, or the name of its function; else null. */
 export function named(loss: Loss | undefined): PyObject | string | null {
-  if (inner(loss) !== undefined) return loss as unknown as PyObject;
+  if (isReference(loss)) return loss;
   return typeof loss === "object" ? (loss as LossSpec).name : null;
 }
 

@@ -2,7 +2,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { described } from "../options/keywords.ts";
 
 /** The model of a learner, or each of a record of several. */

@@ -7,7 +7,8 @@ import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { toTorch } from "../formats/convert.ts";
 import { aside } from "../data/aside.ts";
-import { isReference, isValue, mapInputs, namesOf, toBatch } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
+import { isValue, mapInputs, namesOf, toBatch } from "../data/batch.ts";
 import { ArrayList, list } from "../data/list.ts";
 import { checkPick, pickedBy, type Picked } from "../data/picked.ts";
 import type { Data, Inputs } from "../data/types.ts";
@@ -143,8 +144,8 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
     if (task !== undefined && task !== "classes" && task !== "labels")
       throw new TorchwireError("MISUSE", `predict: task is ${described(task)}; it must be "classes" or "labels"`);
     const predictions: Prediction[] = [];
-    const ask = (out: unknown, { classified }: AnyRef, _: Inputs, inputs: unknown): Promise<Classified> =>
-      py.js(classified(out, inputs, named(loss), task ?? null)) as unknown as Promise<Classified>;
+    const ask = async (out: unknown, { classified }: AnyRef, _: Inputs, inputs: unknown): Promise<Classified> =>
+      (await py.js(classified(out, inputs, named(loss), task ?? null))) as Classified;
     for await (const found of eachBatch(model as AnyRef, samples, options, ask)) {
       const columns = "problem" in found ? found.columns : found.scores.shape[1]!;
       if (classes !== undefined && columns !== undefined && classes.length !== columns)

@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
-import { inner } from "../../bridge/reference/ref.ts";
+import { isReference, untyped } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { described, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
@@ -87,20 +87,21 @@ function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
     if (typeof group !== "object" || group === null)
       throw new TorchwireError("MISUSE", `${where} is ${described(group)}; it must be { params: (m) => …, lr: … }`);
     const { params, ...options } = group as ParameterGroup<O>;
-    if (typeof params !== "function" || inner(params) !== undefined)
+    if (typeof params !== "function" || isReference(params))
       throw new TorchwireError(
         "MISUSE",
         `${where}: params is ${described(params)}; it must be a function of the model: (m) => m.fc.parameters()`,
       );
     const take = (model: AnyRef): unknown => {
       const found: unknown = params(model);
-      if (inner(found) === undefined && !(Array.isArray(found) && found.every((one) => inner(one) !== undefined)))
+      if (!isReference(found) && !(Array.isArray(found) && found.every(isReference)))
         throw new TorchwireError(
           "MISUSE",
           `${where}: params gave ${described(found)}; it must return references, at once: (m) => m.fc.parameters()`,
         );
       return found;
     };
+    // (TypeScript does not see that a group without its `params` is an O.)
     return { params: take, keywords: keywordsOf(where, kinds, options as unknown as O) };
   };
   return {
@@ -114,7 +115,7 @@ function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
 
 /** The optimiser's first argument: the model's parameters, or a list of param_groups. */
 function parametersOf(worker: Worker, model: PyObject, groups: Groups | undefined): AnyRef {
-  const any = model as unknown as AnyRef;
+  const any = untyped(model);
   if (groups === undefined || groups.size === 0) return any.parameters();
   const { parameter_groups } = worker.import("torchwire_worker.helpers.optim");
   const named = [...groups].map(([name, { params, keywords }]) => ({ name, params: params(any), ...keywords }));

@@ -1,6 +1,6 @@
 /** Optimisers as values, and how they are made in a worker. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { inner } from "../../bridge/reference/ref.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import type { AnyRef, is, PyObject } from "../../bridge/types/core.ts";
 import type { OptimizerLike } from "../../bridge/types/optim.ts";
 import type { Worker } from "../../bridge/worker.ts";
@@ -30,17 +30,17 @@ export type OptimizerOption = OptimizerSpec | OptimizerLike | OptimizerFunction;
  *
  * Throws MISUSE where a function returns anything but a reference, such as a Promise.
  */
-export function toOptimizer(worker: Worker, option: OptimizerOption, model: PyObject): AnyRef {
-  if (inner(option) !== undefined) return option as unknown as AnyRef;
+export function toOptimizer(worker: Worker, option: OptimizerOption, model: AnyRef): AnyRef {
+  if (isReference(option)) return option;
   if (typeof option === "function") {
-    const made: unknown = option(model as unknown as AnyRef);
-    if (inner(made) === undefined)
+    const made: unknown = option(model);
+    if (!isReference(made))
       throw new TorchwireError(
         "MISUSE",
         `the function that makes the optimizer gave ${described(made)}; it must return a reference, at once: ` +
           "(model) => torch.optim.SGD(model.parameters())",
       );
-    return made as AnyRef;
+    return made;
   }
   if (typeof (option as OptimizerSpec | null | undefined)?.create !== "function")
     throw new TorchwireError(

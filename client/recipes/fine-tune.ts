@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { Scheduler } from "../callbacks/scheduler.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { freeze, unfreeze } from "../model/freeze.ts";
 import type { HyperChange, HyperValues } from "../optim/hyper.ts";
 import { described } from "../options/keywords.ts";

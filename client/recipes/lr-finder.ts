@@ -4,7 +4,7 @@ import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { callback, type Callback } from "../callback/callback.ts";
 import { Scheduler } from "../callbacks/scheduler.ts";
-import { isReference } from "../data/batch.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import { DataLoader } from "../data/loader.ts";
 import { overReference } from "../data/remote.ts";
 import type { BatchLike, Data } from "../data/types.ts";
@@ -191,7 +191,7 @@ function traceless({ worker, modules, optimizer }: Learner, data: Data | PyObjec
 /** Gives `count` batches, in as many passes as that takes. A loader's own passes go on where they were. */
 function repeated(given: Data | PyObject, count: number): Data {
   const data: Data = isReference(given)
-    ? overReference(given as AnyRef)
+    ? overReference(given)
     : given instanceof DataLoader
       ? given.clone()
       : (given as Data);

@@ -1,6 +1,6 @@
 /** The closure of an optimizer that evaluates the loss again within its step, as L-BFGS does. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { inner } from "../../bridge/reference/ref.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Inputs } from "../data/types.ts";
 import type { Step } from "./events.ts";
@@ -41,7 +41,7 @@ function lossInWorker(learner: Trainer): AnyRef {
 }
 
 function made(loss: Loss, { worker }: Trainer): AnyRef {
-  if (inner(loss) !== undefined) return loss as unknown as AnyRef;
+  if (isReference(loss)) return loss;
   const { createInWorker } = loss as Partial<LossSpec>;
   if (createInWorker === undefined)
     throw new TorchwireError(
