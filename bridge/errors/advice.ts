@@ -1,4 +1,5 @@
 /** Advice on Python's errors, by the exception's class and text and by the notes that the worker has added. */
+import { besideProgram } from "./beside.ts";
 import { packageOf } from "./modules.ts";
 import type { PythonException } from "./python-exception.ts";
 
@@ -50,11 +51,20 @@ const ALL: readonly Advice[] = [
 function missingModule({ message, notes }: PythonException): string | undefined {
   const module = /^No module named '?([^';]+)/.exec(message)?.[1];
   if (module === undefined) return undefined;
+  const own = besideProgram(module);
+  const installed = installing(module, notes);
+  if (own === undefined) return installed;
+  return `If ${own.path} is meant, ${own.call} sends it to the worker, and imports it there.${installed === PERHAPS ? "" : ` Else: ${installed}`}`;
+}
+
+const PERHAPS = "Is its name right?";
+
+function installing(module: string, notes: readonly string[]): string {
   // Of a name with dots, all but the end was found.
   const known = packageOf(module) ?? (/^\w+$/.test(module) ? module.replaceAll("_", "-") : undefined);
   const near = notes.some((note) => note.startsWith(NEARLY));
-  if (known === undefined || near) return "Is its name right?";
-  const asked = packageOf(module) === undefined ? "Is its name right? If so, " : "";
+  if (known === undefined || near) return PERHAPS;
+  const asked = packageOf(module) === undefined ? `${PERHAPS} If so, ` : "";
   const start = (text: string): string => (asked === "" ? text : asked + text[0]!.toLowerCase() + text.slice(1));
   if (notes.includes(MANAGED))
     return `${asked}npx torchwire add ${known} installs it, for this project (with --ssh HOST where the worker is on another machine).`;
