@@ -6,9 +6,9 @@ import { CallbackObject, type Handlers } from "../callback/callback.ts";
 import { aside } from "../data/aside.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { toBatch } from "../data/batch.ts";
-import type { Data, Inputs } from "../data/types.ts";
+import type { BatchLike, Data, Inputs } from "../data/types.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { forward } from "../training/forward.ts";
+import { isOwn, outputsOf } from "../training/forward.ts";
 import { AbstractTrainingPhase, type Phase } from "../training/phases.ts";
 
 interface Averaging {
@@ -94,15 +94,21 @@ export abstract class AveragedWeights extends CallbackObject {
         "MISUSE",
         `${this.name}: updateBatchNorm needs data: a DataLoader, or an array of batches`,
       );
-    const backend = this.#known.backend;
-    await worker.context({ rng: "fork" }, async () => {
-      const recomputing = worker.scope(() => py.keep(this.#helpers.Recomputing(this.model)));
+    const { backend, loss } = this.#known;
+    const { model } = this;
+    const see = (batch: BatchLike): void => {
+      const { xs, ys } = toBatch(batch);
+      outputsOf(
+        { worker, model, loss, output: undefined },
+        backend.inputs(xs) as Inputs,
+        isOwn(loss) ? backend.targets(ys) : undefined,
+      );
+    };
+    await worker.context({ mode: "no_grad", rng: "fork" }, async () => {
+      const recomputing = worker.scope(() => py.keep(this.#helpers.Recomputing(model)));
       let whole = false;
       try {
-        for await (const batch of aside(data))
-          await worker.scope(
-            async () => void forward(recomputing.see as AnyRef, backend.inputs(toBatch(batch).xs) as Inputs),
-          );
+        for await (const batch of aside(data)) await worker.scope(async () => see(batch));
         whole = true;
       } finally {
         // A failure has closed the lane: use another one.

@@ -66,10 +66,22 @@ export function weigherBy(worker: Worker, make: (denominators: AnyRef) => AnyRef
 /** Notes that the learner's function returned `loss` in this step. The step may compute its own loss from it. */
 export function given<T extends object>(step: WithLoss | undefined, loss: T): T {
   const weight = ofLoss.get(loss);
-  if (step === undefined || weight === undefined) return loss;
+  if (step === undefined || weight === undefined || isAgain) return loss;
   const before = ofStep.get(step);
   ofStep.set(step, before === undefined || before === weight ? weight : null);
   return loss;
+}
+
+let isAgain = false;
+
+/** Computes a loss that belongs to no step that is being issued: one of a step that runs, evaluated again. */
+export function ungiven<T>(compute: () => T): T {
+  isAgain = true;
+  try {
+    return compute();
+  } finally {
+    isAgain = false;
+  }
 }
 
 /** Undefined where the loss of a step counts by its samples. */

@@ -18,7 +18,11 @@ export function forward(model: AnyRef, xs: Inputs): AnyRef {
  * The outputs of the learner's model, as losses and metrics see them. A model that computes its own loss gets the
  * targets, too.
  */
-export function outputsOf({ worker, model, loss, output }: Trainer, xs: Inputs, ys: unknown): any {
+export function outputsOf(
+  { worker, model, loss, output }: Pick<Trainer, "worker" | "model" | "loss" | "output">,
+  xs: Inputs,
+  ys: unknown,
+): any {
   const pick = (given: AnyRef): unknown => (output === undefined ? given : pickedBy("output", output, given));
   if (!isOwn(loss)) return pick(forward(model, xs));
   checkIsOne(model);

@@ -60,6 +60,27 @@ export const mutants: readonly Mutant[] = [
     test: by("test/client/model/structures.test.ts", "a learner's output is what losses, metrics and predictions see"),
   },
   {
+    title: "missing module: any folder of its name counts",
+    file: "bridge/errors/beside.ts",
+    from: '.some((name) => name.endsWith(".py"))',
+    to: ".length > -1",
+    test: by("test/pure/errors/missing-module.test.ts", "a Python file of the program's own"),
+  },
+  {
+    title: "L-BFGS: the program's evaluations have the references of the step",
+    file: "client/training/closure.ts",
+    from: "places.has(part) ? given[places.get(part)!] : part",
+    to: "part",
+    test: by("test/client/optim/optim-closure.test.ts", "L-BFGS has the bits of the plain loop"),
+  },
+  {
+    title: "SWA: batch normalisation is made anew without targets",
+    file: "client/callbacks/averaged-weights.ts",
+    from: "isOwn(loss) ? backend.targets(ys) : undefined",
+    to: "undefined",
+    test: by("test/client/losses/own-loss.test.ts", "SWA's updateBatchNorm gives it its targets"),
+  },
+  {
     title: "nested inputs: a record in a list of inputs is taken for a batch",
     file: "client/model/predict.ts",
     from: "isValue(one) || (isPlainObject(one) && ",

@@ -201,3 +201,52 @@ def train(model: Any, batches: Any, epochs: int, lr: float, loss_of: Any) -> lis
             optimizer.step()
             seen.append(loss.item())
     return seen
+
+
+def train_lbfgs(model: Any, batches: Any, epochs: int, loss_of: Any) -> list[float]:
+    """The plain loop of L-BFGS. Returns the loss before each step."""
+    optimizer = torch.optim.LBFGS(model.parameters(), lr=0.5, max_iter=4)
+    seen = []
+    model.train()
+    for _ in range(epochs):
+        for batch in batches:
+
+            def closure(batch: Any = batch) -> torch.Tensor:
+                optimizer.zero_grad()
+                loss = loss_of(model, *batch)
+                loss.backward()
+                return loss
+
+            seen.append(optimizer.step(closure).item())
+    return seen
+
+
+class Normed(nn.Module):
+    """Computes its loss in training, for which it needs the targets `labels`, and normalises over batches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(2)
+        self.head = nn.Linear(2, 3)
+
+    def forward(self, x: torch.Tensor, labels: Any = None) -> Any:
+        logits = self.head(self.norm(x))
+        return {"loss": F.cross_entropy(logits, labels)} if self.training else logits
+
+
+def averaged(model: nn.Module, batches: Any, epochs: int, lr: float) -> Any:
+    """The plain loop with SWA over the ends of epochs. Returns the buffers of the mean, with its statistics made anew."""
+    from torch.optim.swa_utils import AveragedModel
+
+    mean = AveragedModel(model)
+    for _ in range(epochs):
+        train(model, batches, 1, lr, lambda model, x, y: model(x, labels=y)["loss"])
+        mean.update_parameters(model)
+    norm = mean.module.norm
+    norm.reset_running_stats()
+    norm.momentum = None
+    mean.train()
+    with torch.no_grad():
+        for x, y in batches:
+            mean(x, labels=y)
+    return mean.module.state_dict()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
-from typing import Any
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -144,12 +143,11 @@ def _checksum(tensor: torch.Tensor) -> int:
 
 
 class Recomputing:
-    """Computes the running statistics of batch normalisation anew, over the batches that `module` sees until `end`, as
-    torch.optim.swa_utils.update_bn does.
+    """Computes the running statistics of batch normalisation anew, over the batches that `module` is called with until
+    `end`, as torch.optim.swa_utils.update_bn does.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
-        self._module = module
         parts = parts_of([module])
         self._modes = [(part, part.training) for part in parts]
         norms = [part for part in parts if isinstance(part, torch.nn.modules.batchnorm._BatchNorm)]
@@ -160,10 +158,6 @@ class Recomputing:
             # With None, PyTorch takes the mean over all batches.
             norm.momentum = None
         module.train()
-
-    @torch.no_grad()
-    def see(self, *args: Any, **kwargs: Any) -> None:
-        self._module(*args, **kwargs)
 
     def end(self, whole: bool) -> None:
         """Restore the modes, and the old statistics unless `whole`: all batches were seen."""

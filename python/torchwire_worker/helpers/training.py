@@ -51,13 +51,24 @@ def closure(
     """Return the closure for `optimizer.step`: at first it returns the loss that is there, with its gradients; after
     that it computes anew.
     """
+    return _closure(optimizer, lambda: loss_fn(model(*args, **named), ys), loss)
+
+
+def closure_of(
+    optimizer: Optimizer, compute: Callable[..., Tensor], of: list[Any], loss: Tensor
+) -> Callable[[], Tensor]:
+    """Return the same for a loss that `compute` gives, a function of the program."""
+    return _closure(optimizer, lambda: compute(*of), loss)
+
+
+def _closure(optimizer: Optimizer, compute: Callable[[], Tensor], loss: Tensor) -> Callable[[], Tensor]:
     there = [loss]
 
     def evaluate() -> Tensor:
         if there:
             return there.pop()
         optimizer.zero_grad()
-        again = loss_fn(model(*args, **named), ys)
+        again = compute()
         again.backward()
         return again
 

@@ -4,20 +4,27 @@ import {
   adam,
   AbstractTrainingPhase,
   callback,
+  crossEntropy,
+  DataLoader,
   kw,
   Learner,
+  Metrics,
   mse,
   py,
   PyTorchBackend,
+  Recorder,
   TrainingPhase,
   type LearnerOptions,
+  type NDArray,
   type Worker,
 } from "torchwire";
 import { sequence } from "torchwire/formats";
-import { ctc, type Loss } from "torchwire/losses";
+import { ctc, ownLoss, type Loss } from "torchwire/losses";
 import { lbfgs, muon } from "torchwire/optim";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
+import { evaluated, structures } from "../../structures.ts";
+import { float32 } from "../../tiny.ts";
 import { testWorker, warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -114,12 +121,70 @@ describe("L-BFGS", () => {
     }
   });
 
+  test("has the bits of the plain loop where the program computes the loss, or its output, or the model its loss", async () => {
+    const native = structures(worker);
+    const [xs, ys] = [
+      float32([6, 2], ...Array.from({ length: 12 }, (_, i) => Math.sin(i * 7))),
+      { dtype: "int64", shape: [6], data: BigInt64Array.of(0n, 1n, 2n, 2n, 0n, 1n) } as const,
+    ];
+    const numbered = (below: number): NDArray => ({
+      dtype: "int64",
+      shape: [6, 2],
+      data: BigInt64Array.from({ length: 12 }, (_, i) => BigInt(i % below)),
+    });
+    const F = torch.nn.functional;
+    const cases: [string, AnyRef, Loss, LearnerOptions, string, { xs: any; ys: NDArray }][] = [
+      [
+        "a loss in TypeScript",
+        native("Classifier")("dataclass"),
+        (yhat, target) => F.cross_entropy(yhat["logits"], target),
+        {},
+        "torch.nn.functional.cross_entropy(model(x).logits, y)",
+        { xs, ys },
+      ],
+      [
+        "an output",
+        native("Classifier")("tuple"),
+        crossEntropy(),
+        { output: (y) => y.logits },
+        "torch.nn.functional.cross_entropy(model(x)[0], y)",
+        { xs, ys },
+      ],
+      [
+        "a loss of the model's own",
+        native("Tagger")(),
+        ownLoss(),
+        { output: (y) => y.logits },
+        "model(x, labels=y).loss",
+        { xs: numbered(11), ys: numbered(3) },
+      ],
+    ];
+    const calls = worker.calls.get("evaluateLoss") ?? 0;
+    for (const [what, model, loss, options, expression, rows] of cases) {
+      const copy = worker.import("copy").deepcopy(model) as AnyRef;
+      const learner = learnerOf(model, loss, {
+        ...options,
+        data: { training: new DataLoader(rows, { batchSize: 3 }) },
+        optimizer: lbfgs({ lr: 0.5, maxIter: 4 }),
+        callbacks: [new Recorder(), new Metrics()],
+      });
+      await learner.fit(2);
+      const batches = evaluated(worker, "list(zip(x.split(3), y.split(3)))", {
+        x: worker.tensor(rows.xs as NDArray),
+        y: worker.tensor(rows.ys),
+      });
+      const lossOf = evaluated(worker, `lambda model, x, y: ${expression}`);
+      const losses = await py.js(native("train_lbfgs")(copy, batches, 2, lossOf));
+      const seen = learner.state.metricsStep["training"]!["loss"]!.map(({ value }) => value);
+      expect([what, seen]).toEqual([what, losses]);
+      expect(await py.js(model.state_dict())).toEqual(await py.js(copy.state_dict()));
+      expect(learner.explain()).toContain("evaluateLoss");
+    }
+    // Of four evaluations in a step the first is the step's own.
+    expect(worker.calls.get("evaluateLoss")! - calls).toBe(3 * 4 * 3);
+  });
+
   test.each<[string, () => Learner, RegExp]>([
-    [
-      "a loss in TypeScript",
-      () => learnerOf(torch.nn.Linear(2, 1), (yhat, ys) => torch.nn.functional.mse_loss(yhat, ys)),
-      /evaluates the loss within the worker, where a function of TypeScript is not: give the learner mse\(\) or its like/,
-    ],
     [
       "groups of batches",
       () =>
