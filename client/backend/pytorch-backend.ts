@@ -5,14 +5,14 @@ import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { CallbackObject, type Handlers } from "../callback/callback.ts";
-import { toTorch } from "../formats/convert.ts";
+import { toTorch, type Conversion } from "../formats/convert.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { mapInputs } from "../data/batch.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
 import { described, flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
 import type { Backend, Trainer } from "../training/trainer.ts";
-import { toTargets } from "../losses/spec.ts";
+import { targetType, toTargets } from "../losses/spec.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 
 export interface PyTorchBackendOptions {
@@ -160,7 +160,7 @@ export class PyTorchBackend extends CallbackObject implements Backend {
   targets(ys: Inputs): any {
     const { target, loss } = this.#known;
     return mapInputs(ys, "ys", (value, path) => {
-      const tensor = this.#toTorch(value, path, target ?? same);
+      const tensor = this.#toTorch(value, path, target ?? same, (dtype) => targetType(loss, dtype));
       return isNDArray(value) ? toTargets(loss, tensor, value.dtype) : tensor;
     });
   }
@@ -192,13 +192,14 @@ export class PyTorchBackend extends CallbackObject implements Backend {
     this.#scaler.update();
   }
 
-  #toTorch(value: Values, path: string, format: Format | undefined): AnyRef {
+  #toTorch(value: Values, path: string, format: Format | undefined, typed?: Conversion["typed"]): AnyRef {
     const { worker } = this.#known;
     return toTorch(value, path, {
       worker,
       device: this.device,
       format,
       channelsLast: this.#options.channelsLast ?? false,
+      ...(typed && { typed }),
     });
   }
 

@@ -1,6 +1,6 @@
 /** Converts a JavaScript array to the tensor that a model takes. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isNDArray } from "../../bridge/values/ndarray.ts";
+import { isNDArray, type DType } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
@@ -18,6 +18,8 @@ export interface Conversion {
   /** Default: chosen by the array's dtype and shape. */
   readonly format: Format | undefined;
   readonly channelsLast?: boolean;
+  /** The type in which the arrays of a list are needed that come as this one. Default: the same. */
+  readonly typed?: (dtype: DType) => DType;
 }
 
 /**
@@ -41,9 +43,16 @@ export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
  * that of each array; records of arrays go as they are.
  */
 function listToTorch(list: ArrayList, path: string, how: Conversion, move: (tensor: AnyRef) => AnyRef): AnyRef {
-  const { worker } = how;
+  const { worker, format, typed } = how;
   const helpers: AnyRef = worker.import("torchwire_worker.helpers.ragged");
-  const tensors = ({ flat, shapes }: Packed): AnyRef => helpers.split(move(untyped(worker.tensor(flat))), shapes);
+  const tensors = ({ flat, shapes }: Packed): AnyRef => {
+    const all = move(untyped(worker.tensor(flat)));
+    // A format makes the type that it needs.
+    const dtype = isPacked(list.parts) && format !== same ? flat.dtype : (typed?.(flat.dtype) ?? flat.dtype);
+    return dtype === flat.dtype
+      ? helpers.split(all, shapes)
+      : helpers.split(all, shapes, untyped(worker.import("torch"))[dtype]);
+  };
   const parts = isPacked(list.parts)
     ? formatted(tensors(list.parts), list.parts, path, how)
     : mapTree(list.parts, path, isPacked, tensors, (part) => part as never);

@@ -144,7 +144,13 @@ function advice(result: unknown): string {
  * metrics see the same targets as the loss.
  */
 export function toTargets(loss: Loss, y: AnyRef, dtype: DType): AnyRef {
-  if (isFloating(dtype) || dtype === "complex64" || isReference(loss) || typeof loss === "function") return y;
-  if ((loss as LossSpec).targets === "values") return y.float();
-  return dtype === "int64" ? y : y.long();
+  const wanted = targetType(loss, dtype);
+  if (wanted === dtype) return y;
+  return wanted === "float32" ? y.float() : y.long();
+}
+
+/** The type in which `loss` needs targets that come as `dtype`. */
+export function targetType(loss: Loss, dtype: DType): DType {
+  if (isFloating(dtype) || dtype === "complex64" || isReference(loss) || typeof loss === "function") return dtype;
+  return (loss as LossSpec).targets === "values" ? "float32" : "int64";
 }

@@ -7,7 +7,8 @@
 
 - `tagger`: the weights of a transformer layer after a pass over `batches`, padded by pad_sequence, and the mean loss of
   all labels;
-- `detector`: the sum of Faster R-CNN's losses in each step over `pairs`, and the sum of its weights in the end.
+- `detector`: the sum of Faster R-CNN's losses in each step over `pairs`, the sum of its weights in the end, and what it
+  then finds in the first three images and in the fourth.
 """
 
 import argparse
@@ -43,6 +44,9 @@ def tag(sequences, labels, batches):
 
 
 def detect(images, boxes, classes, pairs):
+    def xs_of(indices):
+        return [torch.tensor(images[i], dtype=torch.uint8).permute(2, 0, 1).contiguous().float().div(255) for i in indices]
+
     torch.manual_seed(0)
     backbone = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4, padding=1), nn.ReLU())
     backbone.out_channels = 8
@@ -57,7 +61,7 @@ def detect(images, boxes, classes, pairs):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     losses = []
     for indices in pairs:
-        xs = [torch.tensor(images[i], dtype=torch.uint8).permute(2, 0, 1).contiguous().float().div(255) for i in indices]
+        xs = xs_of(indices)
         targets = [
             {"boxes": torch.tensor(boxes[i]).reshape(-1, 4), "labels": torch.tensor(classes[i], dtype=torch.int64)}
             for i in indices
@@ -67,7 +71,15 @@ def detect(images, boxes, classes, pairs):
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    return {"losses": losses, "weights": parameters_to_vector(model.parameters()).double().sum().item()}
+    weights = parameters_to_vector(model.parameters()).double().sum().item()
+    model.eval()
+    with torch.no_grad():
+        found = [each for some in (xs_of(range(3)), xs_of([3])) for each in model(some)]
+    return {
+        "losses": losses,
+        "weights": weights,
+        "found": [{name: part.tolist() for name, part in each.items()} for each in found],
+    }
 
 
 def main():

@@ -6,14 +6,16 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 # Each tensor begins at a multiple of this many bytes: client/data/list.ts packs them.
 _ALIGNMENT = 64
 
 
-def split(flat: Tensor, shapes: list[list[int]]) -> tuple[Tensor, ...]:
-    """Return the tensors of these shapes that lie one after the other in `flat`, which has one dimension.
+def split(flat: Tensor, shapes: list[list[int]], dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+    """Return the tensors of these shapes that lie one after the other in `flat`, which has one dimension, each as
+    `dtype` (default: as they are).
 
     They share its memory. They are no views of it: else autograd would take a change of one for a change of all.
     """
@@ -23,7 +25,7 @@ def split(flat: Tensor, shapes: list[list[int]]) -> tuple[Tensor, ...]:
     for shape in shapes:
         found.append(flat.new_empty(0).set_(flat.untyped_storage(), start, shape, _strides(shape)))
         start += -(-math.prod(shape) // step) * step
-    return tuple(found)
+    return tuple(found) if dtype is None else tuple(one.to(dtype) for one in found)
 
 
 def rows(parts: Any, count: int) -> list[Any]:

@@ -3,6 +3,7 @@ import { beforeAll, describe, expect, test } from "vitest";
 import { Dealer } from "zeromq";
 import {
   callback,
+  crossEntropy,
   DataLoader,
   image,
   imagenet,
@@ -20,7 +21,7 @@ import {
 import { Augment } from "torchwire/callbacks";
 import { ArrayList, list, pad, type Dataset } from "torchwire/data";
 import { batch, format, same, sequence } from "torchwire/formats";
-import { loss } from "torchwire/losses";
+import { loss, ownLoss } from "torchwire/losses";
 import { outputs } from "torchwire/model";
 import { toTorch } from "../../../client/formats/convert.ts";
 import { caught, operationsOf, untyped } from "../../observed.ts";
@@ -324,7 +325,7 @@ describe("training has the bits of plain PyTorch", () => {
   ];
   let plain: {
     tagger: { weights: number[][]; loss: number };
-    detector: { losses: number[]; weights: number };
+    detector: { losses: number[]; weights: number; found: { boxes: number[][]; labels: number[]; scores: number[] }[] };
   };
   beforeAll(async () => {
     const nested = ({ shape, data }: NDArray): unknown => {
@@ -404,36 +405,76 @@ describe("training has the bits of plain PyTorch", () => {
     const photos: Dataset = {
       length: 4,
       get: (i) => ({
-        xs: {
-          images: images[i]!,
-          targets: {
-            boxes: { dtype: "float32", shape: [boxes[i]!.length, 4], data: Float32Array.from(boxes[i]!.flat()) },
-            labels: BigInt64Array.from(classes[i]!, BigInt),
-          },
+        xs: images[i]!,
+        ys: {
+          boxes: { dtype: "float32", shape: [boxes[i]!.length, 4], data: Float32Array.from(boxes[i]!.flat()) },
+          // The detector refuses labels that are not int64.
+          labels: Int32Array.from(classes[i]!),
         },
-        ys: i,
       }),
     };
-    const losses: number[] = [];
-    const learner = new Learner(model, (yhat: AnyRef) => worker.import("builtins").sum(yhat.values()) as AnyRef, {
-      data: {
-        training: new DataLoader<{ images: ArrayList; targets: ArrayList }>(photos, {
-          batchSize: 2,
-          collate: { xs: { images: list, targets: list } },
-        }),
-      },
+    const learner = new Learner(model, ownLoss(), {
+      data: { training: new DataLoader(photos, { batchSize: 2, collate: { xs: list, ys: list } }) },
       input: image(),
       optimizer: sgd({ lr: 0.01 }),
       defaultCallbacks: false,
-      callbacks: [
-        new Recorder(),
-        callback({ name: "Losses", access: {}, observe: { stepEnd: ({ values }) => void losses.push(values.loss) } }),
-      ],
+      callbacks: [new Recorder(), new Metrics()],
     });
     const { phases } = await learner.fit(1);
+    const losses = learner.state.metricsStep["training"]!["loss"]!.map(({ value }) => value);
     expect(losses).toEqual(plain.detector.losses);
     expect(phases["training"]).toMatchObject({ steps: 2, samples: 4 });
     const weights = torch.nn.utils.parameters_to_vector(model.parameters());
     expect(await weights.double().sum().item()).toBe(plain.detector.weights);
+
+    const found = await learner.predict<{ [part: string]: NDArray }[]>(list(images), { batchSize: 3 });
+    const numbers = found.map((each) =>
+      Object.fromEntries(Object.entries(each).map(([part, { data }]) => [part, Array.from(data, Number)])),
+    );
+    expect(numbers).toEqual(plain.detector.found.map((each) => ({ ...each, boxes: each.boxes.flat() })));
+    expect(numbers.every(({ scores }) => scores!.length > 0)).toBe(true);
+    const loader = new DataLoader(photos, { batchSize: 3, collate: { xs: list, ys: list } });
+    expect(await learner.predict<{ [part: string]: NDArray }[]>(loader)).toEqual(found);
+  });
+
+  test("targets in a list are what the loss asks for: whole numbers are indices, values, or as they are", async () => {
+    const seen: unknown[] = [];
+    const kindOf = (ys: AnyRef): AnyRef => worker.import("builtins").str(py.at(py.at(ys, 0), "y").dtype) as AnyRef;
+    const data = {
+      training: new DataLoader(
+        { length: 2, get: (i) => ({ xs: floats(1), ys: { y: Int32Array.of(i, 7), z: 0.5 } }) },
+        { batchSize: 2, collate: { xs: list, ys: list } },
+      ),
+    };
+    const spy = callback({
+      name: "Kinds",
+      access: { step: { ys: "read" } },
+      on: {
+        stepBegin: async ({ step }) => {
+          const ys = step.ys as AnyRef;
+          seen.push([
+            await py.js(kindOf(ys)),
+            await py.js(py.at(py.at(ys, 1), "y")),
+            await py.js(py.at(py.at(ys, 1), "z")),
+          ]);
+          throw new Error("seen");
+        },
+      },
+    });
+    for (const one of [crossEntropy(), mse(), (yhat: AnyRef) => yhat.mean()])
+      await caught(async () =>
+        new Learner(await meansOf(), one, {
+          data,
+          optimizer: sgd({ lr: 0 }),
+          defaultCallbacks: false,
+          callbacks: [spy],
+        }).fit(1),
+      );
+    const half = { dtype: "float32", shape: [], data: Float32Array.of(0.5) };
+    expect(seen).toEqual([
+      ["torch.int64", { dtype: "int64", shape: [2], data: BigInt64Array.of(1n, 7n) }, half],
+      ["torch.float32", { dtype: "float32", shape: [2], data: Float32Array.of(1, 7) }, half],
+      ["torch.int32", { dtype: "int32", shape: [2], data: Int32Array.of(1, 7) }, half],
+    ]);
   });
 });
