@@ -17,9 +17,11 @@ interface Gathering {
   readonly update: (object: AnyRef, yhat: AnyRef, ys: AnyRef) => Measured | void;
   /** True where the object belongs to the metric alone, and is freed once its value has been fetched. */
   readonly isOwn: boolean;
+  /** Picks the parts of its value that are kept. Default: all. */
+  readonly pick?: (value: unknown) => unknown;
 }
 
-export const gathering = (name: string, { make, update, isOwn }: Gathering, { phase }: CommonOptions): Metric =>
+export const gathering = (name: string, { make, update, isOwn, pick }: Gathering, { phase }: CommonOptions): Metric =>
   statefulMetric(name, {
     start() {
       let object: AnyRef | undefined;
@@ -32,7 +34,7 @@ export const gathering = (name: string, { make, update, isOwn }: Gathering, { ph
         async compute() {
           const value = py.js(object!.compute());
           if (isOwn) object![Symbol.dispose]();
-          return resultOf(await value);
+          return resultOf(pick === undefined ? await value : pick(await value));
         },
       };
       return tally;

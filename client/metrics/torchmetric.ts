@@ -1,6 +1,8 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isPlainObject } from "../../bridge/runtime/kinds.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { inner } from "../../bridge/reference/ref.ts";
-import { described, type Kinds } from "../options/keywords.ts";
+import { described, type Kind, type Kinds } from "../options/keywords.ts";
 import { yesOrNo } from "../options/kinds.ts";
 import { gathering } from "./gathered.ts";
 import type { Metric } from "./metric.ts";
@@ -9,9 +11,21 @@ import { check, commonKinds, helper, type CommonOptions } from "./options.ts";
 export interface TorchmetricOptions extends Omit<CommonOptions, "name"> {
   /** Measures each step as well, by `forward`. With most objects that is twice the work. Default: false. */
   readonly steps?: boolean;
+  /**
+   * Which values are kept, where `compute` gives a dict: those under these keys, each as `name/key`, or the one under
+   * this key, as `name` alone. Default: all.
+   */
+  readonly keys?: string | readonly string[];
 }
 
-const kinds: Kinds<TorchmetricOptions> = { phase: commonKinds.phase, steps: yesOrNo };
+const someKeys: Kind = {
+  is: "a key, or an array of keys",
+  send: (value) =>
+    typeof value === "string" || (Array.isArray(value) && value.every((one) => typeof one === "string"))
+      ? value
+      : undefined,
+};
+const kinds: Kinds<TorchmetricOptions> = { phase: commonKinds.phase, steps: yesOrNo, keys: someKeys };
 
 /**
  * A metric by an object in the worker, with the methods of the package torchmetrics: `reset()` when an epoch begins,
@@ -19,6 +33,12 @@ const kinds: Kinds<TorchmetricOptions> = { phase: commonKinds.phase, steps: yesO
  * goes to the device of the outputs, and keeps its state until the next epoch.
  *
  *     torchmetric("kappa", worker.import("torchmetrics").CohenKappa(kw({ task: "multiclass", num_classes: 10 })))
+ *     torchmetric("mAP", worker.import("torchmetrics.detection").MeanAveragePrecision(), {
+ *       keys: ["map", "map_50"],
+ *       phase: ValidationPhase,
+ *     })
+ *
+ * Throws MISUSE where `metric` is no reference, and at the end of an epoch where `compute` gives no such key.
  */
 export function torchmetric(name: string, metric: object, options: TorchmetricOptions = {}): Metric {
   if (inner(metric) === undefined)
@@ -26,7 +46,7 @@ export function torchmetric(name: string, metric: object, options: TorchmetricOp
       "MISUSE",
       `torchmetric: ${described(metric)} is not a reference to an object in the worker`,
     );
-  const { steps = false } = check("torchmetric", kinds, options);
+  const { steps = false, keys } = check("torchmetric", kinds, options);
   const object = metric as any;
   return gathering(
     name,
@@ -37,7 +57,21 @@ export function torchmetric(name: string, metric: object, options: TorchmetricOp
       },
       update: (_, yhat, ys) => (steps ? { value: object(yhat, ys) } : void object.update(yhat, ys)),
       isOwn: false,
+      ...(keys !== undefined && { pick: (value) => pickedFrom(name, value, keys) }),
     },
     options,
   );
+}
+
+function pickedFrom(name: string, value: unknown, keys: string | readonly string[]): unknown {
+  const known: Readonly<Record<string, unknown>> = isPlainObject(value) && !isNDArray(value) ? value : {};
+  const at = (key: string): unknown => {
+    if (Object.hasOwn(known, key)) return known[key];
+    const has = Object.keys(known).join(", ");
+    throw new TorchwireError(
+      "MISUSE",
+      `metric ${name}: compute gives no "${key}"; it gives ${has === "" ? "one value, which has no keys" : has}`,
+    );
+  };
+  return typeof keys === "string" ? at(keys) : Object.fromEntries(keys.map((key) => [key, at(key)]));
 }

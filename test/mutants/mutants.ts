@@ -766,6 +766,36 @@ export const mutants: readonly Mutant[] = [
     to: "const step = 1;",
     test: by("test/client/data/ragged.test.ts", "a list in Python of float64"),
   },
+  {
+    title: "whole numbers in a list of targets stay as they came",
+    file: "client/backend/pytorch-backend.ts",
+    from: "(dtype) => targetType(loss, dtype)",
+    to: "(dtype) => dtype",
+    test: by(
+      "test/client/data/ragged.test.ts",
+      "training has the bits of plain PyTorch targets in a list are what the loss asks for",
+    ),
+  },
+  {
+    title: "a list of another type is cut at the places of the type it came in",
+    file: "client/formats/convert.ts",
+    from: ': helpers.split(all, shapes, untyped(worker.import("torch"))[dtype]);',
+    to: ': helpers.split(all.to(untyped(worker.import("torch"))[dtype]), shapes);',
+    test: by(
+      "test/client/data/ragged.test.ts",
+      "training has the bits of plain PyTorch targets in a list are what the loss asks for",
+    ),
+  },
+  {
+    title: "a torchmetric keeps all values of a dict, whatever its keys say",
+    file: "client/metrics/gathered.ts",
+    from: "pick === undefined ? await value : pick(await value)",
+    to: "await value",
+    test: by(
+      "test/client/metrics/metrics-epochs.test.ts",
+      "objects in the worker keep the values of a dict under some keys",
+    ),
+  },
 
   // Workers elsewhere: cuts, keys, and serving.
   {

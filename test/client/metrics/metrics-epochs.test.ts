@@ -614,6 +614,26 @@ class MaxError:
     expect(epochsOf(elsewhere, "worst")!.map(({ at }) => at)).toEqual([1, 2]);
   });
 
+  test("keep the values of a dict under some keys, or the one under a key, as their own", async () => {
+    const learner = await measured(
+      batches,
+      torchmetric("some", maxError("dict"), { keys: ["b"] }),
+      torchmetric("one", maxError("dict"), { keys: "a" }),
+    );
+    const { loss: _, ...history } = learner.state.metricsEpoch["validation"]!;
+    expect(history).toEqual({ "some/b": [{ at: 1, value: 2 }], one: [{ at: 1, value: 4 }] });
+    for (const [shape, message] of [
+      ["dict", 'metric m: compute gives no "c"; it gives a, b'],
+      ["number", 'metric m: compute gives no "c"; it gives one value, which has no keys'],
+    ] as const) {
+      const error = await caught(() =>
+        measured(batches, torchmetric("m", maxError(shape), { keys: ["a", "c"].slice(shape === "dict" ? 0 : 1) })),
+      );
+      expect([error.code, error.message]).toEqual(["MISUSE", expect.stringContaining(`: ${message}`)]);
+    }
+    expect(() => torchmetric("m", maxError(), unchecked({ keys: 3 }))).toThrow(/keys.*a key, or an array of keys/);
+  });
+
   test("may give a float, a dict, an array, or None", async () => {
     const learner = await measured(
       batches,
