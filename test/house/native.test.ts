@@ -5,6 +5,8 @@ const folder = new URL("../native/", import.meta.url);
 const allowed = new Set(["torch", "torchvision", "numpy", "safetensors"]);
 /** The packages that a baseline is about. */
 const packages: Readonly<Record<string, readonly string[]>> = {
+  "detector.py": ["torchmetrics"],
+  "digit_graphs.py": ["torch_geometric"],
   "languages.py": ["transformers"],
   "lora.py": ["peft", "transformers"],
 };
@@ -22,6 +24,8 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "backend",
     "bench_loop",
     "by_hand",
+    "detector",
+    "digit_graphs",
     "distillation",
     "idx",
     "languages",

@@ -17,6 +17,8 @@ const shown: Readonly<Record<string, string>> = {
   "a classifier of text": "languages.ts",
   "adapters of a language model": "lora.ts",
   "contrastive learning": "simclr.ts",
+  "a detector, with its mAP": "detector.ts",
+  "a graph network": "digit-graphs.ts",
   "reinforcement learning": "policy-gradient.ts",
   "a teacher and its student": "distillation.ts",
   "a web server; the counterpart only trains": "web-server.ts",
