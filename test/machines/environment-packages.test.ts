@@ -25,7 +25,7 @@ class Shop extends World {
 
   constructor() {
     super();
-    this.python("bin/python3");
+    this.seededPython("bin/python3");
     this.env.PIP_FIND_LINKS = this.path("index");
     for (const version of ["1.0", "2.0"]) this.release("pinned", version);
     this.release("alpha", "1.0", "beta>=1.0");
