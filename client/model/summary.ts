@@ -17,7 +17,8 @@ export type SummaryInput = readonly number[] | Values;
 export interface SummaryOptions {
   /**
    * A shape with its batch axis, for an input of zeros, or the input itself; of several inputs either, by position or by
-   * name, nested as the model takes them. It makes output shapes known.
+   * name, nested as the model takes them. The zeros are int64 where an embedding takes no floats. It makes output shapes
+   * known.
    */
   readonly input?: Tree<SummaryInput>;
 }

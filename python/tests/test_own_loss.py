@@ -33,6 +33,27 @@ class _Wrapper(torch.nn.Module):
         return self.module(*args, **named)
 
 
+class _Adapted(torch.nn.Module):
+    """As those of peft, which have a tuner, which has the model."""
+
+    def __init__(self, name: str, inner: torch.nn.Module) -> None:
+        super().__init__()
+        self.peft_config: dict[str, Any] = {}
+        self.add_module(name, inner)
+        self.inner = [inner]
+
+    def forward(self, *args: Any, **named: Any) -> Any:
+        return self.inner[0](*args, **named)
+
+
+class _Holds(_Words):
+    """It has such a model, and labels of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base_model = WordsForCausalLM()
+
+
 LABELS = torch.tensor([[0, 1, -100], [2, -100, -100]])
 
 
@@ -42,13 +63,23 @@ def _weight(model: torch.nn.Module, labels: Any = LABELS) -> float | None:
 
 def test_weighs_by_the_labels_that_count() -> None:
     assert _weight(_Words()) == 3
+    assert _weight(_Holds()) == 3
     assert _weight(_Words(), LABELS.float()) is None
     assert _weight(_Words(), LABELS.tolist()) is None
     assert _weight(_Words(), torch.tensor([1, 2, -100])) == 2
     assert _weight(_Words(), {"labels": LABELS}) == 3
 
 
-@pytest.mark.parametrize("model", [WordsForCausalLM(), _Typed(), _Wrapper(_Typed())])
+@pytest.mark.parametrize(
+    "model",
+    [
+        WordsForCausalLM(),
+        _Typed(),
+        _Wrapper(_Typed()),
+        _Adapted("base_model", _Adapted("model", _Typed())),
+        _Adapted("base_model", _Typed()),
+    ],
+)
 def test_leaves_the_first_label_of_a_row_out_where_each_is_predicted_from_those_before(model: Any) -> None:
     assert _weight(model) == 1
 

@@ -74,3 +74,24 @@ def test_a_lazy_model_is_not_given_its_shapes_by_a_summary() -> None:
     with pytest.raises(RuntimeError, match="run the model once"):
         describe(model, [1, 3])
     assert isinstance(model[0], nn.LazyLinear)
+
+
+class _Both(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.unused = torch.nn.Embedding(3, 4)
+        self.body = torch.nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+def test_a_shape_is_one_of_whole_numbers_where_an_embedding_asks_for_them() -> None:
+    model = torch.nn.Sequential(torch.nn.Embedding(3, 4), torch.nn.Linear(4, 2))
+    assert describe(model, [5, 6])["layers"][0]["outputs"] == [[5, 6, 2]]
+    assert [layer["calls"] for layer in describe(model, [5, 6])["layers"]] == [1, 1, 1]
+    # One that takes floats too gets those, and what is wrong is what is wrong with them.
+    both = _Both()
+    assert describe(both, [5, 4])["layers"][0]["outputs"] == [[5, 2]]
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        describe(both, [5, 6])

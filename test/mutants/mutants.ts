@@ -105,6 +105,30 @@ export const mutants: readonly Mutant[] = [
     test: by("test/client/losses/own-loss.test.ts", "a model as Hugging Face's, with labels"),
   },
   {
+    title: "own loss: a model within peft's adapters is not found",
+    file: "python/torchwire_worker/helpers/own_loss.py",
+    from: 'inner = inside.get("base_model") or inside.get("model")',
+    to: 'inner = inside.get("model")',
+    test: by(
+      "python/tests/test_own_loss.py",
+      "test_leaves_the_first_label_of_a_row_out_where_each_is_predicted_from_those_before",
+    ),
+  },
+  {
+    title: "summary: a shape is never one of whole numbers",
+    file: "python/torchwire_worker/helpers/summary.py",
+    from: "done = takes_indices and run(torch.int64)",
+    to: "done = takes_indices and run(None)",
+    test: by("python/tests/test_summary.py", "test_a_shape_is_one_of_whole_numbers_where_an_embedding_asks_for_them"),
+  },
+  {
+    title: "a loader's batches that are dicts give an error without advice",
+    file: "client/loop/advice.ts",
+    from: "[/^[01]$/, aboutDicts],",
+    to: "",
+    test: by("test/client/data/worker-data.test.ts", "a loader whose batches are dicts says what to write"),
+  },
+  {
     title: "own loss: its parts all weigh the same",
     file: "client/callbacks/metrics.ts",
     from: "weighed: { weight, total: part * weight }",

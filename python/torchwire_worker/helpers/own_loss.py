@@ -194,7 +194,11 @@ def _wrapped(model: Any) -> Iterator[Any]:
         seen.append(model)
         yield model
         inside = vars(model).get("_modules", {})
-        model = inside.get("_orig_mod") or inside.get("module")
+        inner = inside.get("_orig_mod") or inside.get("module")
+        if inner is None and hasattr(model, "peft_config"):
+            # A model of peft has a tuner, and that has the model; or it has the model itself.
+            inner = inside.get("base_model") or inside.get("model")
+        model = inner
 
 
 def _forward(model: torch.nn.Module) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from itertools import chain
 from typing import Any
 
@@ -57,19 +58,40 @@ def _run(
             "a lazy module gets its shapes from the first batch: run the model once before its summary is asked with "
             "an input"
         )
+
+    def run(dtype: torch.dtype | None) -> bool:
+        outputs.clear()
+        calls.clear()
+        args, kwargs = _arguments(model, given, dtype)
+        model(*args, **kwargs)
+        return True
+
+    takes_indices = any(isinstance(module, _TAKE_INDICES) for module in model.modules())
     handles = []
     try:
         for module in model.modules():
             handles.append(module.register_forward_hook(note))
-        args, kwargs = _arguments(model, given)
-        model(*args, **kwargs)
+        try:
+            run(None)
+        except Exception:
+            done = False
+            with suppress(Exception):
+                done = takes_indices and run(torch.int64)
+            if not done:
+                raise
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _arguments(model: torch.nn.Module, given: Any) -> tuple[list[Any], dict[str, Any]]:
-    device, dtype = _home(model)
+# A shape stands for whole numbers where a model that has one of these cannot run with floats.
+_TAKE_INDICES = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+
+
+def _arguments(model: torch.nn.Module, given: Any, zeros: torch.dtype | None) -> tuple[list[Any], dict[str, Any]]:
+    """Return the inputs by position and by name. A shape becomes zeros of a dtype: None is that of the model."""
+    device, own = _home(model)
+    dtype = own if zeros is None else zeros
 
     def made(part: Any) -> Any:
         if _is_shape(part):
