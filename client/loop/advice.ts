@@ -29,6 +29,7 @@ const ADVICE: readonly (readonly [RegExp, string | ((cause: PythonError, place: 
     /_loss\(\): argument 'input' .*must be Tensor, not |^'\w+' object has no attribute 'size'$/,
     "If that is the model's output, say which part of it losses and metrics see: new Learner(…, { output: (yhat) => yhat.logits }).",
   ],
+  [/^[01]$/, aboutDicts],
   [
     /does not require grad and does not have a grad_fn/,
     "Nothing that the loss depends on can be trained: are all parameters frozen, or does the loss go through what has no gradient, " +
@@ -42,6 +43,15 @@ const ADVICE: readonly (readonly [RegExp, string | ((cause: PythonError, place: 
         : "Normalisation over a batch needs two samples to learn from, and the last batch has one: leave it out, new DataLoader(…, { dropLast: true }).",
   ],
 ];
+
+/** Loaders of Hugging Face's collators give one dict a batch. */
+function aboutDicts({ notes, pyType }: PythonError): string | undefined {
+  if (pyType !== "KeyError" || !notes.some((note) => note.startsWith("it is a dict with the keys"))) return undefined;
+  return (
+    "If that is a batch of a loader in the worker: a batch is a pair of inputs and targets. Say which they are: " +
+    'for await (const batch of loader) yield { xs: { input_ids: py.at(batch, "input_ids") }, ys: py.at(batch, "labels") }'
+  );
+}
 
 function aboutLabels({ notes, pyMessage }: PythonError): string | undefined {
   const fact = /^targets are (-?\d+) to (-?\d+), and the (\d+) classes .*: outside is (.+)$/;

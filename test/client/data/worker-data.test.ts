@@ -5,6 +5,7 @@ import { fromWorker } from "torchwire/data";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { permutation } from "../../../client/data/shuffle.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
+import { evaluated } from "../../structures.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -38,6 +39,38 @@ test("a torch.utils.data.DataLoader is data by itself, again and again", async (
   expect(phases["validation"]).toMatchObject({ epochs: 2, steps: 12, samples: 44 });
   expect(history["training"]!["accuracy"]).toHaveLength(2);
   // Nothing of the batches is left.
+  expect((await countsOf(worker)).worker.objects - before.worker.objects).toBeLessThan(20);
+});
+
+test("a loader whose batches are dicts says what to write, and that gives the bits of pairs", async () => {
+  const pairs = data.DataLoader(numbered(8), kw({ batch_size: 4 }));
+  const dicts = data.DataLoader(
+    numbered(8),
+    kw({
+      batch_size: 4,
+      collate_fn: evaluated(worker, "lambda rows: dict(zip(('input', 'labels'), default(rows)))", {
+        default: data.default_collate,
+      }),
+    }),
+  );
+  const plain = learnerOf(dicts, dicts);
+  expect((await caught(() => plain.fit(1))).message).toContain(
+    "a batch is a pair of inputs and targets. Say which they are: for await (const batch of loader) yield { xs: {",
+  );
+  const named = {
+    async *[Symbol.asyncIterator]() {
+      for await (const batch of dicts) yield { xs: { input: py.at(batch, "input") }, ys: py.at(batch, "labels") };
+    },
+  };
+  const losses = async (training: object): Promise<unknown> => {
+    torch.manual_seed(1);
+    return (await learnerOf(training, training).fit(2)).history["training"]!["loss"];
+  };
+  expect(await losses(named)).toEqual(await losses(pairs));
+  // Nothing of the batches is left.
+  const learner = learnerOf(named, named);
+  const before = await countsOf(worker);
+  await learner.fit(6);
   expect((await countsOf(worker)).worker.objects - before.worker.objects).toBeLessThan(20);
 });
 
