@@ -22,8 +22,11 @@ export interface Grouped<O> {
    * Parameters with options of their own, by name. Each becomes one of PyTorch's param_groups, in this order, with its
    * name under the key "name". All other parameters form the group "default", which comes first and is left out where
    * empty.
+   *
+   * Or a function of the model that has PyTorch's param_groups made in Python, such as timm's
+   * `(m) => timm.optim.param_groups_layer_decay(m)`. A group's rate is multiplied by its `lr_scale`, where it has one.
    */
-  readonly groups?: { readonly [name: string]: ParameterGroup<O> };
+  readonly groups?: { readonly [name: string]: ParameterGroup<O> } | ((model: AnyRef) => PyObject);
 }
 
 export type OptimizerFactory<O extends object> = (options?: O & Grouped<O>) => OptimizerSpec;
@@ -58,7 +61,9 @@ export function define<O extends object>(row: OptimizerRow<O>): OptimizerFactory
       create(worker, model) {
         const cls =
           since === undefined ? py.get(worker.import("torch").optim, className) : found(worker, className, since);
-        return cls(parametersOf(worker, model, groups as Groups | undefined), kw(rest));
+        const optimizer = cls(parametersOf(worker, model, groups as Groups | undefined), kw(rest));
+        if (typeof groups !== "function") return optimizer;
+        return worker.import("torchwire_worker.helpers.optim").scale_rates(optimizer) as AnyRef;
       },
     };
   };
@@ -73,7 +78,8 @@ interface Group {
   readonly params: (model: AnyRef) => unknown;
   readonly keywords: Record<string, unknown>;
 }
-type Groups = ReadonlyMap<string, Group>;
+/** By their names, or made in Python. */
+type Groups = ReadonlyMap<string, Group> | ((model: AnyRef) => PyObject);
 
 /** `groups` as a kind of option: each group is checked when the spec is made. */
 function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
@@ -87,7 +93,7 @@ function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
     if (typeof group !== "object" || group === null)
       throw new TorchwireError("MISUSE", `${where} is ${described(group)}; it must be { params: (m) => …, lr: … }`);
     const { params, ...options } = group as ParameterGroup<O>;
-    if (typeof params !== "function" || isReference(params))
+    if (!isFunction(params))
       throw new TorchwireError(
         "MISUSE",
         `${where}: params is ${described(params)}; it must be a function of the model: (m) => m.fc.parameters()`,
@@ -105,17 +111,33 @@ function groupsOf<O extends object>(optimizer: string, kinds: Kinds<O>): Kind {
     return { params: take, keywords: keywordsOf(where, kinds, options as unknown as O) };
   };
   return {
-    is: "an object of groups by their names: { head: { params: (m) => m.fc.parameters(), lr: 1e-2 } }",
+    is: "an object of groups by their names: { head: { params: (m) => m.fc.parameters(), lr: 1e-2 } }, or a function of the model that makes all of them in Python",
     send: (groups) =>
-      typeof groups === "object" && groups !== null && !Array.isArray(groups)
-        ? new Map(Object.entries(groups).map(([name, group]) => [name, checked(name, group)]))
-        : undefined,
+      isFunction(groups)
+        ? (model: AnyRef) => checkedMade(optimizer, groups(model))
+        : typeof groups === "object" && groups !== null && !Array.isArray(groups)
+          ? new Map(Object.entries(groups).map(([name, group]) => [name, checked(name, group)]))
+          : undefined,
   };
+}
+
+/** A function of this program, and no reference. */
+const isFunction = (value: unknown): value is (model: AnyRef) => unknown =>
+  typeof value === "function" && !isReference(value);
+
+function checkedMade(optimizer: string, made: unknown): PyObject {
+  if (!isReference(made))
+    throw new TorchwireError(
+      "MISUSE",
+      `${optimizer}: groups gave ${described(made)}; a function must return a reference to param_groups, at once: (m) => timm.optim.param_groups_layer_decay(m)`,
+    );
+  return made;
 }
 
 /** The optimiser's first argument: the model's parameters, or a list of param_groups. */
 function parametersOf(worker: Worker, model: PyObject, groups: Groups | undefined): AnyRef {
   const any = untyped(model);
+  if (typeof groups === "function") return groups(any) as AnyRef;
   if (groups === undefined || groups.size === 0) return any.parameters();
   const { parameter_groups } = worker.import("torchwire_worker.helpers.optim");
   const named = [...groups].map(([name, { params, keywords }]) => ({ name, params: params(any), ...keywords }));

@@ -40,6 +40,16 @@ def parameter_groups(model: Module, named: list[dict[str, Any]]) -> list[dict[st
     return [{"name": "default", "params": rest}, *groups] if rest else groups
 
 
+def scale_rates(optimizer: Optimizer) -> Optimizer:
+    """Multiply the rate of each group by its "lr_scale", where it has one, as timm's schedulers do. Return the
+    optimizer.
+    """
+    for group in optimizer.param_groups:
+        if "lr_scale" in group:
+            group["lr"] *= group["lr_scale"]
+    return optimizer
+
+
 def _parameters(found: Any, group: str) -> Iterator[Tensor]:
     import torch
 

@@ -110,6 +110,27 @@ describe("in a worker", () => {
     expect(found).not.toEqual(await weights((model) => adamW({ lr: 0.01, weightDecay: 0.5 }).create(worker, model)));
   });
 
+  test("groups that Python makes are PyTorch's, and lr_scale multiplies their rate", async () => {
+    const model = network();
+    const made = builtins.eval(
+      "lambda model: [{'params': model.body.parameters(), 'lr_scale': 0.25}, {'params': model.norm.parameters(), 'lr': 0.5, 'lr_scale': 0.5, 'weight_decay': 0.0}, {'params': model.head.parameters()}]",
+    );
+    const spec = adamW({ lr: 1e-3, weightDecay: 0.1, groups: (m) => made(m) });
+    expect(await groupsOf(model, spec.create(worker, model), "lr", "weight_decay")).toEqual([
+      [null, ["body.weight", "body.bias"], "0.00025", "0.1"],
+      [null, ["norm.weight", "norm.bias"], "0.25", "0.0"],
+      [null, ["head.weight", "head.bias"], "0.001", "0.1"],
+    ]);
+  });
+
+  test("groups that are a function must give a reference", async () => {
+    const error = await caught(() => sgd({ groups: () => unchecked([1]) }).create(worker, network()));
+    expect(error.message).toMatch(
+      /^sgd: groups gave \[ 1 \]; a function must return a reference to param_groups, at once/,
+    );
+    expect(error.code).toBe("MISUSE");
+  });
+
   test.each<[string, OptimizerSpec, RegExp]>([
     [
       "a parameter in two groups",
