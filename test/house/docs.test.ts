@@ -27,7 +27,7 @@ beforeAll(async () => {
     if (name === "cat") await photo(9).toFile(join(folder, "cat.jpg"));
   }
   for (const name of ["my_unet.py", "unet_blocks.py"])
-    await copyFile(join(root, "test/native", name), join(folder, name));
+    await copyFile(join(root, "examples/unet", name), join(folder, name));
   await writeFile(join(folder, "labels.json"), JSON.stringify(["cell", "wall", "none"]));
   const penguins = ["Adelie,39.1,18.7", "Adelie,39.5,17.4", "Adelie,NA,NA", "Adelie,40.3,18"];
   const others = ["Gentoo,46.1,13.2", "Gentoo,50,16.3", "Gentoo,48.7,14.1", "Gentoo,46.5,13.5"];

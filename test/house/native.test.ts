@@ -3,12 +3,15 @@ import { expect, test } from "vitest";
 
 const folder = new URL("../native/", import.meta.url);
 const allowed = new Set(["torch", "torchvision", "numpy", "safetensors"]);
-/** The packages that a baseline is about. */
+/** The packages, and the files of its user's own, that a baseline is about. */
 const packages: Readonly<Record<string, readonly string[]>> = {
   "detector.py": ["torchmetrics"],
   "digit_graphs.py": ["torch_geometric"],
   "languages.py": ["transformers"],
   "lora.py": ["peft", "transformers"],
+  "unet.py": ["my_unet"],
+  "unet_masks.py": ["my_unet"],
+  "vision_transformer.py": ["timm"],
 };
 const standard = new Set(
   "argparse collections copy ctypes dataclasses fractions gzip hashlib json math pathlib platform re resource struct sys time typing warnings".split(
@@ -35,7 +38,6 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "measured",
     "metrics",
     "models",
-    "my_unet",
     "optimizers",
     "policy_gradient",
     "ragged",
@@ -45,7 +47,8 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "structures",
     "train",
     "unet",
-    "unet_blocks",
+    "unet_masks",
+    "vision_transformer",
     "web_server",
   ]);
   for (const name of names) {

@@ -27,7 +27,7 @@ const xs = Float32Array.from({ length: 3 * pixels }, (_, i) => ((i * 37) % 64) /
 const ys = Float32Array.from({ length: pixels }, (_, i) => Number((i * 11) % 3 === 0));
 
 async function train(worker: Worker): Promise<Result> {
-  const { UNet } = worker.module(new URL("../native/my_unet.py", import.meta.url));
+  const { UNet } = worker.module(new URL("../../examples/unet/my_unet.py", import.meta.url));
   const batches = [0, 4, 8].map((first) => ({
     xs: {
       dtype: "float32" as const,

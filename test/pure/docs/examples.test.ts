@@ -14,8 +14,10 @@ const page = join(root, "docs", "examples.md");
 
 /** What people do with PyTorch, and the example that shows it. */
 const shown: Readonly<Record<string, string>> = {
+  "a U-Net in a file of one's own": "unet/main.ts",
   "a classifier of text": "languages.ts",
   "adapters of a language model": "lora.ts",
+  "rates by layer": "vision-transformer.ts",
   "contrastive learning": "simclr.ts",
   "a detector, with its mAP": "detector.ts",
   "a graph network": "digit-graphs.ts",
