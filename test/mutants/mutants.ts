@@ -536,8 +536,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "a batch out of turn is believed",
     file: "bridge/session/session.ts",
-    from: "if (seq !== this.#answered + 1) malformed",
-    to: "if (false) malformed",
+    from: "if (other !== seq) malformed(",
+    to: "if (false) malformed(",
     test: by("test/pure/session/lies.test.ts", "a worker that lies the second before the first"),
   },
   {
@@ -825,21 +825,21 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: after a cut one batch less is sent again",
     file: "bridge/session/session.ts",
-    from: "if (seq > received && seq < last)",
-    to: "if (seq > received + 1 && seq < last)",
+    from: "if (seq > received) this.#transport.send(parts);",
+    to: "if (seq > received + 1) this.#transport.send(parts);",
     test: by(SESSION, "after a cut nothing leaves until"),
   },
   {
     title: "remote: what is said during a cut leaves at once",
     file: "bridge/session/session.ts",
-    from: "if (this.#ready && this.#close === undefined) this.#transport.send(parts, urgent);",
-    to: "this.#transport.send(parts, urgent);",
+    from: "if (this.#ready && !isLate) this.#transport.send(parts, urgent);",
+    to: "if (!isLate) this.#transport.send(parts, urgent);",
     test: by(SESSION, "after a cut nothing leaves until"),
   },
   {
-    title: "remote: an answer that comes twice is heard twice",
+    title: "remote: an answer that comes twice is an error",
     file: "bridge/session/session.ts",
-    from: "if (seq <= this.#answered) return;",
+    from: "if (seq <= this.#seq && seq !== this.#close?.seq) return;",
     to: "",
     test: by(SESSION, "after a cut an answer that comes twice"),
   },
@@ -909,8 +909,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "remote: what the client lacks is forgotten",
     file: "python/torchwire_worker/session.py",
-    from: ">= 1 << 31:",
-    to: "< 1 << 31:",
+    from: "for _ in range(i + 1):",
+    to: "for _ in range(len(sent)):",
     test: by("python/tests/test_session.py", "test_what_the_client_has_heard"),
   },
   {
