@@ -30,6 +30,19 @@ export function series(): MetricValue[] {
     for (const value of values) set(length, value);
     return length;
   };
+  // Array's own moves what comes after from the far end on, so that there would be holes meanwhile.
+  const splice = (...change: Parameters<MetricValue[]["splice"]>): MetricValue[] => {
+    const all = Array.from({ length }, (_, i) => get(i));
+    const removed = all.splice(...change);
+    cut(0);
+    for (const value of all) set(length, value);
+    return removed;
+  };
+  const unshift = (...values: readonly MetricValue[]): number => {
+    splice(0, 0, ...values);
+    return length;
+  };
+  const own: Readonly<Record<string | symbol, unknown>> = { push, splice, unshift };
   const target: MetricValue[] = [];
   // Node would show the empty target behind the proxy.
   const shown = { configurable: true, value: () => Array.from({ length }, (_, i) => get(i)) };
@@ -41,7 +54,7 @@ export function series(): MetricValue[] {
   return new Proxy(target, {
     get(_, key) {
       if (key === "length") return length;
-      if (key === "push") return push;
+      if (Object.hasOwn(own, key)) return own[key];
       const i = indexOf(key);
       if (i >= 0) return i < length ? get(i) : undefined;
       return Reflect.get(target, key) as unknown;

@@ -42,6 +42,8 @@ describe.each([0, 1, 511, 512, 513, 1500])("of %i steps", (length) => {
     expect(view).toEqual(array);
     expect(view.at(-1)).toEqual(array.at(-1));
     expect(() => view.push({ at: 1, value: 1 })).toThrow("read only for callback Reader");
+    expect(() => view.splice(0, 0, { at: 1, value: 1 })).toThrow("read only for callback Reader");
+    expect(() => view.unshift({ at: 1, value: 1 })).toThrow("read only for callback Reader");
     expect(() => (view.length = 0)).toThrow("read only for callback Reader");
     expect(made).toHaveLength(length);
   });
@@ -57,6 +59,20 @@ test("a value cannot be changed in place, for nobody would see it", () => {
   expect(() => ((one as { value: number }).value = 2)).toThrow(TypeError);
 });
 
+test("several are put between others, and in front", () => {
+  const [first, last, ...more] = values(514);
+  for (const put of [
+    (on: MetricValue[]) => on.splice(1, 0, ...more),
+    (on: MetricValue[]) => on.splice(-1, 1, ...more),
+    (on: MetricValue[]) => on.splice(1),
+    (on: MetricValue[]) => on.unshift(...more),
+  ]) {
+    const [array, made] = [[first!, last!], seriesOf([first!, last!])];
+    expect(put(made)).toEqual(put(array));
+    expect(made).toEqual(array);
+  }
+});
+
 test("whatever is done with the methods of an array leaves what it leaves in one", () => {
   const item = record({ at: nat(), value: double() });
   const change = oneof(
@@ -70,6 +86,7 @@ test("whatever is done with the methods of an array leaves what it leaves in one
           on.splice(start, count, ...items),
     ),
     nat(600).map((length) => (on: MetricValue[]) => (on.length = Math.min(length, on.length))),
+    arrays(item, { maxLength: 3 }).map((items) => (on: MetricValue[]) => on.unshift(...items)),
     item.map((one) => (on: MetricValue[]) => void (on[Math.max(0, on.length - 1)] = one)),
   );
   assert(
