@@ -27,6 +27,7 @@ import { WorkerExitedError } from "../../bridge/start/process.ts";
 import { openFar } from "../../bridge/ssh/far.ts";
 import { startOverSsh } from "../../bridge/start/ssh.ts";
 import { sshError } from "../../bridge/ssh/errors.ts";
+import { built } from "../built.ts";
 import { isRunning, poll, privateRuntime, processesOf, type Runtime } from "../fixtures/life/world.ts";
 import { everyProcess, farFolders, freePort, noSshd, processesWith, SshHost } from "../fixtures/ssh/world.ts";
 import { where } from "../only.ts";
@@ -125,15 +126,6 @@ describeWithSshd("a worker over ssh", () => {
     expect(await weights(await far())).toEqual(here);
   });
 
-  test("carries 32 MiB there and back, over ports of 127.0.0.1 too", async () => {
-    const data = new Float32Array(randomBytes(2 ** 25).buffer).map((x) => (Number.isNaN(x) ? 0 : x));
-    for (const transport of ["ipc", "tcp"] as const) {
-      await using worker = await far({ transport });
-      const back = await py.ndarray(worker.tensor(data).neg().neg());
-      expect(Buffer.compare(Buffer.from(back.data.buffer), Buffer.from(data.buffer))).toBe(0);
-    }
-  });
-
   test("carries a large array over a slow line, on which nothing else gets through meanwhile", async () => {
     const slow = fileURLToPath(new URL("../fixtures/ssh/slow.py", import.meta.url));
     const { executable } = await findPython();
@@ -146,10 +138,15 @@ describeWithSshd("a worker over ssh", () => {
     expect(changes).toEqual([]);
   });
 
-  test("two at once share nothing", async () => {
+  test("two at once carry 32 MiB there and back, one of them over ports of 127.0.0.1, and share nothing", async () => {
     await using one = await far({ seed: 1 });
-    await using other = await far({ seed: 1 });
+    await using other = await far({ seed: 1, transport: "tcp" });
     expect(one.pid).not.toBe(other.pid);
+    const data = new Float32Array(randomBytes(2 ** 25).buffer).map((x) => (Number.isNaN(x) ? 0 : x));
+    for (const worker of [one, other]) {
+      const back = await py.ndarray(worker.tensor(data).neg().neg());
+      expect(Buffer.compare(Buffer.from(back.data.buffer), Buffer.from(data.buffer))).toBe(0);
+    }
     const random = (worker: Worker): PromiseLike<unknown> => worker.import("torch").rand(3).sum().item();
     expect(await random(one)).toBe(await random(other));
     await one.kill();
@@ -228,8 +225,7 @@ describeWithSshd("a worker over ssh", () => {
   });
 
   test.for(["SIGKILL", "SIGINT"] as const)("leaves nothing when its client is ended by %s", async (signal) => {
-    const program = fileURLToPath(new URL("../fixtures/ssh/client.ts", import.meta.url));
-    const client = execa("node", ["--import", "tsx", "--conditions=torchwire-source", program, ...host.target()], {
+    const client = execa("node", [built("test/fixtures/ssh/client.ts"), ...host.target()], {
       env: runtime.env,
       reject: false,
     });
