@@ -5,13 +5,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { expect, test } from "vitest";
-import { connectWorker, py, type AnyRef, type Worker } from "torchwire";
+import { connectWorker, Learner, mse, py, sgd, type AnyRef, type Worker } from "torchwire";
 import { built } from "../built.ts";
 import { FaultProxy } from "../fixtures/faults/proxy.ts";
 import { ends, poll } from "../fixtures/life/world.ts";
 import { serve } from "../fixtures/served.ts";
-import { caught } from "../observed.ts";
+import { caught, untyped } from "../observed.ts";
 import { describeOnLinux } from "../only.ts";
+import { floats } from "../tiny.ts";
 import { testWorker } from "../worker.ts";
 
 const SECOND = 1000;
@@ -119,6 +120,28 @@ describeOnLinux("a call of a function", () => {
     const stats = await worker.stats();
     expect(stats.worker.batches).toBe(stats.batches);
     expect(stats.calls).toBe(8);
+
+    // The same in a hook of a fit, whose steps stand behind the call.
+    const torch = untyped(worker, "torch");
+    const batch = { xs: floats(6, 4), ys: floats(6, 1) };
+    const weights: unknown[] = [];
+    for (const faulty of [false, true]) {
+      torch.manual_seed(5);
+      const model = torch.nn.Linear(4, 1);
+      let hooks = 0;
+      model.register_forward_hook(async (_module: AnyRef, _inputs: AnyRef, output: AnyRef) => {
+        if (faulty && hooks++ % 4 === 1) cut();
+        await output.sum().item();
+      });
+      const learner = new Learner(model, mse(), {
+        data: { training: Array.from({ length: 8 }, () => batch) },
+        optimizer: sgd({ lr: 0.1 }),
+        defaultCallbacks: false,
+      });
+      expect((await learner.fit(1)).status).toBe("completed");
+      weights.push(await py.js(model.state_dict()));
+    }
+    expect(weights[1]).toEqual(weights[0]);
     await worker.close();
   });
 

@@ -3,7 +3,7 @@ import { beforeAll, expect, test } from "vitest";
 import { Learner, py, Recorder, sgd, type Worker } from "torchwire";
 import { mse } from "torchwire/losses";
 import type { AnyRef } from "../../../bridge/types/core.ts";
-import { caught, untyped } from "../../observed.ts";
+import { caught, countsOf, untyped } from "../../observed.ts";
 import { floats } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
@@ -62,6 +62,7 @@ test("hooks that look, and three threads that call, change no bit of it, and not
   const handle = model[0].register_forward_hook(function watch() {
     forwards++;
   });
+  const before = (await countsOf(worker)).worker;
   const running = py.at(names, "start")((k: number, i: number) => k * i, 3, CALLS);
   const report = await learner.fit(EPOCHS);
   expect(report.status).toBe("completed");
@@ -73,6 +74,10 @@ test("hooks that look, and three threads that call, change no bit of it, and not
   expect(await weightsOf(learner)).toEqual(expected);
   expect(learner.explain()).toMatch(/\nin Python {5}.*watch 30 times.*a round trip each\n/);
   handle.remove();
+  running[Symbol.dispose]();
+  // Each call made objects, and Python held a function: what stays is the optimizer's state and the like.
+  const after = (await countsOf(worker)).worker;
+  expect(after.objects - before.objects).toBeLessThan(20);
 });
 
 test("a hook that throws fails the fit with its error as the cause, and the next fit goes on", async () => {
