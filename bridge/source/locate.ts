@@ -61,6 +61,10 @@ function located(path: string, name: string, kind: Located["kind"]): Located {
 }
 
 function pathOf(given: unknown): string {
+  if (typeof given === "string" && /[\r\n]/.test(given))
+    return refuse(
+      "it takes the path of a file, and was given lines of source: write them into a file, and give its path",
+    );
   if (typeof given === "string" && given !== "" && !given.includes("\0") && !/^\w[\w+.-]+:/.test(given))
     return resolve(given);
   try {

@@ -1,4 +1,5 @@
 /** The program's own Python modules: what of them a worker has been sent, and how it imports them. */
+import { inspect } from "node:util";
 import { TorchwireError } from "../errors/errors.ts";
 import { deep, locate as addLine } from "../errors/site.ts";
 import type { Generation } from "../log/lane.ts";
@@ -28,11 +29,18 @@ export class Modules {
     this.#log = log;
   }
 
-  import(path: string | URL, { reload = false }: ModuleOptions): object {
+  import(path: string | URL, options: ModuleOptions): object {
+    const { reload = false } = options;
     try {
+      const unknown = Object.keys(options).find((name) => name !== "reload");
+      if (unknown !== undefined)
+        throw new TorchwireError("MISUSE", `worker.module has no option ${JSON.stringify(unknown)}; it has reload`);
       const sources = readSources(locate(path));
       if (typeof reload !== "boolean")
-        throw new TorchwireError("MISUSE", `worker.module: reload is true or false, not ${String(reload)}`);
+        throw new TorchwireError(
+          "MISUSE",
+          `worker.module: reload is true or false, not ${inspect(reload, { depth: 0 })}`,
+        );
       if (this.#lanes.some((lane) => lane.failure !== undefined)) this.#forget();
       const changed = sources.filter((source) => this.#isNew(source));
       return deep(() => {

@@ -1,5 +1,6 @@
 /** Rows of files: CSV, JSON lines, Parquet. */
 import { traced } from "../../bridge/errors/site.ts";
+import { onlyOptions } from "../options/keywords.ts";
 import { pathOf } from "../tables/bytes.ts";
 import { type ColumnTypes, type CsvOptions, type CsvRow, csvRows } from "../tables/csv.ts";
 import { type JsonLinesOptions, jsonRows } from "../tables/json-lines.ts";
@@ -27,6 +28,7 @@ export function fromCsv<const T extends ColumnTypes = {}>(
   options: CsvOptions<T> = {},
 ): Promise<RowDataset<CsvRow<T>>> {
   return traced("fromCsv", async () => {
+    onlyOptions<CsvOptions>("fromCsv", CSV, options);
     const rows = await csvRows(pathOf(path, "fromCsv"), options);
     return new RowDataset(rows as RowSource<CsvRow<T>>);
   });
@@ -48,6 +50,7 @@ export function fromJsonLines<Row = Record<string, unknown>>(
   options: JsonLinesOptions = {},
 ): Promise<RowDataset<Row>> {
   return traced("fromJsonLines", async () => {
+    onlyOptions<JsonLinesOptions>("fromJsonLines", { cacheBytes: true }, options);
     const rows = await jsonRows(pathOf(path, "fromJsonLines"), options);
     return new RowDataset(rows as RowSource<Row>);
   });
@@ -74,8 +77,11 @@ export function fromParquet<Row = Record<string, unknown>>(
   options: ParquetOptions = {},
 ): Promise<RowDataset<Row>> {
   return traced("fromParquet", async () => {
+    onlyOptions<ParquetOptions>("fromParquet", { columns: true, types: true, cacheBytes: true }, options);
     const given = Array.isArray(path) ? (path as readonly (string | URL)[]) : [path as string | URL];
     const files = given.map((one) => pathOf(one, "fromParquet"));
     return new RowDataset((await parquetRows(files, options)) as RowSource<Row>);
   });
 }
+
+const CSV = { types: true, delimiter: true, header: true, missing: true, encoding: true, cacheBytes: true } as const;

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { oneLine, quoted } from "../../bridge/errors/shown.ts";
 import { traced } from "../../bridge/errors/site.ts";
+import { onlyOptions } from "../options/keywords.ts";
 import { pathOf } from "../tables/bytes.ts";
 import { concatenated } from "../tables/concatenated.ts";
 import { csvRows } from "../tables/csv.ts";
@@ -53,6 +54,7 @@ export function loadDataset<Row = Record<string, unknown>>(
   options: LoadDatasetOptions = {},
 ): Promise<RowDataset<Row> | Record<string, RowDataset<Row>>> {
   return traced("loadDataset", async () => {
+    onlyOptions<LoadDatasetOptions>("loadDataset", OPTIONS, options);
     const root = pathOf(folder, "loadDataset");
     const files = await dataFiles(root, options.name);
     const splits = [...new Set(files.map(({ split }) => split))];
@@ -78,6 +80,8 @@ export function loadDataset<Row = Record<string, unknown>>(
     return Object.fromEntries(found);
   });
 }
+
+const OPTIONS = { split: true, name: true, columns: true, cacheBytes: true } as const;
 
 async function rowsOf(
   files: readonly DataFile[],

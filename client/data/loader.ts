@@ -1,6 +1,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { NDArray } from "../../bridge/values/ndarray.ts";
 import { addCaller, captureSite, type CallSite } from "../../bridge/errors/site.ts";
+import { onlyOptions } from "../options/keywords.ts";
 import { Ahead, type Source } from "./ahead.ts";
 import { numBatches } from "./batches.ts";
 import { bucketed, byLength, type Lengths, lengthsOf } from "./buckets.ts";
@@ -109,6 +110,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   constructor(data: Indexed<S>, options: DataLoaderOptions & Collated<CollateFunction<X, Y, S>>);
   constructor(data: Indexed<any>, options: DataLoaderOptions & Partial<Collated<Collate>>) {
     const { batchSize, shuffle = false, dropLast = false, prefetch = 2, workers = 4 } = options;
+    onlyOptions<DataLoaderOptions & Partial<Collated<Collate>>>("DataLoader", OPTIONS, options);
     this.#dataset = asDataset(data);
     this.#options = options;
     checkCollate(options.collate);
@@ -267,6 +269,18 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     );
   }
 }
+
+const OPTIONS = {
+  batchSize: true,
+  shuffle: true,
+  seed: true,
+  sample: true,
+  dropLast: true,
+  collate: true,
+  bucketBy: true,
+  prefetch: true,
+  workers: true,
+} as const;
 
 const chosen = (indices: Uint32Array, order: Uint32Array | undefined): Uint32Array =>
   order === undefined ? indices : order.map((place) => indices[place]!);

@@ -111,6 +111,13 @@ export function keywordsOf<O extends object>(what: string, kinds: Kinds<O>, opti
   return keywords;
 }
 
+/** Throws MISUSE for an option that `what` has not: a slip of the pen would count for nothing. */
+export function onlyOptions<O extends object>(what: string, names: Readonly<Record<keyof O, true>>, options: O): void {
+  const unknown = Object.keys(options).find((name) => !Object.hasOwn(names, name));
+  if (unknown !== undefined)
+    throw new TorchwireError("MISUSE", `${what} has no option "${unknown}"; it has ${Object.keys(names).join(", ")}`);
+}
+
 export const snakeCase = (name: string): string => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 export const camelCase = (name: string): string =>
   name.replaceAll(/_([a-z\d])/g, (_, letter: string) => letter.toUpperCase());

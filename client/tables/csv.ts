@@ -157,11 +157,12 @@ function cellsIn(bytes: Uint8Array, { delimiter, decoder }: Dialect, place: stri
 }
 
 /** Lets each column see its cell. Throws BAD_DATA where there is no cell for each column, or one is not of its type. */
-function see(cells: readonly string[], columns: readonly Column[], { missing }: Dialect, place: string): void {
+function see(cells: readonly string[], columns: readonly Column[], { missing, delimiter }: Dialect, place: string): void {
   if (cells.length !== columns.length)
     throw badFile(
       place,
-      `a row of ${cells.length} cells, where the file has ${columns.length} columns: ${shownNames(columns.map(({ name }) => name))}`,
+      `a row of ${cells.length} ${cells.length === 1 ? "cell" : "cells"}, where the file has ${columns.length} columns: ${shownNames(columns.map(({ name }) => name))}` +
+        (cells.length > columns.length ? `; a cell that holds ${JSON.stringify(delimiter)} stands in quotes` : ""),
     );
   for (let i = 0; i < cells.length; i++) {
     const { name, asked, finder } = columns[i]!;

@@ -10,12 +10,16 @@ import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { Learner, Metrics, mse, Recorder, saveWeights, sgd, TorchwireError } from "torchwire";
 import { findPython } from "../../bridge/environment/find.ts";
 import { untyped } from "../observed.ts";
+import { golden } from "../tables.ts";
 import { testWorker } from "../worker.ts";
 import { callbacks } from "./cases/callbacks.ts";
 import { data } from "./cases/data.ts";
 import { elsewhere } from "./cases/elsewhere.ts";
+import { files as ownFiles } from "./cases/files.ts";
 import { learners } from "./cases/learners.ts";
+import { packages } from "./cases/packages.ts";
 import { references } from "./cases/references.ts";
+import { rows as tables } from "./cases/rows.ts";
 import { values } from "./cases/values.ts";
 import { warnings } from "./cases/warnings.ts";
 import { weights } from "./cases/weights.ts";
@@ -27,9 +31,12 @@ const families: Readonly<Record<string, { readonly file: string; readonly cases:
   References: { file: "references.ts", cases: references },
   "Values and arrays": { file: "values.ts", cases: values },
   Data: { file: "data.ts", cases: data },
+  "Rows of files, and batches of samples": { file: "rows.ts", cases: tables },
   "Learners and their fits": { file: "learners.ts", cases: learners },
   Callbacks: { file: "callbacks.ts", cases: callbacks },
   "Weights on disk": { file: "weights.ts", cases: weights },
+  "Python files of your own": { file: "files.ts", cases: ownFiles },
+  "Packages, on the command line": { file: "packages.ts", cases: packages },
   Workers: { file: "workers.ts", cases: workers },
   "Workers elsewhere": { file: "elsewhere.ts", cases: elsewhere },
   Warnings: { file: "warnings.ts", cases: warnings },
@@ -115,6 +122,7 @@ async function pythons(folder: string): Promise<Given["python"]> {
 function steady(text: string): string {
   return text
     .replaceAll(given.folder, "/home/me")
+    .replaceAll(golden(""), "/home/me/data/")
     .replaceAll(/#\d+/g, "#12")
     .replaceAll(/\(uid \d+/g, "(uid 1000")
     .replaceAll(/\.[0-9a-f]{8}\.tmp/g, ".0a1b2c3d.tmp")
@@ -131,6 +139,7 @@ function steady(text: string): string {
       new RegExp(String.raw`\S*/(?:${dirname(executable).split("/").at(-2)}|bare)/bin/python[\d.]*`, "g"),
       "/home/me/.venv/bin/python",
     )
+    .replaceAll(/[^\s(]*\/site-packages\//g, "/home/me/.venv/lib/python3.11/site-packages/")
     .replaceAll(executable, "/home/me/.venv/bin/python")
     .replaceAll(/\S*\/threading\.py:\d+/g, "/usr/lib/python3.11/threading.py:982");
 }

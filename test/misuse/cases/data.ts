@@ -33,6 +33,8 @@ export const data: Cases = {
     for await (const batch of new DataLoader({ length: 4, get }, { batchSize: 1 })) void batch; // <-
   },
   "a data set without a length": () => new DataLoader({ get: () => 1 } as never, { batchSize: 2 }), // <-
+  "an option that DataLoader has not": () =>
+    new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, shuffel: true } as never), // <-
   "a seed with a fraction": () => new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, seed: 0.5 }), // <-
   "a split at 80": () => split({ xs: ones(4, 1), ys: ones(4, 1) }, 80), // <-
   "taking a part of a sample": () => take({ xs: ones(4, 1), ys: ones(4, 1) }, 1.5), // <-
