@@ -40,6 +40,8 @@ class Classifier(nn.Module):
     def forward(self, x: torch.Tensor) -> Any:
         state = self.body(x).tanh()
         logits = self.head(state)
+        if self.kind == "tensor":
+            return logits
         if self.kind == "output":
             return ModelOutput(loss=None, logits=logits, hidden_states=(state, x))
         if self.kind == "dataclass":
