@@ -157,7 +157,12 @@ function cellsIn(bytes: Uint8Array, { delimiter, decoder }: Dialect, place: stri
 }
 
 /** Lets each column see its cell. Throws BAD_DATA where there is no cell for each column, or one is not of its type. */
-function see(cells: readonly string[], columns: readonly Column[], { missing, delimiter }: Dialect, place: string): void {
+function see(
+  cells: readonly string[],
+  columns: readonly Column[],
+  { missing, delimiter }: Dialect,
+  place: string,
+): void {
   if (cells.length !== columns.length)
     throw badFile(
       place,

@@ -81,6 +81,13 @@ export const mutants: readonly Mutant[] = [
     test: by("test/client/losses/own-loss.test.ts", "SWA's updateBatchNorm gives it its targets"),
   },
   {
+    title: "loader: an option that it lacks counts for nothing",
+    file: "client/options/keywords.ts",
+    from: "find((name) => !Object.hasOwn(names, name))",
+    to: "find((name) => Object.hasOwn(names, name) && false)",
+    test: by("test/pure/data/loader.test.ts", "options "),
+  },
+  {
     title: "nested inputs: a record in a list of inputs is taken for a batch",
     file: "client/model/predict.ts",
     from: "isValue(one) || (isPlainObject(one) && ",

@@ -5,7 +5,7 @@ import { batches } from "../../../client/data/batches.ts";
 import { arrayDataset, split, subset, take } from "../../../client/data/dataset.ts";
 import { DataLoader, type DataLoaderOptions, type Position } from "../../../client/data/loader.ts";
 import { permutation } from "../../../client/data/shuffle.ts";
-import { rows, turn } from "../../tiny.ts";
+import { rows, turn, unchecked } from "../../tiny.ts";
 import type { Data, Dataset, Inputs, Sample } from "../../../client/data/types.ts";
 import { caught } from "../../observed.ts";
 
@@ -520,6 +520,10 @@ describe("options", () => {
     [{ batchSize: 2, prefetch: -1 }, "prefetch must be an integer from 0 on, not -1"],
     [{ batchSize: 2, prefetch: Infinity }, "prefetch must be an integer from 0 on, not Infinity"],
     [{ batchSize: 2, seed: 0.5 }, "seed must be an integer from 0 on, not 0.5"],
+    [
+      unchecked({ batchSize: 2, shuffel: true }),
+      'DataLoader has no option "shuffel"; it has batchSize, shuffle, seed, sample, dropLast, collate, bucketBy, prefetch, workers',
+    ],
     [{ batchSize: 2, shuffle: { seed: 1 }, seed: 2 }, "two seeds: shuffle has 1, seed is 2; give one"],
   ])("%o are refused", (options, message) => {
     expect(() => new DataLoader(rows(3), options)).toThrow(expect.objectContaining({ code: "MISUSE", message }));
