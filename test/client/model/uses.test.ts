@@ -142,6 +142,7 @@ const isArray = (value: unknown): boolean => typeof value === "object" && value 
 
 describe.each(Object.keys(kinds))("an output that is of the kind %s serves", (kind) => {
   test.each(Object.keys(uses))("%s", async (name) => {
+    expect.hasAssertions();
     const [output, expression] = kinds[kind]!;
     const model = native("Classifier")(kind);
     const copy = worker.import("copy").deepcopy(model) as AnyRef;
