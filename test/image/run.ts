@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
-import { connectWorker, spawnWorker, type Worker } from "torchwire";
+import { connectWorker, py, spawnWorker, type Worker } from "torchwire";
 import { allBatches, makeTraining, rgbDigits } from "../training.ts";
 import { run, type Config, type Container, type Health, type Image, type Mount } from "./container.ts";
 
@@ -122,6 +122,7 @@ async function trains(container: Container): Promise<void> {
   say(
     `trained 10 steps over CURVE, loss ${there[0]!.toFixed(3)} to ${there.at(-1)!.toFixed(3)}: as with a spawned worker, bit for bit`,
   );
+  await hasPackages(remote, spawned);
 
   // A call that holds Python's lock, so that its process answers nothing.
   const busy = remote.import("ctypes").PyDLL(null).sleep(8);
@@ -144,6 +145,17 @@ async function compiles(container: Container): Promise<void> {
   assert.ok(await torch.allclose(compiled(x), model(x)));
   assert.equal((await container.exec(["sh", "-c", "ls /cache/inductor | grep -q ."])).exitCode, 0);
   say("torch.compile found its compilers, and a place for what they made");
+}
+
+/** What the build argument PACKAGES named, beside the versions of the lock; and the way to more. */
+async function hasPackages(worker: Worker, spawned: Worker): Promise<void> {
+  const [torch, einops] = [worker.import("torch"), worker.import("einops")];
+  const x = torch.arange(6).reshape(2, 3);
+  assert.ok(await torch.equal(einops["rearrange"](x, "a b -> b a") as never, x.t()));
+  const version = (one: Worker): Promise<string> => py.str(one.import("torch").__version__);
+  assert.equal(await version(worker), await version(spawned));
+  await assert.rejects(async () => void (await worker.import("umap").UMAP), /--build-arg PACKAGES=umap-learn/);
+  say("einops is there by the build argument PACKAGES, torch is the lock's, and what is missing names that argument");
 }
 
 async function survives(container: Container): Promise<void> {
