@@ -13,7 +13,7 @@ const BATCHES = { step: { xs: "write", ys: "write" } } as const;
 
 export interface AugmentOptions {
   /**
-   * "masks": `ys` are masks [N, H, W]; their pixels move together with those of their images. Default: targets stay as
+   * "masks": `ys` are masks [N, H, W] or [N, 1, H, W]; their pixels move together with those of their images. Default: targets stay as
    * they are.
    */
   readonly targets?: "masks";

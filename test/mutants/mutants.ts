@@ -1176,6 +1176,23 @@ export const mutants: readonly Mutant[] = [
     test: by("test/bridge/errors/advice.test.ts", "a value of a dict is asked for as an attribute by its key"),
   },
   {
+    title: "optimizer: lr_scale is left to timm's schedulers",
+    file: "python/torchwire_worker/helpers/optim.py",
+    from: 'group["lr"] *= group["lr_scale"]',
+    to: "pass",
+    test: by(
+      "test/client/optim/optim.test.ts",
+      "in a worker groups that Python makes are PyTorch's, and lr_scale multiplies their rate",
+    ),
+  },
+  {
+    title: "optimizer: groups that are no reference are passed on",
+    file: "client/optim/define.ts",
+    from: "if (!isReference(made))",
+    to: "if (false)",
+    test: by("test/client/optim/optim.test.ts", "in a worker groups that are a function must give a reference"),
+  },
+  {
     title: "remote: the second port is always the next one",
     file: "bridge/link/address.ts",
     from: "second === undefined ? next(data) : readAddress(second)",

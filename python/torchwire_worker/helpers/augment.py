@@ -15,7 +15,7 @@ def each(transform: Any, xs: Images) -> Images:
 
 
 def each_with_masks(transform: Any, xs: Images, masks: Images) -> tuple[Images, Images]:
-    """Transform `xs` [N, C, H, W] and `masks` [N, H, W]: each mask moves with its image."""
+    """Transform `xs` [N, C, H, W] and `masks` [N, H, W] or [N, 1, H, W]: each mask moves with its image."""
     from torchvision import tv_tensors
 
     pairs = [transform(tv_tensors.Image(x), tv_tensors.Mask(mask)) for x, mask in zip(xs, masks)]
