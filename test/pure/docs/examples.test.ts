@@ -58,6 +58,7 @@ test("the table has the lines of today", async () => {
 
 test("each example that has a counterpart is in the table, and in one of the lists above it", () => {
   expect([...counterparts.keys()].toSorted()).toEqual(Object.values(shown).toSorted());
+  expect(counterparts.size).toBeGreaterThanOrEqual(10);
   const lists = read("docs/examples.md").split("<!-- table: lines -->")[0]!;
   expect(Object.values(shown).filter((example) => !lists.includes(`](../examples/${example})`))).toEqual([]);
 });
