@@ -22,7 +22,14 @@ export {
   type SpawnOptions,
 } from "../bridge/index.ts";
 
-export { Learner, type FitOptions, type LearnerData, type LearnerOptions } from "./learner.ts";
+export {
+  Learner,
+  type FitOptions,
+  type LearnerData,
+  type LearnerOptions,
+  type PythonScript,
+  type ToPythonOptions,
+} from "./learner.ts";
 export { CallbackError, StepError } from "./loop/failures.ts";
 export { CancelEpoch, CancelFitting, CancelStep } from "./training/cancel.ts";
 export {

@@ -7,6 +7,7 @@ import type { PyTorchBackend } from "./backend/pytorch-backend.ts";
 import type { State } from "./callback/access.ts";
 import type { Callback, CallbackClass } from "./callback/callback.ts";
 import { withDefaults } from "./callbacks/defaults.ts";
+import { toPython, type PythonScript, type ToPythonOptions } from "./as-python/to-python.ts";
 import { aside } from "./data/aside.ts";
 import { iterableAgain } from "./data/iterable.ts";
 import { checkPick, type Picked } from "./data/picked.ts";
@@ -41,6 +42,7 @@ import { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "./weig
 import { saveWeights, type SaveWeightsOptions } from "./weights/save.ts";
 export type { FitOptions, LearnerOptions } from "./loop/options.ts";
 export type { LearnerData } from "./training/trainer.ts";
+export type { PythonScript, ToPythonOptions } from "./as-python/to-python.ts";
 
 /** `M` is a reference to a model, or a record of several, for phases of your own. */
 export class Learner<M = any> implements Trainer {
@@ -278,6 +280,17 @@ export class Learner<M = any> implements Trainer {
    */
   load(path: string, options?: LoadWeightsOptions): Promise<LoadedWeights> {
     return loadWeights(this.#model as object, path, options);
+  }
+
+  /**
+   * Writes the fit that `fit(epochs)` would be now as one script of plain PyTorch, with its data and the weights of now
+   * beside it: `python fit.py` gives the same bits, without torchwire. Nothing of the learner changes. What has no form
+   * in Python is told in `gaps`, and in the script at its place.
+   * @throws MISUSE for several models, and where `model` makes another model; BUSY while a fit goes on; NOT_SAVED.
+   */
+  toPython(epochs: number, options: ToPythonOptions): Promise<PythonScript> {
+    const source = { learner: this, preparations: this.#loop.preparations, epochs: this.#loop.epochsOf("training") };
+    return toPython(source, epochs, options);
   }
 
   /** The model's layers, as a table: `console.log(String(await learner.summary()))`. */

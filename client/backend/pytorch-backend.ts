@@ -117,6 +117,14 @@ export class PyTorchBackend extends CallbackObject implements Backend {
     },
   };
 
+  /** Its options, for a Python script. */
+  get inPython(): PyTorchBackendOptions & {
+    readonly keywords: object | undefined;
+    readonly scaler: AnyRef | undefined;
+  } {
+    return { ...this.#options, keywords: this.#compile, scaler: this.#scaler };
+  }
+
   /** A backend with the same options for another learner of the same model, which has been compiled already. */
   another(): PyTorchBackend {
     return new PyTorchBackend({ ...this.#options, compile: false });

@@ -3,6 +3,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { type PythonForm } from "../callback/python-form.ts";
 import { aside } from "../data/aside.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { toBatch } from "../data/batch.ts";
@@ -139,6 +140,8 @@ export abstract class AveragedWeights extends CallbackObject {
     }
     return this.#current!.average;
   }
+
+  readonly pythonForm: () => PythonForm = () => ({ kind: "average", ...this.#averaging, average: this.#average });
 
   override readonly init = (learner: Trainer): void => {
     if (!isReference(learner.model))

@@ -3,6 +3,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { View } from "../callback/access.ts";
 import type { Checkpoint } from "../training/state.ts";
 import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { watches, type PythonForm } from "../callback/python-form.ts";
 import { keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
@@ -117,6 +118,7 @@ export class Checkpointer extends CallbackObject {
     learner.state.checkpoints ??= [];
   };
 
+  readonly pythonForm: () => PythonForm = watches;
   override readonly on: Handlers<typeof ACCESS> = {
     fitBegin: async ({ phase, state }) => {
       this.#training ??= phase.name;

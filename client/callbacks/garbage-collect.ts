@@ -1,6 +1,7 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { watches, type PythonForm } from "../callback/python-form.ts";
 import { every } from "../logging/every.ts";
 import { wholeFrom } from "../options/kinds.ts";
 import { checkValue } from "../stopping/criteria.ts";
@@ -26,6 +27,7 @@ export class GarbageCollect extends CallbackObject {
     this.#collect = py.keep(worker.import("torchwire_worker.helpers.garbage").collect as AnyRef);
   };
 
+  readonly pythonForm: () => PythonForm = watches;
   override readonly on: Handlers<{}> = {
     stepEnd: () => {
       if (this.#isDue()) this.#collect();

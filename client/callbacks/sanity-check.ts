@@ -4,6 +4,7 @@ import { py } from "../../bridge/reference/py.ts";
 import { printable } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
+import { watches, type PythonForm } from "../callback/python-form.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { mapInputs, toBatch } from "../data/batch.ts";
 import { mapPicked, type Picked } from "../data/picked.ts";
@@ -116,6 +117,7 @@ export class SanityCheck extends CallbackObject {
     this.#learner = learner;
   };
 
+  readonly pythonForm: () => PythonForm = watches;
   override readonly on: Handlers<SanityCheck["access"]> = {
     epochBegin: async () => {
       if (this.#state !== "new") return;

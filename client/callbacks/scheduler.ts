@@ -2,9 +2,10 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Access, State, View } from "../callback/access.ts";
 import type { Callback, Handlers, Measured, Observers } from "../callback/callback.ts";
+import { type PythonForm, type ScheduledValues } from "../callback/python-form.ts";
 import type { Hyperparameter, HyperChange } from "../optim/hyper.ts";
 import { described } from "../options/keywords.ts";
-import { checkOptions, type RunLength, type Schedule } from "../schedules/schedule.ts";
+import { checkOptions, toldOf, type RunLength, type Schedule } from "../schedules/schedule.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { HyperCallback } from "./hyper-callback.ts";
@@ -72,6 +73,12 @@ export class Scheduler extends HyperCallback {
     learner.state.hyperparams ??= {};
   };
 
+  readonly pythonForm: () => PythonForm = () => ({
+    kind: "schedules",
+    scheduled: (steps, stepsPerEpoch) => this.#scheduled(steps, stepsPerEpoch),
+    own: this.#own.map(([{ name }]) => name),
+  });
+
   override readonly on: Handlers<typeof ACCESS> = {
     fitBegin: () => {
       if (!this.#across) this.#done = 0;
@@ -102,6 +109,18 @@ export class Scheduler extends HyperCallback {
     const own = Object.fromEntries(this.#own.map(([one], i) => [`own.${i}`, one.value]));
     return { isLast, ...own, ...(this.#values === undefined ? {} : { values: this.#values }) };
   };
+
+  #scheduled(steps: number, stepsPerEpoch: number): ScheduledValues[] {
+    const length = { steps: this.#across ? undefined : steps, stepsPerEpoch };
+    const before = this.#across ? this.#done : 0;
+    return this.#entries.map(({ name, group, how, schedule }) => ({
+      name,
+      group,
+      how,
+      values: Array.from({ length: steps }, (_, i) => valueAt(name, schedule, before + i + 1, length)),
+      told: before === 0 ? toldOf(schedule, length) : undefined,
+    }));
+  }
 
   override readonly observe: Observers<typeof ACCESS> = {
     stepEnd: ({ phase, state, values: found }) => {

@@ -2,6 +2,7 @@ import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Access } from "../callback/access.ts";
 import { CallbackObject, type Callback, type Handlers, type Observers } from "../callback/callback.ts";
+import { type PythonForm } from "../callback/python-form.ts";
 import { weightArguments } from "../losses/weight.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -22,6 +23,7 @@ export class StopOnNaNLoss extends CallbackObject {
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly access: Access;
   override readonly init: Callback["init"];
+  readonly pythonForm: () => PythonForm;
   override readonly on: Handlers<typeof EXACT>;
   override readonly observe: Observers<typeof LATE>;
   /** For the step itself, by which its loss's weight is known. */
@@ -31,6 +33,7 @@ export class StopOnNaNLoss extends CallbackObject {
   constructor({ late = false }: { readonly late?: boolean } = {}) {
     super();
     this.access = late ? LATE : EXACT;
+    this.pythonForm = (): PythonForm => ({ kind: "stopsOnNaN" });
     this.init = late ? undefined : (learner) => this.#prepare(learner);
     this.on = late ? {} : this.#exact;
     this.observe = late ? this.#late : {};

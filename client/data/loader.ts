@@ -57,6 +57,25 @@ export interface Collated<C> {
   readonly collate: C;
 }
 
+/** How a loader makes its batches, for whoever does the same elsewhere. */
+export interface LoaderPlan {
+  readonly dataset: Dataset<unknown>;
+  /** It has a `collate` of its own. */
+  readonly isCollated: boolean;
+  /** Samples in one pass. */
+  readonly count: number;
+  readonly dropLast: boolean;
+  /** "rows": that of the data. "permutation": `permutation(samples, seed, epoch)`. */
+  readonly order: "rows" | "permutation" | "drawn";
+  readonly seed: number;
+  /** The next pass. */
+  readonly epoch: number;
+  /** The next pass begins within its epoch. */
+  readonly isMidway: boolean;
+  /** The samples of a pass, by index; undefined where they come in the order of the data. */
+  readonly orderOf: (epoch: number) => Uint32Array | undefined;
+}
+
 /** The next batch: batch `batch` of epoch `epoch`, both counted from 0, in the order of `seed`. */
 export interface Position {
   readonly epoch: number;
@@ -192,6 +211,23 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     copy.#position = { ...this.#position };
     copy.#begun = this.#begun;
     return copy;
+  }
+
+  /** How it makes the batches of its next passes. */
+  get plan(): LoaderPlan {
+    const { epoch, batch, seed } = this.#position;
+    const isPlain = this.#weights === undefined && this.#lengths === undefined;
+    return {
+      dataset: this.#dataset,
+      isCollated: this.#options.collate !== undefined,
+      count: this.#count,
+      dropLast: this.#dropLast,
+      order: !isPlain ? "drawn" : this.#shuffle ? "permutation" : "rows",
+      seed,
+      epoch: this.#begun ? epoch + 1 : epoch,
+      isMidway: !this.#begun && batch > 0,
+      orderOf: (at) => this.#order(seed, at),
+    };
   }
 
   /** One pass. It begins with the first call of `next`. */

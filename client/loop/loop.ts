@@ -90,6 +90,11 @@ export class Loop {
     return { ...ending, epochs: done, steps: this.#steps - before, history: metricsEpoch, phases: history };
   }
 
+  /** Epochs of the phase of this name that have ended. */
+  epochsOf(phase: string): number {
+    return this.#epochs.get(phase) ?? 0;
+  }
+
   /** A lone epoch of `phase` over `data`. */
   epoch(phase: Phase, data: Data): Promise<void> {
     return this.#within(phase, (run) => this.#pass(run, phase, data));

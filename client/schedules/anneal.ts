@@ -1,7 +1,7 @@
 /** fastai's annealing from one value to another, and its one cycle. Steps count from 1. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described } from "../options/keywords.ts";
-import { checkNumbers, checkOptions, durationOf, type Duration, type Schedule } from "./schedule.ts";
+import { checkNumbers, checkOptions, durationOf, tell, type Duration, type Schedule } from "./schedule.ts";
 
 /**
  * The way from one value to another. A function of your own maps the place, 0 to 1, to the share of the way, 0 to 1.
@@ -63,11 +63,14 @@ export function oneCycle(duration: Duration, top: number, options: OneCycleOptio
     form === "cosine" ? (1 - Math.cos(Math.PI * x)) / 2 : Math.sin((Math.PI * x) / 2);
   const fall = (x: number): number =>
     form === "cosine" ? (1 + Math.cos(Math.PI * x)) / 2 : Math.sin((Math.PI * (1 + x)) / 2);
-  return (t, run) => {
+  const schedule: Schedule = (t, run) => {
     const steps = length(run);
     const up = Math.ceil(steps * percentStart);
     const over = t - 1;
     if (over < up) return (top - startValue) * rise(over / up) + startValue;
     return over < steps ? (top - endValue) * fall((over - up) / (steps - up)) + endValue : endValue;
   };
+  if (form === "sine") return schedule;
+  const floats = { top, start: startValue, end: endValue, percent: percentStart };
+  return tell(schedule, (run) => ({ name: "one_cycle", ints: { steps: length(run) }, floats }));
 }

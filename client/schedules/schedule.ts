@@ -1,5 +1,6 @@
 /** A schedule is a value for each step. It keeps no state. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { Told } from "../callback/python-form.ts";
 import { described } from "../options/keywords.ts";
 
 /**
@@ -17,6 +18,16 @@ export interface RunLength {
  * called for any step in any order.
  */
 export type Schedule = (t: number, run?: RunLength) => number;
+
+/** Tells what a schedule is in a run, where a Python script has a function for it (`learner.toPython`). */
+const told = new WeakMap<Schedule, (run: RunLength | undefined) => Told>();
+
+export function tell(schedule: Schedule, what: (run: RunLength | undefined) => Told): Schedule {
+  told.set(schedule, what);
+  return schedule;
+}
+
+export const toldOf = (schedule: Schedule, run: RunLength | undefined): Told | undefined => told.get(schedule)?.(run);
 
 /**
  * Steps; epochs, "10ep"; a share of the run, "0.5run"; or the whole run, "run". Those in words are rounded to at least

@@ -70,6 +70,15 @@ class Average:
         self._own = None
         self._left = _checksums(self._model)
 
+    def state(self) -> dict[str, Any] | None:
+        """Return the state of the AveragedModel with which the next update goes on; None if that begins a new one."""
+        averaged = self._averaged
+        if averaged is None or averaged.n_averaged == 0:
+            return None
+        if self._left is not None and self._left != _checksums(self._model):
+            return None
+        return averaged.state_dict()
+
     # --- of whoever replaces weights (see `replacing`) ---
 
     def parts(self) -> list[torch.nn.Module]:

@@ -19,6 +19,7 @@ class _Code:
     """A compiled source. It is in `linecache`, for tracebacks and `inspect.getsource`, as long as a function has it."""
 
     def __init__(self, source: str, file: str) -> None:
+        self.source = source
         self.code = compile(source, file, "exec", dont_inherit=True)
         linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
         weakref.finalize(self, linecache.cache.pop, file, None)
@@ -57,6 +58,12 @@ def make(
     vars(function)["__torchwire__"] = code
     _living[qualified] = function
     return function
+
+
+def source_of(function: Any) -> str | None:
+    """Return the source of a recorded function, with the function that makes it; None for others."""
+    code = vars(function).get("__torchwire__") if isinstance(function, types.FunctionType) else None
+    return code.source if isinstance(code, _Code) else None
 
 
 def __getattr__(name: str) -> Any:

@@ -90,6 +90,11 @@ def load(names: list[str], reload: bool) -> ModuleType:
 load.__name__ = "worker.module"
 
 
+def files_of(module: str) -> dict[str, bytes]:
+    """Return the files of the source with this module, and of all beside it; none if the client sent no such source."""
+    return _as_files() if module.partition(".")[0] in _offered else {}
+
+
 def _as_files() -> dict[str, bytes]:
     """Return all modules as files in one folder."""
     found = {}
