@@ -31,16 +31,27 @@ export function functionsOf(
   };
   const { device, inPython } = learner.backend;
   const channelsLast = inPython.channelsLast ?? false;
-  const onArrays = (arrays: Tree<NDArray> | undefined, convert: (x: AnyRef, array: NDArray) => AnyRef): Recorded => {
+  /** Undefined where no array is changed. */
+  const onArrays = (
+    arrays: Tree<NDArray> | undefined,
+    isTarget: boolean,
+    convert: (x: AnyRef, array: NDArray) => AnyRef,
+  ): Recorded | undefined => {
     if (arrays === undefined) return { gap: "the arrays that it gets are not known" };
-    // The shape of no samples.
-    return record((x: AnyRef) =>
-      mapParts(arrays, (array, key) => convert(key === undefined ? x : py.at(x, key), array)),
-    );
+    let changes = false;
+    const converted = (x: AnyRef): unknown =>
+      mapParts(arrays, (array, key) => {
+        const given = key === undefined ? x : py.at(x, key);
+        const made = convert(given, array);
+        changes ||= made !== given;
+        return made;
+      });
+    const recorded = record(isTarget ? (y) => converted(y) : (x) => converted(x));
+    return changes || "gap" in recorded ? recorded : undefined;
   };
   const how = ({ dtype, shape }: NDArray) => ({ worker, device, dtype, shape, channelsLast });
-  const inputs = onArrays(like?.xs, (x, array) => ofBatch(input ?? defaultFormat(array)).toTorch(x, how(array)));
-  const targets = onArrays(like?.ys, (y, array) =>
+  const inputs = onArrays(like?.xs, false, (x, array) => ofBatch(input ?? defaultFormat(array)).toTorch(x, how(array)));
+  const targets = onArrays(like?.ys, true, (y, array) =>
     toTargets(loss, ofBatch(target ?? same).toTorch(y, how(array)), array.dtype),
   );
   const { lossFn } = learner;

@@ -6,6 +6,7 @@ import { traced } from "../../bridge/errors/site.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import { isNDArray } from "../../bridge/values/ndarray.ts";
 import type { PyTorchBackend } from "../backend/pytorch-backend.ts";
 import type { Callback } from "../callback/callback.ts";
 import { isReference } from "../data/batch.ts";
@@ -96,7 +97,7 @@ async function written(
   const length: Length | undefined =
     stepsPerEpoch === undefined ? undefined : { steps: epochs * stepsPerEpoch, stepsPerEpoch };
   const real = (value: number | undefined): unknown => (value === undefined ? null : py.float(value));
-  const xs = training.like?.xs;
+  const { xs, ys } = training.like ?? {};
   const script = worker.scope(() => {
     const { write } = worker.import("torchwire_worker.helpers.script");
     return py.keep(
@@ -115,7 +116,9 @@ async function written(
         compile: keywords ?? null,
         clip_norm: real(clipGradNorm),
         clip_value: real(clipGradValue),
-        kind: Array.isArray(xs) ? "list" : xs === undefined || "dtype" in xs ? "one" : "dict",
+        kind: Array.isArray(xs) ? "list" : xs === undefined || isNDArray(xs) ? "one" : "dict",
+        // Whether each target counts: bytes cannot be -100, which PyTorch's losses ignore.
+        all_count: isNDArray(ys) && ys.dtype === "uint8",
         training: training.told,
         validation: validation?.told ?? null,
         ...functionsOf(learner, training.like),

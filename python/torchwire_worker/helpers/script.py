@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+import tokenize
 from typing import Any
 
 import torch
@@ -14,8 +16,13 @@ from .script_optimizer import Schedule, optimizer_lines
 from .script_values import NoForm, Values
 
 # Names that the script itself has.
-_NAMES = "HERE DEVICE EPOCHS Path start main load schedule sizes orders training validation model make_model".split()
-_LOCALS = "optimizer scaler step epoch group total seen xs ys yhat loss weight batch batches i train validate".split()
+_NAMES = (
+    "HERE DEVICE EPOCHS Path start main load schedule make_model inputs targets output forward loss_fn weight_of "
+    "training_xs training_ys training_batches validation_xs validation_ys validation_batches"
+).split()
+_LOCALS = (
+    "model optimizer scaler step epoch group total seen xs ys yhat loss weight batch batches i train validate".split()
+)
 
 
 def write(fit: dict[str, Any]) -> Script:
@@ -97,7 +104,7 @@ class Script:
         imports = values.imports
         blocks = [self._docstring(steps.watchers), _imports([*imports]), "\n".join(settings)]
         blocks += [*values.blocks, *data, f"def main():\n{indented}", 'if __name__ == "__main__":\n    main()']
-        return "\n\n\n".join(_grouped(blocks)) + "\n"
+        return _double_quoted("\n\n\n".join(_grouped(blocks)) + "\n")
 
     def _docstring(self, watchers: list[str]) -> str:
         epochs = self._fit["epochs"]
@@ -123,7 +130,7 @@ class Script:
         lines = [
             "HERE = Path(__file__).resolve().parent",
             f"EPOCHS = {self._fit['epochs']}",
-            f"DEVICE = {self._fit['device']!r}",
+            *([f"DEVICE = {self._fit['device']!r}"] if self._fit["device"] != "cpu" else []),
             "",
             f"torch.set_num_threads({torch.get_num_threads()})",
         ]
@@ -243,10 +250,14 @@ class Script:
             denominators._positions_or_probabilities: "weight_of_classes",
             denominators._rows: "weight_of_rows",
         }
-        samples = {"one": "len(xs)", "list": "len(xs[0])"}.get(self._fit["kind"], "len(next(iter(xs.values())))")
+        names = self._fit["training"].get("xs", "")
+        first = f"[{next(iter(names))!r}]" if isinstance(names, dict) else "[0]" if isinstance(names, list) else ""
+        samples = f"len(xs{first})"
         is_plain = options.get("weight") is None and options.get("ignore_index", -100) == -100
         if denominator in known and is_plain and options.get("reduction") != "none":
             total = "loss.item()" if options.get("reduction") == "sum" else "loss.item() * weight"
+            if known[denominator] == "weight_of_classes" and self._fit["all_count"]:
+                return "ys.numel()", total
             return f"{self.values.piece(known[denominator])}(yhat, ys)", total
         if denominator is not None and options.get("reduction") != "none":
             self.gaps.append("the mean loss that is printed: batches weigh by their samples, not by the loss's divisor")
@@ -268,9 +279,22 @@ def _indented(source: str) -> str:
     return "\n".join(f"    {line}" for line in source.splitlines())
 
 
+def _double_quoted(source: str) -> str:
+    """Return the source with the quotes that most people's formatters write."""
+    lines = source.splitlines()
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    strings = [one for one in tokens if one.type == tokenize.STRING and one.string.startswith("'")]
+    for one in reversed(strings):
+        inside = one.string[1:-1]
+        if inside.startswith("''") or '"' in inside or "\\" in inside:
+            continue
+        (row, start), (_, end) = one.start, one.end
+        lines[row - 1] = f'{lines[row - 1][:start]}"{inside}"{lines[row - 1][end:]}'
+    return "\n".join(lines) + "\n"
+
+
 def _imports(lines: list[str]) -> str:
     """Order imports as people do: the future, the standard library, packages."""
-    import sys
 
     def rank(line: str) -> tuple[int, bool, str]:
         root = line.split()[1].partition(".")[0]
@@ -288,7 +312,7 @@ def _grouped(blocks: list[str]) -> list[str]:
     top, rest = blocks[:3], [block for block in blocks[3:] if block]
     out = ["\n\n".join(top)]
     for block in rest:
-        if block.startswith(("def ", "class ", "@", "if __name__")) or out[-1].startswith(("def ", "class ", "@")):
+        if block.startswith(("def ", "class ", "@", "if __name__")) or out[-1].splitlines()[-1].startswith("    "):
             out.append(block)
         else:
             out[-1] += f"\n{block}"

@@ -17,20 +17,27 @@ def lines(script: Script, fit: dict[str, Any]) -> list[str]:
     sides = [(name, fit[name]) for name in ("training", "validation") if fit[name] is not None]
     if any("gap" not in side for _, side in sides):
         blocks.append('def load(name):\n    return torch.from_numpy(np.load(HERE / f"{name}.npy"))')
+    converts = [_call(fit, "inputs"), _call(fit, "targets")]
     for name, side in sides:
-        blocks.append(_side(script, name, side, fit["device"]))
+        blocks.append(_side(script, name, side, fit["device"], converts))
     return blocks
 
 
-def _side(script: Script, name: str, side: dict[str, Any], device: str) -> str:
+def _call(fit: dict[str, Any], function: str) -> Callable[[str], str]:
+    """Return how the function is called. One that changes nothing is not there."""
+    is_there = fit[function] is not None or fit[f"{function}_gap"] is not None
+    return lambda given: f"{function}({given})" if is_there else given
+
+
+def _side(script: Script, name: str, side: dict[str, Any], device: str, converts: list[Callable[[str], str]]) -> str:
     head = f"def {name}_batches(epoch):"
     if "gap" in side:
         return f"{head}\n    {script.missing(f'{name} data', side['gap'])}"
     xs, ys = (_mapped(side[part], lambda file: f'load("{file}")') for part in ("xs", "ys"))
     arrays = [f"{name}_xs = {xs}", f"{name}_ys = {ys}"]
     move = "" if device == "cpu" else ".to(DEVICE)"
-    cut = [_mapped(_named(side[part], f"{name}_{part}"), lambda array: f"{array}[rows]{move}") for part in ("xs", "ys")]
-    given = f"yield inputs({cut[0]}), targets({cut[1]})"
+    cut = [_cut(side[part], f"{name}_{part}", f"[rows]{move}") for part in ("xs", "ys")]
+    given = f"yield {', '.join(convert(one) for convert, one in zip(converts, cut))}"
     return "\n".join([*arrays, "", "", head, *(f"    {line}" for line in _batches(script, name, side, given))])
 
 
@@ -43,11 +50,11 @@ def _batches(script: Script, name: str, side: dict[str, Any], given: str) -> lis
         sizes = f'json.loads((HERE / "{name}_sizes.json").read_text())'
         note = '"""Give the batches as the program did: their rows are in the files in this order."""'
         if each == "":
-            return [note, "start = 0", f"for size in {sizes}:", *_rows(given)]
+            return [note, "at = 0", f"for size in {sizes}:", *_rows(given)]
         return [
             note,
             f"sizes = {sizes}",
-            "start = sum(map(sum, sizes[:epoch]))",
+            "at = sum(map(sum, sizes[:epoch]))",
             "for size in sizes[epoch]:",
             *_rows(given),
         ]
@@ -68,7 +75,7 @@ def _batches(script: Script, name: str, side: dict[str, Any], given: str) -> lis
 
 
 def _rows(given: str) -> list[str]:
-    return ["    rows = slice(start, start + size)", f"    {given}", "    start += size"]
+    return ["    rows = slice(at, at + size)", f"    {given}", "    at += size"]
 
 
 def _json(value: Any) -> str:
@@ -87,10 +94,8 @@ def _mapped(tree: Tree, change: Callable[[str], str]) -> str:
     return change(tree)
 
 
-def _named(tree: Tree, path: str) -> Tree:
-    """Return the same tree with the expression of each array."""
+def _cut(tree: Tree, arrays: str, rows: str) -> str:
+    """Return the rows of all arrays of a tree."""
     if isinstance(tree, dict):
-        return {key: _named(value, f'{path}["{key}"]') for key, value in tree.items()}
-    if isinstance(tree, (list, tuple)):
-        return [_named(value, f"{path}[{i}]") for i, value in enumerate(tree)]
-    return path
+        return f"{{name: x{rows} for name, x in {arrays}.items()}}"
+    return f"[x{rows} for x in {arrays}]" if isinstance(tree, (list, tuple)) else f"{arrays}{rows}"

@@ -30,8 +30,9 @@ class Steps:
 
     def _define(self) -> None:
         script, fit = self._script, self._fit
-        script.function(fit["inputs"], "inputs", fit["inputs_gap"])
-        script.function(fit["targets"], "targets", fit["targets_gap"])
+        for name in ("inputs", "targets"):
+            if fit[name] is not None or fit[f"{name}_gap"] is not None:
+                script.function(fit[name], name, fit[f"{name}_gap"])
         amp = fit["amp"]
         if amp is not None:
             kind, dtype = fit["device"].partition(":")[0], {"bf16": "bfloat16", "fp16": "float16"}[amp]
@@ -178,6 +179,7 @@ class Steps:
                 lines = [f"validated = {one['name']}.module if {one['name']}.n_averaged > 0 else model"]
                 model = "validated"
         return [
+            "",
             *lines,
             f"{model}.eval()",
             "total = seen = 0.0",

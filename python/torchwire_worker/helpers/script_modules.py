@@ -72,13 +72,15 @@ def _made(module: nn.Module, values: Values) -> Made:
         ordered = OrderedDict(zip(children, (part.value for part in parts)))
         return Made(f"{name}({values.expression(OrderedDict)}({_listed(items)}))", kind(ordered))
     positional, named = [], {}
+    first = next(iter(inspect.signature(kind).parameters), None)
     for parameter in inspect.signature(kind).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
         given = _argument(module, parameter, values)
         if given is None:
             continue
-        if parameter.default is parameter.empty and not named:
+        is_first = not positional and not named and not isinstance(given.value, bool)
+        if not named and (parameter.default is parameter.empty or is_first and parameter.name == first):
             positional.append(given)
         else:
             named[parameter.name] = given
@@ -109,11 +111,16 @@ def _argument(module: nn.Module, parameter: inspect.Parameter, values: Values) -
         found = found is not None and found is not False
     elif isinstance(found, tuple) and found and type(module).__module__.startswith("torch.nn.modules."):
         # Kernels and the like are given as one number for all axes.
-        is_shape = name == "normalized_shape" and len(found) > 1
-        found = found[0] if not is_shape and all(one == found[0] for one in found) else found
+        found = found if name == "normalized_shape" and len(found) > 1 else _scalar(found)
     if default is not parameter.empty and _same(found, default):
         return None
+    if name == "stride" and default is None and found == _scalar(module.kernel_size):
+        return None
     return Made(values.expression(found, name), found)
+
+
+def _scalar(value: Any) -> Any:
+    return value[0] if isinstance(value, tuple) and value and all(one == value[0] for one in value) else value
 
 
 def _same(a: Any, b: Any) -> bool:

@@ -15,6 +15,8 @@ from .script_values import NoForm, Values
 
 Optimizer = torch.optim.Optimizer
 
+_WIDTH = 100
+
 
 def optimizer_lines(optimizer: Any, model: torch.nn.Module, values: Values) -> list[str]:
     """Return statements that make such an optimizer for `model`. Raises NoForm."""
@@ -30,7 +32,9 @@ def optimizer_lines(optimizer: Any, model: torch.nn.Module, values: Values) -> l
         {
             name: value
             for name, value in group.items()
-            if name == "name" or name in options and not _equal(value, options[name]) or _is_only_here(name, optimizer)
+            if name == "name"
+            or name in optimizer.defaults
+            and not _equal(value, options.get(name, optimizer.defaults[name]))
         }
         for group in groups
     ]
@@ -47,7 +51,10 @@ def optimizer_lines(optimizer: Any, model: torch.nn.Module, values: Values) -> l
         more = [f'"{key}": {values.expression(value, key)}' for key, value in other.items() if key != "name"]
         first = [f'"name": {other["name"]!r}'] if "name" in other else []
         pairs = [*first, f'"params": {_params(groups, i, model)}', *more]
-        lines.append(f"        {{{', '.join(pairs)}}},")
+        line = f"        {{{', '.join(pairs)}}},"
+        lines += (
+            [line] if len(line) < _WIDTH else ["        {", *(f"            {one}," for one in pairs), "        },"]
+        )
     return [*lines, "    ],", *(f"    {one}," for one in named), ")"]
 
 
@@ -62,13 +69,6 @@ def _options(optimizer: Optimizer) -> dict[str, Any]:
         if name == "lr" or not _equal(value, parameter.default):
             found[name] = value
     return found
-
-
-def _is_only_here(name: str, optimizer: Optimizer) -> bool:
-    """Return whether a group must name the option, since the optimizer's default is left out."""
-    if name not in optimizer.defaults or name in _options(optimizer) or len(optimizer.param_groups) == 1:
-        return False
-    return any(not _equal(group[name], optimizer.defaults[name]) for group in optimizer.param_groups)
 
 
 def _plain(value: Any) -> Any:

@@ -201,15 +201,24 @@ class Values:
         own = {node.arg for node in ast.walk(body) if isinstance(node, ast.arg)}
         own |= {n.id for n in ast.walk(body) if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)}
         own |= {n.name for n in ast.walk(body) if isinstance(n, ast.FunctionDef) and n is not body}
-        changes = [*self._changes(body, outer, own)]
+        # A variable that stands for a function of torchwire's own is that function.
+        dropped: set[int] = set()
+        for node in ast.walk(body):
+            if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+                helper = _helper(node.value, outer)
+                if helper is not None:
+                    outer[node.targets[0].id] = helper
+                    own.discard(node.targets[0].id)
+                    dropped.add(node.lineno)
+        changes = [change for change in self._changes(body, outer, own) if change[0] not in dropped]
         lines = source.encode().splitlines()
         head = lines[body.lineno - 1]
         at = head.index(body.name.encode(), body.col_offset + 4)
         changes.append((body.lineno, at, at + len(body.name.encode()), name))
         for line, start, end, text in sorted(changes, reverse=True):
             lines[line - 1] = lines[line - 1][:start] + text.encode() + lines[line - 1][end:]
-        mine = [line.decode() for line in lines[body.lineno - 1 : body.end_lineno]]
-        kept = [line for line in mine if not line.lstrip().startswith("# From outside: ")]
+        mine = [(i + 1, line.decode()) for i, line in enumerate(lines)][body.lineno - 1 : body.end_lineno]
+        kept = [line for i, line in mine if i not in dropped and not line.lstrip().startswith("# From outside: ")]
         self.blocks.append(textwrap.dedent("\n".join(kept)))
 
     def _changes(
@@ -220,13 +229,9 @@ class Values:
         for node in ast.walk(body):
             if id(node) in inside:
                 continue
-            value: Any = None
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in outer:
-                module = outer[node.value.id]
-                if not (isinstance(module, types.ModuleType) and module.__name__.partition(".")[0] == _OURS):
-                    continue
+            value = _helper(node, outer)
+            if value is not None and isinstance(node, ast.Attribute):
                 inside.add(id(node.value))
-                value = getattr(module, node.attr)
             elif isinstance(node, ast.Name) and node.id in outer:
                 value = outer[node.id]
             else:
@@ -237,8 +242,17 @@ class Values:
                 alias = self._names.take(f"_{text}")
                 self.blocks.append(f"{alias} = {text}")
                 text = alias
-            assert node.end_col_offset is not None
+            assert isinstance(node, ast.expr) and node.end_col_offset is not None
             yield node.lineno, node.col_offset, node.end_col_offset, text
+
+
+def _helper(node: ast.AST, outer: dict[str, Any]) -> Any:
+    """Return the function of torchwire's own that `module.function` is; None for all else."""
+    if not (isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)):
+        return None
+    module = outer.get(node.value.id)
+    is_ours = isinstance(module, types.ModuleType) and module.__name__.partition(".")[0] == _OURS
+    return getattr(module, node.attr) if is_ours else None
 
 
 def _homes(value: Any) -> Iterator[tuple[str, str]]:
