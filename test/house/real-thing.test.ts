@@ -77,6 +77,10 @@ describe("the worker's source", () => {
       ),
       // That it is refused, said to people.
       expect.stringMatching(/helpers\/pickled\.py:\d+: return f"torch\.load\(weights_only=True\) refuses it/),
+      // A line of a script that somebody else runs.
+      expect.stringMatching(
+        /helpers\/script\.py:\d+: .*'start = torch\.load\(HERE \/ "start\.pt", weights_only=True\)'/,
+      ),
     ]);
   });
 
@@ -86,6 +90,9 @@ describe("the worker's source", () => {
         /helpers\/functions\.py:\d+: self\.code = compile\(source, file, "exec", dont_inherit=True\)$/,
       ),
       expect.stringMatching(/helpers\/functions\.py:\d+: exec\(code\.code, namespace\)$/),
+      // Methods of modules, in lines of a script.
+      expect.stringMatching(/helpers\/script\.py:\d+: lines\.append\(f"model\.compile\(\{given\}\)"\)$/),
+      expect.stringMatching(/helpers\/script_loop\.py:\d+: f"\{model\}\.eval\(\)",$/),
       expect.stringMatching(/helpers\/sources\.py:\d+: return __import__\(names\[0\]\)$/),
       expect.stringMatching(/helpers\/sources\.py:\d+: exec\(self\.get_code\(name\), module\.__dict__\)$/),
       expect.stringMatching(
@@ -109,7 +116,7 @@ describe("the worker's source", () => {
     const standard = new Set(
       (
         "__future__ _thread argparse ast atexit base64 builtins codecs collections concurrent contextlib copy ctypes dataclasses difflib enum errno faulthandler fcntl functools gc glob hashlib hmac importlib inspect io itertools json keyword linecache " +
-        "logging math multiprocessing operator os pkgutil platform queue random re resource secrets select selectors shutil signal socket stat struct subprocess sys tempfile termios textwrap threading time traceback typing " +
+        "logging math multiprocessing operator os pkgutil platform queue random re resource secrets select selectors shutil signal socket stat struct subprocess sys tempfile termios textwrap threading time tokenize traceback typing " +
         "types unicodedata urllib uuid warnings weakref zipfile zlib"
       ).split(" "),
     );

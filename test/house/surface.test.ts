@@ -15,7 +15,8 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
     types: `
       Access AnyRef Backend BatchLike Callback CallbackState ConnectOptions Data Dataset Ending EventName Events
       FineTuneOptions FitOneCycleOptions FitOptions LearnerData LearnerOptions LrFindOptions LrFound LrSuggestion
-      NDArray Network PythonModules Rates Ref Report SpawnOptions Step StepKeys TrainEvent Trainer`,
+      NDArray Network PythonModules PythonScript Rates Ref Report SpawnOptions Step StepKeys ToPythonOptions TrainEvent
+      Trainer`,
   },
   "./bridge": {
     values: `

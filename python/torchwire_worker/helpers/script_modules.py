@@ -66,11 +66,12 @@ def _made(module: nn.Module, values: Values) -> Made:
         parts = [_made(part, values) for part in children.values() if part is not None]
         if all(key == str(i) for i, key in enumerate(children)):
             items = [part.source for part in parts]
-            made = kind(*(part.value for part in parts)) if kind is nn.Sequential else kind([p.value for p in parts])
-            return Made(_called(name, items) if kind is nn.Sequential else f"{name}({_listed(items)})", made)
+            if kind is nn.Sequential:
+                return Made(_called(name, items), nn.Sequential(*(part.value for part in parts)))
+            return Made(f"{name}({_listed(items)})", nn.ModuleList([part.value for part in parts]))
         items = [f"({key!r}, {part.source})" for key, part in zip(children, parts)]
         ordered = OrderedDict(zip(children, (part.value for part in parts)))
-        return Made(f"{name}({values.expression(OrderedDict)}({_listed(items)}))", kind(ordered))
+        return Made(f"{name}({values.expression(OrderedDict)}({_listed(items)}))", nn.Sequential(ordered))
     positional, named = [], {}
     first = next(iter(inspect.signature(kind).parameters), None)
     for parameter in inspect.signature(kind).parameters.values():
