@@ -3,14 +3,12 @@ import { join } from "node:path";
 import { fromBytes, isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
 import type { PyObject } from "../../bridge/types/core.ts";
 import { aside } from "../data/aside.ts";
-import { isReference, namesOf, toBatch } from "../data/batch.ts";
+import { isReference, mapInputs, namesOf, toBatch } from "../data/batch.ts";
 import { iterableAgain } from "../data/iterable.ts";
 import { DataLoader } from "../data/loader.ts";
+import type { Tree } from "../data/tree.ts";
 import type { BatchLike, Data, Dataset, Inputs } from "../data/types.ts";
 import { hasNpy, NpyFile } from "./npy.ts";
-
-/** One array by its place: alone, by position, or by name. */
-export type Tree<T> = T | readonly T[] | { readonly [name: string]: T };
 
 /** What the script is told of one side of the data. */
 export interface Exported {
@@ -102,6 +100,8 @@ class Files {
   readonly #side: string;
   readonly #folder: string;
   readonly #files = new Map<string, NpyFile>();
+  /** By the paths of parts. */
+  readonly #stems = new Map<string, string>();
   #tree: { readonly xs: Tree<string>; readonly ys: Tree<string> } | undefined;
 
   constructor(side: string, folder: string) {
@@ -112,15 +112,21 @@ class Files {
   /** Adds the rows of a batch, and returns how many they are. */
   async add(given: BatchLike): Promise<number> {
     const batch = toBatch(given);
-    const [xs, ys] = [arraysOf(batch.xs, "xs"), arraysOf(batch.ys, "ys")];
-    this.like ??= { xs: shaped(batch.xs, xs, likeOf), ys: shaped(batch.ys, ys, likeOf) };
-    this.#tree ??= { xs: shaped(batch.xs, xs, this.#stem), ys: shaped(batch.ys, ys, this.#stem) };
-    const all = [...xs, ...ys];
-    if (this.#files.size > 0 && all.some(({ path }) => !this.#files.has(this.#stem({ path }))))
+    const all = [...arraysOf(batch.xs, "xs"), ...arraysOf(batch.ys, "ys")];
+    const like = (side: Inputs, name: string): Tree<NDArray> =>
+      mapInputs(side, name, (value) => likeOf(value as NDArray)) as Tree<NDArray>;
+    const stems = (side: Inputs, name: string): Tree<string> =>
+      mapInputs(side, name, (_, path) => this.#stem(path)) as Tree<string>;
+    this.like ??= { xs: like(batch.xs, "xs"), ys: like(batch.ys, "ys") };
+    this.#tree ??= { xs: stems(batch.xs, "xs"), ys: stems(batch.ys, "ys") };
+    if (
+      this.#files.size > 0 &&
+      (all.length !== this.#files.size || all.some(([path]) => !this.#files.has(this.#stem(path))))
+    )
       throw new NoForm("its batches do not all have the same parts");
-    const rows = all[0]?.array.shape[0] ?? 0;
-    for (const { path, array } of all) {
-      const stem = this.#stem({ path });
+    const rows = all[0]?.[1].shape[0] ?? 0;
+    for (const [path, array] of all) {
+      const stem = this.#stem(path);
       const file = this.#files.get(stem) ?? (await NpyFile.create(join(this.#folder, `${stem}.npy`), array));
       this.#files.set(stem, file);
       if (!file.isLike(array) || array.shape[0] !== rows)
@@ -166,42 +172,31 @@ class Files {
     for (const file of this.#files.values()) await file.close();
   }
 
-  readonly #stem = ({ path }: { readonly path: string }): string =>
-    `${this.#side}_${path.replaceAll(/\W+/g, "_").replace(/_$/, "")}`;
+  /** The name of the file of a part, without its ending. */
+  #stem(path: string): string {
+    let found = this.#stems.get(path);
+    if (found === undefined) {
+      const plain = `${this.#side}_${path.replaceAll(/\W+/g, "_").replace(/_$/, "")}`;
+      const taken = new Set(this.#stems.values());
+      found = plain;
+      for (let i = 2; taken.has(found); i++) found = `${plain}_${i}`;
+      this.#stems.set(path, found);
+    }
+    return found;
+  }
 }
 
-interface Part {
-  readonly path: string;
-  readonly array: NDArray;
-}
-
-function arraysOf(side: Inputs, name: string): Part[] {
+/** The arrays of one side of a batch, each by its path. */
+function arraysOf(side: Inputs, name: string): [path: string, array: NDArray][] {
   return namesOf(side, name).map(([path, array]) => {
     if (!isNDArray(array))
       throw new NoForm(
         `${path} is ${isReference(array) ? "an object in the worker" : "a list of arrays of several shapes"}`,
       );
     if (!hasNpy(array.dtype)) throw new NoForm(`${path} is ${array.dtype}, which NumPy's files cannot hold`);
-    return { path, array };
+    return [path, array];
   });
 }
 
-const likeOf = ({ array: { dtype, shape } }: Part): NDArray =>
-  fromBytes(dtype, [0, ...shape.slice(1)], new Uint8Array());
-
-/** What `of` gives for each part, in the structure of `side`. */
-function shaped<T>(side: Inputs, parts: readonly Part[], of: (part: Part) => T): Tree<T> {
-  const made = parts.map(of);
-  if (Array.isArray(side)) return made;
-  if (isNDArray(side)) return made[0]!;
-  return Object.fromEntries(Object.keys(side).map((key, i) => [key, made[i]!]));
-}
-
-/** What `change` gives for each part, in the same structure. The key of a part that stands alone is undefined. */
-export function mapParts<T, U>(tree: Tree<T>, change: (part: T, key: number | string | undefined) => U): Tree<U> {
-  if (Array.isArray(tree)) return (tree as readonly T[]).map((part, i) => change(part, i));
-  if (isNDArray(tree)) return change(tree, undefined);
-  return Object.fromEntries(
-    Object.entries(tree as { [name: string]: T }).map(([key, part]) => [key, change(part, key)]),
-  );
-}
+/** An array of no samples, for its dtype and shape. */
+const likeOf = ({ dtype, shape }: NDArray): NDArray => fromBytes(dtype, [0, ...shape.slice(1)], new Uint8Array());

@@ -2,8 +2,9 @@
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { NDArray } from "../../bridge/values/ndarray.ts";
+import { isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
 import { pickedBy } from "../data/picked.ts";
+import type { Tree } from "../data/tree.ts";
 import { defaultFormat } from "../formats/default.ts";
 import { ofBatch, same } from "../formats/format.ts";
 import { toTargets } from "../losses/spec.ts";
@@ -11,7 +12,7 @@ import { weightOf } from "../losses/weight.ts";
 import { isOwn } from "../training/forward.ts";
 import type { PyTorchBackend } from "../backend/pytorch-backend.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { mapParts, type Exported, type Tree } from "./exported-data.ts";
+import type { Exported } from "./exported-data.ts";
 
 /** A recorded function, or the reason why there is none. */
 type Recorded = { readonly made: AnyRef } | { readonly gap: string };
@@ -39,14 +40,17 @@ export function functionsOf(
   ): Recorded | undefined => {
     if (arrays === undefined) return { gap: "the arrays that it gets are not known" };
     let changes = false;
-    const converted = (x: AnyRef): unknown =>
-      mapParts(arrays, (array, key) => {
-        const given = key === undefined ? x : py.at(x, key);
-        const made = convert(given, array);
+    const converted = (given: AnyRef, part: Tree<NDArray>): unknown => {
+      if (isNDArray(part)) {
+        const made = convert(given, part);
         changes ||= made !== given;
         return made;
-      });
-    const recorded = record(isTarget ? (y) => converted(y) : (x) => converted(x));
+      }
+      const member = (key: string | number, inside: Tree<NDArray>): unknown => converted(py.at(given, key), inside);
+      if (Array.isArray(part)) return part.map((inside: Tree<NDArray>, i) => member(i, inside));
+      return Object.fromEntries(Object.entries(part).map(([key, inside]) => [key, member(key, inside)]));
+    };
+    const recorded = record(isTarget ? (y) => converted(y, arrays) : (x) => converted(x, arrays));
     return changes || "gap" in recorded ? recorded : undefined;
   };
   const how = ({ dtype, shape }: NDArray) => ({ worker, device, dtype, shape, channelsLast });

@@ -250,9 +250,7 @@ class Script:
             denominators._positions_or_probabilities: "weight_of_classes",
             denominators._rows: "weight_of_rows",
         }
-        names = self._fit["training"].get("xs", "")
-        first = f"[{next(iter(names))!r}]" if isinstance(names, dict) else "[0]" if isinstance(names, list) else ""
-        samples = f"len(xs{first})"
+        samples = f"len(xs{script_data.first_of(self._fit['training'].get('xs'))})"
         is_plain = options.get("weight") is None and options.get("ignore_index", -100) == -100
         if denominator in known and is_plain and options.get("reduction") != "none":
             total = "loss.item()" if options.get("reduction") == "sum" else "loss.item() * weight"

@@ -96,6 +96,22 @@ def _mapped(tree: Tree, change: Callable[[str], str]) -> str:
 
 def _cut(tree: Tree, arrays: str, rows: str) -> str:
     """Return the rows of all arrays of a tree."""
+    if isinstance(tree, str):
+        return f"{arrays}{rows}"
     if isinstance(tree, dict):
-        return f"{{name: x{rows} for name, x in {arrays}.items()}}"
-    return f"[x{rows} for x in {arrays}]" if isinstance(tree, (list, tuple)) else f"{arrays}{rows}"
+        if all(isinstance(part, str) for part in tree.values()):
+            return f"{{name: x{rows} for name, x in {arrays}.items()}}"
+        parts = [f"{key!r}: " + _cut(part, f"{arrays}[{key!r}]", rows) for key, part in tree.items()]
+        return f"{{{', '.join(parts)}}}"
+    if all(isinstance(part, str) for part in tree):
+        return f"[x{rows} for x in {arrays}]"
+    return f"[{', '.join(_cut(part, f'{arrays}[{i}]', rows) for i, part in enumerate(tree))}]"
+
+
+def first_of(tree: Tree) -> str:
+    """Return the path of the first array in a tree: `["image"]`."""
+    if isinstance(tree, dict):
+        return next((f"[{key!r}]{first_of(part)}" for key, part in tree.items()), "")
+    if isinstance(tree, (list, tuple)):
+        return f"[0]{first_of(tree[0])}" if tree else ""
+    return ""

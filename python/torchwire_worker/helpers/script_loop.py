@@ -36,10 +36,11 @@ class Steps:
         amp = fit["amp"]
         if amp is not None:
             kind, dtype = fit["device"].partition(":")[0], {"bf16": "bfloat16", "fp16": "float16"}[amp]
+            full = script.values.piece("full")
             script.values.blocks.append(
                 "def forward(model, *args, **named):\n"
                 f'    with torch.autocast("{kind}", torch.{dtype}):\n'
-                "        return model(*args, **named).float()"
+                f"        return {full}(model(*args, **named))"
             )
             if amp == "fp16":
                 self.prepared.append(f'scaler = torch.amp.GradScaler("{kind}")')

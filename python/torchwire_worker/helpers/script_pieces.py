@@ -54,6 +54,15 @@ def require_gradients(module, required):
     module.requires_grad_(required)
 
 
+def full(outputs):
+    """Return the outputs of a model with floats of 16 bits as float32."""
+    if isinstance(outputs, torch.Tensor):
+        return outputs.float() if outputs.is_floating_point() and outputs.element_size() < 4 else outputs
+    if isinstance(outputs, dict):
+        return type(outputs)(**{name: full(part) for name, part in outputs.items()})
+    return type(outputs)(map(full, outputs)) if isinstance(outputs, (list, tuple)) else outputs
+
+
 # --- how much a batch weighs in the mean loss of an epoch: the divisor of its own mean ---
 
 

@@ -13,7 +13,6 @@ import {
   kw,
   Learner,
   Metrics,
-  mse,
   oneCycle,
   py,
   PyTorchBackend,
@@ -26,7 +25,9 @@ import {
   type Report,
   type Worker,
 } from "torchwire";
-import { EMA } from "torchwire/callbacks";
+import { EMA, relative, SWA } from "torchwire/callbacks";
+import * as flux from "torchwire/flux";
+import { cosAnneal } from "torchwire/schedules";
 import { findPython } from "../../../bridge/environment/find.ts";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { untyped } from "../../observed.ts";
@@ -46,6 +47,21 @@ beforeAll(async () => {
   [digits, { executable: python }] = [await rgbDigits(80), await findPython()];
 });
 
+/** Digits `start` to `end - 1`. */
+function take(start: number, end: number): { xs: NDArray; ys: NDArray } {
+  const cut = ({ dtype, shape, data }: NDArray): NDArray => {
+    const row = data.length / shape[0]!;
+    return { dtype, shape: [end - start, ...shape.slice(1)], data: data.subarray(start * row, end * row) };
+  };
+  return { xs: cut(digits.xs), ys: cut(digits.ys) };
+}
+
+const floats = (shape: readonly number[], phase: number, of: (x: number) => number = Math.sin): NDArray => ({
+  dtype: "float32",
+  shape,
+  data: Float32Array.from({ length: shape.reduce((a, b) => a * b) }, (_, i) => of(i + phase)),
+});
+
 /** What the script prints, in a folder from which nothing of torchwire can be imported. */
 async function run({ path }: PythonScript): Promise<string[]> {
   const { stdout } = await execa(python, ["-I", "-c", RUNS, path], { cwd: "/", env: { PYTHONPATH: "" } });
@@ -61,11 +77,11 @@ runpy.run_path(sys.argv[1], run_name="__main__")
 assert not [name for name in sys.modules if name.startswith("torchwire")]
 `;
 
-/** The lines that the script must print: the mean loss of each epoch. */
-function linesOf({ history }: Report): string[] {
-  const epochs = history["training"]!["loss"]!.length;
+/** The lines that the script must print: the mean losses of the fit's epochs, which are the last ones of the history. */
+function linesOf({ history, epochs }: Report): string[] {
+  const lossOf = (phase: string, i: number): number => history[phase]!["loss"]!.at(i - epochs)!.value;
   return Array.from({ length: epochs }, (_, i) =>
-    Object.keys(history).map((phase) => `epoch ${i + 1} ${phase} ${history[phase]!["loss"]![i]!.value}`),
+    Object.keys(history).map((phase) => `epoch ${i + 1} ${phase} ${lossOf(phase, i)}`),
   ).flat();
 }
 
@@ -90,35 +106,26 @@ different = [
 assert all(list(state) == list(models[which].state_dict()) for which, state in trained.items())
 `;
 
-test("a CNN with one cycle and EMA", async () => {
+test("a CNN with one cycle and EMA, which goes on after a fit", async () => {
   const model = makeNoisyCnn(torch);
   const ema = new EMA({ decay: 0.9 });
   const learner = new Learner(model, crossEntropy(), {
     data: {
-      training: new DataLoader(
-        { xs: take(digits, 0, 60).xs, ys: take(digits, 0, 60).ys },
-        { batchSize: 16, shuffle: { seed: 7 } },
-      ),
-      validation: new DataLoader(take(digits, 60, 80), { batchSize: 16 }),
+      training: new DataLoader({ xs: take(0, 60).xs, ys: take(0, 60).ys }, { batchSize: 16, shuffle: { seed: 7 } }),
+      validation: new DataLoader(take(60, 80), { batchSize: 16 }),
     },
     optimizer: adamW({ lr: 1e-3 }),
     defaultCallbacks: false,
     callbacks: [ema, new Scheduler({ lr: oneCycle("run", 1e-2) }), new Metrics(), new Recorder(), new StopOnNaNLoss()],
   });
+  // The second fit goes on with the optimizer's state, the average, the loader's epoch and the random numbers.
+  await learner.fit(1);
   const script = await learner.toPython(2, { folder: await fresh("cnn") });
   expect(script.gaps).toEqual([]);
   const report = await learner.fit(2);
   expect(await run(script)).toEqual(linesOf(report));
   expect(await differences(script, { model, ema: ema.model })).toEqual([]);
 });
-
-function take({ xs, ys }: { xs: NDArray; ys: NDArray }, start: number, end: number): { xs: NDArray; ys: NDArray } {
-  const cut = ({ dtype, shape, data }: NDArray): NDArray => {
-    const row = data.length / shape[0]!;
-    return { dtype, shape: [end - start, ...shape.slice(1)], data: data.subarray(start * row, end * row) } as NDArray;
-  };
-  return { xs: cut(xs), ys: cut(ys) };
-}
 
 test("a table with two inputs and groups", async () => {
   const own = (await worker.module(
@@ -165,8 +172,8 @@ test("a fine-tuned ResNet with frozen layers", async () => {
   for (const part of [model.conv1, model.bn1, model.layer1, model.layer2, model.layer3]) freeze(part);
   const learner = new Learner(model, crossEntropy({ labelSmoothing: 0.1 }), {
     data: {
-      training: new DataLoader(take(digits, 0, 32), { batchSize: 16, shuffle: true }),
-      validation: new DataLoader(take(digits, 32, 48), { batchSize: 16 }),
+      training: new DataLoader(take(0, 32), { batchSize: 16, shuffle: true }),
+      validation: new DataLoader(take(32, 48), { batchSize: 16 }),
     },
     input: image(imagenet),
     optimizer: adamW({ lr: 1e-3, groups: { head: { params: (m) => m.fc.parameters(), lr: 1e-2 } } }),
@@ -178,4 +185,33 @@ test("a fine-tuned ResNet with frozen layers", async () => {
   const report = await learner.fit(1);
   expect(await run(script)).toEqual(linesOf(report));
   expect(await differences(script, { model })).toEqual([]);
+});
+
+test("nested inputs, mixed precision, SWA, relative schedules, batches as given, an output and a loss of torchwire's own", async () => {
+  const { nn } = torch;
+  const own = (await worker.module(fileURLToPath(new URL("../../fixtures/tabular.py", import.meta.url)))) as AnyRef;
+  const model = own.Nested(nn.Linear(3, 4), nn.Linear(2, 4, kw({ bias: false })));
+  const swa = new SWA({ start: 2, validate: true });
+  const batch = (rows: number, phase: number) => ({
+    xs: [floats([rows, 3], phase), { more: floats([rows, 2], phase) }],
+    ys: floats([rows, 4], phase, (x) => Math.sin(x) ** 2),
+  });
+  const learner = new Learner(model, flux.msle(), {
+    data: { training: [batch(5, 1), batch(5, 2), batch(3, 3)], validation: [batch(4, 4)] },
+    output: (y) => py.at(y, "whole").abs(),
+    optimizer: adamW({ lr: 0.01, groups: { wide: { params: (m) => m.wide, lr: 0.1 } } }),
+    callbacks: [
+      new PyTorchBackend({ amp: "bf16", clipGradValue: 0.1 }),
+      swa,
+      new Scheduler({ lr: relative(cosAnneal(1, 0, "1ep")), "betas.0": (t) => 0.9 - t / 100 }),
+      new Metrics(),
+      new Recorder(),
+    ],
+    defaultCallbacks: false,
+  });
+  const script = await learner.toPython(3, { folder: await fresh("nested") });
+  expect(script.gaps).toEqual([]);
+  const report = await learner.fit(3);
+  expect(await run(script)).toEqual(linesOf(report));
+  expect(await differences(script, { model, swa: swa.model })).toEqual([]);
 });
