@@ -1,9 +1,10 @@
 /** The data of a fit as arrays in files, and how a script makes its batches of them. */
 import { join } from "node:path";
 import { fromBytes, isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
 import type { PyObject } from "../../bridge/types/core.ts";
 import { aside } from "../data/aside.ts";
-import { isReference, mapInputs, namesOf, toBatch } from "../data/batch.ts";
+import { mapInputs, namesOf, toBatch } from "../data/batch.ts";
 import { iterableAgain } from "../data/iterable.ts";
 import { DataLoader } from "../data/loader.ts";
 import type { Tree } from "../data/tree.ts";
