@@ -47,7 +47,8 @@ export const files: Cases = {
   },
   "an error in a function of a Python file": async (given) => {
     const path = written(given, "late.py", "def scaled(x, by):\n    return x * by[0]\n");
-    await given.worker.module(path)["scaled"](given.torch.ones(1), 2); // <-
+    const { scaled } = given.worker.module(path);
+    await scaled(given.torch.ones(1), 2); // <-
   },
   "a Python file that has no such name": async (given) => {
     const path = written(given, "named.py", "class UNet:\n    pass\n");
