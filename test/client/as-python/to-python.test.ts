@@ -1,18 +1,22 @@
 /** A fit as a script: plain Python runs it, and gives the bits of the fit. */
+import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   adamW,
+  callback,
   crossEntropy,
   DataLoader,
+  EarlyStopping,
   freeze,
   image,
   imagenet,
   kw,
   Learner,
   Metrics,
+  mse,
   oneCycle,
   py,
   PyTorchBackend,
@@ -27,6 +31,8 @@ import {
 } from "torchwire";
 import { EMA, relative, SWA } from "torchwire/callbacks";
 import * as flux from "torchwire/flux";
+import { ownLoss } from "torchwire/losses";
+import { chain, clipNorm } from "torchwire/optim";
 import { cosAnneal } from "torchwire/schedules";
 import { findPython } from "../../../bridge/environment/find.ts";
 import type { AnyRef } from "../../../bridge/types/core.ts";
@@ -214,4 +220,54 @@ test("nested inputs, mixed precision, SWA, relative schedules, batches as given,
   const report = await learner.fit(3);
   expect(await run(script)).toEqual(linesOf(report));
   expect(await differences(script, { model, swa: swa.model })).toEqual([]);
+});
+
+test("what has no form in Python is said at its place, and listed", async () => {
+  const { nn } = torch;
+  const data = [{ xs: floats([4, 2], 0), ys: floats([4, 1], 1) }];
+  const learner = new Learner(nn.Linear(2, 1), ownLoss(), {
+    data: { training: data, validation: worker.import("builtins").list() as AnyRef },
+    optimizer: chain(clipNorm(1), sgd({ lr: 0.1 })),
+    callbacks: [
+      callback({
+        name: "Noise",
+        runAfter: ["PyTorchBackend"],
+        access: { step: { xs: "write" } },
+        on: { stepBegin: () => undefined },
+      }),
+      new EarlyStopping(2),
+      new Metrics(),
+      new Recorder(),
+      callback({ name: "Watcher", observe: { stepEnd: () => undefined } }),
+    ],
+    defaultCallbacks: false,
+  });
+  const script = await learner.toPython(1, { folder: await fresh("gaps") });
+  const source = await readFile(script.path, "utf8");
+  expect(script.gaps.toSorted()).toEqual([
+    expect.stringMatching(/^EarlyStopping: it is TypeScript, and .*/),
+    expect.stringMatching(/^Noise: it is TypeScript, and writes step at stepBegin$/),
+    expect.stringMatching(/^loss_fn: the model computes its loss itself/),
+    expect.stringMatching(/^optimizer: it has hooks around its step/),
+    expect.stringMatching(/^validation data: it is an object in the worker/),
+  ]);
+  expect(source).toContain("        for xs, ys in training_batches(epoch):\n            # Not here: Noise: ");
+  expect(source).toMatch(/def loss_fn\(\*_\):\n {4}raise NotImplementedError\("loss_fn: the model computes/);
+  expect(source).toMatch(/def validation_batches\(epoch\):\n {4}raise NotImplementedError\("validation data: /);
+  expect(source).toMatch(/are left out: .*\bWatcher\b/);
+  await expect(run(script)).rejects.toThrow("NotImplementedError: optimizer: it has hooks around its step");
+});
+
+test("misuse is told, and another model is refused", async () => {
+  const { nn } = torch;
+  const learner = new Learner(nn.Linear(2, 1), mse(), {
+    data: { training: [{ xs: floats([4, 2], 0), ys: floats([4, 1], 1) }] },
+    defaultCallbacks: false,
+  });
+  const folder = await fresh("misuse");
+  await expect(learner.toPython(1, { folder: "" })).rejects.toThrow("toPython: say where to write");
+  await expect(learner.toPython(1, { folder, model: 3 as never })).rejects.toThrow("toPython: model is 3; it must be");
+  await expect(learner.toPython(1, { folder, model: () => nn.Linear(3, 1) })).rejects.toThrow(
+    "toPython: model makes another model than the learner's: weight: float32 [1, 3] is not weight: float32 [1, 2]",
+  );
 });
