@@ -1216,4 +1216,40 @@ export const mutants: readonly Mutant[] = [
       "a worker with keys whose ports are apart one of which is elsewhere is not spoken to",
     ),
   },
+  // A fit as a script of plain PyTorch.
+  {
+    title: "toPython: it draws the random numbers of the fit",
+    file: "client/as-python/to-python.ts",
+    from: 'context({ rng: "fork" }, ',
+    to: "context({}, ",
+    test: by("test/client/as-python/to-python.test.ts", "a table with two inputs and groups"),
+  },
+  {
+    title: "toPython: the optimizer begins without its state",
+    file: "python/torchwire_worker/helpers/script.py",
+    from: "if optimizer.state:",
+    to: "if False:",
+    test: by("test/client/as-python/to-python.test.ts", "a CNN with one cycle and EMA, which goes on after a fit"),
+  },
+  {
+    title: "toPython: an epoch of the loader begins anew",
+    file: "client/data/loader.ts",
+    from: "epoch: this.#begun ? epoch + 1 : epoch,",
+    to: "epoch: 0,",
+    test: by("test/client/as-python/to-python.test.ts", "a CNN with one cycle and EMA, which goes on after a fit"),
+  },
+  {
+    title: "toPython: no layer is frozen",
+    file: "python/torchwire_worker/helpers/script.py",
+    from: "if param.requires_grad != self._requires.get(name, True)",
+    to: "if False",
+    test: by("test/client/as-python/to-python.test.ts", "a fine-tuned ResNet with frozen layers"),
+  },
+  {
+    title: "toPython: a callback that may end the fit only watches",
+    file: "client/as-python/callbacks.ts",
+    from: "isIdle && access.control === undefined && ",
+    to: "",
+    test: by("test/client/as-python/to-python.test.ts", "what has no form in Python is said at its place, and listed"),
+  },
 ];
