@@ -2,7 +2,9 @@
 import { TorchwireError } from "../bridge/errors/errors.ts";
 import type { AnyRef, PyObject } from "../bridge/types/core.ts";
 import type { NDArray } from "../bridge/values/ndarray.ts";
-import type { Worker } from "../bridge/worker.ts";
+import { workerOf, type Worker } from "../bridge/worker.ts";
+import { py } from "../bridge/reference/py.ts";
+import { described } from "./options/keywords.ts";
 import type { PyTorchBackend } from "./backend/pytorch-backend.ts";
 import type { State } from "./callback/access.ts";
 import type { Callback, CallbackClass } from "./callback/callback.ts";
@@ -62,6 +64,7 @@ export class Learner<M = any> implements Trainer {
   step: Step | undefined;
   /** The state that callbacks write for others: history, metrics. */
   readonly state: State = {} as State;
+  readonly tracked: ReadonlyMap<string, AnyRef> = new Map();
   readonly #optimizerOptions: LearnerOptions["optimizer"];
   readonly #stream = new EventStream();
   readonly #loop: Loop;
@@ -137,6 +140,21 @@ export class Learner<M = any> implements Trainer {
   /** Steps in flight. */
   get window(): number {
     return this.#loop.window;
+  }
+
+  /**
+   * Makes checkpoints of `fit(n, { resume })` keep an object of yours in the worker, under a name that tells it apart:
+   * one with state_dict and load_state_dict, a tensor, a torch.Generator, or a generator of NumPy's or Python's.
+   */
+  track(name: string, object: AnyRef): void {
+    if (workerOf(object) !== this.worker)
+      throw new TorchwireError(
+        "MISUSE",
+        `track: "${name}" is ${described(object)}; it must be an object in the learner's worker`,
+      );
+    if (this.tracked.has(name))
+      throw new TorchwireError("MISUSE", `track: there is a "${name}" already; give another name`);
+    (this.tracked as Map<string, AnyRef>).set(name, py.keep(object));
   }
 
   /** Adds a callback, and calls its `init`. */

@@ -4,7 +4,7 @@ import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
 import { toTorch, type Conversion } from "../formats/convert.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { mapInputs } from "../data/batch.ts";
@@ -124,6 +124,12 @@ export class PyTorchBackend extends CallbackObject implements Backend {
   } {
     return { ...this.#options, keywords: this.#compile, scaler: this.#scaler };
   }
+
+  override readonly state: KeptState = {
+    save: () => null,
+    load: () => undefined,
+    objects: (): { readonly [name: string]: AnyRef } => (this.#scaler === undefined ? {} : { scaler: this.#scaler }),
+  };
 
   /** A backend with the same options for another learner of the same model, which has been compiled already. */
   another(): PyTorchBackend {

@@ -1,9 +1,25 @@
 /** A callback says in one literal, or in the fields of a class, what it may touch, when it runs, and what it does. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { betweenSteps, type EventName, type ObservedEvent } from "../training/events.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Trainer } from "../training/trainer.ts";
 import type { Phase } from "../training/phases.ts";
 import { PARTS, type Access, type Mode, type ObserverView, type View } from "./access.ts";
+
+/**
+ * The state of a callback, for checkpoints of a fit (`fit(n, { resume })`): all that it remembers from one step or epoch
+ * to the next, beside what it writes in `learner.state`, which is kept anyway.
+ */
+export interface KeptState<S = any> {
+  /** Returns it as plain values: numbers, text, arrays, records, Maps and NDArrays. Nothing is in flight then. */
+  readonly save: () => S;
+  /** Takes it, after "fitBegin" of the fit that goes on. */
+  readonly load: (saved: S) => void | PromiseLike<void>;
+  /** Its objects in the worker that have a state, by name: those with a state_dict, tensors, generators. */
+  readonly objects?: () => { readonly [name: string]: AnyRef };
+  /** Why its state cannot be saved now, in the middle of an epoch: the checkpoint then waits for the epoch's end. */
+  readonly waits?: () => string | undefined;
+}
 
 export interface CallbackSpec<A extends Access> {
   /** Unique among the callbacks of a learner. */
@@ -38,6 +54,8 @@ export interface CallbackSpec<A extends Access> {
   readonly measure?: (view: View<A, "stepEnd">) => Measured;
   /** Observers: they run when the worker has answered, in order, with plain numbers. */
   readonly observe?: Observers<A>;
+  /** What checkpoints must keep of it; "none", the default, where it remembers nothing from step to step. */
+  readonly state?: KeptState | "none";
 }
 
 /** The handlers of a callback with the access `A`, by event. */
@@ -73,6 +91,7 @@ export interface Callback {
   readonly on: { readonly [event: string]: AnyHandler };
   readonly measure: ((view: any) => Measured) | undefined;
   readonly observe: { readonly [event: string]: AnyHandler };
+  readonly state: KeptState | "none" | undefined;
 }
 
 /**
@@ -102,6 +121,7 @@ export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Ca
     on = {},
     measure,
     observe = {},
+    state = "none",
   } = spec;
   if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a callback needs a name");
   const handlers = on as Callback["on"];
@@ -115,7 +135,19 @@ export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Ca
         "MISUSE",
         `callback ${name}: ${event} cannot be observed; only ${OBSERVED.join(", ")} can, the others are for "on"`,
       );
-  return { name, access, phase, runAfter, resolveConflict, init, around, on: handlers, measure, observe: observers };
+  return {
+    name,
+    access,
+    phase,
+    runAfter,
+    resolveConflict,
+    init,
+    around,
+    on: handlers,
+    measure,
+    observe: observers,
+    state,
+  };
 }
 
 const OBSERVED: readonly string[] = ["stepEnd", ...betweenSteps] satisfies ObservedEvent[];
@@ -159,4 +191,5 @@ export abstract class CallbackObject implements Callback {
   readonly on: Callback["on"] = {};
   readonly measure: Callback["measure"] = undefined;
   readonly observe: Callback["observe"] = {};
+  readonly state: Callback["state"] = undefined;
 }

@@ -31,6 +31,8 @@ export interface AugmentOptions {
 export class Augment extends CallbackObject {
   override readonly name = "Augment";
   override readonly access: typeof BATCHES = BATCHES;
+  /** It draws from PyTorch's generator, whose state a checkpoint has. */
+  override readonly state = "none";
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly runAfter: Callback["runAfter"] = ["PyTorchBackend"];
   readonly #make: (v2: AnyRef) => AnyRef;
@@ -86,6 +88,8 @@ export interface MixOptions {
 class Mix extends CallbackObject {
   override readonly name: "MixUp" | "CutMix";
   override readonly access: typeof BATCHES = BATCHES;
+  /** It draws from PyTorch's generator, whose state a checkpoint has. */
+  override readonly state = "none";
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly runAfter: Callback["runAfter"] = ["PyTorchBackend", "Augment"];
   readonly #options: Required<MixOptions>;

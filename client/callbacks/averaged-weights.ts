@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
-import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
 import { type PythonForm } from "../callback/python-form.ts";
 import { aside } from "../data/aside.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
@@ -158,6 +158,12 @@ export abstract class AveragedWeights extends CallbackObject {
       );
     this.#learner = learner;
     void this.#average;
+  };
+
+  override readonly state: KeptState = {
+    save: () => null,
+    load: () => undefined,
+    objects: () => ({ average: this.#average }),
   };
 
   override readonly around = async (phase: Phase, epoch: () => Promise<void>): Promise<void> => {

@@ -2,7 +2,7 @@ import { join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { View } from "../callback/access.ts";
 import type { Checkpoint } from "../training/state.ts";
-import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
 import { watches, type PythonForm } from "../callback/python-form.ts";
 import { keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -154,6 +154,23 @@ export class Checkpointer extends CallbackObject {
     fitEnd: async (view) => {
       await this.#save(view);
       await this.#written();
+    },
+  };
+
+  override readonly state: KeptState = {
+    save: () => ({
+      training: this.#training,
+      isDue: this.#isDue,
+      saved: this.#saved,
+      ended: this.#ended,
+      measured: this.#measured,
+    }),
+    load: ({ training, isDue, saved, ended, measured }) => {
+      this.#training = training;
+      this.#isDue = isDue;
+      this.#saved = saved;
+      this.#ended = ended;
+      this.#measured = measured;
     },
   };
 

@@ -19,6 +19,7 @@ export class CustomCallback<E extends EventName, const A extends Access = {}> ex
   override readonly access: Access;
   override readonly phase: Callback["phase"];
   override readonly on: Callback["on"];
+  override readonly state = "none";
 
   constructor(
     event: E,

@@ -1,7 +1,7 @@
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import type { Access } from "../callback/access.ts";
-import { CallbackObject, type Callback, type Handlers, type Resolution } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Handlers, type KeptState, type Resolution } from "../callback/callback.ts";
 import { flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { AbstractTrainingPhase, AbstractValidationPhase } from "../training/phases.ts";
@@ -86,6 +86,9 @@ export class EarlyStopping extends CallbackObject {
   /** Criteria see the monitored value times this, so that less is better. */
   readonly #sign: 1 | -1;
   #worker!: Worker;
+  #learner!: Trainer;
+  /** The criteria's clock goes on where it was when the fit is resumed. */
+  #ahead = 0;
   #best: BestEpoch | undefined;
   #state: unknown;
   #least: number | undefined;
@@ -121,8 +124,9 @@ export class EarlyStopping extends CallbackObject {
   override readonly resolveConflict = (other: Callback): Resolution | undefined =>
     other instanceof EarlyStopping ? undefined : "after";
 
-  override readonly init = ({ worker }: Trainer): void => {
-    this.#worker = worker;
+  override readonly init = (learner: Trainer): void => {
+    this.#learner = learner;
+    this.#worker = learner.worker;
   };
 
   override readonly on: Handlers<typeof RESTORES> = {
@@ -145,7 +149,7 @@ export class EarlyStopping extends CallbackObject {
       if (!isTest && !isTraining) return;
       const value = valueOf(this.name, monitor, phase.name, state);
       if (value === undefined) return;
-      const now = performance.now();
+      const now = this.#now();
       if (isTest) {
         this.#tested++;
         const epoch = state.history[this.#training ?? ""]?.epochs ?? 0;
@@ -169,6 +173,31 @@ export class EarlyStopping extends CallbackObject {
     },
   };
 
+  override readonly state: KeptState = {
+    save: () => ({
+      best: this.#best,
+      criterion: this.#state,
+      least: this.#least,
+      training: this.#training,
+      trained: this.#trained,
+      tested: this.#tested,
+      isKept: this.#kept !== undefined,
+      now: this.#now(),
+    }),
+    load: ({ best, criterion, least, training, trained, tested, isKept, now }) => {
+      this.#best = best;
+      this.#state = criterion;
+      this.#ahead = (now as number) - performance.now();
+      this.#least = least;
+      this.#training = training;
+      [this.#trained, this.#tested] = [trained, tested];
+      this.#forget();
+      const { model } = this.#learner;
+      if (isKept) this.#kept = { copy: make(this.#worker, "checkpoint", "Kept", model), model };
+    },
+    objects: () => (this.#kept === undefined ? {} : { best: this.#kept.copy }),
+  };
+
   /** Returns what the criterion sees of a loss. Notes the best one, and keeps the weights of `model` then. */
   #seen(loss: number, epoch: number, model: AnyRef | undefined): number {
     const least = this.#least;
@@ -182,6 +211,10 @@ export class EarlyStopping extends CallbackObject {
       this.#kept = { copy: make(this.#worker, "checkpoint", "Kept", model), model };
     }
     return loss;
+  }
+
+  #now(): number {
+    return performance.now() + this.#ahead;
   }
 
   #forget(): void {

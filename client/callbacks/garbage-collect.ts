@@ -1,8 +1,8 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { CallbackObject, type Handlers } from "../callback/callback.ts";
+import { CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
 import { watches, type PythonForm } from "../callback/python-form.ts";
-import { every } from "../logging/every.ts";
+import { every, type Every } from "../logging/every.ts";
 import { wholeFrom } from "../options/kinds.ts";
 import { checkValue } from "../stopping/criteria.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -14,13 +14,15 @@ import type { Trainer } from "../training/trainer.ts";
  */
 export class GarbageCollect extends CallbackObject {
   override readonly name = "GarbageCollect";
-  readonly #isDue: () => boolean;
+  override readonly state: KeptState;
+  readonly #isDue: Every;
   #collect!: AnyRef;
 
   constructor(n = 100) {
     super();
     checkValue("GarbageCollect", "n", wholeFrom(1), n);
     this.#isDue = every("GarbageCollect", n);
+    this.state = this.#isDue.state;
   }
 
   override readonly init = ({ worker }: Trainer): void => {

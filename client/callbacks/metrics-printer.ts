@@ -1,6 +1,6 @@
 import type { MetricValue } from "../training/state.ts";
 import { oneLine } from "../../bridge/errors/shown.ts";
-import { CallbackObject, type Callback, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type KeptState, type Observers } from "../callback/callback.ts";
 import type { Output } from "./progress-printer.ts";
 
 /**
@@ -51,6 +51,14 @@ export class MetricsPrinter extends CallbackObject {
       const metrics = lastOf(state.metricsEpoch[phase.name]).filter(([, { partial }]) => partial);
       const at = metrics[0]?.[1].at;
       if (at !== undefined) this.#print(batches === undefined ? `${at - 1}+` : part(at), phase.name, metrics);
+    },
+  };
+
+  override readonly state: KeptState = {
+    save: () => [performance.now() - this.#started, this.#columns, this.#isOpen],
+    load: ([passed, columns, isOpen]) => {
+      this.#started = performance.now() - (passed as number);
+      [this.#columns, this.#isOpen] = [columns, isOpen];
     },
   };
 

@@ -6,7 +6,7 @@ import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
 import type { State, View } from "../callback/access.ts";
-import { CallbackObject, type Measured, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type KeptState, type Measured, type Observers } from "../callback/callback.ts";
 import { isMeasurable, unmeasurable } from "../callback/measured.ts";
 import { mapPicked, type Picked } from "../data/picked.ts";
 import type { Loss } from "../losses/spec.ts";
@@ -111,6 +111,28 @@ export class Metrics extends CallbackObject {
       const at = this.#before + (batches === undefined ? 1 : Math.min(1, done / batches));
       this.#before = undefined;
       await this.#finish(phase.name, state, { at, partial: true }, ending?.status === "failed");
+    },
+  };
+
+  override readonly state: KeptState = {
+    save: () => ({
+      before: this.#before,
+      steps: this.#steps,
+      tallies: this.#tallies.map(({ state }) => (this.#before === undefined ? undefined : state?.save())),
+      parts: [...this.#parts].map(([name, part]) => [name, part.state!.save()]),
+    }),
+    load: ({ before, steps, tallies, parts }) => {
+      this.#before = before;
+      this.#steps = steps;
+      this.#tallies = this.#metrics.map((one) => one.start());
+      this.#parts.clear();
+      if (before === undefined) return;
+      for (const [i, saved] of tallies.entries()) void this.#tallies[i]!.state?.load(saved);
+      for (const [name, saved] of parts) void this.#tallyOf(name).state!.load(saved);
+    },
+    waits: () => {
+      const i = this.#tallies.findIndex(({ state }, at) => state === undefined && this.#steps[at]! > 0);
+      return i < 0 ? undefined : `the metric ${this.#metrics[i]!.name} says no state of the epoch under way`;
     },
   };
 

@@ -1,5 +1,5 @@
 import { oneLine } from "../../bridge/errors/shown.ts";
-import { CallbackObject, type Callback, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type KeptState, type Observers } from "../callback/callback.ts";
 import type { Phase } from "../training/phases.ts";
 
 /** A place to print to: process.stderr, or the like. */
@@ -60,6 +60,15 @@ export class ProgressPrinter extends CallbackObject {
     fitEnd: () => {
       // A fit that stops in mid-epoch leaves a bar: clear it.
       if (this.#output.isTTY && this.#steps > 0) this.#output.write("\r\x1b[K");
+    },
+  };
+
+  override readonly state: KeptState = {
+    save: () => [performance.now() - this.#started, this.#steps, this.#samples, this.#first, this.#loss],
+    load: ([passed, steps, samples, first, loss]) => {
+      this.#drawn = performance.now();
+      this.#started = this.#drawn - (passed as number);
+      [this.#steps, this.#samples, this.#first, this.#loss] = [steps, samples, first, loss];
     },
   };
 

@@ -10,6 +10,8 @@ export class Recorder extends CallbackObject {
   override readonly name = "Recorder";
   override readonly access = { state: { history: "write" } } as const;
 
+  override readonly state = "none";
+
   override readonly init = ({ state }: Trainer): void => {
     state.history = {};
   };

@@ -1,4 +1,4 @@
-import type { Handlers } from "../callback/callback.ts";
+import type { Handlers, KeptState } from "../callback/callback.ts";
 import type { Hyper } from "../optim/hyper.ts";
 import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -112,6 +112,11 @@ export class ReduceOnPlateau extends HyperCallback {
       const into: HyperparamHistory = state.hyperparams;
       for (const [name, rate] of Object.entries(rates)) (into[name] ??= []).push({ at, value: rate });
     },
+  };
+
+  override readonly state: KeptState<[best: number, bad: number, cooling: number]> = {
+    save: () => [this.#best, this.#bad, this.#cooling],
+    load: (saved) => void ([this.#best, this.#bad, this.#cooling] = saved),
   };
 
   #isBetter(value: number): boolean {

@@ -3,7 +3,7 @@ import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { printable } from "../../bridge/errors/shown.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Handlers, type KeptState } from "../callback/callback.ts";
 import { watches, type PythonForm } from "../callback/python-form.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { mapInputs, toBatch } from "../data/batch.ts";
@@ -99,6 +99,10 @@ export class SanityCheck extends CallbackObject {
   override readonly name = "SanityCheck";
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly access = { model: "use", lossFn: "use", data: "use", step: { xs: "use", ys: "use" } } as const;
+  override readonly state: KeptState<"new" | "begun" | "over"> = {
+    save: () => this.#state,
+    load: (saved) => void (this.#state = saved),
+  };
   readonly #checks: readonly Check[];
   readonly #defaults: boolean;
   #state: "new" | "begun" | "over" = "new";

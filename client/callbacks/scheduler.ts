@@ -1,7 +1,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Access, State, View } from "../callback/access.ts";
-import type { Callback, Handlers, Measured, Observers } from "../callback/callback.ts";
+import type { Callback, Handlers, Measured, Observers, KeptState } from "../callback/callback.ts";
 import { type PythonForm, type ScheduledValues } from "../callback/python-form.ts";
 import type { Hyperparameter, HyperChange } from "../optim/hyper.ts";
 import { described } from "../options/keywords.ts";
@@ -100,6 +100,14 @@ export class Scheduler extends HyperCallback {
     },
     stepEnd: ({ step: { group } }) => {
       if (group.isLast) this.#issued++;
+    },
+  };
+
+  override readonly state: KeptState<{ done: number; seen: number }> = {
+    save: () => ({ done: this.#done, seen: this.#seen }),
+    load: ({ done, seen }) => {
+      this.#issued = this.#done = done;
+      this.#seen = seen;
     },
   };
 

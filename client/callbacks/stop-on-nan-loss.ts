@@ -21,6 +21,7 @@ const LATE = { control: "write" } as const;
 export class StopOnNaNLoss extends CallbackObject {
   override readonly name = "StopOnNaNLoss";
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
+  override readonly state = "none";
   override readonly access: Access;
   override readonly init: Callback["init"];
   readonly pythonForm: () => PythonForm;

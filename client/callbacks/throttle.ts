@@ -1,5 +1,5 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import type { Callback } from "../callback/callback.ts";
+import type { Callback, KeptState } from "../callback/callback.ts";
 import type { EventName } from "../training/events.ts";
 import { described, keywordsOf, type Kinds } from "../options/keywords.ts";
 import { atLeast0, wholeFrom } from "../options/kinds.ts";
@@ -65,6 +65,13 @@ export function throttle<T extends Callback>(callback: T, event: EventName, opti
     on: { ...on, ...(on[event] && { [event]: gated(on[event], undefined) }) },
     observe: { ...observe, ...(observe[event] && { [event]: gated(observe[event], undefined) }) },
     measure: measure === undefined ? callback.measure : gated(measure, {}),
+    state: withOwn(callback.state, {
+      save: () => [times, performance.now() - last],
+      load: ([counted, passed]: [number, number]) => {
+        [times, last] = [counted, performance.now() - passed];
+        decided.clear();
+      },
+    }),
   };
   return new Proxy(callback, {
     // Private fields exist on the object itself, and not on the proxy.
@@ -75,5 +82,18 @@ export function throttle<T extends Callback>(callback: T, event: EventName, opti
     },
   });
 }
+
+/** The state of a callback, and what is kept about it. */
+const withOwn = (its: Callback["state"], own: KeptState): Callback["state"] =>
+  its === undefined
+    ? undefined
+    : {
+        ...(its === "none" ? {} : its),
+        save: () => [its === "none" ? undefined : its.save(), own.save()],
+        load: async ([saved, ours]: [unknown, unknown]) => {
+          if (its !== "none") await its.load(saved);
+          await own.load(ours);
+        },
+      };
 
 const misuse = (message: string): TorchwireError => new TorchwireError("MISUSE", message);

@@ -52,6 +52,8 @@ export class Traces extends CallbackObject {
     state.traces ??= {};
   };
 
+  override readonly state = "none";
+
   override readonly measure = (view: TraceView): Measured =>
     Object.fromEntries(this.#traces.map(([name, trace]) => [name, trace(view)])) as Measured;
 

@@ -19,7 +19,9 @@ import { sidesOf } from "./fit.ts";
 import { Interruption } from "./interruption.ts";
 import type { FitOptions } from "./options.ts";
 import { failureBefore, Preparations } from "./preparations.ts";
-import { Run, type StepBody } from "./run.ts";
+import { Resumption, type Resumable } from "../resume/resumption.ts";
+import { START } from "../resume/manifest.ts";
+import { Run, type Done, type StepBody } from "./run.ts";
 
 /** How a fit ended that did not fail. */
 type Completed = Pick<Report, "status" | "reason" | "by">;
@@ -70,24 +72,56 @@ export class Loop {
     if (validation === undefined) this.#warnOfNoValidation();
     const checked = epochs > 0 && validation !== undefined ? refuseEmpty(validation.given) : undefined;
     if (checked !== undefined) await checked;
-    const before = this.#steps;
+    const given = { training: training.given, ...(validation && { validation: validation.given }) };
+    const resumption =
+      options.resume === undefined
+        ? undefined
+        : new Resumption(this.#learner as Resumable, options.resume, given, () => ({
+            steps: this.#steps - before,
+            epochs: this.#epochs,
+          }));
+    let before = this.#steps;
     let done = 0;
-    const ending = await this.#whole(epochs, options.signal, async (run) => {
+    const ending = await this.#whole(epochs, options.signal, resumption, async (run) => {
       this.#moment.phase = training.phase;
+      const saved = await resumption?.begin();
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
-      for (let i = 0; i < epochs; i++) {
-        try {
-          await this.#pass(run, training.phase, training.data);
-        } finally {
-          // A fit that is cancelled at "epochEnd" has done that epoch.
-          if (!run.isInEpoch) done++;
-        }
-        if (validation !== undefined) await this.#pass(run, validation.phase, validation.data);
+      if (saved !== undefined) {
+        await resumption!.restore();
+        for (const [phase, count] of Object.entries(saved.epochs)) this.#epochs.set(phase, count);
+        before = this.#steps - saved.steps;
       }
+      const start = saved?.place ?? START;
+      done = start.rounds + (start.side === "validation" ? 1 : 0);
+      if (saved?.ending?.status === "stopped") throw new CancelFitting(saved.ending.reason, saved.ending.by);
+      for (let round = start.rounds; round < epochs; round++) {
+        const from = round === start.rounds ? start : { ...START, rounds: round };
+        if (from.side === "training") {
+          await resumption?.boundary(from);
+          try {
+            await this.#pass(run, training.phase, training.data, from);
+          } finally {
+            // A fit that is cancelled at "epochEnd" has done that epoch.
+            if (!run.isInEpoch) done++;
+          }
+        }
+        if (validation === undefined) continue;
+        await resumption?.boundary({ ...START, rounds: round, side: "validation" });
+        await this.#pass(run, validation.phase, validation.data);
+      }
+      await resumption?.boundary({ ...START, rounds: Math.max(epochs, start.rounds) });
     });
     const { history = {}, metricsEpoch = {} } = this.#learner.state as Partial<State>;
-    return { ...ending, epochs: done, steps: this.#steps - before, history: metricsEpoch, phases: history };
+    const resumed = resumption?.resumed;
+    return {
+      ...ending,
+      epochs: done,
+      steps: this.#steps - before,
+      history: metricsEpoch,
+      ...(resumed && { resumed }),
+      phases: history,
+    };
   }
 
   /** Epochs of the phase of this name that have ended. */
@@ -131,7 +165,12 @@ export class Loop {
    * Runs `body` as the one loop of this worker, and "fitEnd" after it, whatever happens. Throws BUSY where a loop is
    * under way.
    */
-  #whole(epochs: number, signal: AbortSignal | undefined, body: (run: Run) => Promise<void>): Promise<Completed> {
+  #whole(
+    epochs: number,
+    signal: AbortSignal | undefined,
+    resumption: Resumption | undefined,
+    body: (run: Run) => Promise<void>,
+  ): Promise<Completed> {
     return traced("fit", async () => {
       const { worker } = this.#learner;
       const release = claim(worker, "fit");
@@ -140,12 +179,13 @@ export class Loop {
       try {
         stopListening = interruption.listen(signal);
         await this.preparations.ready("fit", true);
-        const run = this.#start(interruption);
+        const run = this.#start(interruption, resumption);
         this.#moment.epochs = epochs;
         const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
         if (outcome.status === "rejected") await caughtUp(worker);
         const ending = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
         this.#moment.ending = ending;
+        if (ending.status === "interrupted") await worker.lane(async () => resumption?.interrupted(run));
         const last = [
           ...(run.isInEpoch ? (["epochCancelled"] as const) : []),
           ...(ending.status === "interrupted" ? (["interrupted"] as const) : []),
@@ -154,6 +194,9 @@ export class Loop {
         // A failure has closed the fit's lane: the last events need lanes of their own.
         const ends: PromiseSettledResult<void>[] = [];
         for (const event of last) ends.push(...(await Promise.allSettled([worker.lane(() => run.barrier(event))])));
+        if (outcome.status === "fulfilled" && ending.status !== "interrupted")
+          await worker.lane(async () => resumption?.ended(ending));
+        await resumption?.written();
         const { status, reason } = ending;
         this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
         // Throws the first of several errors.
@@ -193,8 +236,8 @@ export class Loop {
     });
   }
 
-  #pass(run: Run, phase: Phase, data: Data): Promise<void> {
-    return this.#counted(phase, data, () => run.epoch(phase, data, (batch) => phase.step(this.#learner, batch)));
+  #pass(run: Run, phase: Phase, data: Data, done?: Done): Promise<void> {
+    return this.#counted(phase, data, () => run.epoch(phase, data, (batch) => phase.step(this.#learner, batch), done));
   }
 
   /** An epoch of `phase`, in the phase's context. It counts it, and emits its events. */
@@ -225,15 +268,18 @@ export class Loop {
     this.#saidNoValidation = true;
   }
 
-  #start(interruption: Interruption): Run {
+  #start(interruption: Interruption, resumption?: Resumption): Run {
     const moment = this.#moment;
     const acknowledged = (phase: Phase, index: number, size: number, loss: number | undefined): void => {
       if (phase.data === "training") this.#steps++;
       const about = { phase: phase.name, epoch: moment.epoch, index, size };
       this.#stream.emit({ type: "stepEnd", ...about, loss: loss ?? null, time: Date.now() });
     };
-    const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, acknowledged };
-    return (this.#run = new Run(workings, this.window, interruption));
+    const between = (phase: Phase, inFlight: number): (() => Promise<void>) | undefined =>
+      phase.data === "training" ? resumption?.between(inFlight, run) : undefined;
+    const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, between, acknowledged };
+    const run = new Run(workings, this.window, interruption);
+    return (this.#run = run);
   }
 }
 

@@ -2,6 +2,7 @@
 import type { Callback } from "../callback/callback.ts";
 import type { Format } from "../formats/index.ts";
 import type { OptimizerOptions } from "../optim/of-model.ts";
+import type { ResumeOptions } from "../resume/options.ts";
 import type { Phase } from "../training/phases.ts";
 import type { LearnerData, OutputFunction } from "../training/trainer.ts";
 
@@ -37,6 +38,11 @@ export interface FitOptions {
   readonly data?: LearnerData;
   /** Take the place of TrainingPhase and ValidationPhase. */
   readonly phases?: { readonly training?: Phase; readonly validation?: Phase };
+  /**
+   * A folder in which the fit lives: it writes checkpoints there, and where one is there it goes on from it, with the
+   * same bits. `n` then counts from the run's beginning. See `ResumeOptions`.
+   */
+  readonly resume?: string | ResumeOptions;
   /** Ends the fit between two steps. The fit waits for the steps in flight, and the report says "interrupted". */
   readonly signal?: AbortSignal;
 }

@@ -29,10 +29,22 @@ export interface Workings {
   readonly learner: Trainer;
   readonly plan: Plan;
   readonly moment: Moment;
+  /**
+   * Called between two groups of batches, with the steps in flight. It may return something to do there, when no step is
+   * in flight.
+   */
+  readonly between: ((phase: Phase, inFlight: number) => (() => Promise<void>) | undefined) | undefined;
   /** Called for each step that the worker has done, before the observers are. */
   readonly acknowledged: (phase: Phase, index: number, size: number, loss: number | undefined) => void;
 }
 
+/** The part of an epoch that a fit had behind it when it was resumed. */
+export interface Done {
+  readonly batch: number;
+  readonly index: number;
+}
+
+const NOTHING: Done = { batch: 0, index: 0 };
 const ALONE: StepGroup = { isFirst: true, isLast: true, size: 1 };
 
 export class Run {
@@ -43,6 +55,7 @@ export class Run {
   readonly #inFlight: Pending[] = [];
   #group: StepGroup = ALONE;
   #issued = 0;
+  #taken = 0;
   /** An epoch has begun and not ended. */
   isInEpoch = false;
 
@@ -53,12 +66,24 @@ export class Run {
     this.#interruption = interruption;
   }
 
-  /** A whole pass of `phase` over `data`. */
-  async epoch(phase: Phase, data: Data, body: (batch: BatchLike) => Promise<unknown>): Promise<void> {
+  /** The batches and steps of the epoch that were issued. */
+  get done(): Done {
+    return { batch: this.#taken, index: this.#issued };
+  }
+
+  /** A pass of `phase` over `data`, or what is left of it. */
+  async epoch(
+    phase: Phase,
+    data: Data,
+    body: (batch: BatchLike) => Promise<unknown>,
+    done: Done = NOTHING,
+  ): Promise<void> {
     const accumulate = this.#workings.learner.backend.accumulate;
-    await this.runEpoch(phase, async () => {
-      let isEmpty = true;
-      for await (const group of groupsOf(data, phase.data === "training" ? accumulate : 1, this.#interruption)) {
+    const pass = async (): Promise<void> => {
+      let isEmpty = done.batch === 0;
+      // A loader goes on at its position.
+      const rest = Array.isArray(data) ? data.slice(done.batch) : data;
+      for await (const group of groupsOf(rest, phase.data === "training" ? accumulate : 1, this.#interruption)) {
         isEmpty = false;
         const start = this.#issued;
         for (const [index, batch] of group.entries()) {
@@ -69,6 +94,11 @@ export class Run {
             this.#group = ALONE;
           }
         }
+        this.#taken += group.length;
+        const between = this.#workings.between?.(phase, this.#inFlight.length);
+        if (between === undefined) continue;
+        await this.drain();
+        await between();
       }
       // A loader that stands at the end of its pass gives nothing now, and goes on in the next epoch.
       if (isEmpty && (!(data instanceof DataLoader) || data.length === 0))
@@ -76,7 +106,8 @@ export class Run {
           "BAD_DATA",
           `the ${phase.data} data gave no batches in epoch ${this.#workings.moment.epoch}: it must give them each time it is iterated`,
         );
-    });
+    };
+    await this.runEpoch(phase, pass, done);
   }
 
   /** Runs `epoch` inside of what callbacks put around it. */
@@ -87,13 +118,15 @@ export class Run {
     )();
   }
 
-  async runEpoch(phase: Phase, body: () => Promise<void>): Promise<void> {
+  /** Callbacks that go on in the middle of an epoch have seen its beginning. */
+  async runEpoch(phase: Phase, body: () => Promise<void>, { batch, index }: Done = NOTHING): Promise<void> {
     const { moment } = this.#workings;
-    Object.assign(moment, { phase, index: 0 });
-    this.#issued = 0;
+    Object.assign(moment, { phase, index });
+    this.#issued = index;
+    this.#taken = batch;
     this.isInEpoch = true;
     try {
-      await this.barrier("epochBegin");
+      if (batch === 0) await this.barrier("epochBegin");
       await body();
       await this.drain();
     } catch (error) {
@@ -116,7 +149,8 @@ export class Run {
 
   async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
     const { learner, moment, plan } = this.#workings;
-    this.#interruption.check();
+    // A group is never left in the middle: its gradients would be lost.
+    if (this.#group.isFirst) this.#interruption.check();
     while (this.#inFlight.length >= this.window) await this.#acknowledge();
     this.cancellation.obey();
     const index = this.#issued;

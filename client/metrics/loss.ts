@@ -32,6 +32,13 @@ export class MeanLoss extends LossMetric {
           return loss;
         },
         compute: () => average.value ?? (isThere ? NaN : undefined),
+        state: {
+          save: () => [average.state.save(), isThere],
+          load([saved, wasThere]: [unknown, boolean]) {
+            average.state.load(saved);
+            isThere = wasThere;
+          },
+        },
       };
     });
   }
@@ -65,6 +72,10 @@ export class SmoothLoss extends LossMetric {
           return value();
         },
         compute: value,
+        state: {
+          save: () => [smooth, weight],
+          load: (saved: [number, number]) => void ([smooth, weight] = saved),
+        },
       };
     });
   }

@@ -4,7 +4,7 @@ import type { NDArray } from "../../bridge/values/ndarray.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import { isRefusedPromise } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { Measured } from "../callback/callback.ts";
+import type { KeptState, Measured } from "../callback/callback.ts";
 import { isMeasurable } from "../callback/measured.ts";
 import type { WeighedLoss } from "../losses/weight.ts";
 import type { Step } from "../training/events.ts";
@@ -42,6 +42,11 @@ export interface Tally {
   readonly add: (values: any, step: DoneStep) => number | undefined;
   /** Returns the value of an epoch, at its end, if it had a step. Each value awaited here costs a round trip. */
   readonly compute: () => MetricResult | PromiseLike<MetricResult>;
+  /**
+   * What it has counted so far, for checkpoints in the middle of an epoch. Where it is missing, they wait for the
+   * epoch's end.
+   */
+  readonly state?: Pick<KeptState, "save" | "load">;
 }
 
 /** How the steps of an epoch count in a mean: by their samples, or all the same as in FluxTraining. */
@@ -184,6 +189,13 @@ function counting(name: string, { update, compute, merge = merged, mean }: Metri
       return value;
     },
     compute: () => (mean === undefined ? atOnce(name, "compute", compute(total)) : average.value),
+    state: {
+      save: () => ({ total, average: average.state.save() }),
+      load(saved: { total: unknown; average: unknown }) {
+        total = saved.total;
+        average.state.load(saved.average);
+      },
+    },
   };
 }
 
@@ -202,6 +214,11 @@ export class Mean {
     this.#sum += bySteps ? value : total;
     this.#weight += bySteps ? 1 : weight;
   }
+
+  readonly state: NonNullable<Tally["state"]> = {
+    save: () => [this.#sum, this.#weight],
+    load: (saved: [number, number]) => void ([this.#sum, this.#weight] = saved),
+  };
 
   /** Undefined before anything was added. */
   get value(): number | undefined {

@@ -4,6 +4,11 @@ import type { MetricValue } from "../training/state.ts";
 
 const PAIRS = 512;
 
+const all = new WeakSet<object>();
+
+/** Whether `value` was made by `series`. */
+export const isSeries = (value: unknown): value is MetricValue[] => all.has(value as object);
+
 /** An array without holes: it grows at its end, and its elements can be replaced and cut off. */
 export function series(): MetricValue[] {
   const pieces: Float64Array[] = [];
@@ -51,7 +56,7 @@ export function series(): MetricValue[] {
     const i = typeof key === "string" ? Number(key) : -1;
     return Number.isInteger(i) && i >= 0 && String(i) === key ? i : -1;
   };
-  return new Proxy(target, {
+  const made = new Proxy(target, {
     get(_, key) {
       if (key === "length") return length;
       if (Object.hasOwn(own, key)) return own[key];
@@ -74,4 +79,6 @@ export function series(): MetricValue[] {
     deleteProperty: (_, key) => indexOf(key) === length - 1 && cut(length - 1),
     defineProperty: (_, key, { value }) => indexOf(key) >= 0 && set(indexOf(key), value as MetricValue),
   });
+  all.add(made);
+  return made;
 }

@@ -13,6 +13,16 @@ export interface Ending {
   readonly by: string | undefined;
 }
 
+/** Where a fit went on. */
+export interface Resumed {
+  /** The checkpoint's folder. */
+  readonly from: string;
+  /** Training steps that the run had behind it. */
+  readonly steps: number;
+  /** How often the run has been resumed, this time included. */
+  readonly times: number;
+}
+
 /** The result of a fit. */
 export interface Report extends Ending {
   readonly status: "completed" | "stopped" | "interrupted";
@@ -22,5 +32,7 @@ export interface Report extends Ending {
   readonly steps: number;
   /** Metrics by phase and name, over all fits of this learner. Empty without Metrics among the callbacks. */
   readonly history: MetricHistory;
+  /** Only of a fit with `resume` that went on from a checkpoint. */
+  readonly resumed?: Resumed;
   readonly phases: { readonly [phase: string]: PhaseHistory };
 }

@@ -42,6 +42,8 @@ export interface Trainer {
   readonly backend: Backend;
   readonly window: number;
   readonly callbacks: readonly { readonly name: string }[];
+  /** Objects that checkpoints keep, by name: see `Learner.track`. */
+  readonly tracked: ReadonlyMap<string, AnyRef>;
   runStep(
     phase: any,
     batch: BatchLike,

@@ -170,12 +170,12 @@ function renamed(names: readonly string[], prefix: string, rename: LoadWeightsOp
  * Hands `pieces` to `target.write`, in a lane of its own: failures elsewhere do not stop it, and it changes nothing
  * elsewhere.
  */
-function send(
+export function send(
   worker: Worker,
   target: AnyRef,
   pieces: AsyncIterable<Uint8Array>,
   total: number,
-  onProgress: LoadWeightsOptions["onProgress"],
+  onProgress?: LoadWeightsOptions["onProgress"],
 ): Promise<void> {
   return worker.lane(async () => {
     const taken: Promise<unknown>[] = [];

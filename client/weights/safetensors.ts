@@ -176,7 +176,7 @@ export async function writeSafetensors(
 }
 
 /** Makes the new name survive a power cut, where the system can. */
-async function syncFolder(folder: string): Promise<void> {
+export async function syncFolder(folder: string): Promise<void> {
   const handle = await open(folder, "r").catch(() => undefined);
   await handle?.sync().catch(() => undefined);
   await handle?.close();

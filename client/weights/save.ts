@@ -65,11 +65,12 @@ export function saveWeights(
   });
 }
 
-async function* fetched(
+/** The `total` bytes of `snapshot`, a `Copies` of the worker, in pieces. */
+export async function* fetched(
   worker: Worker,
   snapshot: AnyRef,
   total: number,
-  onProgress: SaveWeightsOptions["onProgress"],
+  onProgress?: SaveWeightsOptions["onProgress"],
 ): AsyncGenerator<Uint8Array, void> {
   const asked: ReturnType<typeof py.ndarray>[] = [];
   for (let at = 0, done = 0; done < total;) {

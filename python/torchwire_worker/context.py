@@ -47,14 +47,14 @@ class Contexts:
 
     @contextlib.contextmanager
     def _forked(self, id: int) -> Iterator[None]:
-        outside = _rng_state()
+        outside = rng_state()
         if id in self._forks:
-            _set_rng_state(self._forks[id])
+            set_rng_state(self._forks[id])
         try:
             yield
         finally:
-            self._forks[id] = _rng_state()
-            _set_rng_state(outside)
+            self._forks[id] = rng_state()
+            set_rng_state(outside)
 
 
 def _grad_mode(mode: str) -> Any:
@@ -83,7 +83,8 @@ def _module_mode(module: Any, training: bool) -> Iterator[None]:
             part.training = mode
 
 
-def _rng_state() -> tuple[Any, ...]:
+def rng_state() -> tuple[Any, ...]:
+    """Return the states of torch's generators (the CPU's and CUDA's), of Python's and of NumPy's, if it is loaded."""
     import torch
 
     numpy = sys.modules.get("numpy")
@@ -95,7 +96,7 @@ def _rng_state() -> tuple[Any, ...]:
     )
 
 
-def _set_rng_state(state: tuple[Any, ...]) -> None:
+def set_rng_state(state: tuple[Any, ...]) -> None:
     import torch
 
     cpu, cuda, python, numpy_state = state

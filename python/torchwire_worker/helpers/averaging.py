@@ -80,6 +80,23 @@ class Average:
             return None
         return averaged.state_dict()
 
+    # --- of checkpoints ---
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the averages, between two epochs or in one of training: the model has its own weights then."""
+        return {"averages": self._all(), "has_left": self._left is not None}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Put the averages back, of the weights that the model has now."""
+        self._made()
+        with torch.no_grad():
+            for own, value in zip(self._all(), state["averages"], strict=True):
+                write(own.detach(), value)
+        self._left = _checksums(self._model) if state["has_left"] else None
+
+    def _all(self) -> list[torch.Tensor]:
+        return [] if self._averaged is None else [*self._averaged.parameters(), *self._averaged.buffers()]
+
     # --- of whoever replaces weights (see `replacing`) ---
 
     def parts(self) -> list[torch.nn.Module]:

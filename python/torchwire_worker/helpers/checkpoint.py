@@ -29,6 +29,14 @@ class Kept:
         self._values.restore()
         self._extra.restore()
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"values": self._values.copies(), "extra": self._extra.copies()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take another copy of the same modules, in the place of this one."""
+        self._values.replace(state["values"])
+        self._extra.replace(state["extra"])
+
 
 class Saving:
     """A safetensors file of the state as it was when this was made. A thread of its own writes it."""

@@ -38,6 +38,20 @@ class Values:
         # The first run of a lazy module changes its class and its attributes.
         self._lazy = [Attributes(part) for part in parts if isinstance(part, LazyModuleMixin)]
 
+    def copies(self) -> list[torch.Tensor | None]:
+        """Return the copies. None stands for a tensor that is lazy, and for a buffer that is not there."""
+        return [value for *_, value in (*self._params, *self._buffers)]
+
+    def replace(self, copies: Sequence[torch.Tensor | None]) -> None:
+        """Take others, in the order of `copies`."""
+        moved = [
+            other if mine is None or other is None else other.to(mine.device)
+            for mine, other in zip(self.copies(), copies, strict=True)
+        ]
+        params, buffers = moved[: len(self._params)], moved[len(self._params) :]
+        self._params = [(param, kind, value) for (param, kind, _), value in zip(self._params, params)]
+        self._buffers = [(*buffer[:-1], value) for buffer, value in zip(self._buffers, buffers)]
+
     def restore(self) -> None:
         for attributes in self._lazy:
             attributes.restore()
@@ -59,6 +73,12 @@ class Extra:
 
     def __init__(self, parts: Sequence[torch.nn.Module]) -> None:
         self._kept = [(part, copy.deepcopy(part.get_extra_state())) for part in parts if _has_extra_state(part)]
+
+    def copies(self) -> list[Any]:
+        return [extra for _, extra in self._kept]
+
+    def replace(self, copies: Sequence[Any]) -> None:
+        self._kept = [(part, extra) for (part, _), extra in zip(self._kept, copies, strict=True)]
 
     def restore(self) -> None:
         for part, extra in self._kept:

@@ -244,18 +244,13 @@ def renamed(metadata: Metadata, names: Mapping[str, str]) -> Metadata:
     return {paths.get(path, path): one for path, one in metadata.items()}
 
 
-class Loading:
-    """New values for modules, which do not change before `commit`.
+class Incoming:
+    """Tensors whose bytes are on their way.
 
-    `tensors` are [name, dtype, shape] in the order of their bytes. `versions` comes from a Snapshot's plan; it is ""
-    for a file of another program.
+    `tensors` are [name, dtype, shape] in the order of their bytes.
     """
 
-    def __init__(
-        self, modules: Modules, tensors: list[tuple[str, str, list[int]]], versions: str | None = None
-    ) -> None:
-        self._modules = modules
-        self._metadata = None if versions is None else metadata_in(versions)
+    def __init__(self, tensors: list[tuple[str, str, list[int]]]) -> None:
         self._values: dict[str, Any] = {
             name: torch.empty(shape, dtype=DTYPES[code], device="cpu") if code in DTYPES else _Unknown(code)
             for name, code, shape in tensors
@@ -278,13 +273,29 @@ class Loading:
             at += n
         return at
 
-    def commit(self, strict: bool = True) -> dict[str, Any]:
-        """See `load_into`."""
+    def whole(self) -> dict[str, Any]:
+        """Return the tensors by name. Raise if bytes of some have not come."""
         if self._room:
             raise RuntimeError("the bytes of some tensors have not come")
-        return load_into(
-            self._modules, {name: as_bool(value) for name, value in self._values.items()}, strict, self._metadata
-        )
+        return {name: as_bool(value) for name, value in self._values.items()}
+
+
+class Loading(Incoming):
+    """New values for modules, which do not change before `commit`.
+
+    `versions` comes from a Snapshot's plan; it is "" for a file of another program.
+    """
+
+    def __init__(
+        self, modules: Modules, tensors: list[tuple[str, str, list[int]]], versions: str | None = None
+    ) -> None:
+        super().__init__(tensors)
+        self._modules = modules
+        self._metadata = None if versions is None else metadata_in(versions)
+
+    def commit(self, strict: bool = True) -> dict[str, Any]:
+        """See `load_into`."""
+        return load_into(self._modules, self.whole(), strict, self._metadata)
 
 
 def as_bool(value: Any) -> Any:

@@ -43,26 +43,25 @@ _CODES = {dtype: code for code, dtype in DTYPES.items()}
 VERSIONS = "torchwire.versions"
 
 
-class Snapshot:
-    """A copy of the state in the CPU's memory: later reads return the state of the moment when it was made.
+class Copies:
+    """Copies of tensors in the CPU's memory, as the bytes of a safetensors file: later reads return the values of the
+    moment when this was made.
 
-    It takes as much memory as the state, and frees what has been read. Tied tensors are copied once.
+    They take as much memory as the tensors, and what has been read is freed. A tensor with several names is copied once.
     """
 
-    def __init__(self, modules: Modules) -> None:
-        state = all_of(modules)
-        refused = [[name, why] for name, value in state.items() if (why := _unfit(value)) is not None]
+    def __init__(self, named: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
         # Order by item size, the largest first: each tensor then lies at a multiple of its item size.
-        ordered = [] if refused else sorted(state, key=lambda name: -state[name].element_size())
+        ordered = sorted(named, key=lambda name: -named[name].element_size())
         self.plan = {
-            "tensors": [[name, _CODES[state[name].dtype], list(state[name].shape)] for name in ordered],
-            "refused": refused,
-            "metadata": {VERSIONS: versions} if (versions := versions_of(modules)) else {},
+            "tensors": [[name, _CODES[named[name].dtype], list(named[name].shape)] for name in ordered],
+            "refused": [],
+            "metadata": dict(metadata),
         }
         copies: dict[Any, torch.Tensor] = {}
         self._left: deque[torch.Tensor] = deque()
         for name in ordered:
-            tensor = state[name]
+            tensor = named[name]
             if tensor.numel() > 0:
                 key = place_of(tensor)
                 if key not in copies:
@@ -84,6 +83,17 @@ class Snapshot:
         """Return everything that has not been read, tensor by tensor."""
         rest, self._left = list(self._left), deque()
         return rest
+
+
+class Snapshot(Copies):
+    """A copy of the state of modules, unless the plan says why there cannot be one: `refused` has [name, why]."""
+
+    def __init__(self, modules: Modules) -> None:
+        state = all_of(modules)
+        refused = [[name, why] for name, value in state.items() if (why := why_unfit(value)) is not None]
+        versions = versions_of(modules)
+        super().__init__({} if refused else state, {VERSIONS: versions} if versions else {})
+        self.plan["refused"] = refused
 
 
 def each(modules: Modules) -> Iterator[tuple[str, torch.nn.Module]]:
@@ -154,7 +164,7 @@ class Names:
         return plain
 
 
-def _unfit(value: Any) -> str | None:
+def why_unfit(value: Any) -> str | None:
     """Return why a file cannot hold the value, or None."""
     if not isinstance(value, torch.Tensor):
         return f"it is a {type(value).__name__}, not a tensor"
@@ -170,7 +180,7 @@ def _unfit(value: Any) -> str | None:
 
 
 def has_place(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and not is_lazy(value) and _unfit(value) is None and value.numel() > 0
+    return isinstance(value, torch.Tensor) and not is_lazy(value) and why_unfit(value) is None and value.numel() > 0
 
 
 def place_of(tensor: torch.Tensor) -> tuple[Any, ...]:

@@ -1,0 +1,173 @@
+/** The folder of a run: its checkpoints, of which a half-written one is never taken for whole. */
+import { createHash } from "node:crypto";
+import { createReadStream } from "node:fs";
+import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { hostname } from "node:os";
+import { join, resolve } from "node:path";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { syncFolder } from "../weights/safetensors.ts";
+import type { Manifest } from "./manifest.ts";
+
+/** A whole checkpoint. */
+export interface Found {
+  readonly path: string;
+  readonly manifest: Manifest;
+}
+
+const POINTER = "latest.json";
+const MANIFEST = "manifest.json";
+const DRAFT = ".draft-";
+const NAME = /^step-(\d+)-(\d+)$/;
+
+/**
+ * Each program that opens the folder gets a number of its own, its incarnation, larger than all before. One that comes
+ * back after its successor has begun cannot write any more.
+ *
+ * A checkpoint is a folder `step-<steps>-<incarnation>` with its files, whose sizes and hashes stand in its manifest.
+ * All of it is on the disk before the folder gets its name, and has its name before `latest.json` points to it.
+ */
+export class CheckpointFolder {
+  readonly path: string;
+  readonly #keep: number;
+  #incarnation = 0;
+
+  constructor(folder: string, keep: number) {
+    this.path = resolve(folder);
+    this.#keep = keep;
+  }
+
+  get incarnation(): number {
+    return this.#incarnation;
+  }
+
+  /** Makes the folder, and takes it for this program. Throws NOT_SAVED where it cannot be written to. */
+  async open(): Promise<void> {
+    try {
+      await mkdir(this.path, { recursive: true });
+      for (;;) {
+        this.#incarnation = (await this.#newestIncarnation()) + 1;
+        try {
+          const file = await open(join(this.path, `incarnation-${this.#incarnation}.json`), "wx");
+          await file.writeFile(
+            `${JSON.stringify({ pid: process.pid, host: hostname(), begun: new Date().toISOString() })}\n`,
+          );
+          await file.close();
+          break;
+        } catch (error) {
+          // Another program was faster.
+          if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
+        }
+      }
+      for (const name of await readdir(this.path))
+        if (name.startsWith(DRAFT)) await rm(join(this.path, name), { recursive: true, force: true });
+    } catch (cause) {
+      throw notSaved(this.path, cause);
+    }
+  }
+
+  /** The newest whole checkpoint. `passedOver` is told of each that is broken, and why. */
+  async newest(passedOver: (path: string, why: string) => void): Promise<Found | undefined> {
+    for (const name of await this.#names()) {
+      const path = join(this.path, name);
+      try {
+        return { path, manifest: await checked(path) };
+      } catch (error) {
+        passedOver(path, messageOf(error));
+      }
+    }
+    return undefined;
+  }
+
+  /**
+   * Writes a checkpoint: `write` puts files into the folder that it gets, and returns their hashes. Throws NOT_SAVED,
+   * and STALE where another program has taken the folder since; older checkpoints then stay as they were.
+   */
+  async commit(
+    steps: number,
+    write: (draft: string) => Promise<Omit<Manifest, "files"> & { readonly files: Manifest["files"] }>,
+  ): Promise<string> {
+    await this.#refuseStale();
+    const name = `step-${String(steps).padStart(8, "0")}-${this.#incarnation}`;
+    const [draft, path] = [join(this.path, DRAFT + name), join(this.path, name)];
+    try {
+      await rm(draft, { recursive: true, force: true });
+      await mkdir(draft);
+      const manifest = await write(draft);
+      await writeSynced(join(draft, MANIFEST), `${JSON.stringify(manifest)}\n`);
+      await syncFolder(draft);
+      await this.#refuseStale();
+      // The same steps may have been written before: at an epoch's end, and again at the fit's.
+      await rm(path, { recursive: true, force: true });
+      await rename(draft, path);
+      await syncFolder(this.path);
+      const pointer = join(this.path, POINTER);
+      await writeSynced(`${pointer}.tmp`, `${JSON.stringify({ checkpoint: name })}\n`);
+      await rename(`${pointer}.tmp`, pointer);
+      await syncFolder(this.path);
+    } catch (cause) {
+      await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+      throw cause instanceof TorchwireError ? cause : notSaved(path, cause);
+    }
+    await this.#removeOld();
+    return path;
+  }
+
+  async #removeOld(): Promise<void> {
+    const names = await this.#names();
+    for (const name of names.slice(this.#keep)) await rm(join(this.path, name), { recursive: true, force: true });
+  }
+
+  /** The newest first: of the last program, and of the most steps. */
+  async #names(): Promise<string[]> {
+    const found = (await readdir(this.path)).flatMap((name) => {
+      const [, steps, incarnation] = NAME.exec(name) ?? [];
+      return steps === undefined ? [] : [{ name, steps: Number(steps), incarnation: Number(incarnation) }];
+    });
+    return found.toSorted((a, b) => b.incarnation - a.incarnation || b.steps - a.steps).map(({ name }) => name);
+  }
+
+  async #newestIncarnation(): Promise<number> {
+    const numbers = (await readdir(this.path)).map((name) => Number(/^incarnation-(\d+)\.json$/.exec(name)?.[1] ?? 0));
+    return Math.max(0, ...numbers);
+  }
+
+  async #refuseStale(): Promise<void> {
+    const newest = await this.#newestIncarnation();
+    if (newest === this.#incarnation) return;
+    throw new TorchwireError(
+      "NOT_SAVED",
+      `${this.path} belongs to another program now, its number ${newest}; this one is number ${this.#incarnation}, and must not write there any more`,
+    );
+  }
+}
+
+/** The hash of a file, as a manifest has it. */
+export async function hashOf(path: string): Promise<{ readonly bytes: number; readonly sha256: string }> {
+  const hash = createHash("sha256");
+  for await (const piece of createReadStream(path)) hash.update(piece as Uint8Array);
+  return { bytes: (await stat(path)).size, sha256: hash.digest("hex") };
+}
+
+async function checked(path: string): Promise<Manifest> {
+  const manifest = JSON.parse(await readFile(join(path, MANIFEST), "utf8")) as Manifest;
+  for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
+    const found = await hashOf(join(path, name));
+    if (found.bytes !== bytes) throw new Error(`${name} has ${found.bytes} bytes, and ${bytes} were written`);
+    if (found.sha256 !== sha256) throw new Error(`the bytes of ${name} are not those that were written`);
+  }
+  return manifest;
+}
+
+async function writeSynced(path: string, text: string): Promise<void> {
+  const file = await open(path, "w");
+  try {
+    await file.writeFile(text);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+const notSaved = (path: string, cause: unknown): TorchwireError =>
+  new TorchwireError("NOT_SAVED", `a checkpoint cannot be written to ${path}: ${messageOf(cause)}`, { cause });

@@ -1,0 +1,38 @@
+/** The description of a checkpoint, manifest.json. */
+import type { Position } from "../data/loader.ts";
+import type { Ending } from "../training/report.ts";
+
+/** Where a fit goes on: the step to be run next. */
+export interface Place {
+  /** Rounds of a training epoch and its validation that are over. */
+  readonly rounds: number;
+  /** The side of the round that comes next, or is under way. */
+  readonly side: "training" | "validation";
+  /** The epoch under way has so many batches behind it, of which so many were steps. 0: it has not begun. */
+  readonly batch: number;
+  readonly index: number;
+}
+
+export const START: Place = { rounds: 0, side: "training", batch: 0, index: 0 };
+
+export interface Manifest {
+  readonly format: 1;
+  /** Training steps of the whole run. */
+  readonly steps: number;
+  readonly place: Place;
+  /** How the fit ended, where it did. */
+  readonly ending: Ending | undefined;
+  /** How often the run was resumed before. */
+  readonly resumed: number;
+  /** The epochs that have ended, by phase. */
+  readonly epochs: { readonly [phase: string]: number };
+  /** Positions of the loaders, by side. */
+  readonly loaders: { readonly [side: string]: Position };
+  /** Each thing that must be the same, from the outside to the inside. */
+  readonly program: readonly (readonly [what: string, how: string])[];
+  /** What bits depend on, beside the program. */
+  readonly environment: { readonly [what: string]: string };
+  /** The state of the callbacks, and the learner's own, as `toPlain` gives it. */
+  readonly state: unknown;
+  readonly files: { readonly [name: string]: { readonly bytes: number; readonly sha256: string } };
+}

@@ -1,0 +1,46 @@
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { described, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
+import { text, wholeFrom } from "../options/kinds.ts";
+
+export interface ResumeOptions {
+  /** The folder on this machine. It is made where it is missing, and belongs to one run. */
+  readonly folder: string;
+  /**
+   * From one checkpoint to the next: training steps, or a time, "30s", "5min", "1h". Default "5min". Each fit also
+   * writes one when it ends, or is interrupted.
+   */
+  readonly every?: number | string;
+  /** How many checkpoints stay, the newest ones. Default 2. */
+  readonly keep?: number;
+}
+
+/** When a checkpoint is due. */
+export type Pace = { readonly steps: number } | { readonly milliseconds: number };
+
+const UNITS: { readonly [unit: string]: number } = { ms: 1, s: 1000, min: 60_000, h: 3_600_000 };
+
+export function paceOf(every: unknown): Pace | undefined {
+  if (Number.isSafeInteger(every) && (every as number) >= 1) return { steps: every as number };
+  const [, amount, unit] = (typeof every === "string" && /^(\d+(?:\.\d+)?)\s*(ms|s|min|h)$/.exec(every)) || [];
+  return unit === undefined ? undefined : { milliseconds: Number(amount) * UNITS[unit]! };
+}
+
+const pace: Kind = {
+  is: 'a number of steps from 1, or a time such as "5min"',
+  send: (value) => (paceOf(value) === undefined ? undefined : value),
+};
+
+const KINDS: Kinds<ResumeOptions> = { folder: text, every: pace, keep: wholeFrom(1) };
+
+/** Throws MISUSE for what is no folder, and for options that make no sense. */
+export function resumeOptions(given: string | ResumeOptions): { folder: string; pace: Pace; keep: number } {
+  const options = typeof given === "string" ? { folder: given } : given;
+  if (typeof options !== "object" || options === null || typeof options.folder !== "string" || options.folder === "")
+    throw new TorchwireError(
+      "MISUSE",
+      `fit: resume is ${described(given)}; it must be a folder, or { folder, every, keep }`,
+    );
+  keywordsOf("fit: resume", KINDS, options);
+  const { folder, every = "5min", keep = 2 } = options;
+  return { folder, pace: paceOf(every)!, keep };
+}

@@ -1,0 +1,287 @@
+/** A fit that lives in a folder: it goes on from the newest checkpoint there, and writes more. */
+import { AsyncLocalStorage } from "node:async_hooks";
+import { join } from "node:path";
+import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { py } from "../../bridge/reference/py.ts";
+import { messageOf } from "../../bridge/runtime/kinds.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import type { Callback, KeptState } from "../callback/callback.ts";
+import { DataLoader, type Position } from "../data/loader.ts";
+import type { Ending, Resumed } from "../training/report.ts";
+import type { Trainer } from "../training/trainer.ts";
+import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "../weights/header.ts";
+import { send } from "../weights/load.ts";
+import { make, pieceBytes } from "../weights/modules.ts";
+import { openSafetensors, writeSafetensors } from "../weights/safetensors.ts";
+import { fetched } from "../weights/save.ts";
+import { CheckpointFolder, hashOf, type Found } from "./folder.ts";
+import type { Manifest, Place } from "./manifest.ts";
+import { resumeOptions, type Pace, type ResumeOptions } from "./options.ts";
+import type { Done } from "../loop/run.ts";
+import { fromPlain, toPlain } from "./plain.ts";
+import { modulesOf, programOf, refuseOther } from "./program.ts";
+
+/** A learner with its callbacks in full. */
+export interface Resumable extends Trainer {
+  readonly callbacks: readonly Callback[];
+}
+
+/** The counts of a loop, which a checkpoint has beside its place. */
+export interface Counts {
+  readonly steps: number;
+  readonly epochs: ReadonlyMap<string, number>;
+}
+
+/** All that this side knows at one moment. */
+type Moment = Pick<Manifest, "steps" | "place" | "epochs" | "loaders" | "state">;
+
+const FILES = ["model.safetensors", "training.safetensors"] as const;
+
+/** Outside of the fit's lane and context: files are written while it goes on. */
+const outside = AsyncLocalStorage.snapshot();
+
+export class Resumption {
+  readonly #learner: Resumable;
+  readonly #folder: CheckpointFolder;
+  readonly #pace: Pace;
+  readonly #sides: { readonly [side: string]: unknown };
+  readonly #counts: () => Counts;
+  #program: Manifest["program"] = [];
+  #environment: Manifest["environment"] = {};
+  #found: Found | undefined;
+  #last = { steps: 0, time: 0 };
+  #writing: Promise<void> | undefined;
+  #saidWhy = false;
+  #boundary!: Moment;
+
+  /** `sides` are the data by "training" and "validation", as they were given. */
+  constructor(
+    learner: Resumable,
+    options: string | ResumeOptions,
+    sides: { readonly [side: string]: unknown },
+    counts: () => Counts,
+  ) {
+    const { folder, pace, keep } = resumeOptions(options);
+    for (const { name, state } of learner.callbacks)
+      if (state === undefined)
+        throw new TorchwireError(
+          "MISUSE",
+          `fit: resume: the callback ${name} does not say its state: give it state: { save, load }, or "none" where it remembers nothing`,
+        );
+    this.#learner = learner;
+    this.#folder = new CheckpointFolder(folder, keep);
+    this.#pace = pace;
+    this.#sides = sides;
+    this.#counts = counts;
+  }
+
+  get resumed(): Resumed | undefined {
+    const found = this.#found;
+    return found && { from: found.path, steps: found.manifest.steps, times: found.manifest.resumed + 1 };
+  }
+
+  /** Looks for a checkpoint. Throws BAD_DATA for one of another program, and NOT_SAVED where the folder is none. */
+  async begin(): Promise<Manifest | undefined> {
+    await this.#folder.open();
+    const { worker } = this.#learner;
+    this.#program = await programOf(this.#learner, this.#sides);
+    const environment: unknown = await worker.scope(() =>
+      py.js(worker.import("torchwire_worker.helpers.resuming").environment()),
+    );
+    this.#environment = environment as Manifest["environment"];
+    this.#found = await this.#folder.newest((path, why) => warn(`${path} is passed over: ${why}`));
+    this.#last = { steps: this.#found?.manifest.steps ?? 0, time: performance.now() };
+    if (this.#found === undefined) return undefined;
+    const { path, manifest } = this.#found;
+    refuseOther(this.#program, manifest.program, path);
+    const differs = Object.keys({ ...manifest.environment, ...this.#environment }).filter(
+      (what) => manifest.environment[what] !== this.#environment[what],
+    );
+    if (differs.length > 0)
+      warn(
+        `${path} goes on, but not bit for bit, because ${differs.map((what) => `${what} was ${manifest.environment[what]} and is ${this.#environment[what]}`).join("; ")}`,
+      );
+    return manifest;
+  }
+
+  /** Puts everything back, in the caller's lane. Random numbers come last. */
+  async restore(): Promise<void> {
+    const { path, manifest } = this.#found!;
+    const learner = this.#learner;
+    const { worker, state, optimizer } = learner;
+    const saved = fromPlain(manifest.state as never) as { learner: object; callbacks: { [name: string]: unknown } };
+    Object.assign(state, saved.learner);
+    for (const [name, kept] of keptStates(learner)) await kept.load(saved.callbacks[name]);
+    for (const [side, position] of Object.entries(manifest.loaders)) {
+      const data = this.#sides[side];
+      if (data instanceof DataLoader) data.position = position;
+    }
+    const files = await Promise.all(FILES.map((name) => openSafetensors(join(path, name))));
+    try {
+      const [model, rest] = files.map(({ tensors }) => tensors.map(({ name, dtype, shape }) => [name, dtype, shape]));
+      const [versions, tree] = [files[0]!.metadata["torchwire.versions"] ?? "", files[1]!.metadata["torchwire.tree"]!];
+      const restoring = make(worker, "resuming", "Restoring", model, versions, rest, tree);
+      try {
+        for (const [i, part] of [restoring.model, restoring.rest].entries()) {
+          const file = files[i]!;
+          const target = worker.scope(() => py.keep(part as AnyRef));
+          await send(worker, target, file.pieces(file.tensors, pieceBytes), bytesIn(file.tensors));
+          target[Symbol.dispose]();
+        }
+        await worker.scope(() =>
+          py.settle(restoring.commit(modulesOf(learner), optimizer, trackedIn(learner)) as AnyRef),
+        );
+      } finally {
+        restoring[Symbol.dispose]();
+      }
+    } finally {
+      await Promise.all(files.map((file) => file.close()));
+    }
+  }
+
+  /** The fit stands between two epochs, and nothing is in flight. */
+  async boundary(place: Place): Promise<void> {
+    this.#boundary = this.#moment(place);
+    if (this.#isDue(this.#boundary.steps)) await this.#save(this.#boundary);
+  }
+
+  /** Returns what to do between two groups of batches of a training epoch, once nothing is in flight. */
+  between(inFlight: number, { done }: { readonly done: Done }): (() => Promise<void>) | undefined {
+    if (!this.#isDue(this.#counts().steps + inFlight) || this.#waits()) return undefined;
+    return () => this.#save(this.#moment({ ...this.#boundary.place, ...done }));
+  }
+
+  /**
+   * The fit was interrupted, and no callback has been told. An epoch of validation, and one that has hardly begun, is
+   * run again from its beginning. Nothing is saved where callbacks were in the middle of an epoch's end.
+   */
+  async interrupted({ isInEpoch, done }: { readonly isInEpoch: boolean; readonly done: Done }): Promise<void> {
+    if (!isInEpoch) return;
+    const { side } = this.#boundary.place;
+    if (side === "validation" || done.batch === 0) await this.#save(this.#boundary);
+    else if (!this.#waits()) await this.#save(this.#moment({ ...this.#boundary.place, ...done }));
+  }
+
+  /** The fit is over, and all callbacks know. */
+  async ended(ending: Ending): Promise<void> {
+    await this.#save(this.#moment(this.#boundary.place), ending);
+  }
+
+  /** Waits for the last file. */
+  async written(): Promise<void> {
+    await this.#writing;
+  }
+
+  #isDue(steps: number): boolean {
+    const { steps: before, time } = this.#last;
+    if (steps === before) return false;
+    const pace = this.#pace;
+    return "steps" in pace ? steps - before >= pace.steps : performance.now() - time >= pace.milliseconds;
+  }
+
+  /** Whether a checkpoint must wait for the end of the epoch. The first time it is told why. */
+  #waits(): boolean {
+    const data = this.#sides["training"];
+    const why =
+      data instanceof DataLoader || Array.isArray(data)
+        ? keptStates(this.#learner)
+            .map(([, kept]) => kept.waits?.())
+            .find((one) => one !== undefined)
+        : "the training data is no DataLoader, and has no position";
+    if (why !== undefined && !this.#saidWhy) warn(`checkpoints are written at the ends of epochs only: ${why}`);
+    this.#saidWhy ||= why !== undefined;
+    return why !== undefined;
+  }
+
+  #moment(place: Place): Moment {
+    const learner = this.#learner;
+    const state = {
+      learner: { ...learner.state },
+      callbacks: Object.fromEntries(keptStates(learner).map(([name, kept]) => [name, kept.save()])),
+    };
+    const loaders = Object.entries(this.#sides).flatMap(([side, data]) =>
+      data instanceof DataLoader ? [[side, positionOf(data, place, side)] as const] : [],
+    );
+    const { steps, epochs } = this.#counts();
+    return {
+      place,
+      steps,
+      epochs: Object.fromEntries(epochs),
+      loaders: Object.fromEntries(loaders),
+      state: toPlain(state, "the state of the fit"),
+    };
+  }
+
+  /**
+   * Takes a checkpoint at this place of the log, and writes it while the fit goes on. It waits for the one before. A
+   * checkpoint that cannot be written is told as a warning: the fit goes on.
+   */
+  async #save(moment: Moment, ending?: Ending): Promise<void> {
+    await this.#writing;
+    const { worker, optimizer } = this.#learner;
+    this.#last = { steps: moment.steps, time: performance.now() };
+    const point = make(worker, "resuming", "Point", modulesOf(this.#learner), optimizer, trackedIn(this.#learner));
+    this.#writing = outside(() => worker.lane(() => this.#write(point, moment, ending))).catch((error: unknown) =>
+      warn(messageOf(error)),
+    );
+  }
+
+  async #write(point: AnyRef, moment: Moment, ending: Ending | undefined): Promise<void> {
+    const { worker } = this.#learner;
+    try {
+      await this.#folder.commit(moment.steps, async (draft) => {
+        const parts = worker.scope(() => [py.keep(point.model as AnyRef), py.keep(point.rest as AnyRef)]);
+        const files: { [name: string]: { bytes: number; sha256: string } } = {};
+        for (const [i, name] of FILES.entries()) {
+          await writeCopies(worker, parts[i]!, join(draft, name));
+          parts[i]![Symbol.dispose]();
+          files[name] = await hashOf(join(draft, name));
+        }
+        return {
+          format: 1,
+          ...moment,
+          ending,
+          resumed: this.resumed?.times ?? 0,
+          program: this.#program,
+          environment: this.#environment,
+          files,
+        };
+      });
+    } finally {
+      point[Symbol.dispose]();
+    }
+  }
+}
+
+async function writeCopies(worker: Worker, copies: AnyRef, path: string): Promise<void> {
+  const { tensors, metadata } = (await worker.scope(() => py.js(copies.plan))) as {
+    readonly tensors: readonly [name: string, dtype: SafetensorsDType, shape: number[]][];
+    readonly metadata: Readonly<Record<string, string>>;
+  };
+  const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
+  await writeSafetensors(path, infos, fetched(worker, copies, bytesIn(infos)), { format: "pt", ...metadata });
+}
+
+const bytesIn = (infos: readonly TensorInfo[]): number => infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
+
+/** The callbacks that remember something, by their names, which are unique. */
+const keptStates = ({ callbacks }: Resumable): (readonly [name: string, kept: KeptState])[] =>
+  callbacks.flatMap(({ name, state }) => (typeof state === "object" ? [[name, state] as const] : []));
+
+/** Everything with a state beside models and optimizers, by name. */
+function trackedIn(learner: Resumable): Map<string, AnyRef> {
+  const found = new Map<string, AnyRef>();
+  for (const [name, kept] of keptStates(learner))
+    for (const [key, object] of Object.entries(kept.objects?.() ?? {})) found.set(`callback ${name}: ${key}`, object);
+  for (const [name, object] of learner.tracked) found.set(name, object);
+  return found;
+}
+
+/** In the epoch under way, the batches that the fit has taken count, and not those that the loader has prepared. */
+function positionOf(data: DataLoader<any, any>, { side: under, batch }: Place, side: string): Position {
+  const { position } = data;
+  return side === under && batch > 0 ? { ...position, batch } : position;
+}
+
+const warn = (message: string): void => process.emitWarning(`fit: resume: ${message}`, { type: "TorchwireWarning" });

@@ -1,0 +1,241 @@
+/** What is in the folder of a fit: whole checkpoints of this program, or none. */
+import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterEach, beforeAll, beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
+import { adamW, callback, kw, py, type AnyRef, type Worker } from "torchwire";
+import { Recorder } from "torchwire/callbacks";
+import { digits, fitted, kinds, learnerOf, type Data, type Outcome, type Setting } from "../../fixtures/resume/fits.ts";
+import { weightsHash } from "../../training.ts";
+import { warmWorker } from "../../worker.ts";
+
+let worker: Worker;
+let folder: string;
+let data: { training: Data; validation: Data };
+let whole: Outcome;
+const plain = kinds["plain"]!;
+let warnings: MockInstance<typeof process.emitWarning>;
+
+beforeAll(async () => {
+  worker = await warmWorker();
+  data = await digits();
+  whole = await fitted(worker, { kind: plain, seed: 1, data });
+});
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "checkpoints-"));
+  warnings = vi.spyOn(process, "emitWarning").mockReturnValue();
+});
+afterEach(() => rm(folder, { recursive: true, force: true }));
+
+/** A program in the folder, that is interrupted at a training step. */
+function program(setting: Partial<Setting> & { stopAt?: number } = {}): Promise<Outcome> {
+  const interrupt = new AbortController();
+  const { stopAt, ...more } = setting;
+  return fitted(worker, {
+    kind: plain,
+    seed: 1,
+    data,
+    options: { resume: { folder, every: 4 }, signal: interrupt.signal },
+    atStep: (phase, step) => {
+      if (phase === "training" && step === stopAt) interrupt.abort("stopped");
+    },
+    ...more,
+  });
+}
+
+const checkpoints = async (): Promise<string[]> =>
+  (await readdir(folder)).filter((name) => name.startsWith("step-")).toSorted();
+const told = (): string => warnings.mock.calls.map(([message]) => String(message)).join("\n");
+
+test("the two newest checkpoints stay, and the last is that of the end", async () => {
+  await program();
+  expect(await checkpoints()).toEqual(["step-00000024-1", "step-00000027-1"]);
+  expect(JSON.parse(await readFile(join(folder, "latest.json"), "utf8"))).toEqual({ checkpoint: "step-00000027-1" });
+  expect((await readdir(folder)).filter((name) => name.startsWith("."))).toEqual([]);
+});
+
+test("model.safetensors opens in plain Python and has the weights", async () => {
+  await program();
+  const learner = learnerOf(worker, { kind: plain, seed: 5, data });
+  const load = worker.import("safetensors.torch") as unknown as AnyRef;
+  await py.settle(learner.model.load_state_dict(load.load_file(join(folder, "step-00000027-1", "model.safetensors"))));
+  expect(await weightsHash(worker, learner.model as never)).toBe(whole.weights);
+});
+
+test("a fit that is over has nothing to do, and gives its report again", async () => {
+  const first = await program();
+  let steps = 0;
+  const again = await program({ seed: 2, atStep: () => void steps++ });
+  expect(steps).toBe(0);
+  expect(again).toEqual({
+    ...first,
+    report: { ...first.report, resumed: { from: join(folder, "step-00000027-1"), steps: 27, times: 1 } },
+  });
+});
+
+test("n counts from the run's beginning", async () => {
+  await learnerOf(worker, { kind: plain, seed: 1, data }).fit(1, { resume: folder });
+  const { weights, report } = await program({ seed: 2 });
+  expect(weights).toBe(whole.weights);
+  expect(report).toMatchObject({ epochs: 3, steps: 27, resumed: { steps: 9 } });
+});
+
+describe("broken checkpoints are passed over", () => {
+  const newest = "step-00000014-1";
+  const breakings: [string, (path: string) => Promise<void>][] = [
+    ["a file is cut short", (path) => truncate(join(path, "training.safetensors"), 1000)],
+    ["a file has other bytes", (path) => flip(join(path, "model.safetensors"))],
+    ["a file is missing", (path) => rm(join(path, "model.safetensors"))],
+    ["the manifest is half there", (path) => truncate(join(path, "manifest.json"), 100)],
+    ["the manifest is missing", (path) => rm(join(path, "manifest.json"))],
+  ];
+  test.each(breakings)("%s", async (_, breakIt) => {
+    await program({ stopAt: 14 });
+    expect(await checkpoints()).toEqual(["step-00000012-1", newest]);
+    await breakIt(join(folder, newest));
+    const { weights, report } = await program({ seed: 2 });
+    expect(told()).toContain(`${newest} is passed over: `);
+    expect(report.resumed).toMatchObject({ from: join(folder, "step-00000012-1"), steps: 12 });
+    expect(weights).toBe(whole.weights);
+  });
+
+  test("all of them are broken: the fit begins anew", async () => {
+    await program({ stopAt: 14 });
+    for (const name of await checkpoints()) await rm(join(folder, name, "manifest.json"));
+    const { weights, report } = await program();
+    expect(report).not.toHaveProperty("resumed");
+    expect(weights).toBe(whole.weights);
+  });
+});
+
+const flip = async (path: string): Promise<void> => {
+  const bytes = await readFile(path);
+  bytes[bytes.length - 1]! ^= 1;
+  await writeFile(path, bytes);
+};
+
+describe("a checkpoint of another program is refused, and stays as it is", () => {
+  const others: [string, () => Partial<Setting>, RegExp][] = [
+    ["the batch size", () => ({ batchSize: 4 }), /training data: batchSize was 8 there, and is 4 here/],
+    ["the data", () => ({ data: { ...data, training: { ...data.training, ys: data.validation.ys } } }), /rows|samples/],
+    [
+      "the labels",
+      () => ({
+        data: {
+          ...data,
+          training: {
+            ...data.training,
+            ys: { ...data.training.ys, data: Uint8Array.from(data.training.ys.data as Uint8Array, (y) => 9 - y) },
+          },
+        },
+      }),
+      /training data: its bytes was [0-9a-f]{16} there/,
+    ],
+    [
+      "the optimizer",
+      () => ({ kind: { ...plain, optimizer: () => adamW() } }),
+      /the optimizer was SGD there, and is AdamW here/,
+    ],
+    ["the callbacks", () => ({ more: [callback({ name: "another" })] }), /the callbacks was .*, and is .*another/],
+    [
+      "the model",
+      () => ({
+        change: (learner) => {
+          learner.model = worker.import("torch").nn.Sequential(learner.model as never) as unknown as AnyRef;
+        },
+      }),
+      /the module 0 was Conv2d there, and is Sequential here/,
+    ],
+  ];
+  test.each(others)("%s", async (_, other, message) => {
+    await program({ stopAt: 5 });
+    const before = await checkpoints();
+    await expect(program({ seed: 2, ...other() })).rejects.toMatchObject({
+      code: "BAD_DATA",
+      message: expect.stringMatching(message) as unknown,
+    });
+    expect(await checkpoints()).toEqual(before);
+    expect((await program({ seed: 2 })).weights).toBe(whole.weights);
+  });
+});
+
+describe("a program that comes back after its successor has begun", () => {
+  test("writes no checkpoint any more, and goes on", async () => {
+    const { weights } = await program({
+      atStep: (phase, step) => {
+        if (phase === "training" && step === 10) void writeFile(join(folder, "incarnation-9.json"), "{}");
+      },
+    });
+    expect(weights).toBe(whole.weights);
+    expect(told()).toContain("belongs to another program now, its number 9; this one is number 1");
+    expect((await checkpoints()).filter((name) => name > "step-00000008-1")).toEqual([]);
+  });
+});
+
+test("a checkpoint that cannot be written is told, and the fit goes on", async () => {
+  // A file stands where the drafts would be made.
+  for (const steps of [4, 8, 12, 16, 20, 24, 27])
+    await writeFile(join(folder, `step-${String(steps).padStart(8, "0")}-1`), "");
+  const { weights } = await program({
+    atStep: () => undefined,
+    options: { resume: { folder, every: 4 } },
+  });
+  expect(weights).toBe(whole.weights);
+});
+
+describe("what a program adds", () => {
+  test("callbacks of its own go on with their state, and tracked objects too", async () => {
+    const values: number[] = [];
+    const own = (seed: number): Partial<Setting> => {
+      let sum = 0;
+      const generator = py.keep(worker.import("torch").Generator()) as unknown as AnyRef;
+      void py.settle(generator.manual_seed(seed));
+      return {
+        seed,
+        more: [
+          callback({
+            name: "summing",
+            state: { save: () => ({ sum }), load: (saved) => void (sum = saved.sum) },
+            measure: () => ({
+              drawn: (worker.import("torch") as unknown as AnyRef).rand(1, kw({ generator })).sum(),
+            }),
+            observe: {
+              stepEnd: ({ values: { drawn } }) => {
+                sum += drawn as unknown as number;
+                values.push(sum);
+              },
+            },
+          }),
+        ],
+        change: (learner) => learner.track("noise", generator),
+      };
+    };
+    await fitted(worker, { kind: plain, data, ...own(1) } as Setting);
+    const expected = values.splice(0);
+    await program({ ...own(1), stopAt: 14 });
+    const first = values.splice(0);
+    await program(own(2));
+    expect([...first, ...values]).toEqual(expected);
+    expect(expected).toHaveLength(33);
+  });
+
+  test("a callback of a class that says nothing of its state is refused", async () => {
+    class Silent extends Recorder {
+      override readonly name = "Silent" as never;
+      override readonly state = undefined as never;
+    }
+    await expect(program({ more: [new Silent()] })).rejects.toMatchObject({
+      code: "MISUSE",
+      message: expect.stringContaining("the callback Silent does not say its state") as unknown,
+    });
+  });
+});
+
+test("a copy of the folder goes on elsewhere", async () => {
+  await program({ stopAt: 14 });
+  const copy = join(folder, "copy");
+  for (const name of await readdir(folder))
+    if (name !== "copy") await cp(join(folder, name), join(copy, name), { recursive: true });
+  const { weights } = await program({ seed: 2, options: { resume: copy } });
+  expect(weights).toBe(whole.weights);
+});
