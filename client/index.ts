@@ -40,7 +40,8 @@ export {
   ValidationPhase,
 } from "./training/phases.ts";
 export { forward } from "./training/forward.ts";
-export type { Ending, Report } from "./training/report.ts";
+export type { ResumeOptions } from "./resume/options.ts";
+export type { Ending, Report, Resumed } from "./training/report.ts";
 export type { Backend, Trainer } from "./training/trainer.ts";
 
 export {

@@ -52,6 +52,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "Learner.summary": ({ learner, xs }) => learner.summary({ input: [2, ...xs.shape.slice(3), 28, 28] }),
   "Learner.save": ({ learner, folder }) => learner.save(join(folder, "same.safetensors")),
   "Learner.load": ({ learner, folder }) => learner.load(join(folder, "same.safetensors")),
+  "Learner.toPython": ({ learner, folder }) => learner.toPython(2, { folder: join(folder, "as-python") }),
   "Learner.explain": ({ learner }) => learner.explain(),
   "Learner.events": async ({ learner }) => {
     const controller = new AbortController();
@@ -72,6 +73,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "DataLoader.length": ({ learner }) => (learner.data.training as DataLoader).length,
   "DataLoader.samples": ({ learner }) => (learner.data.training as DataLoader).samples,
   "DataLoader.memory": ({ learner }) => (learner.data.training as DataLoader).memory,
+  "DataLoader.plan": ({ learner }) => (learner.data.training as DataLoader).plan.orderOf(0),
   "DataLoader.position": ({ learner }) => (learner.data.training as DataLoader).position,
   "DataLoader.clone": async ({ learner }) => {
     for await (const _ of (learner.data.training as DataLoader).clone());
@@ -145,7 +147,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
 /** These are meant to change a training, or to end it. */
 export const acts: readonly string[] = [
   ...["fit", "epoch", "runEpoch", "runStep", "forward", "backward", "update"].map((name) => `Learner.${name}`),
-  ...["addCallback", "replaceCallback", "removeCallback", "setCallbacks"].map((name) => `Learner.${name}`),
+  ...["addCallback", "replaceCallback", "removeCallback", "setCallbacks", "track"].map((name) => `Learner.${name}`),
   "Hyper.set",
   "Hyper.write",
   "Hyper.scale",

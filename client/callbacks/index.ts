@@ -1,7 +1,7 @@
 /** `torchwire/callbacks`: the included callbacks (but those that log), and the types for callbacks of one's own. */
 import "../../bridge/platform.ts";
 
-export { callback, type Callback, type CallbackSpec, type Measured } from "../callback/callback.ts";
+export { callback, type Callback, type CallbackSpec, type KeptState, type Measured } from "../callback/callback.ts";
 export type {
   Access,
   Circumstances,

@@ -1,5 +1,6 @@
 /** The interface of logging backends. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { KeptState } from "../callback/callback.ts";
 import { described } from "../options/keywords.ts";
 import type { Ending } from "../training/report.ts";
 import type { Loggable } from "./loggables.ts";
@@ -33,6 +34,24 @@ export interface LoggerBackend {
   end?(ending: Ending): void;
   /** Releases its files. A later record opens them again. */
   close(): void;
+  /**
+   * For a fit that is resumed: how far its files are. `load` cuts them back to that, so that each step stands in them
+   * once.
+   */
+  readonly state?: KeptState;
+}
+
+/** The state of a callback that writes to backends; undefined where one of them cannot be cut back. */
+export function stateWith(backends: readonly LoggerBackend[], own: KeptState): KeptState | undefined {
+  const theirs = backends.flatMap(({ state }) => state ?? []);
+  if (theirs.length < backends.length) return undefined;
+  return {
+    save: () => ({ own: own.save(), files: theirs.map((one) => one.save()) }),
+    load: async (saved: { own: unknown; files: readonly unknown[] }) => {
+      await own.load(saved.own);
+      for (const [i, one] of theirs.entries()) await one.load(saved.files[i]);
+    },
+  };
 }
 
 export type Backends = LoggerBackend | readonly LoggerBackend[];

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { valuesOf, type LoggerBackend, type LogRecord } from "./backend.ts";
+import type { KeptState } from "../callback/callback.ts";
 import { fileOf, madeFolder } from "./folder.ts";
 import { RecordFile } from "./record-file.ts";
 
@@ -15,12 +16,14 @@ const HEADER = "time,tag,at,value\r\n";
 class Csv implements LoggerBackend {
   readonly name = "csv";
   readonly keeps = ["value", "text", "image", "audio", "file"] as const;
+  readonly state: KeptState;
   readonly #folder: string;
   readonly #file: RecordFile;
 
   constructor(folder: string) {
     this.#folder = madeFolder("csv", folder);
     this.#file = new RecordFile(join(folder, "log.csv"), { isText: true });
+    this.state = this.#file.state;
   }
 
   log(record: LogRecord): void {

@@ -1,5 +1,6 @@
 import { join } from "node:path";
 import { valuesOf, type LoggerBackend, type LogRecord, type RunHyperparameters } from "./backend.ts";
+import type { KeptState } from "../callback/callback.ts";
 import { fileOf, madeFolder } from "./folder.ts";
 import { jsonLine } from "./json.ts";
 import type { Loggable } from "./loggables.ts";
@@ -16,12 +17,14 @@ export const jsonLines = (folder: string): LoggerBackend => new JsonLines(folder
 class JsonLines implements LoggerBackend {
   readonly name = "jsonLines";
   readonly keeps = ["value", "text", "image", "audio", "histogram", "file"] as const;
+  readonly state: KeptState;
   readonly #folder: string;
   readonly #file: RecordFile;
 
   constructor(folder: string) {
     this.#folder = madeFolder("jsonLines", folder);
     this.#file = new RecordFile(join(folder, "log.jsonl"), { isText: true });
+    this.state = this.#file.state;
   }
 
   log(record: LogRecord): void {

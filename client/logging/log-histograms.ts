@@ -1,10 +1,10 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { View } from "../callback/access.ts";
-import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
-import { backendsFor, type Backends, type LoggerBackend } from "./backend.ts";
+import { CallbackObject, type KeptState, type Callback, type Measured, type Observers } from "../callback/callback.ts";
+import { backendsFor, stateWith, type Backends, type LoggerBackend } from "./backend.ts";
 import { edgesOf } from "./bins.ts";
-import { every, whole } from "./every.ts";
+import { every, type Every, whole } from "./every.ts";
 import type { LoggedHistogram } from "./loggables.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -35,8 +35,9 @@ export class LogHistograms extends CallbackObject {
   override readonly name = "LogHistograms";
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly access = { model: "use", state: { history: "read" } } as const;
+  override readonly state: KeptState | undefined;
   readonly #backends: readonly LoggerBackend[];
-  readonly #isDue: () => boolean;
+  readonly #isDue: Every;
   readonly #bins: number;
   #count!: AnyRef;
 
@@ -44,6 +45,7 @@ export class LogHistograms extends CallbackObject {
     super();
     this.#backends = backendsFor("LogHistograms", backends, "histogram");
     this.#isDue = every("LogHistograms", freq);
+    this.state = stateWith(this.#backends, this.#isDue.state);
     whole("LogHistograms", "bins", bins);
     this.#bins = bins;
   }

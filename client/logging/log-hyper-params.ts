@@ -1,7 +1,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { Access, State } from "../callback/access.ts";
-import { CallbackObject, type Callback, type Observers } from "../callback/callback.ts";
-import { backendsFor, type Backends, type LoggerBackend, type RunHyperparameters } from "./backend.ts";
+import { CallbackObject, type KeptState, type Callback, type Observers } from "../callback/callback.ts";
+import { backendsFor, stateWith, type Backends, type LoggerBackend, type RunHyperparameters } from "./backend.ts";
 import { Unlogged } from "./unlogged.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -22,6 +22,7 @@ export class LogHyperParams extends CallbackObject {
   override readonly name = "LogHyperParams";
   override readonly access: Access;
   override readonly runAfter: Callback["runAfter"] = ["Scheduler"];
+  override readonly state: KeptState | undefined;
   readonly #backends: readonly LoggerBackend[];
   readonly #hyperparameters: RunHyperparameters | undefined;
   readonly #unlogged = new Unlogged();
@@ -31,6 +32,7 @@ export class LogHyperParams extends CallbackObject {
   constructor(backends: Backends, { hyperparameters }: LogHyperParamsOptions = {}) {
     super();
     this.#backends = backendsFor("LogHyperParams", backends, "value");
+    this.state = stateWith(this.#backends, this.#unlogged.state);
     for (const [name, value] of Object.entries(hyperparameters ?? {}))
       if (!["number", "string", "boolean"].includes(typeof value))
         throw new TorchwireError(

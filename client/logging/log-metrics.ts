@@ -1,6 +1,6 @@
 import type { State } from "../callback/access.ts";
-import { CallbackObject, type Observers } from "../callback/callback.ts";
-import { backendsFor, type Backends, type LoggerBackend } from "./backend.ts";
+import { CallbackObject, type KeptState, type Observers } from "../callback/callback.ts";
+import { backendsFor, stateWith, type Backends, type LoggerBackend } from "./backend.ts";
 import { Unlogged } from "./unlogged.ts";
 import type { Trainer } from "../training/trainer.ts";
 
@@ -12,12 +12,21 @@ import type { Trainer } from "../training/trainer.ts";
 export class LogMetrics extends CallbackObject {
   override readonly name = "LogMetrics";
   override readonly access = { state: { metricsStep: "read", metricsEpoch: "read" } } as const;
+  override readonly state: KeptState | undefined;
   readonly #backends: readonly LoggerBackend[];
   readonly #unlogged = { Step: new Unlogged(), Epoch: new Unlogged() };
 
   constructor(backends: Backends) {
     super();
     this.#backends = backendsFor("LogMetrics", backends, "value");
+    const { Step, Epoch } = this.#unlogged;
+    this.state = stateWith(this.#backends, {
+      save: () => [Step.state.save(), Epoch.state.save()],
+      load: async ([steps, epochs]) => {
+        await Step.state.load(steps);
+        await Epoch.state.load(epochs);
+      },
+    });
   }
 
   override readonly init = ({ state }: Trainer): void => {

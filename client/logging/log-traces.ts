@@ -1,6 +1,6 @@
 import type { State } from "../callback/access.ts";
-import { CallbackObject, type Observers } from "../callback/callback.ts";
-import { backendsFor, type Backends, type LoggerBackend } from "./backend.ts";
+import { CallbackObject, type KeptState, type Observers } from "../callback/callback.ts";
+import { backendsFor, stateWith, type Backends, type LoggerBackend } from "./backend.ts";
 import { Unlogged } from "./unlogged.ts";
 import type { Trainer } from "../training/trainer.ts";
 
@@ -10,12 +10,14 @@ import type { Trainer } from "../training/trainer.ts";
 export class LogTraces extends CallbackObject {
   override readonly name = "LogTraces";
   override readonly access = { state: { traces: "read" } } as const;
+  override readonly state: KeptState | undefined;
   readonly #backends: readonly LoggerBackend[];
   readonly #unlogged = new Unlogged();
 
   constructor(backends: Backends) {
     super();
     this.#backends = backendsFor("LogTraces", backends, "value");
+    this.state = stateWith(this.#backends, this.#unlogged.state);
   }
 
   override readonly init = ({ state }: Trainer): void => {

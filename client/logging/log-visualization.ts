@@ -3,14 +3,14 @@ import { isNDArray } from "../../bridge/values/ndarray.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import type { View } from "../callback/access.ts";
-import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type KeptState, type Callback, type Measured, type Observers } from "../callback/callback.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import type { StepState } from "../training/events.ts";
 import { ofBatch, type Format } from "../formats/format.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
-import { backendsFor, type Backends, type LoggerBackend } from "./backend.ts";
-import { every } from "./every.ts";
+import { backendsFor, stateWith, type Backends, type LoggerBackend } from "./backend.ts";
+import { every, type Every } from "./every.ts";
 import { Loggables, type Loggable } from "./loggables.ts";
 import { AbstractTrainingPhase } from "../training/phases.ts";
 
@@ -45,10 +45,11 @@ export class LogVisualization extends CallbackObject {
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly access = { step: "use", state: { history: "read" } } as const;
   readonly #look: (step: StepState) => AnyRef | Measured;
+  override readonly state: KeptState | undefined;
   readonly #backends: readonly LoggerBackend[];
   readonly #show: LogVisualizationOptions["show"];
   readonly #format: Format | undefined;
-  readonly #isDue: () => boolean;
+  readonly #isDue: Every;
   #worker!: Worker;
 
   constructor(
@@ -64,6 +65,7 @@ export class LogVisualization extends CallbackObject {
     this.#show = show;
     this.#format = format;
     this.#isDue = every("LogVisualization", freq);
+    this.state = stateWith(this.#backends, this.#isDue.state);
   }
 
   override readonly init = ({ worker }: Trainer): void => {

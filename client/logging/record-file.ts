@@ -1,6 +1,18 @@
 /** A file that grows by whole records. */
-import { closeSync, fdatasync, fstatSync, ftruncateSync, openSync, readSync, writeSync } from "node:fs";
+import {
+  closeSync,
+  existsSync,
+  fdatasync,
+  fdatasyncSync,
+  fstatSync,
+  ftruncateSync,
+  openSync,
+  readSync,
+  statSync,
+  writeSync,
+} from "node:fs";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { KeptState } from "../callback/callback.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 
 /** Data may stay in this machine's memory alone for at most this long. */
@@ -50,6 +62,26 @@ export class RecordFile {
       throw new TorchwireError("NOT_SAVED", `${this.path} cannot be written: ${messageOf(cause)}`, { cause });
     }
   }
+
+  /** Its length, all of which is on the disk by now. */
+  readonly state: KeptState<number> = {
+    save: () => {
+      if (this.#fd === undefined) return existsSync(this.path) ? statSync(this.path).size : 0;
+      fdatasyncSync(this.#fd);
+      return fstatSync(this.#fd).size;
+    },
+    load: (bytes) => {
+      if (!existsSync(this.path) && bytes === 0) return;
+      const fd = (this.#fd ??= this.#open());
+      const { size } = fstatSync(fd);
+      if (size < bytes)
+        throw new TorchwireError(
+          "BAD_DATA",
+          `${this.path} has ${size} bytes, and ${bytes} had been written at the checkpoint: lines are missing`,
+        );
+      ftruncateSync(fd, bytes);
+    },
+  };
 
   close(): void {
     clearTimeout(this.#sync);

@@ -1,5 +1,7 @@
 /** Tells which part of a history has not been logged yet. */
 
+import type { KeptState } from "../callback/callback.ts";
+
 export interface Entry {
   readonly at: number;
   readonly value: unknown;
@@ -14,7 +16,12 @@ export interface History {
  * own.
  */
 export class Unlogged {
-  readonly #seen = new Map<string, number>();
+  #seen = new Map<string, number>();
+
+  readonly state: KeptState<ReadonlyMap<string, number>> = {
+    save: () => this.#seen,
+    load: (seen) => void (this.#seen = new Map(seen)),
+  };
 
   /**
    * The new entries of the history `key`: by index, in order, the values by name. It leaves out values that are not

@@ -20,8 +20,8 @@ import { Interruption } from "./interruption.ts";
 import type { FitOptions } from "./options.ts";
 import { failureBefore, Preparations } from "./preparations.ts";
 import { Resumption, type Resumable } from "../resume/resumption.ts";
-import { START } from "../resume/manifest.ts";
-import { Run, type Done, type StepBody } from "./run.ts";
+import { START, type Done } from "../resume/manifest.ts";
+import { Run, type StepBody } from "./run.ts";
 
 /** How a fit ended that did not fail. */
 type Completed = Pick<Report, "status" | "reason" | "by">;

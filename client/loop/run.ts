@@ -11,6 +11,7 @@ import { samplesIn, toBatch } from "../data/batch.ts";
 import { groupsOf } from "./groups.ts";
 import { DataLoader } from "../data/loader.ts";
 import type { BatchLike, Data } from "../data/types.ts";
+import type { Done } from "../resume/manifest.ts";
 import type { EventName, Step, StepGroup } from "../training/events.ts";
 import { CallbackError, stepFailure } from "./failures.ts";
 import type { Place } from "./place.ts";
@@ -36,12 +37,6 @@ export interface Workings {
   readonly between: ((phase: Phase, inFlight: number) => (() => Promise<void>) | undefined) | undefined;
   /** Called for each step that the worker has done, before the observers are. */
   readonly acknowledged: (phase: Phase, index: number, size: number, loss: number | undefined) => void;
-}
-
-/** The part of an epoch that a fit had behind it when it was resumed. */
-export interface Done {
-  readonly batch: number;
-  readonly index: number;
 }
 
 const NOTHING: Done = { batch: 0, index: 0 };

@@ -4,10 +4,10 @@ import type { MetricValue } from "../training/state.ts";
 
 const PAIRS = 512;
 
-const all = new WeakSet<object>();
+const all = new WeakMap<object, () => Float64Array>();
 
-/** Whether `value` was made by `series`. */
-export const isSeries = (value: unknown): value is MetricValue[] => all.has(value as object);
+/** The numbers of what `series` made, as [at, value, at, value, …]; undefined for anything else. */
+export const pairsOf = (value: unknown): Float64Array | undefined => all.get(value as object)?.();
 
 /** An array without holes: it grows at its end, and its elements can be replaced and cut off. */
 export function series(): MetricValue[] {
@@ -79,6 +79,11 @@ export function series(): MetricValue[] {
     deleteProperty: (_, key) => indexOf(key) === length - 1 && cut(length - 1),
     defineProperty: (_, key, { value }) => indexOf(key) >= 0 && set(indexOf(key), value as MetricValue),
   });
-  all.add(made);
+  all.set(made, () => {
+    const pairs = new Float64Array(2 * length);
+    for (const [i, piece] of pieces.entries())
+      pairs.set(piece.subarray(0, Math.min(piece.length, pairs.length - 2 * PAIRS * i)), 2 * PAIRS * i);
+    return pairs;
+  });
   return made;
 }

@@ -2,15 +2,18 @@
 import type { Position } from "../data/loader.ts";
 import type { Ending } from "../training/report.ts";
 
-/** Where a fit goes on: the step to be run next. */
-export interface Place {
+/** The part of an epoch that is over: so many batches, of which so many were steps. */
+export interface Done {
+  readonly batch: number;
+  readonly index: number;
+}
+
+/** Where a fit goes on: the step to be run next. `batch` is 0 where its epoch has not begun. */
+export interface Place extends Done {
   /** Rounds of a training epoch and its validation that are over. */
   readonly rounds: number;
   /** The side of the round that comes next, or is under way. */
   readonly side: "training" | "validation";
-  /** The epoch under way has so many batches behind it, of which so many were steps. 0: it has not begun. */
-  readonly batch: number;
-  readonly index: number;
 }
 
 export const START: Place = { rounds: 0, side: "training", batch: 0, index: 0 };

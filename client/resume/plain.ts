@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { fromBytes, isNDArray, toBytes, type DType } from "../../bridge/values/ndarray.ts";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
-import { isSeries, series } from "../metrics/series.ts";
+import { pairsOf, series } from "../metrics/series.ts";
 import { described } from "../options/keywords.ts";
 import type { MetricValue } from "../training/state.ts";
 
@@ -24,8 +24,8 @@ export function toPlain(value: unknown, at: string): Json {
       return { $undefined: true };
   }
   if (value === null) return null;
-  if (isSeries(value))
-    return { $series: base64(Float64Array.from(value.flatMap(({ at: step, value: y }) => [step, y]))) };
+  const pairs = pairsOf(value);
+  if (pairs !== undefined) return { $series: base64(pairs) };
   if (isNDArray(value)) return { $array: [value.dtype, [...value.shape], base64(toBytes(value.data))] };
   if (Array.isArray(value)) return value.map((item, i) => toPlain(item, `${at}[${i}]`));
   if (value instanceof Map) return { $map: [...value].map((entry) => toPlain(entry, `${at} (an entry)`)) };

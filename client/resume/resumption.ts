@@ -16,9 +16,8 @@ import { make, pieceBytes } from "../weights/modules.ts";
 import { openSafetensors, writeSafetensors } from "../weights/safetensors.ts";
 import { fetched } from "../weights/save.ts";
 import { CheckpointFolder, hashOf, type Found } from "./folder.ts";
-import type { Manifest, Place } from "./manifest.ts";
+import type { Done, Manifest, Place } from "./manifest.ts";
 import { resumeOptions, type Pace, type ResumeOptions } from "./options.ts";
-import type { Done } from "../loop/run.ts";
 import { fromPlain, toPlain } from "./plain.ts";
 import { modulesOf, programOf, refuseOther } from "./program.ts";
 
@@ -67,7 +66,7 @@ export class Resumption {
       if (state === undefined)
         throw new TorchwireError(
           "MISUSE",
-          `fit: resume: the callback ${name} does not say its state: give it state: { save, load }, or "none" where it remembers nothing`,
+          `fit: resume: the callback ${name} does not say its state, and a step could stand in its files twice: give it state: { save, load }, or "none" where it remembers nothing`,
         );
     this.#learner = learner;
     this.#folder = new CheckpointFolder(folder, keep);

@@ -15,7 +15,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
     types: `
       Access AnyRef Backend BatchLike Callback CallbackState ConnectOptions Data Dataset Ending EventName Events
       FineTuneOptions FitOneCycleOptions FitOptions LearnerData LearnerOptions LrFindOptions LrFound LrSuggestion
-      NDArray Network PythonModules PythonScript Rates Ref Report SpawnOptions Step StepKeys ToPythonOptions TrainEvent
+      NDArray Network PythonModules PythonScript Rates Ref Report ResumeOptions Resumed SpawnOptions Step StepKeys ToPythonOptions TrainEvent
       Trainer`,
   },
   "./bridge": {
@@ -40,7 +40,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       Access AugmentOptions BestEpoch BetweenSteps Callback CallbackSpec CallbackState Check Checkpoint
       CheckpointerOptions Circumstances CompileOptions Control CustomCallbackOptions DeepReadonly EarlyStoppingOptions
       EmaOptions EventName Events FailedCheck GroupSchedules HyperAccess HyperparamHistory IncludedEvents
-      IncludedState IncludedStepKeys KeysAt Measured MetricHistory MetricTable MetricValue MixOptions Mode
+      IncludedState IncludedStepKeys KeptState KeysAt Measured MetricHistory MetricTable MetricValue MixOptions Mode
       ObservedEvent ObserverView Output Parts PhaseHistory PyTorchBackendOptions ReduceOnPlateauOptions
       SanityCheckOptions SanityView Schedulable Scheduled SchedulerOptions Schedules State StateKey Step StepEvent
       StepGroup StepKey StepKeys StepState SwaOptions ThrottleOptions Trace TraceView TracesOptions TrainEvent View`,

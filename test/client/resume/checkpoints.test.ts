@@ -3,10 +3,23 @@ import { cp, mkdtemp, readdir, readFile, rm, truncate, writeFile } from "node:fs
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
-import { adamW, callback, kw, py, type AnyRef, type Worker } from "torchwire";
-import { Recorder } from "torchwire/callbacks";
+import {
+  adamW,
+  callback,
+  kw,
+  Metrics,
+  py,
+  type AnyRef,
+  type Callback,
+  type Learner,
+  type LearnerData,
+  type Worker,
+} from "torchwire";
+import { Recorder, Traces } from "torchwire/callbacks";
+import { csv, jsonLines, LogHistograms, LogHyperParams, LogMetrics, LogTraces, tensorBoard } from "torchwire/logging";
+import { auc } from "torchwire/metrics";
 import { digits, fitted, kinds, learnerOf, type Data, type Outcome, type Setting } from "../../fixtures/resume/fits.ts";
-import { weightsHash } from "../../training.ts";
+import { allBatches, weightsHash } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -57,7 +70,7 @@ test("the two newest checkpoints stay, and the last is that of the end", async (
 test("model.safetensors opens in plain Python and has the weights", async () => {
   await program();
   const learner = learnerOf(worker, { kind: plain, seed: 5, data });
-  const load = worker.import("safetensors.torch") as unknown as AnyRef;
+  const load = worker.import("safetensors.torch");
   await py.settle(learner.model.load_state_dict(load.load_file(join(folder, "step-00000027-1", "model.safetensors"))));
   expect(await weightsHash(worker, learner.model as never)).toBe(whole.weights);
 });
@@ -238,4 +251,103 @@ test("a copy of the folder goes on elsewhere", async () => {
     if (name !== "copy") await cp(join(folder, name), join(copy, name), { recursive: true });
   const { weights } = await program({ seed: 2, options: { resume: copy } });
   expect(weights).toBe(whole.weights);
+});
+
+describe("checkpoints wait for the end of the epoch, and say why, where", () => {
+  /** The fit is interrupted in its second epoch, and goes on from the end of the first. */
+  async function waiting(setting: () => Partial<Setting>, why: RegExp): Promise<void> {
+    const undisturbed = await fitted(worker, { kind: plain, seed: 1, data, ...setting() });
+    await program({ ...setting(), stopAt: 14 });
+    expect(told()).toMatch(why);
+    expect(await checkpoints()).toEqual(["step-00000009-1"]);
+    const { report, ...rest } = await program({ seed: 2, ...setting() });
+    expect(report.resumed).toMatchObject({ steps: 9 });
+    expect({ ...rest, report: undefined }).toEqual({ ...undisturbed, report: undefined });
+  }
+
+  test("a metric says no state of the epoch under way", () =>
+    waiting(() => ({ kind: { ...plain, callbacks: () => [new Metrics(auc())] } }), /the metric auc says no state/));
+
+  test("the data is in the worker", () =>
+    waiting(
+      () => ({
+        change: (learner) => {
+          const torch = worker.import("torch") as unknown as AnyRef;
+          const { xs, ys } = data.training;
+          const set = torch.utils.data.TensorDataset(
+            worker.tensor(xs).permute(0, 3, 1, 2).float().div(255),
+            worker.tensor(ys).long(),
+          );
+          const training = torch.utils.data.DataLoader(set, kw({ batch_size: 8, shuffle: true })) as AnyRef;
+          learner.data = { ...learner.data, training };
+        },
+      }),
+      /the training data is no DataLoader/,
+    ));
+});
+
+test("batches in an array go on in the middle of an epoch", async () => {
+  const batches = (learner: Learner<AnyRef>): void => {
+    learner.data = { training: allBatches(data.training, 8, 3), ...pick(learner.data.validation) };
+  };
+  const undisturbed = await fitted(worker, { kind: plain, seed: 1, data, change: batches });
+  await program({ stopAt: 14, change: batches });
+  expect(await checkpoints()).toEqual(["step-00000012-1", "step-00000014-1"]);
+  expect((await program({ seed: 2, change: batches })).weights).toBe(undisturbed.weights);
+});
+
+const pick = (validation: unknown): LearnerData => ({ validation }) as LearnerData;
+
+describe("logs", () => {
+  /** What the files of both kinds say, without the times. */
+  const lines = async (path: string): Promise<string[]> => {
+    const read = async (name: string): Promise<string[]> =>
+      (await readFile(join(path, name), "utf8")).trim().split(/\r?\n/);
+    const untimed = (await read("log.jsonl")).map((line) =>
+      JSON.stringify({ ...(JSON.parse(line) as object), time: "" }),
+    );
+    return [...untimed, ...(await read("log.csv")).map((line) => line.replace(/^[^,]*,/, ""))];
+  };
+  const logging = (path: string): Partial<Setting> => ({
+    kind: {
+      ...plain,
+      callbacks: () => {
+        const backends = [jsonLines(path), csv(path)];
+        return [
+          new Traces({ norm: ({ model }) => py.at(model, 0).weight.norm() }),
+          new LogMetrics(backends),
+          new LogTraces(backends),
+          new LogHistograms(jsonLines(path), { freq: 5 }),
+          new LogHyperParams(backends, { hyperparameters: { lr: 0.05 } }),
+        ];
+      },
+    },
+  });
+
+  test("have each step once, as those of the undisturbed fit", async () => {
+    await fitted(worker, { kind: plain, seed: 1, data, ...logging(join(folder, "whole")) });
+    const parts = join(folder, "parts");
+    await program({ ...logging(parts), stopAt: 5 });
+    await program({ ...logging(parts), seed: 2, stopAt: 6 });
+    await program({ ...logging(parts), seed: 3 });
+    expect(await lines(parts)).toEqual(await lines(join(folder, "whole")));
+  });
+
+  test("that were cut off before the checkpoint are told", async () => {
+    const parts = join(folder, "parts");
+    await program({ ...logging(parts), stopAt: 5 });
+    await truncate(join(parts, "log.csv"), 10);
+    await expect(program({ ...logging(parts), seed: 2 })).rejects.toMatchObject({
+      code: "BAD_DATA",
+      message: expect.stringMatching(/log\.csv has 0 bytes, and \d+ had been written at the checkpoint/) as unknown,
+    });
+  });
+
+  test("of TensorBoard cannot be cut back yet, which is told before the fit", async () => {
+    const callbacks = (): Callback[] => [new LogMetrics(tensorBoard(join(folder, "board")))];
+    await expect(program({ kind: { ...plain, callbacks } })).rejects.toMatchObject({
+      code: "MISUSE",
+      message: expect.stringContaining("the callback LogMetrics does not say its state") as unknown,
+    });
+  });
 });
