@@ -199,7 +199,9 @@ test("characters: it hesitates among few of them, and writes words", async () =>
   // By how often each occurs, without what is before it, it is 33.
   expect(table(stdout).validation!.at(-1)!["perplexity"]).toBeLessThan(17);
   const written = stdout.slice(stdout.indexOf("It writes:\n\n") + 12);
-  expect(written).toHaveLength(200);
+  // It wrote 200 characters; blanks at their end are cut off.
+  expect(written.length).toBeGreaterThan(180);
+  expect(written.length).toBeLessThanOrEqual(200);
   expect(new Set(written.split(/\s+/)).size).toBeGreaterThan(5);
 });
 
