@@ -4,6 +4,7 @@ import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
 import { numBatches } from "./batches.ts";
+import { lending } from "./lent-batch.ts";
 import { permutation } from "./shuffle.ts";
 import type { BatchLike, Data } from "./types.ts";
 
@@ -50,10 +51,12 @@ export async function fromWorker(
         shuffle === false ? Uint32Array.from({ length: samples }, (_, i) => i) : permutation(samples, seed, pass);
       pass++;
       const helpers = worker.import("torchwire_worker.helpers.data");
-      for (let start = 0; start < length * batchSize; start += batchSize) {
-        const batch: AnyRef = helpers.collate(dataset, [...order.subarray(start, start + batchSize)]);
-        yield batch;
-        batch[Symbol.dispose]();
+      const collate: AnyRef = py.get(helpers, "collate");
+      try {
+        for (let start = 0; start < length * batchSize; start += batchSize)
+          yield* lending(collate(dataset, [...order.subarray(start, start + batchSize)]));
+      } finally {
+        for (const one of [collate, helpers]) one[Symbol.dispose]();
       }
     },
   };

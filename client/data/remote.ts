@@ -2,6 +2,7 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf } from "../../bridge/worker.ts";
+import { lending } from "./lent-batch.ts";
 import type { BatchLike, Data } from "./types.ts";
 
 /** How many batches are fetched at a time. They take memory in the worker. */
@@ -30,8 +31,7 @@ export function overReference(data: AnyRef): Data {
           for (let i = 0; i < found; i++) {
             const batch = py.at(chunk, i);
             if (i === found - 1) chunk[Symbol.dispose]();
-            yield batch;
-            batch[Symbol.dispose]();
+            yield* lending(batch);
           }
           if (found === 0) chunk[Symbol.dispose]();
           if (found < AHEAD) return;

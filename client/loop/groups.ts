@@ -1,4 +1,5 @@
 import type { Interruption } from "./interruption.ts";
+import { hold } from "../data/lent-batch.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 
 /**
@@ -8,6 +9,7 @@ import type { BatchLike, Data } from "../data/types.ts";
 export async function* groupsOf(data: Data, size: number, interruption: Interruption): AsyncGenerator<BatchLike[]> {
   let group: BatchLike[] = [];
   for await (const batch of interruption.guard(data)) {
+    hold(batch);
     group.push(batch);
     if (group.length < size) continue;
     yield group;

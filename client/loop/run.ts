@@ -9,6 +9,7 @@ import { Cancellation } from "./cancellation.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { samplesIn, toBatch } from "../data/batch.ts";
 import { groupsOf } from "./groups.ts";
+import { release } from "../data/lent-batch.ts";
 import { DataLoader } from "../data/loader.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 import type { Done } from "../resume/manifest.ts";
@@ -87,6 +88,7 @@ export class Run {
             await body(batch);
           } finally {
             this.#group = ALONE;
+            release(batch);
           }
         }
         this.#taken += group.length;

@@ -699,7 +699,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "random numbers not given back",
     file: "python/torchwire_worker/context.py",
-    from: "            _set_rng_state(outside)",
+    from: "            set_rng_state(outside)",
     to: "            pass",
     test: by(
       "test/bridge/log/contexts.test.ts",

@@ -1,6 +1,18 @@
 /** Data that lies in the worker, driven by the loop here. */
 import { beforeAll, expect, test } from "vitest";
-import { accuracy, crossEntropy, kw, Learner, Metrics, py, Recorder, sgd, type Worker } from "torchwire";
+import {
+  accuracy,
+  crossEntropy,
+  kw,
+  Learner,
+  Metrics,
+  py,
+  PyTorchBackend,
+  Recorder,
+  sgd,
+  type Callback,
+  type Worker,
+} from "torchwire";
 import { fromWorker } from "torchwire/data";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { permutation } from "../../../client/data/shuffle.ts";
@@ -17,13 +29,13 @@ beforeAll(async () => {
   data = untyped(worker, "torch.utils.data");
 });
 
-function learnerOf(training: object, validation: object): Learner {
+function learnerOf(training: object, validation: object, ...more: readonly Callback[]): Learner {
   const model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 4));
   return new Learner(model, crossEntropy(), {
     data: { training: training as never, validation: validation as never },
     optimizer: sgd({ lr: 0.1 }),
     defaultCallbacks: false,
-    callbacks: [new Recorder(), new Metrics(accuracy)],
+    callbacks: [new Recorder(), new Metrics(accuracy), ...more],
   });
 }
 
@@ -67,11 +79,22 @@ test("a loader whose batches are dicts says what to write, and that gives the bi
     return (await learnerOf(training, training).fit(2)).history["training"]!["loss"];
   };
   expect(await losses(named)).toEqual(await losses(pairs));
-  // Nothing of the batches is left.
-  const learner = learnerOf(named, named);
-  const before = await countsOf(worker);
-  await learner.fit(6);
-  expect((await countsOf(worker)).worker.objects - before.worker.objects).toBeLessThan(20);
+});
+
+test("batches of a group whose gradients are added up are there until the group is over", async () => {
+  const theirs = data.DataLoader(numbered(22), kw({ batch_size: 4 }));
+  const accumulated = async (training: object): Promise<unknown> => {
+    torch.manual_seed(1);
+    const learner = learnerOf(training, training, new PyTorchBackend({ accumulate: 4 }));
+    await learner.fit(1);
+    const before = await countsOf(worker);
+    const { history } = await learner.fit(4);
+    // Nothing of 48 batches is left.
+    expect((await countsOf(worker)).worker.objects - before.worker.objects).toBeLessThan(20);
+    return history["training"]!["loss"];
+  };
+  const ours = await fromWorker(numbered(22), { batchSize: 4 });
+  expect(await accumulated(theirs)).toEqual(await accumulated(ours));
 });
 
 test("a data set of torchvision is cut into batches and shuffled from here", async () => {
