@@ -91,8 +91,10 @@ class Training:
 def carried(point: Point, into: Training) -> None:
     """Through bytes, as files have them."""
     restoring = Restoring(
-        point.model.plan["tensors"], point.model.plan["metadata"].get("torchwire.versions", ""),
-        point.rest.plan["tensors"], point.rest.plan["metadata"][TREE],
+        point.model.plan["tensors"],
+        point.model.plan["metadata"].get("torchwire.versions", ""),
+        point.rest.plan["tensors"],
+        point.rest.plan["metadata"][TREE],
     )
     for mine, theirs in ((point.model, restoring.model), (point.rest, restoring.rest)):
         for raw in mine.rest():
@@ -121,6 +123,7 @@ def test_goes_on_with_the_same_bits(kind: str, options: dict[str, Any]) -> None:
 
 def test_keeps_the_dtype_of_an_optimizers_state() -> None:
     """load_state_dict alone casts it to the parameter's: moments in float32 of weights in bfloat16 lose their bits."""
+
     def made() -> tuple[Any, Any]:
         model = nn.Linear(3, 3, dtype=torch.bfloat16)
         return model, torch.optim.Adam(model.parameters())
@@ -163,8 +166,9 @@ def test_a_model_that_does_not_fit_stays_as_it_was() -> None:
 @pytest.mark.parametrize(
     "value",
     [
-        None, True, 3, 2**80, -0.0, 1.0, 1e-320, math.inf, "text", b"\x00\xff", (1, [2.5, {"a": ()}]), {3: "x", (1, 2): None},
-        {1, 2}, frozenset({1}), deque([1]), torch.Size([2, 3]), 1 + 2j, numpy.float32(0.1), numpy.int64(3),
+        None, True, 3, 2**80, -0.0, 1.0, 1e-320, math.inf, "text", b"\x00\xff", (1, [2.5, {"a": ()}]),
+        {3: "x", (1, 2): None}, {1, 2}, frozenset({1}), deque([1]), torch.Size([2, 3]), 1 + 2j,
+        numpy.float32(0.1), numpy.int64(3),
     ],
 )  # fmt: skip
 def test_a_tree_is_read_back_as_it_was(value: Any) -> None:
@@ -192,8 +196,12 @@ def test_a_tree_keeps_tensors_and_nan() -> None:
 
 @pytest.mark.parametrize(
     "value, place",
-    [({"a": [object()]}, r"it\.a\.0: a builtins\.object"), ([torch.rand(2).to_sparse()], r"it\.0: its layout"), (len, "it: a builtins")],
-)  # fmt: skip
+    [
+        ({"a": [object()]}, r"it\.a\.0: a builtins\.object"),
+        ([torch.rand(2).to_sparse()], r"it\.0: its layout"),
+        (len, "it: a builtins"),
+    ],
+)
 def test_a_tree_refuses_what_it_cannot_write_and_says_where(value: Any, place: str) -> None:
     with pytest.raises(Unwritable, match=place):
         to_json(value, {}, "it")

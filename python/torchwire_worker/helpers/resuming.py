@@ -15,8 +15,8 @@ from ..context import rng_state, set_rng_state
 from ..shown import one_line
 from .keeping import parts_of, write
 from .loading import Incoming, load_into, metadata_in
-from .tracked import put_back, state_of
 from .state import VERSIONS, Copies, Modules, all_of, each, versions_of
+from .tracked import put_back, state_of
 from .tree import from_json, to_json
 
 # The key of everything but the model's tensors, in a file's metadata.
@@ -70,18 +70,22 @@ class Restoring:
             _load_optimizer(optimizer, tree["optimizers"][name])
         for name, one in tracked.items():
             put_back(one, tree["tracked"][name], name)
-        cpu, cuda, python, numpy = tree["rng"]
-        if numpy is not None:
-            import numpy as _  # its generator must be there
+        cpu, cuda, python, numpy_state = tree["rng"]
         there = cuda is not None and torch.cuda.is_available() and torch.cuda.device_count() == len(cuda)
-        set_rng_state((cpu, cuda if there else None, python, numpy))
+        if numpy_state is not None:
+            import numpy
+
+            numpy.random.set_state(numpy_state)
+        set_rng_state((cpu, cuda if there else None, python, None))
 
 
 def describe(modules: Modules, optimizers: Optimizers | None) -> list[list[str]]:
     """Return what a checkpoint must fit, as [what, how it is], from the outside to the inside."""
     found = []
     for prefix, module in each(modules):
-        found += [[f"the module {prefix}{path}".rstrip("."), type(part).__name__] for path, part in module.named_modules()]
+        found += [
+            [f"the module {prefix}{path}".rstrip("."), type(part).__name__] for path, part in module.named_modules()
+        ]
         tensors = [*module.named_parameters(remove_duplicate=False), *module.named_buffers(remove_duplicate=False)]
         found += [[f"the tensor {prefix}{name}", _looks(tensor)] for name, tensor in tensors]
     for name, optimizer in _each(optimizers):

@@ -47,7 +47,8 @@ class Copies:
     """Copies of tensors in the CPU's memory, as the bytes of a safetensors file: later reads return the values of the
     moment when this was made.
 
-    They take as much memory as the tensors, and what has been read is freed. A tensor with several names is copied once.
+    They take as much memory as the tensors, and what has been read is freed. A tensor with several names is copied
+    once.
     """
 
     def __init__(self, named: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:

@@ -50,7 +50,10 @@ def _written(value: Any, tensors: dict[str, torch.Tensor], at: str) -> Any:
     if kind in _KINDS:
         return [_KINDS[kind], *(_written(item, tensors, f"{at}.{i}") for i, item in enumerate(value))]
     if kind in (dict, OrderedDict, defaultdict):
-        items = ([_written(key, tensors, f"{at}.{key}"), _written(item, tensors, f"{at}.{key}")] for key, item in value.items())
+        items = (
+            [_written(key, tensors, f"{at}.{key}"), _written(item, tensors, f"{at}.{key}")]
+            for key, item in value.items()
+        )
         return ["dict", *items]
     if kind is bytes:
         return ["bytes", base64.b64encode(value).decode()]
