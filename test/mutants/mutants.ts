@@ -29,6 +29,237 @@ const SESSION = "test/pure/session/session.test.ts";
 const KEYED = "test/machines/remote-keys.test.ts";
 
 export const mutants: readonly Mutant[] = [
+  // Resume.
+  {
+    title: "resume: random numbers left out",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "        set_rng_state((cpu, cuda if there else None, python, None))",
+    to: "        pass",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "plain interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: NumPy's random numbers left out",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "            numpy.random.set_state(numpy_state)",
+    to: "            numpy.random.get_state()",
+    test: by("python/tests/test_resuming.py", "test_goes_on_with_the_same_bits"),
+  },
+  {
+    title: "resume: a position one batch too early",
+    file: "client/resume/resumption.ts",
+    from: "{ ...position, batch } : position",
+    to: "{ ...position, batch: batch - 1 } : position",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "plain interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: present hyperparameters left out",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "    optimizer.load_state_dict(state)",
+    to: '    optimizer.load_state_dict({**state, "param_groups": optimizer.state_dict()["param_groups"]})',
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "a scheduler on plateau interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: averages left out",
+    file: "python/torchwire_worker/helpers/averaging.py",
+    from: "                write(own.detach(), value)",
+    to: "                write(own.detach(), own.detach())",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: buffers outside of the state dict left out",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "                write(buffers[name], value)",
+    to: "                write(buffers[name], buffers[name])",
+    test: by("python/tests/test_resuming.py", "test_goes_on_with_the_same_bits"),
+  },
+  {
+    title: "resume: an optimizer's state in the parameter's dtype",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "                own[key] = value.to(own[key].device)",
+    to: "                own[key] = own[key].to(own[key].device)",
+    test: by("python/tests/test_resuming.py", "test_keeps_the_dtype_of_an_optimizers_state"),
+  },
+  {
+    title: "resume: frozen parameters left out",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "        param.requires_grad_(requires)",
+    to: "        param.requires_grad_(True)",
+    test: by("python/tests/test_resuming.py", "test_restores_modes_and_frozen_parameters"),
+  },
+  {
+    title: "resume: modes left out",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "        part.training = mode",
+    to: "        part.training = True",
+    test: by("python/tests/test_resuming.py", "test_restores_modes_and_frozen_parameters"),
+  },
+  {
+    title: "resume: a metric's counts of the epoch left out",
+    file: "client/callbacks/metrics.ts",
+    from: "void this.#tallies[i]!.state?.load(saved);",
+    to: "void [i, saved];",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "plain interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: a schedule begins anew",
+    file: "client/callbacks/scheduler.ts",
+    from: "this.#issued = this.#done = done;",
+    to: "this.#issued = this.#done = 0 * done;",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: a plateau forgets its best value",
+    file: "client/callbacks/reduce-on-plateau.ts",
+    from: "load: (saved) => void ([this.#best, this.#bad, this.#cooling] = saved),",
+    to: "load: () => undefined,",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "a scheduler on plateau interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: the best weights left out",
+    file: "client/callbacks/early-stopping.ts",
+    from: "objects: () => (this.#kept === undefined ? {} : { best: this.#kept.copy }),",
+    to: "objects: () => ({}),",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the last step, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: a group left in the middle",
+    file: "client/loop/run.ts",
+    from: "if (this.#group.isFirst) this.#interruption.check();",
+    to: "this.#interruption.check();",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the middle of the first epoch, in the middle of a group, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: a validation goes on in its middle",
+    file: "client/resume/resumption.ts",
+    from: 'if (side === "validation" || done.batch === 0)',
+    to: "if (done.batch === 0)",
+    test: by("test/client/resume/resume.test.ts", "plain interrupted at a validation, it goes on with the same bits"),
+  },
+  {
+    title: "resume: epochs counted anew",
+    file: "client/loop/loop.ts",
+    from: "this.#epochs.set(phase, count);",
+    to: "this.#epochs.set(phase, 0 * count);",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: histories left out",
+    file: "client/resume/resumption.ts",
+    from: "Object.assign(state, saved.learner);",
+    to: "void state;",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "plain interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
+    title: "resume: a damaged file taken for whole",
+    file: "client/resume/folder.ts",
+    from: "if (found.sha256 !== sha256)",
+    to: "if (found.sha256 === undefined)",
+    test: by("test/client/resume/checkpoints.test.ts", "broken checkpoints are passed over a file has other bytes"),
+  },
+  {
+    title: "resume: a file that is cut short taken for whole",
+    file: "client/resume/folder.ts",
+    from: "for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {",
+    to: 'for (const [name, { bytes, sha256 }] of Object.entries({} as Manifest["files"])) {',
+    test: by("test/client/resume/checkpoints.test.ts", "broken checkpoints are passed over a file is cut short"),
+  },
+  {
+    title: "resume: a program that was succeeded goes on writing",
+    file: "client/resume/folder.ts",
+    from: "if (newest === this.#incarnation) return;",
+    to: "if (newest >= this.#incarnation) return;",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "a program that comes back after its successor has begun writes no checkpoint any more",
+    ),
+  },
+  {
+    title: "resume: old checkpoints stay",
+    file: "client/resume/folder.ts",
+    from: "names.slice(this.#keep)",
+    to: "names.slice(this.#keep + 1)",
+    test: by("test/client/resume/checkpoints.test.ts", "the two newest checkpoints stay"),
+  },
+  {
+    title: "resume: another program is taken for the same",
+    file: "client/resume/program.ts",
+    from: "if (first === undefined) return;",
+    to: "if (first !== program) return;",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "a checkpoint of another program is refused, and stays as it is the batch size",
+    ),
+  },
+  {
+    title: "resume: other labels taken for the same",
+    file: "client/resume/program.ts",
+    from: '    "its bytes": fingerprint(loader),',
+    to: '    "its bytes": fingerprint(loader).slice(16),',
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "a checkpoint of another program is refused, and stays as it is the labels",
+    ),
+  },
+  {
+    title: "resume: logs not cut back",
+    file: "client/logging/record-file.ts",
+    from: "      ftruncateSync(fd, bytes);",
+    to: "      void fd;",
+    test: by("test/client/resume/checkpoints.test.ts", "logs have each step once, as those of the undisturbed fit"),
+  },
+  {
+    title: "resume: tracked objects left out",
+    file: "client/resume/resumption.ts",
+    from: "for (const [name, object] of learner.tracked) found.set(name, object);",
+    to: "",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "what a program adds callbacks of its own go on with their state",
+    ),
+  },
+  {
+    title: "resume: the batches of a group freed too early",
+    file: "client/loop/groups.ts",
+    from: "    hold(batch);\n",
+    to: "",
+    test: by(
+      "test/client/data/worker-data.test.ts",
+      "batches of a group whose gradients are added up are there until the group is over",
+    ),
+  },
   // What happens, for those outside.
   {
     title: "events: an aborted signal does not end the stream",

@@ -30,7 +30,7 @@ class Point:
     load; `rest` has all else.
 
     `tracked` are other objects that have a state: averages, a scaler, generators. Raises TypeError, naming the place,
-    for what cannot be written without pickle.
+    for a value that is neither plain nor a tensor.
     """
 
     def __init__(self, modules: Modules, optimizers: Optimizers | None, tracked: Mapping[str, Any]) -> None:

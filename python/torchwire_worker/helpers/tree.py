@@ -1,4 +1,4 @@
-"""Plain values and tensors in each other, written as JSON beside a list of tensors, and read back without pickle."""
+"""Plain values and tensors in each other, written as JSON beside a list of tensors, and read back from them alone."""
 
 from __future__ import annotations
 
