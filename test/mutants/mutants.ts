@@ -141,8 +141,8 @@ export const mutants: readonly Mutant[] = [
     from: "objects: () => (this.#kept === undefined ? {} : { best: this.#kept.copy }),",
     to: "objects: () => ({}),",
     test: by(
-      "test/client/resume/resume.test.ts",
-      "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the last step, it goes on with the same bits",
+      "test/client/resume/checkpoints.test.ts",
+      "what a program adds the best weights are given back at the end",
     ),
   },
   {
@@ -168,8 +168,8 @@ export const mutants: readonly Mutant[] = [
     from: "this.#epochs.set(phase, count);",
     to: "this.#epochs.set(phase, 0 * count);",
     test: by(
-      "test/client/resume/resume.test.ts",
-      "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the third epoch, it goes on with the same bits",
+      "test/client/resume/checkpoints.test.ts",
+      "what a program adds callbacks of its own go on with their state",
     ),
   },
   {

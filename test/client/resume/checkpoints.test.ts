@@ -15,9 +15,10 @@ import {
   type LearnerData,
   type Worker,
 } from "torchwire";
-import { Recorder, Traces } from "torchwire/callbacks";
+import { EarlyStopping, Recorder, Traces } from "torchwire/callbacks";
 import { csv, jsonLines, LogHistograms, LogHyperParams, LogMetrics, LogTraces, tensorBoard } from "torchwire/logging";
 import { auc } from "torchwire/metrics";
+import { numberSinceBest } from "torchwire/stopping";
 import { digits, fitted, kinds, learnerOf, type Data, type Outcome, type Setting } from "../../fixtures/resume/fits.ts";
 import { allBatches, weightsHash } from "../../training.ts";
 import { warmWorker } from "../../worker.ts";
@@ -198,7 +199,7 @@ test("a checkpoint that cannot be written is told, and the fit goes on", async (
 
 describe("what a program adds", () => {
   test("callbacks of its own go on with their state, and tracked objects too", async () => {
-    const values: number[] = [];
+    const values: [epoch: number, sum: number][] = [];
     const own = (seed: number): Partial<Setting> => {
       let sum = 0;
       const generator = py.keep(worker.import("torch").Generator()) as unknown as AnyRef;
@@ -213,9 +214,9 @@ describe("what a program adds", () => {
               drawn: (worker.import("torch") as unknown as AnyRef).rand(1, kw({ generator })).sum(),
             }),
             observe: {
-              stepEnd: ({ values: { drawn } }) => {
+              stepEnd: ({ epoch, values: { drawn } }) => {
                 sum += drawn as unknown as number;
-                values.push(sum);
+                values.push([epoch, sum]);
               },
             },
           }),
@@ -230,6 +231,16 @@ describe("what a program adds", () => {
     await program(own(2));
     expect([...first, ...values]).toEqual(expected);
     expect(expected).toHaveLength(33);
+  });
+
+  test("the best weights are given back at the end, of an epoch before the checkpoint too", async () => {
+    // The highest loss is that of the first epoch.
+    const callbacks = (): Callback[] => [new EarlyStopping(numberSinceBest(9), { restoreBest: true, mode: "max" })];
+    const kind = { ...plain, callbacks };
+    const undisturbed = await fitted(worker, { kind, seed: 1, data });
+    await program({ kind, stopAt: 23 });
+    expect((await program({ kind, seed: 2 })).weights).toBe(undisturbed.weights);
+    expect(undisturbed.weights).not.toBe(whole.weights);
   });
 
   test("a callback of a class that says nothing of its state is refused", async () => {
