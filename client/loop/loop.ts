@@ -84,7 +84,7 @@ export class Loop {
     let done = 0;
     const ending = await this.#whole(epochs, options.signal, resumption, async (run) => {
       this.#moment.phase = training.phase;
-      const saved = await resumption?.begin();
+      const saved = resumption?.saved;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
       if (saved !== undefined) {
@@ -179,6 +179,7 @@ export class Loop {
       try {
         stopListening = interruption.listen(signal);
         await this.preparations.ready("fit", true);
+        if (resumption !== undefined) await worker.lane(() => resumption.begin());
         const run = this.#start(interruption, resumption);
         this.#moment.epochs = epochs;
         const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);

@@ -43,6 +43,6 @@ export interface FitOptions {
    * same bits. `n` then counts from the run's beginning. See `ResumeOptions`.
    */
   readonly resume?: string | ResumeOptions;
-  /** Ends the fit between two steps. The fit waits for the steps in flight, and the report says "interrupted". */
+  /** Ends the fit between two steps, or two groups of accumulated batches. The fit waits for the steps in flight, and the report says "interrupted". */
   readonly signal?: AbortSignal;
 }

@@ -1,7 +1,7 @@
 /** The folder of a run: its checkpoints, of which a half-written one is never taken for whole. */
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
-import { mkdir, open, readdir, readFile, rename, rm, stat } from "node:fs/promises";
+import { access, constants, mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join, resolve } from "node:path";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
@@ -41,23 +41,25 @@ export class CheckpointFolder {
     return this.#incarnation;
   }
 
-  /** Makes the folder, and takes it for this program. Throws NOT_SAVED where it cannot be written to. */
-  async open(): Promise<void> {
+  /** Makes the folder where it is missing. Throws NOT_SAVED where it cannot be written to. */
+  async prepare(): Promise<void> {
     try {
       await mkdir(this.path, { recursive: true });
-      for (;;) {
+      await access(this.path, constants.W_OK);
+    } catch (cause) {
+      throw notSaved(this.path, cause);
+    }
+  }
+
+  /** Takes the folder for this program: from here on no other one writes there. Throws NOT_SAVED. */
+  async claim(): Promise<void> {
+    try {
+      for (let isTaken = false; !isTaken;) {
         this.#incarnation = (await this.#newestIncarnation()) + 1;
-        try {
-          const file = await open(join(this.path, `incarnation-${this.#incarnation}.json`), "wx");
-          await file.writeFile(
-            `${JSON.stringify({ pid: process.pid, host: hostname(), begun: new Date().toISOString() })}\n`,
-          );
-          await file.close();
-          break;
-        } catch (error) {
-          // Another program was faster.
-          if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw error;
-        }
+        isTaken = await madeAnew(
+          join(this.path, `incarnation-${this.#incarnation}.json`),
+          `${JSON.stringify({ pid: process.pid, host: hostname(), begun: new Date().toISOString() })}\n`,
+        );
       }
       for (const name of await readdir(this.path))
         if (name.startsWith(DRAFT)) await rm(join(this.path, name), { recursive: true, force: true });
@@ -157,6 +159,17 @@ async function checked(path: string): Promise<Manifest> {
     if (found.sha256 !== sha256) throw new Error(`the bytes of ${name} are not those that were written`);
   }
   return manifest;
+}
+
+/** Writes a file that must not be there. Returns false where another program was faster. */
+async function madeAnew(path: string, text: string): Promise<boolean> {
+  try {
+    await writeFile(path, text, { flag: "wx" });
+    return true;
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "EEXIST") return false;
+    throw error;
+  }
 }
 
 async function writeSynced(path: string, text: string): Promise<void> {

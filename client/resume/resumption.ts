@@ -80,9 +80,14 @@ export class Resumption {
     return found && { from: found.path, steps: found.manifest.steps, times: found.manifest.resumed + 1 };
   }
 
-  /** Looks for a checkpoint. Throws BAD_DATA for one of another program, and NOT_SAVED where the folder is none. */
-  async begin(): Promise<Manifest | undefined> {
-    await this.#folder.open();
+  /** The checkpoint that the fit goes on from. */
+  get saved(): Manifest | undefined {
+    return this.#found?.manifest;
+  }
+
+  /** Looks for a checkpoint, before any callback knows of the fit. Throws BAD_DATA for one of another program, and NOT_SAVED where the folder is none. */
+  async begin(): Promise<void> {
+    await this.#folder.prepare();
     const { worker } = this.#learner;
     this.#program = await programOf(this.#learner, this.#sides);
     const environment: unknown = await worker.scope(() =>
@@ -91,8 +96,13 @@ export class Resumption {
     this.#environment = environment as Manifest["environment"];
     this.#found = await this.#folder.newest((path, why) => warn(`${path} is passed over: ${why}`));
     this.#last = { steps: this.#found?.manifest.steps ?? 0, time: performance.now() };
-    if (this.#found === undefined) return undefined;
-    const { path, manifest } = this.#found;
+    if (this.#found !== undefined) this.#check(this.#found);
+    // Only now: a program that is refused must not keep the right one from writing.
+    await this.#folder.claim();
+  }
+
+  /** Refuses a checkpoint of another program, and tells of another environment. */
+  #check({ path, manifest }: Found): void {
     refuseOther(this.#program, manifest.program, path);
     const differs = Object.keys({ ...manifest.environment, ...this.#environment }).filter(
       (what) => manifest.environment[what] !== this.#environment[what],
@@ -101,7 +111,6 @@ export class Resumption {
       warn(
         `${path} goes on, but not bit for bit, because ${differs.map((what) => `${what} was ${manifest.environment[what]} and is ${this.#environment[what]}`).join("; ")}`,
       );
-    return manifest;
   }
 
   /** Puts everything back, in the caller's lane. Random numbers come last. */

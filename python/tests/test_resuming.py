@@ -143,6 +143,18 @@ class Into:
         self.model, self.optimizer, self.tracked = model, optimizer, {}
 
 
+def test_restores_what_is_trained_outside_of_the_model() -> None:
+    def made() -> tuple[Any, Any, Any]:
+        model, temperature = nn.Linear(2, 2), nn.Parameter(torch.rand(()))
+        return model, temperature, torch.optim.SGD([*model.parameters(), temperature], lr=0.1)
+
+    model, temperature, optimizer = made()
+    other, another, others = made()
+    assert not torch.equal(temperature, another)
+    carried(Point(model, optimizer, {}), Into(other, others))
+    assert torch.equal(temperature, another)
+
+
 def test_restores_modes_and_frozen_parameters() -> None:
     def made() -> nn.Module:
         return nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2))

@@ -260,6 +260,23 @@ export const mutants: readonly Mutant[] = [
       "batches of a group whose gradients are added up are there until the group is over",
     ),
   },
+  {
+    title: "resume: what is trained outside of the model left out",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "                write(param.detach(), value)",
+    to: "                write(param.detach(), param.detach())",
+    test: by("python/tests/test_resuming.py", "test_restores_what_is_trained_outside_of_the_model"),
+  },
+  {
+    title: "resume: a program that is refused takes the folder",
+    file: "client/resume/resumption.ts",
+    from: "    await this.#folder.prepare();",
+    to: "    await this.#folder.prepare();\n    await this.#folder.claim();",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "a checkpoint of another program is refused, and stays as it is the batch size",
+    ),
+  },
   // What happens, for those outside.
   {
     title: "events: an aborted signal does not end the stream",

@@ -13,7 +13,7 @@ from torch.nn.parameter import is_lazy
 
 from ..context import rng_state, set_rng_state
 from ..shown import one_line
-from .keeping import parts_of, write
+from .keeping import once, parts_of, write
 from .loading import Incoming, load_into, metadata_in
 from .state import VERSIONS, Copies, Modules, all_of, each, versions_of
 from .tracked import put_back, state_of
@@ -41,6 +41,7 @@ class Point:
         tree = {
             "extra": {name: value for name, value in state.items() if name not in named},
             "modules": {prefix: _flags(module, {*state}, prefix) for prefix, module in each(modules)},
+            "outside": _outside(modules, optimizers),
             "optimizers": {name: one.state_dict() for name, one in _each(optimizers)},
             "tracked": {name: state_of(one, name) for name, one in tracked.items()},
             "rng": rng_state(),
@@ -66,6 +67,9 @@ class Restoring:
             raise ValueError(f"the checkpoint does not fit the model: {one_line(wrong, 2000)}")
         for prefix, module in each(modules):
             _put_flags(module, tree["modules"][prefix])
+        with torch.no_grad():
+            for param, value in zip(_outside(modules, optimizers), tree["outside"], strict=True):
+                write(param.detach(), value)
         for name, optimizer in _each(optimizers):
             _load_optimizer(optimizer, tree["optimizers"][name])
         for name, one in tracked.items():
@@ -119,6 +123,13 @@ def environment() -> dict[str, str]:
 def _each(optimizers: Optimizers | None) -> Iterator[tuple[str, torch.optim.Optimizer]]:
     if optimizers is not None:
         yield from optimizers.items() if isinstance(optimizers, Mapping) else [("", optimizers)]
+
+
+def _outside(modules: Modules, optimizers: Optimizers | None) -> list[torch.Tensor]:
+    """Return the parameters that are trained and belong to no module, such as those of a loss."""
+    inside = {id(param) for _, module in each(modules) for param in module.parameters()}
+    trained = (param for _, one in _each(optimizers) for group in one.param_groups for param in group["params"])
+    return [param for param in once(trained) if id(param) not in inside]
 
 
 def _looks(tensor: torch.Tensor) -> str:

@@ -6,6 +6,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, test, vi, type Mock
 import {
   adamW,
   callback,
+  Checkpointer,
   kw,
   Metrics,
   py,
@@ -169,8 +170,20 @@ describe("a checkpoint of another program is refused, and stays as it is", () =>
       message: expect.stringMatching(message) as unknown,
     });
     expect(await checkpoints()).toEqual(before);
+    // The right program, which may be running, still has the folder.
+    expect(await readdir(folder)).not.toContain("incarnation-2.json");
     expect((await program({ seed: 2 })).weights).toBe(whole.weights);
   });
+});
+
+test("callbacks hear nothing of a fit that is refused", async () => {
+  const files = join(folder, "files");
+  const kind = { ...plain, callbacks: (): Callback[] => [new Checkpointer(files)] };
+  await program({ kind, stopAt: 5 });
+  const before = await readdir(files);
+  await expect(program({ kind, batchSize: 4, seed: 2 })).rejects.toMatchObject({ code: "BAD_DATA" });
+  expect(await readdir(files)).toEqual(before);
+  expect(before).toHaveLength(1);
 });
 
 describe("a program that comes back after its successor has begun", () => {
