@@ -18,14 +18,15 @@ export interface Found {
 const POINTER = "latest.json";
 const MANIFEST = "manifest.json";
 const DRAFT = ".draft-";
-const NAME = /^step-(\d+)-(\d+)$/;
+const NAME = /^step-(\d+)-(\d+)(?:-(\d+))?$/;
 
 /**
  * Each program that opens the folder gets a number of its own, its incarnation, larger than all before. One that comes
  * back after its successor has begun cannot write any more.
  *
- * A checkpoint is a folder `step-<steps>-<incarnation>` with its files, whose sizes and hashes stand in its manifest.
- * All of it is on the disk before the folder gets its name, and has its name before `latest.json` points to it.
+ * A checkpoint is a folder `step-<steps>-<incarnation>` with its files, whose sizes and hashes stand in its manifest. A
+ * further one after the same steps has a number at its end: no name is given twice, so that none is ever replaced. All of
+ * it is on the disk before the folder gets its name, and has its name before `latest.json` points to it.
  */
 export class CheckpointFolder {
   readonly path: string;
@@ -35,10 +36,6 @@ export class CheckpointFolder {
   constructor(folder: string, keep: number) {
     this.path = resolve(folder);
     this.#keep = keep;
-  }
-
-  get incarnation(): number {
-    return this.#incarnation;
   }
 
   /** Makes the folder where it is missing. Throws NOT_SAVED where it cannot be written to. */
@@ -82,37 +79,40 @@ export class CheckpointFolder {
   }
 
   /**
-   * Writes a checkpoint: `write` puts files into the folder that it gets, and returns their hashes. Throws NOT_SAVED,
-   * and STALE where another program has taken the folder since; older checkpoints then stay as they were.
+   * Writes a checkpoint: `write` puts files into the folder that it gets, and returns the manifest. Throws NOT_SAVED,
+   * also where another program has taken the folder since; older checkpoints then stay as they were.
    */
-  async commit(
-    steps: number,
-    write: (draft: string) => Promise<Omit<Manifest, "files"> & { readonly files: Manifest["files"] }>,
-  ): Promise<string> {
-    await this.#refuseStale();
-    const name = `step-${String(steps).padStart(8, "0")}-${this.#incarnation}`;
-    const [draft, path] = [join(this.path, DRAFT + name), join(this.path, name)];
+  async commit(steps: number, write: (draft: string) => Promise<Manifest>): Promise<void> {
+    let draft: string | undefined;
     try {
+      await this.#refuseStale();
+      const name = await this.#newName(steps);
+      draft = join(this.path, DRAFT + name);
       await rm(draft, { recursive: true, force: true });
       await mkdir(draft);
       const manifest = await write(draft);
       await writeSynced(join(draft, MANIFEST), `${JSON.stringify(manifest)}\n`);
       await syncFolder(draft);
       await this.#refuseStale();
-      // The same steps may have been written before: at an epoch's end, and again at the fit's.
-      await rm(path, { recursive: true, force: true });
-      await rename(draft, path);
+      await rename(draft, join(this.path, name));
       await syncFolder(this.path);
       const pointer = join(this.path, POINTER);
       await writeSynced(`${pointer}.tmp`, `${JSON.stringify({ checkpoint: name })}\n`);
       await rename(`${pointer}.tmp`, pointer);
       await syncFolder(this.path);
     } catch (cause) {
-      await rm(draft, { recursive: true, force: true }).catch(() => undefined);
-      throw cause instanceof TorchwireError ? cause : notSaved(path, cause);
+      if (draft !== undefined) await rm(draft, { recursive: true, force: true }).catch(() => undefined);
+      throw cause instanceof TorchwireError ? cause : notSaved(this.path, cause);
     }
     await this.#removeOld();
-    return path;
+  }
+
+  /** The same steps may have been written before: at an epoch's end, and again at the fit's. */
+  async #newName(steps: number): Promise<string> {
+    const names = await readdir(this.path);
+    const plain = `step-${String(steps).padStart(8, "0")}-${this.#incarnation}`;
+    if (!names.includes(plain)) return plain;
+    for (let number = 2; ; number++) if (!names.includes(`${plain}-${number}`)) return `${plain}-${number}`;
   }
 
   async #removeOld(): Promise<void> {
@@ -123,10 +123,12 @@ export class CheckpointFolder {
   /** The newest first: of the last program, and of the most steps. */
   async #names(): Promise<string[]> {
     const found = (await readdir(this.path)).flatMap((name) => {
-      const [, steps, incarnation] = NAME.exec(name) ?? [];
-      return steps === undefined ? [] : [{ name, steps: Number(steps), incarnation: Number(incarnation) }];
+      const [, steps, incarnation, number = 1] = NAME.exec(name) ?? [];
+      return steps === undefined ? [] : [{ name, order: [incarnation, steps, number].map(Number) }];
     });
-    return found.toSorted((a, b) => b.incarnation - a.incarnation || b.steps - a.steps).map(({ name }) => name);
+    const difference = (a: readonly number[], b: readonly number[]): number =>
+      b.map((one, i) => one - a[i]!).find((by) => by !== 0) ?? 0;
+    return found.toSorted((a, b) => difference(a.order, b.order)).map(({ name }) => name);
   }
 
   async #newestIncarnation(): Promise<number> {
@@ -153,6 +155,7 @@ export async function hashOf(path: string): Promise<{ readonly bytes: number; re
 
 async function checked(path: string): Promise<Manifest> {
   const manifest = JSON.parse(await readFile(join(path, MANIFEST), "utf8")) as Manifest;
+  if (manifest.format !== 1) throw new Error(`its format is ${String(manifest.format)}, and this version knows 1`);
   for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {
     const found = await hashOf(join(path, name));
     if (found.bytes !== bytes) throw new Error(`${name} has ${found.bytes} bytes, and ${bytes} were written`);

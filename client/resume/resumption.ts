@@ -85,7 +85,10 @@ export class Resumption {
     return this.#found?.manifest;
   }
 
-  /** Looks for a checkpoint, before any callback knows of the fit. Throws BAD_DATA for one of another program, and NOT_SAVED where the folder is none. */
+  /**
+   * Looks for a checkpoint, before any callback knows of the fit. Throws BAD_DATA for one of another program, and
+   * NOT_SAVED where the folder cannot be written to.
+   */
   async begin(): Promise<void> {
     await this.#folder.prepare();
     const { worker } = this.#learner;

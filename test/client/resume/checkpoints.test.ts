@@ -95,6 +95,15 @@ test("n counts from the run's beginning", async () => {
   expect(report).toMatchObject({ epochs: 3, steps: 27, resumed: { steps: 9 } });
 });
 
+test("a checkpoint never takes the place of another: a kill between the two would leave none", async () => {
+  // After 27 steps one is written at the epoch's end, and one at the fit's.
+  await program({ options: { resume: { folder, every: 9, keep: 2 } } });
+  expect(await checkpoints()).toEqual(["step-00000027-1", "step-00000027-1-2"]);
+  const { weights, report } = await program({ seed: 2 });
+  expect(weights).toBe(whole.weights);
+  expect(report.resumed).toMatchObject({ from: join(folder, "step-00000027-1-2") });
+});
+
 describe("broken checkpoints are passed over", () => {
   const newest = "step-00000014-1";
   const breakings: [string, (path: string) => Promise<void>][] = [
@@ -103,6 +112,7 @@ describe("broken checkpoints are passed over", () => {
     ["a file is missing", (path) => rm(join(path, "model.safetensors"))],
     ["the manifest is half there", (path) => truncate(join(path, "manifest.json"), 100)],
     ["the manifest is missing", (path) => rm(join(path, "manifest.json"))],
+    ["the format is of another version", (path) => reformat(join(path, "manifest.json"))],
   ];
   test.each(breakings)("%s", async (_, breakIt) => {
     await program({ stopAt: 14 });
@@ -122,6 +132,9 @@ describe("broken checkpoints are passed over", () => {
     expect(weights).toBe(whole.weights);
   });
 });
+
+const reformat = async (path: string): Promise<void> =>
+  writeFile(path, JSON.stringify({ ...(JSON.parse(await readFile(path, "utf8")) as object), format: 2 }));
 
 const flip = async (path: string): Promise<void> => {
   const bytes = await readFile(path);
@@ -200,13 +213,16 @@ describe("a program that comes back after its successor has begun", () => {
 });
 
 test("a checkpoint that cannot be written is told, and the fit goes on", async () => {
-  // A file stands where the drafts would be made.
-  for (const steps of [4, 8, 12, 16, 20, 24, 27])
-    await writeFile(join(folder, `step-${String(steps).padStart(8, "0")}-1`), "");
-  const { weights } = await program({
-    atStep: () => undefined,
-    options: { resume: { folder, every: 4 } },
+  const { weights, report } = await program({
+    atStep: async (phase, step) => {
+      if (phase !== "training" || step !== 2) return;
+      // A file takes the folder's place.
+      await rm(folder, { recursive: true });
+      await writeFile(folder, "");
+    },
   });
+  expect(told()).toMatch(/a checkpoint cannot be written to \S+checkpoints-\w+: ENOTDIR/);
+  expect(report.status).toBe("completed");
   expect(weights).toBe(whole.weights);
 });
 
