@@ -4,6 +4,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { toBytes, fromBytes, itemSize, sizeOf } from "../../bridge/values/ndarray.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
+import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { ArrayDataset, Subset } from "../data/dataset.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../options/keywords.ts";
@@ -23,13 +24,20 @@ export async function programOf(learner: Trainer, sides: { readonly [side: strin
       Object.entries(dataSettings(data)).map(([name, value]): [string, string] => [`${side} data: ${name}`, value]),
     ),
     ["batches that are accumulated", String(backend.accumulate)],
-    ["the loss", typeof loss === "object" && !isReference(loss) ? JSON.stringify(loss) : described(loss)],
+    ["the loss", typeof loss === "object" ? JSON.stringify(withoutReferences(loss)) : described(loss)],
     ["the callbacks", callbacks.map(({ name }) => name).join(", ")],
     ["what is tracked", [...learner.tracked.keys()].join(", ")],
   ];
   const helpers = worker.import("torchwire_worker.helpers.resuming");
   const theirs: unknown = await worker.scope(() => py.js(helpers.describe(modulesOf(learner), learner.optimizer)));
   return [...own, ...(theirs as Program)];
+}
+
+/** References have other numbers in each program, and the worker describes the objects that count. */
+function withoutReferences(value: unknown): unknown {
+  if (isReference(value)) return "an object in the worker";
+  if (!isPlainObject(value)) return value;
+  return Object.fromEntries(Object.entries(value).map(([key, part]) => [key, withoutReferences(part)]));
 }
 
 /** The learner's model, or models by name, as the worker's helpers take them. */

@@ -7,6 +7,7 @@ import {
   adamW,
   callback,
   Checkpointer,
+  crossEntropy,
   kw,
   Metrics,
   py,
@@ -187,6 +188,16 @@ describe("a checkpoint of another program is refused, and stays as it is", () =>
     expect(await readdir(folder)).not.toContain("incarnation-2.json");
     expect((await program({ seed: 2 })).weights).toBe(whole.weights);
   });
+});
+
+test("a loss with a tensor in the worker is the same in each program, whatever its reference", async () => {
+  const weighted = (of: Worker) => crossEntropy({ weight: of.import("torch").arange(10).add(1).float() as never });
+  await program({ stopAt: 5, loss: weighted });
+  // Its reference has another number.
+  await py.js((worker.import("torch") as unknown as AnyRef).ones(3).sum());
+  const { weights } = await program({ seed: 2, loss: weighted });
+  expect(weights).toBe((await fitted(worker, { kind: plain, seed: 1, data, loss: weighted })).weights);
+  expect(weights).not.toBe(whole.weights);
 });
 
 test("callbacks hear nothing of a fit that is refused", async () => {
