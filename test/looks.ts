@@ -79,6 +79,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
     for await (const _ of (learner.data.training as DataLoader).clone());
   },
   "AveragedWeights.model": ({ learner, xs }) => outputs(learner.getCallback(SWA)!.model, xs),
+  "AveragedWeights.options": ({ learner }) => learner.getCallback(SWA)!.options,
   "AveragedWeights.isShown": ({ learner }) => learner.getCallback(SWA)!.isShown,
   "AveragedWeights.updateBatchNorm": async ({ learner, theirs }) => {
     await learner.getCallback(SWA)!.updateBatchNorm();
@@ -90,6 +91,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "Checkpointer.best": ({ learner }) => learner.getCallback(Checkpointer)!.best,
   "Checkpointer.load": ({ learner }) => learner.getCallback(Checkpointer)!.load(learner.state.checkpoints.at(-1)),
   "EarlyStopping.best": ({ learner }) => learner.getCallback(EarlyStopping)!.best,
+  "EarlyStopping.options": ({ learner }) => learner.getCallback(EarlyStopping)!.options,
   "EarlyStopping.toString": ({ learner }) => String(learner.getCallback(EarlyStopping)),
   "Worker.import": ({ worker }) => worker.import("torch"),
   "Worker.module": async ({ worker, folder }) => {

@@ -4,7 +4,7 @@ import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
+import { type CallbackOptions, CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
 import { toTorch, type Conversion } from "../formats/convert.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { mapInputs } from "../data/batch.ts";
@@ -123,6 +123,12 @@ export class PyTorchBackend extends CallbackObject implements Backend {
     readonly scaler: AnyRef | undefined;
   } {
     return { ...this.#options, keywords: this.#compile, scaler: this.#scaler };
+  }
+
+  override get options(): CallbackOptions {
+    // A fit may go on elsewhere.
+    const { device: _, ...others } = this.#options;
+    return others;
   }
 
   override readonly state: KeptState = {

@@ -56,7 +56,14 @@ export interface CallbackSpec<A extends Access> {
   readonly observe?: Observers<A>;
   /** What checkpoints must keep of it; "none", the default, where it remembers nothing from step to step. */
   readonly state?: KeptState | "none";
+  /**
+   * Plain values by name that decide what it does: a checkpoint of a fit with other ones is refused, as one of another
+   * program.
+   */
+  readonly options?: CallbackOptions;
 }
+
+export type CallbackOptions = { readonly [name: string]: unknown };
 
 /** The handlers of a callback with the access `A`, by event. */
 export type Handlers<A extends Access> = {
@@ -92,6 +99,7 @@ export interface Callback {
   readonly measure: ((view: any) => Measured) | undefined;
   readonly observe: { readonly [event: string]: AnyHandler };
   readonly state: KeptState | "none" | undefined;
+  readonly options: CallbackOptions | undefined;
 }
 
 /**
@@ -122,6 +130,7 @@ export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Ca
     measure,
     observe = {},
     state = "none",
+    options,
   } = spec;
   if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a callback needs a name");
   const handlers = on as Callback["on"];
@@ -147,6 +156,7 @@ export function callback<const A extends Access = {}>(spec: CallbackSpec<A>): Ca
     measure,
     observe: observers,
     state,
+    options,
   };
 }
 
@@ -192,4 +202,8 @@ export abstract class CallbackObject implements Callback {
   readonly measure: Callback["measure"] = undefined;
   readonly observe: Callback["observe"] = {};
   readonly state: Callback["state"] = undefined;
+
+  get options(): Callback["options"] {
+    return undefined;
+  }
 }

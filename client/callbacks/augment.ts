@@ -3,7 +3,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { kw } from "../../bridge/reference/kw.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
+import { type CallbackOptions, CallbackObject, type Callback, type Handlers } from "../callback/callback.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -102,6 +102,10 @@ class Mix extends CallbackObject {
     if (!(alpha > 0)) throw new TorchwireError("MISUSE", `${name}: alpha must be above 0, not ${described(alpha)}`);
     this.name = name;
     this.#options = { alpha, classes };
+  }
+
+  override get options(): CallbackOptions {
+    return this.#options;
   }
 
   override readonly init = ({ worker }: Trainer): void => {

@@ -2,7 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
-import { CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
+import { type CallbackOptions, CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
 import { type PythonForm } from "../callback/python-form.ts";
 import { aside } from "../data/aside.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
@@ -139,6 +139,10 @@ export abstract class AveragedWeights extends CallbackObject {
       this.#current = { model, average };
     }
     return this.#current!.average;
+  }
+
+  override get options(): CallbackOptions {
+    return { ...this.#averaging };
   }
 
   readonly pythonForm: () => PythonForm = () => ({ kind: "average", ...this.#averaging, average: this.#average });

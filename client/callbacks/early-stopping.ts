@@ -1,7 +1,14 @@
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import type { Access } from "../callback/access.ts";
-import { CallbackObject, type Callback, type Handlers, type KeptState, type Resolution } from "../callback/callback.ts";
+import {
+  type CallbackOptions,
+  CallbackObject,
+  type Callback,
+  type Handlers,
+  type KeptState,
+  type Resolution,
+} from "../callback/callback.ts";
 import { flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { AbstractTrainingPhase, AbstractValidationPhase } from "../training/phases.ts";
@@ -172,6 +179,12 @@ export class EarlyStopping extends CallbackObject {
         );
     },
   };
+
+  override get options(): CallbackOptions {
+    const { testPhase, trainPhase, ...others } = this.#options;
+    const { name: criterion } = this.criterion;
+    return { criterion, ...others, testPhase: testPhase.name, trainPhase: trainPhase.name, sign: this.#sign };
+  }
 
   override readonly state: KeptState = {
     save: () => ({

@@ -6,7 +6,13 @@ import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { workerOf, type Worker } from "../../bridge/worker.ts";
 import type { State, View } from "../callback/access.ts";
-import { CallbackObject, type KeptState, type Measured, type Observers } from "../callback/callback.ts";
+import {
+  type CallbackOptions,
+  CallbackObject,
+  type KeptState,
+  type Measured,
+  type Observers,
+} from "../callback/callback.ts";
 import { isMeasurable, unmeasurable } from "../callback/measured.ts";
 import { mapPicked, type Picked } from "../data/picked.ts";
 import type { Loss } from "../losses/spec.ts";
@@ -51,6 +57,10 @@ export class Metrics extends CallbackObject {
     this.#metrics = withLoss(metrics);
     this.#tallies = this.#metrics.map((one) => one.start());
     this.#steps = this.#metrics.map(() => 0);
+  }
+
+  override get options(): CallbackOptions {
+    return { metrics: this.#metrics.map(({ name }) => name) };
   }
 
   override readonly init = ({ worker, loss, state }: Trainer): void => {

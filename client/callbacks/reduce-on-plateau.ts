@@ -1,4 +1,4 @@
-import type { Handlers, KeptState } from "../callback/callback.ts";
+import type { CallbackOptions, Handlers, KeptState } from "../callback/callback.ts";
 import type { Hyper } from "../optim/hyper.ts";
 import { flag, float, keywordsOf, oneOf, type Kind, type Kinds } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -86,6 +86,10 @@ export class ReduceOnPlateau extends HyperCallback {
     this.name = name;
     this.#options = { monitor, phase, restart, factor, patience, cooldown, minLr, eps, threshold, thresholdMode, mode };
     this.#best = this.#worst = mode === "min" ? Infinity : -Infinity;
+  }
+
+  override get options(): CallbackOptions {
+    return { ...this.#options, phase: this.#options.phase.name };
   }
 
   override readonly init = ({ hyper, state }: Trainer): void => {

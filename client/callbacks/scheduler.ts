@@ -1,7 +1,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Access, State, View } from "../callback/access.ts";
-import type { Callback, Handlers, Measured, Observers, KeptState } from "../callback/callback.ts";
+import type { CallbackOptions, Callback, Handlers, Measured, Observers, KeptState } from "../callback/callback.ts";
 import { type PythonForm, type ScheduledValues } from "../callback/python-form.ts";
 import type { Hyperparameter, HyperChange } from "../optim/hyper.ts";
 import { described } from "../options/keywords.ts";
@@ -102,6 +102,26 @@ export class Scheduler extends HyperCallback {
       if (group.isLast) this.#issued++;
     },
   };
+
+  /** A schedule is a function, and is known by some of its values. */
+  override get options(): CallbackOptions {
+    const run = { steps: 1000, stepsPerEpoch: 100 };
+    const values = (name: string, schedule: Schedule): unknown[] => {
+      try {
+        return [1, 250, 500, 750, 1000].map((t) => valueAt(name, schedule, t, run));
+      } catch {
+        // It is one for runs of other lengths.
+        return [];
+      }
+    };
+    const own = this.#own.map(([{ name }, schedule]) => ({ name, values: values(name, schedule) }));
+    const entries = this.#entries.map(({ schedule, name, ...how }) => ({
+      name,
+      ...how,
+      values: values(name, schedule),
+    }));
+    return { across: this.#across, schedules: [...entries, ...own] };
+  }
 
   override readonly state: KeptState<{ done: number; seen: number }> = {
     save: () => ({ done: this.#done, seen: this.#seen }),

@@ -10,6 +10,8 @@ import { DataLoader } from "../data/loader.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import type { Manifest } from "./manifest.ts";
+import { toPlain } from "./plain.ts";
+import type { Resumable } from "./resumption.ts";
 
 type Program = Manifest["program"];
 
@@ -17,7 +19,7 @@ type Program = Manifest["program"];
 const ROWS = 64;
 
 /** Each thing that must be the same, from the outside to the inside. Modules and optimizers are in the worker. */
-export async function programOf(learner: Trainer, sides: { readonly [side: string]: unknown }): Promise<Program> {
+export async function programOf(learner: Resumable, sides: { readonly [side: string]: unknown }): Promise<Program> {
   const { worker, loss, callbacks, backend } = learner;
   const own: [string, string][] = [
     ...Object.entries(sides).flatMap(([side, data]) =>
@@ -26,6 +28,12 @@ export async function programOf(learner: Trainer, sides: { readonly [side: strin
     ["batches that are accumulated", String(backend.accumulate)],
     ["the loss", typeof loss === "object" ? JSON.stringify(withoutReferences(loss)) : described(loss)],
     ["the callbacks", callbacks.map(({ name }) => name).join(", ")],
+    ...callbacks.flatMap(({ name, options = {} }) =>
+      Object.entries(options).map(([option, value]): [string, string] => [
+        `${option} of ${name}`,
+        JSON.stringify(toPlain(withoutReferences(value), `${option} of ${name}`)),
+      ]),
+    ),
     ["what is tracked", [...learner.tracked.keys()].join(", ")],
   ];
   const helpers = worker.import("torchwire_worker.helpers.resuming");

@@ -96,7 +96,12 @@ export class Resumption {
     const environment: unknown = await worker.scope(() =>
       py.js(worker.import("torchwire_worker.helpers.resuming").environment()),
     );
-    this.#environment = environment as Manifest["environment"];
+    const { torchwire, torchvision, numpy } = worker.versions;
+    this.#environment = {
+      ...(environment as Manifest["environment"]),
+      Node: process.versions.node,
+      ...present({ torchwire, torchvision, NumPy: numpy }),
+    };
     this.#found = await this.#folder.newest((path, why) => warn(`${path} is passed over: ${why}`));
     this.#last = { steps: this.#found?.manifest.steps ?? 0, time: performance.now() };
     if (this.#found !== undefined) this.#check(this.#found);
@@ -294,5 +299,8 @@ function positionOf(data: DataLoader<any, any>, { side: under, batch }: Place, s
   const { position } = data;
   return side === under && batch > 0 ? { ...position, batch } : position;
 }
+
+const present = (versions: { readonly [what: string]: string | undefined }): Manifest["environment"] =>
+  Object.fromEntries(Object.entries(versions).map(([what, version]) => [what, version ?? "none"]));
 
 const warn = (message: string): void => process.emitWarning(`fit: resume: ${message}`, { type: "TorchwireWarning" });

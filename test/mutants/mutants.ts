@@ -277,6 +277,26 @@ export const mutants: readonly Mutant[] = [
       "a checkpoint of another program is refused, and stays as it is the batch size",
     ),
   },
+  {
+    title: "resume: hyperparameters are not compared",
+    file: "python/torchwire_worker/helpers/resuming.py",
+    from: "for key, value in group.items() if _is_plain(value)]",
+    to: "for key, value in group.items() if False]",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "a checkpoint of another program is refused, and stays as it is a hyperparameter",
+    ),
+  },
+  {
+    title: "resume: a callback's options are not compared",
+    file: "client/resume/program.ts",
+    from: "callbacks.flatMap(({ name, options = {} }) =>",
+    to: "[].flatMap(({ name, options = {} }: any) =>",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "callbacks with other options, and schedules with other values, make another program",
+    ),
+  },
   // What happens, for those outside.
   {
     title: "events: an aborted signal does not end the stream",

@@ -5,6 +5,7 @@ that it would have had.
 from __future__ import annotations
 
 import platform
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -95,9 +96,7 @@ def describe(modules: Modules, optimizers: Optimizers | None) -> list[list[str]]
     for name, optimizer in _each(optimizers):
         which = f"the optimizer {name}".rstrip()
         found.append([which, type(optimizer).__name__])
-        for i, group in enumerate(optimizer.param_groups):
-            label = group.get("name", i)
-            found.append([f"{which}, the group {label}", f"{len(group['params'])} parameters"])
+        found += _settings_of(optimizer, which)
     return found
 
 
@@ -130,6 +129,29 @@ def _outside(modules: Modules, optimizers: Optimizers | None) -> list[torch.Tens
     inside = {id(param) for _, module in each(modules) for param in module.parameters()}
     trained = (param for _, one in _each(optimizers) for group in one.param_groups for param in group["params"])
     return [param for param in once(trained) if id(param) not in inside]
+
+
+def _settings_of(optimizer: torch.optim.Optimizer, which: str) -> list[list[str]]:
+    """Return the sizes and hyperparameters of its groups, as they were when this was asked for the first time: a fit
+    that is over has left others.
+    """
+    if optimizer not in _settings:
+        found = []
+        for i, group in enumerate(optimizer.param_groups):
+            label = f"{which}, the group {group.get('name', i)}"
+            found.append([label, f"{len(group['params'])} parameters"])
+            found += [[f"{label}: {key}", str(value)] for key, value in group.items() if _is_plain(value)]
+        _settings[optimizer] = found
+    return _settings[optimizer]
+
+
+_settings: weakref.WeakKeyDictionary[torch.optim.Optimizer, list[list[str]]] = weakref.WeakKeyDictionary()
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list)):
+        return all(_is_plain(one) for one in value)
+    return value is None or isinstance(value, (bool, int, float, str))
 
 
 def _looks(tensor: torch.Tensor) -> str:

@@ -4,20 +4,25 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
 import {
+  accuracy,
   adamW,
   callback,
   Checkpointer,
   crossEntropy,
   kw,
   Metrics,
+  oneCycle,
   py,
+  PyTorchBackend,
+  Scheduler,
+  sgd,
   type AnyRef,
   type Callback,
   type Learner,
   type LearnerData,
   type Worker,
 } from "torchwire";
-import { EarlyStopping, Recorder, Traces } from "torchwire/callbacks";
+import { EarlyStopping, EMA, Recorder, ReduceOnPlateau, Traces } from "torchwire/callbacks";
 import { csv, jsonLines, LogHistograms, LogHyperParams, LogMetrics, LogTraces, tensorBoard } from "torchwire/logging";
 import { auc } from "torchwire/metrics";
 import { numberSinceBest } from "torchwire/stopping";
@@ -165,6 +170,11 @@ describe("a checkpoint of another program is refused, and stays as it is", () =>
       () => ({ kind: { ...plain, optimizer: () => adamW() } }),
       /the optimizer was SGD there, and is AdamW here/,
     ],
+    [
+      "a hyperparameter",
+      () => ({ kind: { ...plain, optimizer: () => sgd({ lr: 0.01, momentum: 0.9 }) } }),
+      /the optimizer, the group 0: lr was 0\.05 there, and is 0\.01 here/,
+    ],
     ["the callbacks", () => ({ more: [callback({ name: "another" })] }), /the callbacks was .*, and is .*another/],
     [
       "the model",
@@ -188,6 +198,25 @@ describe("a checkpoint of another program is refused, and stays as it is", () =>
     expect(await readdir(folder)).not.toContain("incarnation-2.json");
     expect((await program({ seed: 2 })).weights).toBe(whole.weights);
   });
+});
+
+test("callbacks with other options, and schedules with other values, make another program", async () => {
+  const decide: [string, (more: boolean) => Callback][] = [
+    ["clipGradNorm of PyTorchBackend", (more) => new PyTorchBackend({ clipGradNorm: more ? 1 : 2 })],
+    ["decay of EMA", (more) => new EMA({ decay: more ? 0.9 : 0.8 })],
+    ["schedules of Scheduler", (more) => new Scheduler({ lr: oneCycle("run", more ? 0.1 : 0.2) })],
+    ["patience of ReduceOnPlateau", (more) => new ReduceOnPlateau({ patience: more ? 2 : 3 })],
+    ["criterion of EarlyStopping", (more) => new EarlyStopping(numberSinceBest(more ? 8 : 9))],
+    ["metrics of Metrics", (more) => new Metrics(...(more ? [accuracy] : []))],
+    ["own of mine", (more) => callback({ name: "mine", options: { own: more } })],
+  ];
+  for (const [what, make] of decide) {
+    await program({ stopAt: 5, more: [make(true)] });
+    await expect(program({ more: [make(false)] })).rejects.toThrow(`of another program: ${what} was`);
+    // The same options are the same program, in an object of their own.
+    expect((await program({ stopAt: 5, more: [make(true)] })).report.resumed).toMatchObject({ times: 1 });
+    await rm(folder, { recursive: true });
+  }
 });
 
 test("a loss with a tensor in the worker is the same in each program, whatever its reference", async () => {
