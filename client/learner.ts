@@ -54,7 +54,7 @@ export class Learner<M = any> implements Trainer {
   /** A PyTorch optimizer; with several models a record of them. */
   optimizer: any;
   /** The optimizer's hyperparameters, to read and to set: `learner.hyper.set("lr", 1e-4)`. */
-  readonly hyper: Hyper = new Hyper(this);
+  readonly hyper: Hyper = new Hyper(this, () => this.#loop.preparations.ready("hyper", true));
   data: LearnerData;
   readonly input: Format | undefined;
   readonly target: Format | undefined;

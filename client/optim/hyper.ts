@@ -41,9 +41,12 @@ export interface HyperValues {
  */
 export class Hyper {
   readonly #learner: Owner;
+  readonly #made: () => Promise<void> | undefined;
 
-  constructor(learner: Owner) {
+  /** `made` rejects where the making of the optimizer failed. */
+  constructor(learner: Owner, made: () => Promise<void> | undefined) {
     this.#learner = learner;
+    this.#made = made;
   }
 
   /**
@@ -105,9 +108,13 @@ export class Hyper {
   #ask(name: string, ...args: unknown[]): Promise<unknown> {
     const helper = this.#helper(name);
     const result = helper(this.#optimizers, ...args);
-    const value = py.js(result);
+    const value = Promise.resolve(py.js(result));
     for (const one of [result, helper]) one[Symbol.dispose]();
-    return value;
+    return value.catch(async (error: unknown) => {
+      // An optimizer that could not be made has no value: the error of the making is the one to tell.
+      await this.#made();
+      throw error;
+    });
   }
 
   #helper(name: string): AnyRef {

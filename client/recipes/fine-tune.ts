@@ -1,4 +1,5 @@
 /** Recipes of fastai's, made of schedules, groups of parameters, and freezing. */
+import { join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import { Scheduler } from "../callbacks/scheduler.ts";
@@ -8,6 +9,7 @@ import type { HyperChange, HyperValues } from "../optim/hyper.ts";
 import { described } from "../options/keywords.ts";
 import type { FitOptions, Learner } from "../learner.ts";
 import type { Report } from "../training/report.ts";
+import { resumeOptions } from "../resume/options.ts";
 import { oneCycle } from "../schedules/anneal.ts";
 import { checkNumbers, checkOptions } from "../schedules/schedule.ts";
 
@@ -31,7 +33,7 @@ export interface FitOneCycleOptions extends FitOptions {
   readonly momentum?: readonly [number, number, number] | false;
 }
 
-const ONE_CYCLE_OPTIONS = ["data", "phases", "signal", "percentStart", "div", "divFinal", "momentum"];
+const ONE_CYCLE_OPTIONS = ["data", "phases", "signal", "resume", "percentStart", "div", "divFinal", "momentum"];
 
 /**
  * Calls `learner.fit(epochs)` with one cycle of the learning rate, and the opposite one of the momentum: fastai's
@@ -134,12 +136,13 @@ export interface FineTuneOptions extends Omit<FitOneCycleOptions, "percentStart"
  * everything for `epochs`, each part with one cycle of the learning rate. The optimizer's groups are the layers, in
  * their order, and the last one is the head.
  *
- * The report covers both parts. Where the first one is stopped, there is no second. In the end nothing is frozen.
+ * The report covers both parts. Where the first one is stopped, there is no second. In the end nothing is frozen. With
+ * `resume` each part has a folder of its own in that folder, "head" and "all".
  */
 export async function fineTune(learner: Learner, epochs: number, options: FineTuneOptions = {}): Promise<Report> {
   checkOptions("fineTune", options, [...ONE_CYCLE_OPTIONS, "freezeEpochs", "baseLr", "lrMult", "head", "trainNorms"]);
   const { freezeEpochs = 1, baseLr = 2e-3, lrMult = 100, head, trainNorms = true } = options;
-  const { percentStart = 0.3, div = 5, data, phases, signal, divFinal, momentum } = options;
+  const { percentStart = 0.3, div = 5, data, phases, signal, resume, divFinal, momentum } = options;
   checkNumbers("fineTune", { baseLr, lrMult });
   const groups = Object.keys(await groupsOf("fineTune", learner));
   if (head === undefined && groups.length === 1)
@@ -161,12 +164,20 @@ export async function fineTune(learner: Learner, epochs: number, options: FineTu
       if (trainNorms) helpers.unfreeze_norms(model);
     }
     const rates = groups.map((_, i) => (i === groups.length - 1 ? baseLr : baseLr / 10));
-    first = await fitOneCycle(learner, freezeEpochs, rates, { ...shared, percentStart: 0.99 });
+    first = await fitOneCycle(learner, freezeEpochs, rates, { ...shared, ...part(resume, "head"), percentStart: 0.99 });
   } finally {
     unfreeze(model);
   }
   if (first.status !== "completed") return first;
   const top = baseLr / 2;
-  const second = await fitOneCycle(learner, epochs, [top / lrMult, top], { ...shared, percentStart, div });
+  const rest = { ...shared, ...part(resume, "all"), percentStart, div };
+  const second = await fitOneCycle(learner, epochs, [top / lrMult, top], rest);
   return { ...second, epochs: first.epochs + second.epochs, steps: first.steps + second.steps };
+}
+
+/** The resume option of one of several fits. */
+function part(resume: FitOptions["resume"], name: string): Pick<FitOptions, "resume"> {
+  if (resume === undefined) return {};
+  const { folder } = resumeOptions(resume);
+  return { resume: { ...(typeof resume === "object" && resume), folder: join(folder, name) } };
 }

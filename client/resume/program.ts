@@ -1,11 +1,13 @@
 /** Tells what a run is of, so that a checkpoint of another one is refused. */
 import { createHash, type Hash } from "node:crypto";
+import { basename } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { toBytes, fromBytes, itemSize, sizeOf } from "../../bridge/values/ndarray.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { ArrayDataset, Subset } from "../data/dataset.ts";
+import { ImageFolder } from "../data/images.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -82,18 +84,26 @@ function loaderSettings(loader: DataLoader<any, any>): { readonly [name: string]
     ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, String(value)])),
     // Weights and lengths, too, decide the order.
     ...(order === "drawn" && { "the order of an epoch": hashed(createHash("sha256").update(orderOf(0) ?? "")) }),
-    "its bytes": fingerprint(loader),
+    ...sampled(loader),
   };
 }
 
 const hashed = (hash: Hash): string => hash.digest("hex").slice(0, 16);
 
-/** A hash of some rows, where the data set is arrays. */
-function fingerprint(loader: DataLoader<any, any>): string {
+/** A hash of some rows, where the data set is arrays, or of the names and classes of all images of a folder. */
+function sampled(loader: DataLoader<any, any>): { readonly [name: string]: string } {
   const { dataset } = loader.plan;
-  const [arrays, indices] = dataset instanceof Subset ? [dataset.data, dataset.indices] : [dataset, undefined];
-  if (!(arrays instanceof ArrayDataset) || arrays.ready() !== undefined) return "not looked at";
-  const { length } = dataset;
+  const [whole, indices] = dataset instanceof Subset ? [dataset.data, dataset.indices] : [dataset, undefined];
+  if (whole instanceof ImageFolder) {
+    const { classes, labels, paths } = whole;
+    const names = JSON.stringify([classes, labels, paths.map((path) => basename(path)), indices && [...indices]]);
+    return { "its images and classes": hashed(createHash("sha256").update(names)) };
+  }
+  if (!(whole instanceof ArrayDataset) || whole.ready() !== undefined) return {};
+  return { "its bytes": ofRows(whole, dataset.length, indices) };
+}
+
+function ofRows(arrays: ArrayDataset, length: number, indices: ArrayLike<number> | undefined): string {
   const hash = createHash("sha256");
   const made: ArrayBufferView[] = [];
   for (let i = 0; i < Math.min(ROWS, length); i++) {

@@ -226,8 +226,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: other labels taken for the same",
     file: "client/resume/program.ts",
-    from: '    "its bytes": fingerprint(loader),',
-    to: '    "its bytes": fingerprint(loader).slice(16),',
+    from: "ofRows(whole, dataset.length, indices) };",
+    to: "ofRows(whole, dataset.length, indices).slice(16) };",
     test: by(
       "test/client/resume/checkpoints.test.ts",
       "a checkpoint of another program is refused, and stays as it is the labels",
@@ -296,6 +296,20 @@ export const mutants: readonly Mutant[] = [
       "test/client/resume/checkpoints.test.ts",
       "callbacks with other options, and schedules with other values, make another program",
     ),
+  },
+  {
+    title: "resume: the parts of a recipe share a folder",
+    file: "client/recipes/fine-tune.ts",
+    from: '...part(resume, "all")',
+    to: '...part(resume, "head")',
+    test: by("test/client/resume/recipes.test.ts", "fineTune"),
+  },
+  {
+    title: "resume: other images of a folder are not noticed",
+    file: "client/resume/program.ts",
+    from: "    const { classes, labels, paths } = whole;",
+    to: "    const { classes } = whole, labels = 0, paths: string[] = [];",
+    test: by("test/client/resume/recipes.test.ts", "other images are another program"),
   },
   // What happens, for those outside.
   {

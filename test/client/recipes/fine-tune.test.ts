@@ -254,3 +254,10 @@ test("a learner of several models has no head", async () => {
       message: expect.stringMatching(/is for a learner of one model/) as string,
     });
 });
+
+test("an optimizer that cannot be made is told by its own error", async () => {
+  const wrong = () => learnerOf({ optimizer: adamW({ groups: { head: { params: (m: AnyRef) => m.nowhere } } }) });
+  const message = expect.stringContaining("'Sequential' object has no attribute 'nowhere'") as unknown;
+  await expect(fitOneCycle(wrong(), 1, 0.01)).rejects.toMatchObject({ message });
+  await expect(wrong().hyper.get("lr")).rejects.toMatchObject({ message });
+});
