@@ -19,7 +19,8 @@ import { sidesOf } from "./fit.ts";
 import { Interruption } from "./interruption.ts";
 import type { FitOptions } from "./options.ts";
 import { failureBefore, Preparations } from "./preparations.ts";
-import { Resumption, type Resumable } from "../resume/resumption.ts";
+import { Resumption } from "../resume/resumption.ts";
+import type { Resumable } from "../resume/states.ts";
 import { START, type Done } from "../resume/manifest.ts";
 import { Run, type StepBody } from "./run.ts";
 
@@ -87,8 +88,8 @@ export class Loop {
       const saved = resumption?.saved;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
       await run.barrier("fitBegin");
+      await resumption?.restore();
       if (saved !== undefined) {
-        await resumption!.restore();
         for (const [phase, count] of Object.entries(saved.epochs)) this.#epochs.set(phase, count);
         before = this.#steps - saved.steps;
       }

@@ -7,7 +7,7 @@ import { join, resolve } from "node:path";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { syncFolder } from "../weights/safetensors.ts";
-import type { Manifest } from "./manifest.ts";
+import type { Begun, Manifest } from "./manifest.ts";
 
 /** A whole checkpoint. */
 export interface Found {
@@ -16,6 +16,7 @@ export interface Found {
 }
 
 const POINTER = "latest.json";
+const BEGUN = "begun.json";
 const MANIFEST = "manifest.json";
 const DRAFT = ".draft-";
 const NAME = /^step-(\d+)-(\d+)(?:-(\d+))?$/;
@@ -96,15 +97,34 @@ export class CheckpointFolder {
       await this.#refuseStale();
       await rename(draft, join(this.path, name));
       await syncFolder(this.path);
-      const pointer = join(this.path, POINTER);
-      await writeSynced(`${pointer}.tmp`, `${JSON.stringify({ checkpoint: name })}\n`);
-      await rename(`${pointer}.tmp`, pointer);
-      await syncFolder(this.path);
+      await this.#replace(POINTER, { checkpoint: name });
     } catch (cause) {
       if (draft !== undefined) await rm(draft, { recursive: true, force: true }).catch(() => undefined);
       throw cause instanceof TorchwireError ? cause : notSaved(this.path, cause);
     }
     await this.#removeOld();
+  }
+
+  /** How the run began, where a program has said it. */
+  async begun(): Promise<Begun | undefined> {
+    const text = await readFile(join(this.path, BEGUN), "utf8").catch(() => undefined);
+    return text === undefined ? undefined : (JSON.parse(text) as Begun);
+  }
+
+  /** Says how the run begins. Throws NOT_SAVED. */
+  async begin(begun: Begun): Promise<void> {
+    try {
+      await this.#replace(BEGUN, begun);
+    } catch (cause) {
+      throw notSaved(this.path, cause);
+    }
+  }
+
+  async #replace(name: string, value: object): Promise<void> {
+    const path = join(this.path, name);
+    await writeSynced(`${path}.tmp`, `${JSON.stringify(value)}\n`);
+    await rename(`${path}.tmp`, path);
+    await syncFolder(this.path);
   }
 
   /** The same steps may have been written before: at an epoch's end, and again at the fit's. */

@@ -39,3 +39,9 @@ export interface Manifest {
   readonly state: unknown;
   readonly files: { readonly [name: string]: { readonly bytes: number; readonly sha256: string } };
 }
+
+/** How a run began, begun.json: a program that begins again before the first checkpoint cuts its files back to this. */
+export interface Begun extends Pick<Manifest, "program"> {
+  /** The state of the callbacks after "fitBegin". */
+  readonly callbacks: unknown;
+}

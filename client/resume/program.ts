@@ -13,7 +13,7 @@ import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
 import type { Manifest } from "./manifest.ts";
 import { toPlain } from "./plain.ts";
-import type { Resumable } from "./resumption.ts";
+import type { Resumable } from "./states.ts";
 
 type Program = Manifest["program"];
 

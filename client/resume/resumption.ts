@@ -6,10 +6,8 @@ import { py } from "../../bridge/reference/py.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import type { Callback, KeptState } from "../callback/callback.ts";
 import { DataLoader, type Position } from "../data/loader.ts";
 import type { Ending, Resumed } from "../training/report.ts";
-import type { Trainer } from "../training/trainer.ts";
 import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "../weights/header.ts";
 import { send } from "../weights/load.ts";
 import { make, pieceBytes } from "../weights/modules.ts";
@@ -20,11 +18,15 @@ import type { Done, Manifest, Place } from "./manifest.ts";
 import { resumeOptions, type Pace, type ResumeOptions } from "./options.ts";
 import { fromPlain, toPlain } from "./plain.ts";
 import { modulesOf, programOf, refuseOther } from "./program.ts";
-
-/** A learner with its callbacks in full. */
-export interface Resumable extends Trainer {
-  readonly callbacks: readonly Callback[];
-}
+import {
+  beginAnew,
+  keptStates,
+  loadStates,
+  savedStates,
+  trackedIn,
+  type CallbackStates,
+  type Resumable,
+} from "./states.ts";
 
 /** The counts of a loop, which a checkpoint has beside its place. */
 export interface Counts {
@@ -121,14 +123,19 @@ export class Resumption {
       );
   }
 
-  /** Puts everything back, in the caller's lane. Random numbers come last. */
+  /** Puts everything back, in the caller's lane: of the checkpoint, or else of the run's beginning. */
   async restore(): Promise<void> {
-    const { path, manifest } = this.#found!;
+    if (this.#found !== undefined) return this.#restore(this.#found);
+    await beginAnew(this.#learner, this.#folder, this.#program);
+  }
+
+  /** Random numbers come last. */
+  async #restore({ path, manifest }: Found): Promise<void> {
     const learner = this.#learner;
     const { worker, state, optimizer } = learner;
-    const saved = fromPlain(manifest.state as never) as { learner: object; callbacks: { [name: string]: unknown } };
+    const saved = fromPlain(manifest.state as never) as { learner: object; callbacks: CallbackStates };
     Object.assign(state, saved.learner);
-    for (const [name, kept] of keptStates(learner)) await kept.load(saved.callbacks[name]);
+    await loadStates(learner, saved.callbacks);
     for (const [side, position] of Object.entries(manifest.loaders)) {
       const data = this.#sides[side];
       if (data instanceof DataLoader) data.position = position;
@@ -211,10 +218,9 @@ export class Resumption {
   }
 
   #moment(place: Place): Moment {
-    const learner = this.#learner;
     const state = {
-      learner: { ...learner.state },
-      callbacks: Object.fromEntries(keptStates(learner).map(([name, kept]) => [name, kept.save()])),
+      learner: { ...this.#learner.state },
+      callbacks: savedStates(this.#learner),
     };
     const loaders = Object.entries(this.#sides).flatMap(([side, data]) =>
       data instanceof DataLoader ? [[side, positionOf(data, place, side)] as const] : [],
@@ -280,19 +286,6 @@ async function writeCopies(worker: Worker, copies: AnyRef, path: string): Promis
 }
 
 const bytesIn = (infos: readonly TensorInfo[]): number => infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
-
-/** The callbacks that remember something, by their names, which are unique. */
-const keptStates = ({ callbacks }: Resumable): (readonly [name: string, kept: KeptState])[] =>
-  callbacks.flatMap(({ name, state }) => (typeof state === "object" ? [[name, state] as const] : []));
-
-/** Everything with a state beside models and optimizers, by name. */
-function trackedIn(learner: Resumable): Map<string, AnyRef> {
-  const found = new Map<string, AnyRef>();
-  for (const [name, kept] of keptStates(learner))
-    for (const [key, object] of Object.entries(kept.objects?.() ?? {})) found.set(`callback ${name}: ${key}`, object);
-  for (const [name, object] of learner.tracked) found.set(name, object);
-  return found;
-}
 
 /** In the epoch under way, the batches that the fit has taken count, and not those that the loader has prepared. */
 function positionOf(data: DataLoader<any, any>, { side: under, batch }: Place, side: string): Position {

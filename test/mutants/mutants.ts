@@ -241,8 +241,28 @@ export const mutants: readonly Mutant[] = [
     test: by("test/client/resume/checkpoints.test.ts", "logs have each step once, as those of the undisturbed fit"),
   },
   {
+    title: "resume: logs keep the steps of a program that ended before its first checkpoint",
+    file: "client/resume/states.ts",
+    from: "await loadStates(learner, fromPlain(begun.callbacks as never) as CallbackStates);",
+    to: "return;",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "logs have no step of a program that ended before its first checkpoint",
+    ),
+  },
+  {
+    title: "resume: another program gets the first states of the one before",
+    file: "client/resume/states.ts",
+    from: "begun !== undefined && JSON.stringify(begun.program) === JSON.stringify(program)",
+    to: "begun !== undefined",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "logs keep the steps of another program, which ended before its first checkpoint",
+    ),
+  },
+  {
     title: "resume: tracked objects left out",
-    file: "client/resume/resumption.ts",
+    file: "client/resume/states.ts",
     from: "for (const [name, object] of learner.tracked) found.set(name, object);",
     to: "",
     test: by(

@@ -412,6 +412,31 @@ describe("logs", () => {
     expect(await lines(parts)).toEqual(await lines(join(folder, "whole")));
   });
 
+  const failing = (path: string): Partial<Setting> => ({
+    ...logging(path),
+    options: { resume: folder },
+    atStep: (_, step) => {
+      if (step === 3) throw new Error("a mistake in the program");
+    },
+  });
+
+  test("have no step of a program that ended before its first checkpoint", async () => {
+    await fitted(worker, { kind: plain, seed: 1, data, ...logging(join(folder, "whole")) });
+    const parts = join(folder, "parts");
+    for (let i = 0; i < 2; i++) await expect(program(failing(parts))).rejects.toThrow("a mistake in the program");
+    expect(await checkpoints()).toEqual([]);
+    await program(logging(parts));
+    expect(await lines(parts)).toEqual(await lines(join(folder, "whole")));
+  });
+
+  test("keep the steps of another program, which ended before its first checkpoint", async () => {
+    const parts = join(folder, "parts");
+    await expect(program(failing(parts))).rejects.toThrow("a mistake in the program");
+    const before = await readFile(join(parts, "log.jsonl"), "utf8");
+    await program({ ...logging(parts), batchSize: 4 });
+    expect((await readFile(join(parts, "log.jsonl"), "utf8")).startsWith(before)).toBe(true);
+  });
+
   test("that were cut off before the checkpoint are told", async () => {
     const parts = join(folder, "parts");
     await program({ ...logging(parts), stopAt: 5 });

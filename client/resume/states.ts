@@ -1,0 +1,50 @@
+/** The states of callbacks, and of the objects that are tracked. */
+import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Callback, KeptState } from "../callback/callback.ts";
+import type { CheckpointFolder } from "./folder.ts";
+import type { Manifest } from "./manifest.ts";
+import { fromPlain, toPlain } from "./plain.ts";
+import type { Trainer } from "../training/trainer.ts";
+
+/** A learner with its callbacks in full. */
+export interface Resumable extends Trainer {
+  readonly callbacks: readonly Callback[];
+}
+
+export type CallbackStates = { readonly [name: string]: unknown };
+
+/** The callbacks that remember something, by their names, which are unique. */
+export const keptStates = ({ callbacks }: Resumable): (readonly [name: string, kept: KeptState])[] =>
+  callbacks.flatMap(({ name, state }) => (typeof state === "object" ? [[name, state] as const] : []));
+
+/** Everything with a state beside models and optimizers, by name. */
+export function trackedIn(learner: Resumable): Map<string, AnyRef> {
+  const found = new Map<string, AnyRef>();
+  for (const [name, kept] of keptStates(learner))
+    for (const [key, object] of Object.entries(kept.objects?.() ?? {})) found.set(`callback ${name}: ${key}`, object);
+  for (const [name, object] of learner.tracked) found.set(name, object);
+  return found;
+}
+
+export const savedStates = (learner: Resumable): CallbackStates =>
+  Object.fromEntries(keptStates(learner).map(([name, kept]) => [name, kept.save() as unknown]));
+
+export async function loadStates(learner: Resumable, saved: CallbackStates): Promise<void> {
+  for (const [name, kept] of keptStates(learner)) await kept.load(saved[name]);
+}
+
+/**
+ * The run begins, and the folder keeps how. Where it has begun before, a program has ended before its first checkpoint,
+ * and has left steps in its logs: the callbacks go back to the beginning. A program that was changed since begins a run
+ * of its own.
+ */
+export async function beginAnew(
+  learner: Resumable,
+  folder: CheckpointFolder,
+  program: Manifest["program"],
+): Promise<void> {
+  const begun = await folder.begun();
+  if (begun !== undefined && JSON.stringify(begun.program) === JSON.stringify(program))
+    await loadStates(learner, fromPlain(begun.callbacks as never) as CallbackStates);
+  else await folder.begin({ program, callbacks: toPlain(savedStates(learner), "the state of the callbacks") });
+}
