@@ -1,0 +1,262 @@
+/** Runs programs that are hit at their places and started again, until one ends by itself. */
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { rm } from "node:fs/promises";
+import { availableParallelism, tmpdir } from "node:os";
+import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
+import { fileURLToPath } from "node:url";
+import { FaultProxy } from "../fixtures/faults/proxy.ts";
+import { serve, type Served } from "../fixtures/served.ts";
+import { built } from "../built.ts";
+import { differences, leftBy, outcomeDifferences, type Left } from "./compare.ts";
+import { Disk } from "./disk.ts";
+import type { Blow, Fault, Hit } from "./faults.ts";
+import type { Kind } from "./kinds.ts";
+import { Lanes } from "./lanes.ts";
+import type { Outcome, Setting, Undisturbed } from "./program.ts";
+
+const STOPPED_MS = 10_000;
+const GRACE_S = 1;
+/** A client waits for 5 s more than the grace time. */
+const CUT_MS = (GRACE_S + 6) * 1000;
+/** The machine may be shared. */
+const MOST_MS = 240_000;
+/** A worker notices the end of its program within this. */
+const ORPHAN_MS = 30_000;
+
+/** How a program ended. */
+interface Ended {
+  readonly isWell: boolean;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A blow ends its program; otherwise it goes on to its end. A full disk may do either. */
+const ENDS: { readonly [blow in Blow]: boolean | undefined } = {
+  "kill the worker": true,
+  "kill the program": true,
+  "kill both": true,
+  "stop the worker for 10 s": false,
+  "stop the program for 10 s": false,
+  "cut the link past the grace time": true,
+  "fill the disk": undefined,
+  "terminate the program": true,
+};
+
+export class Stage implements Disposable {
+  readonly #root = mkdtempSync(join(tmpdir(), "torchwire-faults-"));
+  readonly #lanes: Lanes;
+  readonly #wholes = new Map<Kind, Promise<{ left: Left; cold: Undisturbed["cold"] }>>();
+  readonly #noDisk: string | undefined;
+  #count = 0;
+
+  constructor(lanes: number = availableParallelism()) {
+    this.#lanes = new Lanes(lanes);
+    this.#noDisk = Disk.impossible(join(this.#root, "trial"));
+  }
+
+  /** Why a fault is left out; undefined where it is not. */
+  skipped({ blow, skipped }: Fault): string | undefined {
+    return skipped ?? (blow === "fill the disk" ? this.#noDisk : undefined);
+  }
+
+  /** What is wrong with the run that had this fault; nothing where all is well. */
+  async wrong(fault: Fault): Promise<string[]> {
+    const { left, cold } = await this.#whole(fault.kind);
+    return this.#lanes.within(async () => {
+      const scene = new Scene(this.#folder(), fault.kind, this.#lanes);
+      try {
+        await scene.open(fault.hits.map(({ blow }) => blow));
+        const run = await scene.play(fault.hits);
+        return [...scene.wrong, ...(run === undefined ? [] : differences(fault.kind, run, left, cold))];
+      } catch (error) {
+        return [...scene.wrong, String(error)];
+      } finally {
+        await scene.close();
+      }
+    });
+  }
+
+  [Symbol.dispose](): void {
+    rmSync(this.#root, { recursive: true, force: true });
+  }
+
+  #folder(): string {
+    return join(this.#root, String(this.#count++));
+  }
+
+  /** The run that is left alone. One of each kind is enough. */
+  #whole(kind: Kind): Promise<{ left: Left; cold: Undisturbed["cold"] }> {
+    const known = this.#wholes.get(kind);
+    if (known !== undefined) return known;
+    const made = this.#lanes.within(async () => {
+      const scene = new Scene(this.#folder(), kind, this.#lanes);
+      const { isWell, stdout, stderr } = await scene.run({ alone: true });
+      if (!isWell) throw new Error(`the undisturbed run failed: ${stderr}`);
+      const { outcome, kept, cold } = JSON.parse(stdout) as Undisturbed;
+      const left = scene.left(outcome);
+      const differs = outcomeDifferences(kept, outcome);
+      if (differs.length > 0) throw new Error(`a run with checkpoints differs: ${differs.join(", ")}`);
+      const [{ updates } = { updates: [] }] = left.updates;
+      if (new Set(updates).size !== updates.length) throw new Error("two updates of the undisturbed run are the same");
+      return { left, cold };
+    });
+    this.#wholes.set(kind, made);
+    return made;
+  }
+}
+
+/** The programs of one run. */
+class Scene {
+  /** What went another way than it must, beside the bits. */
+  readonly wrong: string[] = [];
+  readonly #folder: string;
+  readonly #notes: string;
+  readonly #kind: Kind;
+  readonly #lanes: Lanes;
+  #disk: Disk | undefined;
+  #served: Served | undefined;
+  #proxy: FaultProxy | undefined;
+
+  constructor(root: string, kind: Kind, lanes: Lanes) {
+    [this.#folder, this.#notes] = [join(root, "run"), join(root, "notes")];
+    for (const path of [this.#folder, this.#notes]) mkdirSync(path, { recursive: true });
+    this.#kind = kind;
+    this.#lanes = lanes;
+  }
+
+  async open(blows: readonly Blow[]): Promise<void> {
+    if (blows.includes("fill the disk")) this.#disk = new Disk(this.#folder);
+    if (!blows.includes("cut the link past the grace time")) return;
+    this.#served = await serve({ args: ["--grace", String(GRACE_S)] });
+    this.#proxy = await FaultProxy.open(this.#served.port);
+  }
+
+  async close(): Promise<void> {
+    await this.#proxy?.[Symbol.asyncDispose]();
+    await this.#served?.[Symbol.asyncDispose]();
+    this.#disk?.[Symbol.dispose]();
+    await rm(join(this.#folder, ".."), { recursive: true, force: true });
+  }
+
+  left(outcome: Outcome): Left {
+    return leftBy(outcome, this.#folder, this.#notes);
+  }
+
+  /** Returns what the last program has left, where it ended well. */
+  async play(hits: readonly Hit[]): Promise<Left | undefined> {
+    let last: Ended | undefined;
+    for (const hit of hits) {
+      const ended = await this.run({ place: hit.place }, hit.blow);
+      const ends = ENDS[hit.blow];
+      if (ends !== undefined && ended.isWell === ends)
+        this.wrong.push(ends ? `${hit.blow}: the program ended well` : `the program failed: ${ended.stderr}`);
+      if (ends === false) last = ended;
+      this.#disk?.free();
+    }
+    const { isWell, stdout, stderr } = last ?? (await this.run({}));
+    if (!isWell) this.wrong.push(`the last program failed: ${stderr}`);
+    return isWell ? this.left(JSON.parse(stdout) as Outcome) : undefined;
+  }
+
+  async run(setting: Pick<Setting, "place" | "alone">, blow?: Blow): Promise<Ended> {
+    const all: Setting = {
+      kind: this.#kind.name,
+      folder: this.#folder,
+      notes: this.#notes,
+      hooks: fileURLToPath(new URL("places.py", import.meta.url)),
+      address: this.#proxy?.address,
+      ...setting,
+    };
+    const child = spawn(process.execPath, [built("test/faults/program.ts"), JSON.stringify(all)], {
+      stdio: ["ignore", "pipe", "pipe"],
+      env: { ...process.env, OMP_NUM_THREADS: "1" },
+    });
+    let [stdout, stderr] = ["", ""];
+    child.stdout.on("data", (piece: Buffer) => (stdout += String(piece)));
+    child.stderr.on("data", (piece: Buffer) => (stderr += String(piece)));
+    const isRunning = (): boolean => child.exitCode === null && child.signalCode === null;
+    const over = once(child, "close");
+    const timer = setTimeout(() => {
+      this.wrong.push(`a program did not end within ${MOST_MS / 1000} s`);
+      child.kill("SIGKILL");
+    }, MOST_MS);
+    try {
+      if (blow !== undefined) {
+        const reached = join(this.#notes, "reached");
+        while (isRunning() && !existsSync(reached)) await sleep(10);
+        if (isRunning()) await this.#hit(blow, child.pid!, reached);
+        else this.wrong.push("the program never came to its place");
+      }
+      await over;
+      const isWell = child.exitCode === 0;
+      if (stderr.includes("not bit for bit")) this.wrong.push("the environment was said to be another one");
+      if (!isWell && this.#served === undefined) await this.#ended(this.#worker);
+      return { isWell, stdout, stderr };
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  get #worker(): number {
+    return Number(readFileSync(join(this.#notes, "worker"), "utf8"));
+  }
+
+  /** The program, or its worker, stands still until `reached` is gone. */
+  async #hit(blow: Blow, program: number, reached: string): Promise<void> {
+    const goOn = (): void => rmSync(reached, { force: true });
+    const stop = async (pid: number): Promise<void> => {
+      process.kill(pid, "SIGSTOP");
+      goOn();
+      await this.#lanes.aside(() => sleep(STOPPED_MS));
+      process.kill(pid, "SIGCONT");
+    };
+    const kill = (...pids: number[]): void => {
+      for (const pid of pids) process.kill(pid, "SIGKILL");
+      goOn();
+    };
+    switch (blow) {
+      case "kill the worker":
+        return kill(this.#worker);
+      case "kill the program":
+        return kill(program);
+      case "kill both":
+        return kill(program, this.#worker);
+      case "terminate the program":
+        process.kill(program, "SIGTERM");
+        return goOn();
+      case "stop the worker for 10 s":
+        return stop(this.#worker);
+      case "stop the program for 10 s":
+        return stop(program);
+      case "fill the disk":
+        this.#disk!.fill();
+        return goOn();
+      case "cut the link past the grace time": {
+        const away = this.#proxy!.away(CUT_MS);
+        goOn();
+        return this.#lanes.aside(() => away);
+      }
+    }
+  }
+
+  /** No worker stays behind. */
+  async #ended(pid: number): Promise<void> {
+    const until = performance.now() + ORPHAN_MS;
+    while (isAlive(pid)) {
+      if (performance.now() > until) return void this.wrong.push("its worker stayed behind");
+      await sleep(10);
+    }
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    process.kill(pid, 0);
+    return true;
+  } catch {
+    return false;
+  }
+}
