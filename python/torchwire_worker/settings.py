@@ -112,7 +112,10 @@ def apply(config: Settings) -> str:
     torch = load_torch()
     device = _device(config.device, torch)
     if config.deterministic:
-        torch.use_deterministic_algorithms(True, warn_only=config.deterministic == "warn")
+        # torch.use_deterministic_algorithms would load PyTorch's compiler, a second, to set one thing in it.
+        # The compiler finds that in the environment when it is loaded.
+        torch.set_deterministic_debug_mode("warn" if config.deterministic == "warn" else "error")
+        os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"
         if config.deterministic == "warn":
             _note_warnings()
         torch.backends.cudnn.benchmark = False

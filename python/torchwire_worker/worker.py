@@ -81,9 +81,7 @@ def _serve(limits: Limits, device: str, served: settings.Served, guard: life.Gua
             opened.set_exception(error)
 
     threading.Thread(target=listen, name="torchwire-listen", daemon=True).start()
-    torch = settings.load_torch()
-    # (The first call imports much.)
-    torch.use_deterministic_algorithms(False)
+    settings.load_torch()
     started = opened.result()
     leave_on_signals(started.session)
     return _run(started)

@@ -27,6 +27,11 @@ test("deterministic: true refuses it", async () => {
   await using worker = await testWorker({ deterministic: true });
   expect(String(await caught(() => put(worker)))).toContain("put_ does not have a deterministic implementation");
   expect((await worker.stats()).worker.nondeterministic).toEqual([]);
+  // PyTorch's compiler, which takes a second to load, is not loaded for it, and is told when it is loaded.
+  expect(await worker.import("sys").modules.get("torch._inductor")).toBeNull();
+  const config = worker.import("torch._inductor.config");
+  // (It is not in older ones.)
+  expect(await worker.import("builtins").getattr(config, "deterministic", true)).toBe(true);
 });
 
 test("another word is refused before anything is started", async () => {
