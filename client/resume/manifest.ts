@@ -1,6 +1,10 @@
 /** The description of a checkpoint, manifest.json. */
 import type { Position } from "../data/loader.ts";
 import type { Ending } from "../training/report.ts";
+import type { Digest } from "./disk.ts";
+
+/** The files of a checkpoint: the model's tensors, and all others. */
+export const FILES = ["model.safetensors", "training.safetensors"] as const;
 
 /** The part of an epoch that is over: so many batches, of which so many were steps. */
 export interface Done {
@@ -37,7 +41,7 @@ export interface Manifest {
   readonly environment: { readonly [what: string]: string };
   /** The state of the callbacks, and the learner's own, as `toPlain` gives it. */
   readonly state: unknown;
-  readonly files: { readonly [name: string]: { readonly bytes: number; readonly sha256: string } };
+  readonly files: { readonly [name in (typeof FILES)[number]]: Digest };
 }
 
 /** How a run began, begun.json: a program that begins again before the first checkpoint cuts its files back to this. */

@@ -1,9 +1,12 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { described, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
-import { text, wholeFrom } from "../options/kinds.ts";
+import { choice, text, wholeFrom } from "../options/kinds.ts";
 
 export interface ResumeOptions {
-  /** The folder on this machine. It is made where it is missing, and belongs to one run. */
+  /**
+   * The folder. It is made where it is missing, and belongs to one run. With `on: "worker"` it is relative to the
+   * worker's current folder, and "~" is the home of the worker's user.
+   */
   readonly folder: string;
   /**
    * From one checkpoint to the next: training steps, or a time, "30s", "5min", "1h". Default "5min". Each fit also
@@ -12,6 +15,11 @@ export interface ResumeOptions {
   readonly every?: number | string;
   /** How many checkpoints stay, the newest ones. Default 2. */
   readonly keep?: number;
+  /**
+   * The machine whose disk has the folder. With "worker", which may be another machine, the tensors do not travel.
+   * Default "client".
+   */
+  readonly on?: "client" | "worker";
 }
 
 /** When a checkpoint is due. */
@@ -30,17 +38,22 @@ const pace: Kind = {
   send: (value) => (paceOf(value) === undefined ? undefined : value),
 };
 
-const KINDS: Kinds<ResumeOptions> = { folder: text, every: pace, keep: wholeFrom(1) };
+const KINDS: Kinds<ResumeOptions> = { folder: text, every: pace, keep: wholeFrom(1), on: choice("client", "worker") };
 
 /** Throws MISUSE for what is no folder, and for options that make no sense. */
-export function resumeOptions(given: string | ResumeOptions): { folder: string; pace: Pace; keep: number } {
+export function resumeOptions(given: string | ResumeOptions): {
+  folder: string;
+  pace: Pace;
+  keep: number;
+  on: "client" | "worker";
+} {
   const options = typeof given === "string" ? { folder: given } : given;
   if (typeof options !== "object" || options === null || typeof options.folder !== "string" || options.folder === "")
     throw new TorchwireError(
       "MISUSE",
-      `fit: resume is ${described(given)}; it must be a folder, or { folder, every, keep }`,
+      `fit: resume is ${described(given)}; it must be a folder, or { folder, every, keep, on }`,
     );
   keywordsOf("fit: resume", KINDS, options);
-  const { folder, every = "5min", keep = 2 } = options;
-  return { folder, pace: paceOf(every)!, keep };
+  const { folder, every = "5min", keep = 2, on = "client" } = options;
+  return { folder, pace: paceOf(every)!, keep, on };
 }

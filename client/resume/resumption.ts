@@ -1,21 +1,17 @@
 /** A fit that lives in a folder: it goes on from the newest checkpoint there, and writes more. */
 import { AsyncLocalStorage } from "node:async_hooks";
-import { join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { Worker } from "../../bridge/worker.ts";
 import { DataLoader, type Position } from "../data/loader.ts";
 import type { Ending, Resumed } from "../training/report.ts";
-import { byteLengthOf, type SafetensorsDType, type TensorInfo } from "../weights/header.ts";
-import { send } from "../weights/load.ts";
-import { make, pieceBytes } from "../weights/modules.ts";
-import { openSafetensors, writeSafetensors } from "../weights/safetensors.ts";
-import { fetched } from "../weights/save.ts";
-import { CheckpointFolder, hashOf, type Found } from "./folder.ts";
-import type { Done, Manifest, Place } from "./manifest.ts";
-import { resumeOptions, type Pace, type ResumeOptions } from "./options.ts";
+import { make } from "../weights/modules.ts";
+import type { Digest, Disk } from "./disk.ts";
+import { CheckpointFolder, type Found } from "./folder.ts";
+import { openHere } from "./here.ts";
+import { FILES, type Done, type Manifest, type Place } from "./manifest.ts";
+import { resumeOptions, type ResumeOptions } from "./options.ts";
 import { fromPlain, toPlain } from "./plain.ts";
 import { modulesOf, programOf, refuseOther } from "./program.ts";
 import {
@@ -27,6 +23,7 @@ import {
   type CallbackStates,
   type Resumable,
 } from "./states.ts";
+import { openThere } from "./there.ts";
 
 /** The counts of a loop, which a checkpoint has beside its place. */
 export interface Counts {
@@ -37,19 +34,20 @@ export interface Counts {
 /** All that this side knows at one moment. */
 type Moment = Pick<Manifest, "steps" | "place" | "epochs" | "loaders" | "state">;
 
-const FILES = ["model.safetensors", "training.safetensors"] as const;
+const disks = { client: openHere, worker: openThere };
 
 /** Outside of the fit's lane and context: files are written while it goes on. */
 const outside = AsyncLocalStorage.snapshot();
 
 export class Resumption {
   readonly #learner: Resumable;
-  readonly #folder: CheckpointFolder;
-  readonly #pace: Pace;
+  readonly #options: ReturnType<typeof resumeOptions>;
   readonly #sides: { readonly [side: string]: unknown };
   readonly #counts: () => Counts;
   #program: Manifest["program"] = [];
   #environment: Manifest["environment"] = {};
+  #disk!: Disk;
+  #folder!: CheckpointFolder;
   #found: Found | undefined;
   #last = { steps: 0, time: 0 };
   #writing: Promise<void> | undefined;
@@ -63,7 +61,7 @@ export class Resumption {
     sides: { readonly [side: string]: unknown },
     counts: () => Counts,
   ) {
-    const { folder, pace, keep } = resumeOptions(options);
+    this.#options = resumeOptions(options);
     for (const { name, state } of learner.callbacks)
       if (state === undefined)
         throw new TorchwireError(
@@ -71,8 +69,6 @@ export class Resumption {
           `fit: resume: the callback ${name} does not say its state, and a step could stand in its files twice: give it state: { save, load }, or "none" where it remembers nothing`,
         );
     this.#learner = learner;
-    this.#folder = new CheckpointFolder(folder, keep);
-    this.#pace = pace;
     this.#sides = sides;
     this.#counts = counts;
   }
@@ -92,8 +88,10 @@ export class Resumption {
    * NOT_SAVED where the folder cannot be written to.
    */
   async begin(): Promise<void> {
-    await this.#folder.prepare();
     const { worker } = this.#learner;
+    const { folder, keep, on } = this.#options;
+    this.#disk = await disks[on](worker, folder);
+    this.#folder = new CheckpointFolder(this.#disk, keep);
     this.#program = await programOf(this.#learner, this.#sides);
     const environment: unknown = await worker.scope(() =>
       py.js(worker.import("torchwire_worker.helpers.resuming").environment()),
@@ -104,11 +102,11 @@ export class Resumption {
       Node: process.versions.node,
       ...present({ torchwire, torchvision, NumPy: numpy }),
     };
-    this.#found = await this.#folder.newest((path, why) => warn(`${path} is passed over: ${why}`));
+    this.#found = await this.#folder.take(
+      (found) => this.#check(found),
+      (path, why) => warn(`${path} is passed over: ${why}`),
+    );
     this.#last = { steps: this.#found?.manifest.steps ?? 0, time: performance.now() };
-    if (this.#found !== undefined) this.#check(this.#found);
-    // Only now: a program that is refused must not keep the right one from writing.
-    await this.#folder.claim();
   }
 
   /** Refuses a checkpoint of another program, and tells of another environment. */
@@ -130,7 +128,7 @@ export class Resumption {
   }
 
   /** Random numbers come last. */
-  async #restore({ path, manifest }: Found): Promise<void> {
+  async #restore({ name, manifest }: Found): Promise<void> {
     const learner = this.#learner;
     const { worker, state, optimizer } = learner;
     const saved = fromPlain(manifest.state as never) as { learner: object; callbacks: CallbackStates };
@@ -140,26 +138,11 @@ export class Resumption {
       const data = this.#sides[side];
       if (data instanceof DataLoader) data.position = position;
     }
-    const files = await Promise.all(FILES.map((name) => openSafetensors(join(path, name))));
+    const restoring = await this.#disk.restoring(`${name}/${FILES[0]}`, `${name}/${FILES[1]}`);
     try {
-      const [model, rest] = files.map(({ tensors }) => tensors.map(({ name, dtype, shape }) => [name, dtype, shape]));
-      const [versions, tree] = [files[0]!.metadata["torchwire.versions"] ?? "", files[1]!.metadata["torchwire.tree"]!];
-      const restoring = make(worker, "resuming", "Restoring", model, versions, rest, tree);
-      try {
-        for (const [i, part] of [restoring.model, restoring.rest].entries()) {
-          const file = files[i]!;
-          const target = worker.scope(() => py.keep(part as AnyRef));
-          await send(worker, target, file.pieces(file.tensors, pieceBytes), bytesIn(file.tensors));
-          target[Symbol.dispose]();
-        }
-        await worker.scope(() =>
-          py.settle(restoring.commit(modulesOf(learner), optimizer, trackedIn(learner)) as AnyRef),
-        );
-      } finally {
-        restoring[Symbol.dispose]();
-      }
+      await worker.scope(() => py.settle(restoring.commit(modulesOf(learner), optimizer, trackedIn(learner)) as AnyRef));
     } finally {
-      await Promise.all(files.map((file) => file.close()));
+      restoring[Symbol.dispose]();
     }
   }
 
@@ -199,7 +182,7 @@ export class Resumption {
   #isDue(steps: number): boolean {
     const { steps: before, time } = this.#last;
     if (steps === before) return false;
-    const pace = this.#pace;
+    const { pace } = this.#options;
     return "steps" in pace ? steps - before >= pace.steps : performance.now() - time >= pace.milliseconds;
   }
 
@@ -254,11 +237,10 @@ export class Resumption {
     try {
       await this.#folder.commit(moment.steps, async (draft) => {
         const parts = worker.scope(() => [py.keep(point.model as AnyRef), py.keep(point.rest as AnyRef)]);
-        const files: { [name: string]: { bytes: number; sha256: string } } = {};
+        const files: { [name: string]: Digest } = {};
         for (const [i, name] of FILES.entries()) {
-          await writeCopies(worker, parts[i]!, join(draft, name));
+          files[name] = await this.#disk.writeTensors(`${draft}/${name}`, parts[i]!);
           parts[i]![Symbol.dispose]();
-          files[name] = await hashOf(join(draft, name));
         }
         return {
           format: 1,
@@ -267,7 +249,7 @@ export class Resumption {
           resumed: this.resumed?.times ?? 0,
           program: this.#program,
           environment: this.#environment,
-          files,
+          files: files as Manifest["files"],
         };
       });
     } finally {
@@ -275,17 +257,6 @@ export class Resumption {
     }
   }
 }
-
-async function writeCopies(worker: Worker, copies: AnyRef, path: string): Promise<void> {
-  const { tensors, metadata } = (await worker.scope(() => py.js(copies.plan))) as {
-    readonly tensors: readonly [name: string, dtype: SafetensorsDType, shape: number[]][];
-    readonly metadata: Readonly<Record<string, string>>;
-  };
-  const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
-  await writeSafetensors(path, infos, fetched(worker, copies, bytesIn(infos)), { format: "pt", ...metadata });
-}
-
-const bytesIn = (infos: readonly TensorInfo[]): number => infos.reduce((sum, info) => sum + byteLengthOf(info), 0);
 
 /** In the epoch under way, the batches that the fit has taken count, and not those that the loader has prepared. */
 function positionOf(data: DataLoader<any, any>, { side: under, batch }: Place, side: string): Position {

@@ -49,12 +49,12 @@ const client: Store = {
 /** How often to ask the worker whether it is done: a thread of its own writes there while it trains. */
 const ASK_MS = 20;
 
-const helpers = (worker: Worker): AnyRef => worker.import("torchwire_worker.helpers.checkpoint");
+const disk = (worker: Worker): AnyRef => worker.import("torchwire_worker.helpers.disk");
 
 const worker: Store = {
   async prepare(its, folder) {
     try {
-      return (await apart(its, () => its.scope(() => py.js(helpers(its).prepare(folder))))) as string;
+      return (await apart(its, () => its.scope(() => py.js(disk(its).prepare(folder))))) as string;
     } catch (cause) {
       throw notAFolder(`${folder} in the worker`, (cause as Error).message, cause);
     }
@@ -71,8 +71,9 @@ const worker: Store = {
         saving[Symbol.dispose]();
       }
     }),
-  remove: (its, path) => apart(its, async () => void (await its.scope(() => py.js(helpers(its).remove(path))))),
-  load: (its, modules, path) => its.scope(async () => void (await py.js(helpers(its).load(modules, path)))),
+  remove: (its, path) => apart(its, async () => void (await its.scope(() => py.js(disk(its).remove(path))))),
+  load: (its, modules, path) =>
+    its.scope(async () => void (await py.js(its.import("torchwire_worker.helpers.checkpoint").load(modules, path)))),
 };
 
 export const stores: { readonly client: Store; readonly worker: Store } = { client, worker };

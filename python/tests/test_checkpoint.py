@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from torchwire_worker.helpers import checkpoint, garbage
-from torchwire_worker.helpers.checkpoint import Kept, Saving, load, prepare
+from torchwire_worker.helpers.checkpoint import Kept, Saving, load
 from torchwire_worker.helpers.checks import loss_problem
 from torchwire_worker.helpers.state import DTYPES
 
@@ -139,17 +139,6 @@ def test_a_failure_is_told_by_is_done_and_leaves_nothing(tmp_path: Path, monkeyp
         saved(nn.Linear(1, 1), tmp_path / "no" / "a.safetensors")
     with pytest.raises(TypeError, match=r"dense tensors only: x \(its layout is .*sparse"):
         Saving(Holder(x=torch.eye(2).to_sparse()), str(path), {})
-
-
-def test_prepare_and_remove(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert prepare("a/b") == prepare(str(tmp_path / "a" / "b")) == str(tmp_path / "a" / "b")
-    (tmp_path / "file").touch()
-    with pytest.raises(OSError):
-        prepare("file")
-    checkpoint.remove("file")
-    checkpoint.remove("file")
-    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_kept_is_put_back_and_was_never_an_inference_tensor() -> None:

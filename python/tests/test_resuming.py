@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import random
 from collections import OrderedDict, deque
+from pathlib import Path
 from typing import Any
 
 import numpy
 import pytest
 import torch
 
+from torchwire_worker.helpers import disk
 from torchwire_worker.helpers.averaging import Average
-from torchwire_worker.helpers.resuming import TREE, Point, Restoring
+from torchwire_worker.helpers.resuming import TREE, Point, Restoring, read
 from torchwire_worker.helpers.tree import Unwritable, from_json, to_json
 
 nn = torch.nn
@@ -100,6 +103,25 @@ def carried(point: Point, into: Training) -> None:
         for raw in mine.rest():
             theirs.write(raw)
     restoring.commit(into.model, into.optimizer, into.tracked)
+
+
+def test_the_workers_own_files_are_read_as_they_were_written(tmp_path: Path) -> None:
+    whole = Training(1, "Adam", {"lr": 0.01})
+    whole.step()
+    point = Point(whole.model, whole.optimizer, whole.tracked)
+    rest = [whole.step() for _ in range(2)]
+    paths = [str(tmp_path / name) for name in ("model", "rest")]
+    for path, copies in zip(paths, (point.model, point.rest)):
+        disk.write_tensors(path, disk.bytes_of(copies))
+
+    again = Training(2, "Adam", {"lr": 0.01})
+    read(*paths).commit(again.model, again.optimizer, again.tracked)
+    assert [again.step() for _ in range(2)] == rest
+    assert again.everything() == whole.everything()
+
+    os.truncate(paths[1], os.path.getsize(paths[1]) - 1)
+    with pytest.raises(RuntimeError, match="the bytes of some tensors have not come"):
+        read(*paths).commit(again.model, again.optimizer, again.tracked)
 
 
 @pytest.mark.parametrize("kind, options", OPTIMIZERS)

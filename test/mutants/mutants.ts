@@ -192,14 +192,14 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: a file that is cut short taken for whole",
     file: "client/resume/folder.ts",
-    from: "for (const [name, { bytes, sha256 }] of Object.entries(manifest.files)) {",
-    to: 'for (const [name, { bytes, sha256 }] of Object.entries({} as Manifest["files"])) {',
+    from: "for (const file of FILES) {",
+    to: "for (const file of FILES.slice(2)) {",
     test: by("test/client/resume/checkpoints.test.ts", "broken checkpoints are passed over a file is cut short"),
   },
   {
     title: "resume: a program that was succeeded goes on writing",
     file: "client/resume/folder.ts",
-    from: "if (newest === this.#incarnation) return;",
+    from: "if (newest <= this.#incarnation) return;",
     to: "if (newest >= this.#incarnation) return;",
     test: by(
       "test/client/resume/checkpoints.test.ts",
@@ -209,8 +209,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: old checkpoints stay",
     file: "client/resume/folder.ts",
-    from: "names.slice(this.#keep)",
-    to: "names.slice(this.#keep + 1)",
+    from: "[this.#keep - 1];",
+    to: "[this.#keep];",
     test: by("test/client/resume/checkpoints.test.ts", "the two newest checkpoints stay"),
   },
   {
@@ -289,9 +289,9 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "resume: a program that is refused takes the folder",
-    file: "client/resume/resumption.ts",
-    from: "    await this.#folder.prepare();",
-    to: "    await this.#folder.prepare();\n    await this.#folder.claim();",
+    file: "client/resume/folder.ts",
+    from: "if (found !== undefined) check(found);",
+    to: "await this.#claim();\n      if (found !== undefined) check(found);",
     test: by(
       "test/client/resume/checkpoints.test.ts",
       "a checkpoint of another program is refused, and stays as it is the batch size",

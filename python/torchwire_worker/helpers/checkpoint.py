@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import uuid
 from threading import Thread
 from typing import Any
 
-import torch
-
 from ..shown import one_line
+from .disk import remove, sync_folder
 from .keeping import Extra, Values, parts_of
 from .loading import load_into, metadata_in
-from .safetensors_file import read_safetensors
-from .state import DTYPES, VERSIONS, Modules, Snapshot, each
+from .safetensors_file import header_of, read_safetensors
+from .state import VERSIONS, Modules, Snapshot, each
 
 
 class Kept:
@@ -51,7 +49,7 @@ class Saving:
         self._path = path
         # From here on there are only bytes: PyTorch belongs to the main thread.
         self._bytes = [
-            _header(snapshot.plan["tensors"], {"format": "pt", **snapshot.plan["metadata"], **metadata}),
+            header_of(snapshot.plan["tensors"], {"format": "pt", **snapshot.plan["metadata"], **metadata}),
             *(raw.numpy().data for raw in snapshot.rest()),
         ]
         self._error: BaseException | None = None
@@ -88,7 +86,7 @@ class Saving:
         except BaseException:
             remove(temporary)
             raise
-        _sync(folder)
+        sync_folder(folder)
 
 
 def load(modules: Modules, path: str) -> None:
@@ -100,46 +98,3 @@ def load(modules: Modules, path: str) -> None:
     if not found["is_loaded"]:
         wrong = {what: found[what] for what in ("missing", "unexpected", "mismatched", "problems") if found[what]}
         raise ValueError(f"{path} does not fit the module: {one_line(wrong, 2000)}")
-
-
-def prepare(folder: str) -> str:
-    """Make the folder if it is missing, and return its absolute path."""
-    path = os.path.abspath(folder)
-    os.makedirs(path, exist_ok=True)
-    if not os.access(path, os.W_OK):
-        raise PermissionError(f"{path} cannot be written to")
-    return path
-
-
-def remove(path: str) -> None:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-
-
-def _header(tensors: list[Any], metadata: dict[str, str]) -> bytes:
-    described: dict[str, Any] = {"__metadata__": metadata}
-    begin = 0
-    for name, code, shape in tensors:
-        end = begin + torch.Size(shape).numel() * DTYPES[code].itemsize
-        described[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, end]}
-        begin = end
-    text = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
-    # The tensors begin at a multiple of 8 bytes.
-    text = text.ljust(-(-len(text) // 8) * 8)
-    return len(text).to_bytes(8, "little") + text
-
-
-def _sync(folder: str) -> None:
-    """Make the new name survive a power cut too, if the system can."""
-    try:
-        handle = os.open(folder or ".", os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(handle)
-    except OSError:
-        pass
-    finally:
-        os.close(handle)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import platform
 import weakref
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch.nn.parameter import is_lazy
@@ -16,12 +16,15 @@ from ..context import rng_state, set_rng_state
 from ..shown import one_line
 from .keeping import once, parts_of, write
 from .loading import Incoming, load_into, metadata_in
+from .safetensors_file import header_in
 from .state import VERSIONS, Copies, Modules, all_of, each, versions_of
 from .tracked import put_back, state_of
 from .tree import from_json, to_json
 
 # The key of everything but the model's tensors, in a file's metadata.
 TREE = "torchwire.tree"
+
+_PIECE = 4 * 2**20
 
 Optimizers = torch.optim.Optimizer | Mapping[str, torch.optim.Optimizer]
 
@@ -82,6 +85,22 @@ class Restoring:
 
             numpy.random.set_state(numpy_state)
         set_rng_state((cpu, cuda if there else None, python, None))
+
+
+def read(model: str, rest: str) -> Restoring:
+    """Read the files of a Point from this machine's disk, where the worker has written them itself."""
+    with open(model, "rb") as its, open(rest, "rb") as others:
+        (tensors, metadata), (more, tree) = header_in(its), header_in(others)
+        restoring = Restoring(tensors, metadata.get(VERSIONS, ""), more, tree[TREE])
+        _fill(restoring.model, its)
+        _fill(restoring.rest, others)
+    return restoring
+
+
+def _fill(incoming: Incoming, file: BinaryIO) -> None:
+    buffer = bytearray(_PIECE)
+    while size := file.readinto(buffer):  # type: ignore[attr-defined]
+        incoming.write(torch.frombuffer(buffer, dtype=torch.uint8, count=size))
 
 
 def describe(modules: Modules, optimizers: Optimizers | None) -> list[list[str]]:

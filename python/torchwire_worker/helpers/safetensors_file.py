@@ -1,11 +1,11 @@
-"""The worker's own reader of safetensors files."""
+"""The worker's own reader of safetensors files, and the header of those that it writes."""
 
 from __future__ import annotations
 
 import json
 import os
 import stat
-from typing import Any, NoReturn
+from typing import Any, BinaryIO, NoReturn
 
 import torch
 
@@ -51,6 +51,33 @@ def read_safetensors(path: str) -> tuple[dict[str, torch.Tensor], dict[str, str]
             )
         tensors[name] = _tensor(one["data"], DTYPES[one["dtype"]], one["shape"])
     return tensors, metadata
+
+
+def header_of(tensors: list[Any], metadata: dict[str, str]) -> bytes:
+    """Return the first bytes of a file. `tensors` are [name, dtype, shape] in the order of their bytes."""
+    described: dict[str, Any] = {"__metadata__": metadata}
+    begin = 0
+    for name, code, shape in tensors:
+        end = begin + torch.Size(shape).numel() * DTYPES[code].itemsize
+        described[name] = {"dtype": code, "shape": shape, "data_offsets": [begin, end]}
+        begin = end
+    text = json.dumps(described, ensure_ascii=False, separators=(",", ":")).encode()
+    # The tensors begin at a multiple of 8 bytes.
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text
+
+
+def header_in(file: BinaryIO) -> tuple[list[Any], dict[str, str]]:
+    """Return the tensors, as `header_of` takes them, and the metadata of a file that this worker has written. The file
+    stands at their bytes then. Raise ValueError for a dtype that this torch does not have.
+    """
+    described = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+    metadata = described.pop("__metadata__")
+    tensors = sorted(described.items(), key=lambda item: item[1]["data_offsets"])
+    for name, one in tensors:
+        if one["dtype"] not in DTYPES:
+            raise ValueError(f"{name} is {one['dtype']}, which torch {torch.__version__} does not have")
+    return [[name, one["dtype"], one["shape"]] for name, one in tensors], metadata
 
 
 def _bytes_of(path: str) -> bytes:

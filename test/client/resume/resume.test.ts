@@ -20,14 +20,22 @@ beforeEach(async () => {
 });
 afterEach(() => rm(folder, { recursive: true, force: true }));
 
+/** Whose disk has the folder. On one machine it is the same one, and the programs of a run may differ in that. */
+const disks: { readonly [kind: string]: readonly ["client" | "worker", "client" | "worker"] } = {
+  plain: ["client", "client"],
+  "a scheduler on plateau": ["worker", "worker"],
+};
+
 /** A program that lives in the folder, and is interrupted at a step of a phase. */
 function program(kind: Kind, seed: number, stopAt?: readonly [phase: string, step: number]): Promise<Outcome> {
   const interrupt = new AbortController();
+  const name = Object.keys(kinds).find((one) => kinds[one] === kind)!;
+  const on = (disks[name] ?? ["worker", "client"])[seed % 2];
   return fitted(worker, {
     kind,
     seed,
     data,
-    options: { resume: { folder, every: 4 }, signal: interrupt.signal },
+    options: { resume: { folder, every: 4, on }, signal: interrupt.signal },
     atStep: (phase, step) => {
       if (phase === stopAt?.[0] && step === stopAt[1]) interrupt.abort("pulled the plug");
     },
