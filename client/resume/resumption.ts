@@ -140,7 +140,9 @@ export class Resumption {
     }
     const restoring = await this.#disk.restoring(`${name}/${FILES[0]}`, `${name}/${FILES[1]}`);
     try {
-      await worker.scope(() => py.settle(restoring.commit(modulesOf(learner), optimizer, trackedIn(learner)) as AnyRef));
+      await worker.scope(() =>
+        py.settle(restoring.commit(modulesOf(learner), optimizer, trackedIn(learner)) as AnyRef),
+      );
     } finally {
       restoring[Symbol.dispose]();
     }

@@ -30,7 +30,7 @@ const disks: { readonly [kind: string]: readonly ["client" | "worker", "client" 
 function program(kind: Kind, seed: number, stopAt?: readonly [phase: string, step: number]): Promise<Outcome> {
   const interrupt = new AbortController();
   const name = Object.keys(kinds).find((one) => kinds[one] === kind)!;
-  const on = (disks[name] ?? ["worker", "client"])[seed % 2];
+  const on = (disks[name] ?? ["worker", "client"])[seed % 2]!;
   return fitted(worker, {
     kind,
     seed,
