@@ -89,7 +89,7 @@ describe("a set-up that does not", () => {
 
   test("leaves nothing behind when the packages cannot be installed, and quotes the installer", async () => {
     requirements = world.file("bad.txt", "absent @ file:///no/such/absent-1.0-py3-none-any.whl\n");
-    const python = world.python("bin/python3");
+    const python = world.seededPython("bin/python3");
     expect(await failure({ python })).toMatch(/installing the packages failed \(exit code 1\)[^]*absent-1\.0/);
     expect(existsSync(world.cache)).toBe(false);
   }, 60_000);
@@ -177,7 +177,7 @@ describe("the build of PyTorch that is asked for", () => {
   let options: SetupOptions;
   beforeEach(() => {
     world = new World();
-    world.python("bin/python3");
+    world.seededPython("bin/python3");
     const wheel = readFileSync(world.wheel("msgspec", "answer = 42"), "utf8");
     const requirements = world.file("list.txt", `nvidia-cublas==13.1.1.3 ; sys_platform == 'linux'\n${wheel}`);
     lines = [];
@@ -274,7 +274,7 @@ describe("what surrounds a set-up", () => {
   let options: SetupOptions;
   beforeEach(() => {
     world = new World();
-    world.python("bin/python3");
+    world.seededPython("bin/python3");
     options = { requirements: world.wheel("msgspec", "answer = 42"), env: world.env, onProgress: () => undefined };
   });
   afterEach(() => world[Symbol.dispose]());
@@ -311,6 +311,8 @@ describe("what surrounds a set-up", () => {
 
   test("does not reach pip where it would install elsewhere: neither by variables nor by its own files", async () => {
     options.requirements = world.wheel("tiny", "answer = 42");
+    // Python's own way to get pip, which reads the same.
+    world.python("bin/python3");
     const target = world.path("elsewhere");
     const conf = world.file(
       "pip.conf",

@@ -60,11 +60,14 @@ async function train(worker: Worker): Promise<Result> {
   return { losses, weights_sha256: await weightsHash(worker, model) };
 }
 
+let plain: Result;
+beforeAll(async () => {
+  plain = await plainPython<Result>("unet.py", {});
+});
+
 describeOnLinux("a U-Net of local files", () => {
-  let plain: Result;
   let empty: string;
-  beforeAll(async () => {
-    plain = await plainPython<Result>("unet.py", {});
+  beforeAll(() => {
     empty = mkdtempSync(join(tmpdir(), "empty-"));
   });
   afterAll(() => rmSync(empty, { recursive: true }));
@@ -103,7 +106,7 @@ where(noSshd === undefined, noSshd ?? "")("a U-Net of local files, over ssh", ()
     const empty = mkdtempSync(join(tmpdir(), "empty-"));
     {
       await using worker = await testWorker({ ssh: host.target(), cwd: empty });
-      expect(await train(worker)).toEqual(await plainPython<Result>("unet.py", {}));
+      expect(await train(worker)).toEqual(plain);
     }
     expect(readdirSync(empty)).toEqual([]);
     rmSync(empty, { recursive: true });

@@ -61,7 +61,7 @@ where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
   });
 
   test("finds what that machine's own set-up has made, and removes what a killed one has left", async () => {
-    world.python("bin/python3");
+    world.seededPython("bin/python3");
     const { executable } = await setup({ requirements, env: world.env, onProgress: () => undefined });
     const left = join(world.cache, "environments", "0123456789ab-3.11.0-linux-x86_64-abcdef");
     mkdirSync(left);
@@ -115,7 +115,7 @@ where(noSshd === undefined, noSshd ?? "")("a set-up over ssh", () => {
   });
 
   test("adds packages there, and records them for the project here, so that its own set-up there finds them", async () => {
-    world.python("bin/python3");
+    world.seededPython("bin/python3");
     world.file("app/package.json", "{}");
     const project = world.path("app");
     const asked = readFileSync(world.wheel("more", "answer = 43"), "utf8").trim();
