@@ -105,7 +105,7 @@ function others(count: number): Fault[] {
 
 export function allFaults(): Fault[] {
   const crossed = kinds.flatMap((kind) =>
-    (kind.name === "plateau" ? KILLS : blows).flatMap((blow) =>
+    (kind.on === "worker" ? [...KILLS, "fill the disk" as const] : blows).flatMap((blow) =>
       [...Object.keys(places), RESUME].map((where) => at(where, kind, blow)),
     ),
   );

@@ -35,6 +35,8 @@ export interface Kind {
   readonly accumulate: number;
   /** Whether a checkpoint is written at the ends of epochs only. */
   readonly hasNoPosition: boolean;
+  /** Whose disk the checkpoints are on. */
+  readonly on: "client" | "worker";
   readonly model: (nn: AnyRef) => AnyRef;
   readonly optimizer: () => ReturnType<typeof sgd>;
   readonly callbacks: (files: readonly LoggerBackend[]) => Callback[];
@@ -93,6 +95,7 @@ const base: Kind = {
   name: "plain",
   accumulate: 1,
   hasNoPosition: false,
+  on: "client",
   model: plainModel,
   optimizer: () => sgd({ lr: 0.05, momentum: 0.9 }),
   callbacks: () => [],
@@ -118,7 +121,8 @@ export const kinds: readonly Kind[] = [
   },
   {
     ...base,
-    name: "plateau",
+    name: "plateau, on the worker's disk",
+    on: "worker",
     model: noisyModel,
     optimizer: () => adamW({ lr: 1e-2 }),
     // A one-cycle schedule and a plateau cannot both have the rate.

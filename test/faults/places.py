@@ -1,14 +1,19 @@
-"""Stops a training where PyTorch's own hooks can see it, and writes down the weights after each update."""
+"""Stops a training where PyTorch's and Python's own hooks can see it, and writes down the weights after each update."""
 
 from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import time
 from collections import Counter
 from typing import Any
 
 import torch
+
+
+def is_draft(path: Any) -> bool:
+    return ".draft-" in str(path)
 
 
 def install(model: torch.nn.Module, optimizer: torch.optim.Optimizer, updates: str, reached: str) -> Any:
@@ -35,6 +40,17 @@ def install(model: torch.nn.Module, optimizer: torch.optim.Optimizer, updates: s
             file.write(digest.hexdigest()[:16] + "\n")
         passed("update")
 
+    def opening(event: str, args: tuple[Any, ...]) -> None:
+        if event == "open" and is_draft(args[0]) and str(args[0]).endswith("training.safetensors") and "x" in args[1]:
+            passed("written")
+
+    def renaming(old: Any, new: Any) -> None:
+        rename(old, new)
+        if is_draft(old) and not is_draft(new):
+            passed("renamed")
+
+    rename, os.rename = os.rename, renaming
+    sys.addaudithook(opening)
     first = next(model.parameters())
     model.register_forward_pre_hook(lambda module, _: passed("forward" if module.training else "validation"))
     first.register_post_accumulate_grad_hook(lambda _: passed("gradient"))

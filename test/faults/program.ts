@@ -156,7 +156,7 @@ async function leftAlone(worker: Worker): Promise<Undisturbed> {
   return { outcome, kept, cold };
 }
 
-const RESUME = { every: 2, keep: 2 };
+const RESUME = { every: 2, keep: 2, on: kind.on };
 const options = { device: "cpu", seed: 0, deterministic: true, threads: 1 } as const;
 
 if (place !== undefined) watchFiles();
