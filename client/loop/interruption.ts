@@ -1,19 +1,13 @@
-/** Ends a fit from outside, by an AbortSignal or by Ctrl-C. */
+/** Ends a fit from outside, by an AbortSignal or by a signal of the system. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isError, isPromise } from "../../bridge/runtime/kinds.ts";
 import type { BatchLike, Data } from "../data/types.ts";
+import { hearSignals } from "./signals.ts";
 
 /** The time that a handler that is under way, or a data set, may still take. */
 const GRACE_MS = 2000;
 /** The same at "fitEnd", where a callback may save something large. */
 const LAST_GRACE_MS = 15_000;
-
-/**
- * One Ctrl-C may come several times within this: npm and tsx hand it on to programs that the terminal has told already.
- */
-const SAME_MS = 500;
-
-const ours = new WeakSet<(...args: never[]) => unknown>();
 
 class Interrupted extends Error {
   override name = "Interrupted";
@@ -21,6 +15,7 @@ class Interrupted extends Error {
 
 export class Interruption {
   #reason: string | undefined;
+  #signal: NodeJS.Signals | undefined;
   /** Has a function for each promise that is waited for, which starts its grace. */
   readonly #waiting = new Set<() => void>();
 
@@ -28,14 +23,20 @@ export class Interruption {
     return this.#reason;
   }
 
+  /** The system's signal that came first, where one has interrupted the fit. */
+  get signal(): NodeJS.Signals | undefined {
+    return this.#signal;
+  }
+
   is(error: unknown): error is Error {
     return error instanceof Interrupted;
   }
 
   /** Ends the loop at its next step. */
-  interrupt(reason: string): void {
+  interrupt(reason: string, signal?: NodeJS.Signals): void {
     if (this.#reason !== undefined) return;
     this.#reason = reason;
+    this.#signal = signal;
     for (const startGrace of this.#waiting) startGrace();
   }
 
@@ -65,28 +66,16 @@ export class Interruption {
     }
   }
 
-  /**
-   * Listens to `signal`, and to Ctrl-C where this is a terminal and nobody else listens. Returns a function that ends
-   * it.
-   */
-  listen(signal: AbortSignal | undefined): () => void {
+  /** Listens to `signal`, and to the system's signals as `hearSignals` does. Returns a function that ends it. */
+  listen(signal: AbortSignal | undefined, isInFolder: boolean): () => void {
     checkSignal(signal, "fit");
     const abort = (): void => this.interrupt(reasonOf(signal!));
     if (signal?.aborted) abort();
     signal?.addEventListener("abort", abort, { once: true });
-    let leaving: NodeJS.Timeout | undefined;
-    const leave = (): void => void process.removeListener("SIGINT", onInterrupt);
-    const onInterrupt = (): void => {
-      this.interrupt("Ctrl-C");
-      // Leaves the second one to Node, which ends the program.
-      leaving ??= setTimeout(leave, SAME_MS).unref();
-    };
-    ours.add(onInterrupt);
-    const nobodyElse = process.listeners("SIGINT").every((listener) => ours.has(listener));
-    if (process.stdin.isTTY && process.stderr.isTTY && nobodyElse) process.on("SIGINT", onInterrupt);
+    const stopHearing = hearSignals(isInFolder, (reason, name) => this.interrupt(reason, name));
     return () => {
       signal?.removeEventListener("abort", abort);
-      if (leaving === undefined) leave();
+      stopHearing();
     };
   }
 

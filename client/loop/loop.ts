@@ -19,6 +19,7 @@ import { sidesOf } from "./fit.ts";
 import { Interruption } from "./interruption.ts";
 import type { FitOptions } from "./options.ts";
 import { failureBefore, Preparations } from "./preparations.ts";
+import { farewell } from "../resume/farewell.ts";
 import { Resumption } from "../resume/resumption.ts";
 import type { Resumable } from "../resume/states.ts";
 import { START, type Done } from "../resume/manifest.ts";
@@ -83,7 +84,7 @@ export class Loop {
           }));
     let before = this.#steps;
     let done = 0;
-    const ending = await this.#whole(epochs, options.signal, resumption, async (run) => {
+    const ending = await this.#whole(epochs, options.signal, resumption, async (run, interruption) => {
       this.#moment.phase = training.phase;
       const saved = resumption?.saved;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
@@ -99,7 +100,7 @@ export class Loop {
       for (let round = start.rounds; round < epochs; round++) {
         const from = round === start.rounds ? start : { ...START, rounds: round };
         if (from.side === "training") {
-          await resumption?.boundary(from);
+          await resumption?.boundary(from, interruption);
           try {
             await this.#pass(run, training.phase, training.data, from);
           } finally {
@@ -108,7 +109,7 @@ export class Loop {
           }
         }
         if (validation === undefined) continue;
-        await resumption?.boundary({ ...START, rounds: round, side: "validation" });
+        await resumption?.boundary({ ...START, rounds: round, side: "validation" }, interruption);
         await this.#pass(run, validation.phase, validation.data);
       }
       await resumption?.boundary({ ...START, rounds: Math.max(epochs, start.rounds) });
@@ -170,7 +171,7 @@ export class Loop {
     epochs: number,
     signal: AbortSignal | undefined,
     resumption: Resumption | undefined,
-    body: (run: Run) => Promise<void>,
+    body: (run: Run, interruption: Interruption) => Promise<void>,
   ): Promise<Completed> {
     return traced("fit", async () => {
       const { worker } = this.#learner;
@@ -178,7 +179,7 @@ export class Loop {
       const interruption = new Interruption();
       let stopListening: (() => void) | undefined;
       try {
-        stopListening = interruption.listen(signal);
+        stopListening = interruption.listen(signal, resumption !== undefined);
         await this.preparations.ready("fit", true);
         if (resumption !== undefined) await worker.lane(() => resumption.begin());
         const run = this.#start(interruption, resumption);
@@ -200,6 +201,8 @@ export class Loop {
           await worker.lane(async () => resumption?.ended(ending));
         await resumption?.written();
         const { status, reason } = ending;
+        if (status === "interrupted" && interruption.signal !== undefined && resumption !== undefined)
+          farewell(interruption.signal, reason!, resumption.standing);
         this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
         // Throws the first of several errors.
         if (outcome.status === "rejected") throw await failureBefore(this.#learner, outcome.reason);
@@ -296,9 +299,13 @@ async function caughtUp(worker: Worker): Promise<void> {
   await worker.lane(() => py.js(worker.import("builtins").bool())).catch(() => undefined);
 }
 
-async function endingOf(run: Run, interruption: Interruption, body: (run: Run) => Promise<void>): Promise<Completed> {
+async function endingOf(
+  run: Run,
+  interruption: Interruption,
+  body: (run: Run, interruption: Interruption) => Promise<void>,
+): Promise<Completed> {
   try {
-    await body(run);
+    await body(run, interruption);
     return { status: "completed", reason: undefined, by: undefined };
   } catch (error) {
     if (error instanceof CancelFitting) {

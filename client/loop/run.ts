@@ -18,6 +18,7 @@ import { CallbackError, stepFailure } from "./failures.ts";
 import type { Place } from "./place.ts";
 import type { Interruption } from "./interruption.ts";
 import type { Trainer } from "../training/trainer.ts";
+import type { Callback } from "../callback/callback.ts";
 import type { Moment } from "../callback/parts.ts";
 import { Pending } from "./pending.ts";
 import type { Phase } from "../training/phases.ts";
@@ -54,6 +55,10 @@ export class Run {
   #taken = 0;
   /** An epoch has begun and not ended. */
   isInEpoch = false;
+  /** No handler was given up in the middle of a step: all that remember something know of the same steps. */
+  isWhole = true;
+  /** Callbacks that were given up after an interruption. They are told of nothing more. */
+  readonly #hung = new Set<Callback>();
 
   constructor(workings: Workings, window: number, interruption: Interruption) {
     this.#workings = workings;
@@ -263,6 +268,7 @@ export class Run {
     event: EventName,
     step: number | undefined,
   ): undefined | Promise<void> {
+    if (this.#hung.has(callback)) return undefined;
     const wrapped = (error: unknown): unknown => {
       const refused = this.cancellation.refused(error);
       if (isCancel(error) && refused === undefined) return error;
@@ -278,7 +284,10 @@ export class Run {
     if (!isPromise(result)) return undefined;
     const who = `callback ${callback.name} (${event})`;
     return this.#interruption.waitFor(result, who, event === "fitEnd").catch((error: unknown) => {
-      throw this.#interruption.is(error) ? error : wrapped(error);
+      if (!this.#interruption.is(error)) throw wrapped(error);
+      this.#hung.add(callback);
+      this.isWhole = false;
+      throw error;
     });
   }
 
@@ -297,11 +306,21 @@ export class Run {
     this.#inFlight.shift();
     acknowledged(moment.phase, index, size, loss);
     const issuing = { event: moment.event, index: moment.index };
+    let givenUp: Error | undefined;
     for (const one of plan.observing("stepEnd", moment.phase)) {
       Object.assign(moment, { event: "stepEnd", index, size, values: { loss, weighed, parts, ...measured.get(one) } });
-      await this.#call(one, one.observe["stepEnd"]!, "stepEnd", index);
+      const { isWhole } = this;
+      try {
+        await this.#call(one, one.observe["stepEnd"]!, "stepEnd", index);
+      } catch (error) {
+        if (!this.#interruption.is(error)) throw error;
+        // The others still hear of the step. One that remembers nothing leaves nothing out.
+        this.isWhole = isWhole && typeof one.callback.state !== "object";
+        givenUp ??= error;
+      }
     }
     Object.assign(moment, issuing, { size: undefined, values: {} });
+    if (givenUp !== undefined) throw givenUp;
   }
 
   /** Returns what went wrong first: the failure of a step that was issued earlier comes before those that it caused. */

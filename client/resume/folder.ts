@@ -61,12 +61,13 @@ export class CheckpointFolder {
   }
 
   /**
-   * Writes a checkpoint: `write` puts files into the draft, whose name it gets, and returns the manifest. Throws
-   * NOT_SAVED, also where another program has taken the folder since; older checkpoints then stay as they were.
+   * Writes a checkpoint, and returns it: `write` puts files into the draft, whose name it gets, and returns the manifest.
+   * Throws NOT_SAVED, also where another program has taken the folder since; older checkpoints then stay as they were.
    */
-  async commit(steps: number, write: (draft: string) => Promise<Manifest>): Promise<void> {
+  async commit(steps: number, write: (draft: string) => Promise<Manifest>): Promise<Found> {
     const disk = this.#disk;
     let draft: string | undefined;
+    let made: Found;
     try {
       await this.#refuseStale();
       const name = await this.#newName(steps);
@@ -79,12 +80,14 @@ export class CheckpointFolder {
       await this.#refuseStale();
       await disk.rename(draft, name);
       await disk.sync("");
+      made = { name, path: disk.pathOf(name), manifest };
       await this.#replace(POINTER, { checkpoint: name });
     } catch (cause) {
       if (draft !== undefined) await disk.remove(draft).catch(() => undefined);
       throw cause instanceof TorchwireError ? cause : notSaved(disk.where, cause);
     }
     await this.#removeOld();
+    return made;
   }
 
   /** How the run began, where a program has said it. */

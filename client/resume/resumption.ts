@@ -8,6 +8,7 @@ import { DataLoader, type Position } from "../data/loader.ts";
 import type { Ending, Resumed } from "../training/report.ts";
 import { make } from "../weights/modules.ts";
 import type { Digest, Disk } from "./disk.ts";
+import type { Standing } from "./farewell.ts";
 import { CheckpointFolder, type Found } from "./folder.ts";
 import { openHere } from "./here.ts";
 import { FILES, type Done, type Manifest, type Place } from "./manifest.ts";
@@ -31,6 +32,20 @@ export interface Counts {
   readonly epochs: ReadonlyMap<string, number>;
 }
 
+/** An interruption that may have been asked for. */
+interface Asked {
+  readonly reason: string | undefined;
+  /** Throws where it was asked for. */
+  check(): void;
+}
+
+/** Where an interruption has stopped a loop. */
+interface Stopped {
+  readonly isInEpoch: boolean;
+  readonly isWhole: boolean;
+  readonly done: Done;
+}
+
 /** All that this side knows at one moment. */
 type Moment = Pick<Manifest, "steps" | "place" | "epochs" | "loaders" | "state">;
 
@@ -49,6 +64,7 @@ export class Resumption {
   #disk!: Disk;
   #folder!: CheckpointFolder;
   #found: Found | undefined;
+  #newest: Found | undefined;
   #last = { steps: 0, time: 0 };
   #writing: Promise<void> | undefined;
   #saidWhy = false;
@@ -76,6 +92,10 @@ export class Resumption {
   get resumed(): Resumed | undefined {
     const found = this.#found;
     return found && { from: found.path, steps: found.manifest.steps, times: found.manifest.resumed + 1 };
+  }
+
+  get standing(): Standing {
+    return { steps: this.#counts().steps, folder: this.#disk.where, newest: this.#newest };
   }
 
   /** The checkpoint that the fit goes on from. */
@@ -107,6 +127,7 @@ export class Resumption {
       (path, why) => warn(`${path} is passed over: ${why}`),
     );
     this.#last = { steps: this.#found?.manifest.steps ?? 0, time: performance.now() };
+    this.#newest = this.#found;
   }
 
   /** Refuses a checkpoint of another program, and tells of another environment. */
@@ -148,10 +169,12 @@ export class Resumption {
     }
   }
 
-  /** The fit stands between two epochs, and nothing is in flight. */
-  async boundary(place: Place): Promise<void> {
+  /** The fit stands between two epochs, and nothing is in flight. An interruption ends it here, with a checkpoint. */
+  async boundary(place: Place, interruption?: Asked): Promise<void> {
     this.#boundary = this.#moment(place);
-    if (this.#isDue(this.#boundary.steps)) await this.#save(this.#boundary);
+    if (interruption?.reason !== undefined) await this.#saveAnew(this.#boundary);
+    else if (this.#isDue(this.#boundary.steps)) await this.#save(this.#boundary);
+    interruption?.check();
   }
 
   /** Returns what to do between two groups of batches of a training epoch, once nothing is in flight. */
@@ -162,18 +185,27 @@ export class Resumption {
 
   /**
    * The fit was interrupted, and no callback has been told. An epoch of validation, and one that has hardly begun, is
-   * run again from its beginning. Nothing is saved where callbacks were in the middle of an epoch's end.
+   * run again from its beginning. Nothing is saved where callbacks were in the middle of an epoch's end, or a handler
+   * was given up in a step: the bits would be others.
    */
-  async interrupted({ isInEpoch, done }: { readonly isInEpoch: boolean; readonly done: Done }): Promise<void> {
+  async interrupted({ isInEpoch, isWhole, done }: Stopped): Promise<void> {
     if (!isInEpoch) return;
     const { side } = this.#boundary.place;
-    if (side === "validation" || done.batch === 0) await this.#save(this.#boundary);
-    else if (!this.#waits()) await this.#save(this.#moment({ ...this.#boundary.place, ...done }));
+    if (side === "validation") await this.#saveAnew(this.#boundary);
+    else if (!isWhole) return;
+    else if (done.batch === 0) await this.#saveAnew(this.#boundary);
+    else if (!this.#waits()) await this.#saveAnew(this.#moment({ ...this.#boundary.place, ...done }));
   }
 
   /** The fit is over, and all callbacks know. */
   async ended(ending: Ending): Promise<void> {
     await this.#save(this.#moment(this.#boundary.place), ending);
+  }
+
+  /** Saves what the newest checkpoint has not. */
+  async #saveAnew(moment: Moment): Promise<void> {
+    await this.#writing;
+    if (JSON.stringify(moment.place) !== JSON.stringify(this.#newest?.manifest.place)) await this.#save(moment);
   }
 
   /** Waits for the last file. */
@@ -237,7 +269,7 @@ export class Resumption {
   async #write(point: AnyRef, moment: Moment, ending: Ending | undefined): Promise<void> {
     const { worker } = this.#learner;
     try {
-      await this.#folder.commit(moment.steps, async (draft) => {
+      this.#newest = await this.#folder.commit(moment.steps, async (draft) => {
         const parts = worker.scope(() => [py.keep(point.model as AnyRef), py.keep(point.rest as AnyRef)]);
         const files: { [name: string]: Digest } = {};
         for (const [i, name] of FILES.entries()) {

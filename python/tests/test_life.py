@@ -23,7 +23,7 @@ sys.path.insert(0, sys.argv[1])
 from torchwire_worker import life
 assert life.read_line(0) == b"hello\\n"
 life.start_guard(sys.argv[2])
-life.ignore_interrupts()
+life.leave_signals_to_client(is_own=True)
 child = subprocess.Popen(["sleep", "1000"])
 print(os.getpid(), child.pid, flush=True)
 {act}
@@ -121,7 +121,7 @@ def test_nothing_is_left_when_the_parent_ends(world: World) -> None:
     assert within_a_second(world.is_over)
 
 
-@pytest.mark.parametrize("name", ["SIGKILL", "SIGTERM", "SIGSEGV"])
+@pytest.mark.parametrize("name", ["SIGKILL", "SIGSEGV"])
 def test_nothing_is_left_when_the_worker_is_killed(world: World, name: str) -> None:
     os.kill(world.worker, signal.Signals[name])
     assert within_a_second(world.is_over)
@@ -133,12 +133,16 @@ def test_a_stopped_worker_ends_with_its_parent(world: World) -> None:
     assert within_a_second(world.is_over)
 
 
-def test_an_interrupt_from_the_terminal_reaches_neither(world: World) -> None:
-    for group in (world.worker, world.guard):
-        os.killpg(group, signal.SIGINT)
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_to_all_processes_of_a_job_is_for_the_parent(world: World, name: str) -> None:
+    for pid in (world.worker, world.guard):
+        os.kill(pid, signal.Signals[name])
     time.sleep(0.2)
     assert runs(world.worker)
     assert runs(world.guard)
+    # A program that the worker has started has no such handler.
+    os.kill(world.child, signal.Signals[name])
+    assert within_a_second(lambda: not runs(world.child))
 
 
 def test_a_line_is_read_and_not_a_byte_more() -> None:

@@ -48,7 +48,8 @@ def prepare() -> None:
         os.register_at_fork(before=_hold, after_in_parent=_let_go, after_in_child=_forget)
 
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# (Windows has no SIGHUP.)
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 _held = threading.local()
 
 
@@ -68,7 +69,7 @@ def _forget() -> None:
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _descriptors.clear()
-    # SIGTERM ends a child, as multiprocessing expects; it asks the worker to leave.
+    # SIGTERM ends a child, as multiprocessing expects.
     for number in _SIGNALS:
         handler: Any = signal.getsignal(number)
         # (Only the main thread may set handlers. The thread that forks is the child's main thread.)

@@ -208,12 +208,18 @@ def _guard(worker: int, directory: str | None) -> None:
     os._exit(0)
 
 
-def ignore_interrupts() -> None:
+def leave_signals_to_client(is_own: bool) -> None:
     """Leave Ctrl-C to the client, which tells the worker when to end.
 
-    (This is a handler because an ignored signal stays ignored in every program that the worker starts.)
+    A client that has started the worker for itself may get other signals together with it, by systemd, Slurm or a
+    closed terminal. It still needs the worker then, to fetch a checkpoint. Its end is the worker's end.
+
+    (These are handlers because an ignored signal stays ignored in every program that the worker starts.)
     """
-    signal.signal(signal.SIGINT, _ignore)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP") if is_own else ("SIGINT",):
+        # (Windows has no SIGHUP.)
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _ignore)
 
 
 def _ignore(*_: object) -> None:

@@ -39,7 +39,7 @@ def work(report: Callable[..., None]) -> int:
         for descriptor in guard.descriptors:
             forked.own(descriptor)
         ending.last(guard.end)
-    life.ignore_interrupts()
+    life.leave_signals_to_client(is_own=config.served is None)
     warned.listen()
     if config.served is None:
         return _work_for_one(config, report, guard)

@@ -158,8 +158,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: a validation goes on in its middle",
     file: "client/resume/resumption.ts",
-    from: 'if (side === "validation" || done.batch === 0)',
-    to: "if (done.batch === 0)",
+    from: 'if (side === "validation") await',
+    to: 'if (side === "training" && done.batch === 0) await',
     test: by("test/client/resume/resume.test.ts", "plain interrupted at a validation, it goes on with the same bits"),
   },
   {
