@@ -40,7 +40,8 @@ export interface FitOptions {
   readonly phases?: { readonly training?: Phase; readonly validation?: Phase };
   /**
    * A folder in which the fit lives: it writes checkpoints there, and where one is there it goes on from it, with the
-   * same bits. `n` then counts from the run's beginning. See `ResumeOptions`.
+   * same bits. `n` then counts from the run's beginning. SIGINT, SIGTERM and SIGHUP end it with a checkpoint. See
+   * `ResumeOptions`.
    */
   readonly resume?: string | ResumeOptions;
   /** Ends the fit between two steps, or two groups of accumulated batches. The fit waits for the steps in flight, and the report says "interrupted". */

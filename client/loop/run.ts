@@ -263,29 +263,29 @@ export class Run {
   }
 
   #call(
-    { callback, view }: Participant,
+    one: Participant,
     handler: (view: object) => void | PromiseLike<void>,
     event: EventName,
     step: number | undefined,
   ): undefined | Promise<void> {
-    if (this.#hung.has(callback)) return undefined;
+    if (this.#hung.has(one.callback)) return undefined;
     const wrapped = (error: unknown): unknown => {
       const refused = this.cancellation.refused(error);
       if (isCancel(error) && refused === undefined) return error;
       const { phase, epoch } = this.#workings.moment;
-      return new CallbackError(callback.name, event, { phase: phase.name, epoch, step }, refused ?? error);
+      return new CallbackError(one.callback.name, event, { phase: phase.name, epoch, step }, refused ?? error);
     };
     let result: void | PromiseLike<void>;
     try {
-      result = handler(view);
+      result = handler(one.view);
     } catch (error) {
       throw wrapped(error);
     }
     if (!isPromise(result)) return undefined;
-    const who = `callback ${callback.name} (${event})`;
+    const who = `callback ${one.callback.name} (${event})`;
     return this.#interruption.waitFor(result, who, event === "fitEnd").catch((error: unknown) => {
       if (!this.#interruption.is(error)) throw wrapped(error);
-      this.#hung.add(callback);
+      this.#hung.add(one.callback);
       this.isWhole = false;
       throw error;
     });
