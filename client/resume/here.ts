@@ -36,10 +36,7 @@ export async function openHere(worker: Worker, folder: string): Promise<Disk> {
     remove: (name) => rm(at(name), { recursive: true, force: true }),
     sync: (name) => syncFolder(at(name)),
     digest: (name) => digestOf(at(name)),
-    async writeTensors(name, copies) {
-      await writeCopies(worker, copies, at(name));
-      return digestOf(at(name));
-    },
+    writeTensors: (name, copies) => writeCopies(worker, copies, at(name)),
     restoring: (model, rest) => restoring(worker, [at(model), at(rest)]),
   };
 }
@@ -70,13 +67,17 @@ async function madeAnew(path: string, text: string): Promise<boolean> {
   }
 }
 
-async function writeCopies(worker: Worker, copies: AnyRef, path: string): Promise<void> {
+async function writeCopies(worker: Worker, copies: AnyRef, path: string): Promise<Digest> {
   const { tensors, metadata } = (await worker.scope(() => py.js(copies.plan))) as {
     readonly tensors: readonly [name: string, dtype: SafetensorsDType, shape: number[]][];
     readonly metadata: Readonly<Record<string, string>>;
   };
   const infos = tensors.map(([name, dtype, shape]): TensorInfo => ({ name, dtype, shape }));
-  await writeSafetensors(path, infos, fetched(worker, copies, bytesIn(infos)), { format: "pt", ...metadata });
+  const pieces = fetched(worker, copies, bytesIn(infos));
+  // Hashed on the way: reading the file again would cost more than all the rest.
+  const hash = createHash("sha256");
+  const bytes = await writeSafetensors(path, infos, pieces, { format: "pt", ...metadata }, hash);
+  return { bytes, sha256: hash.digest("hex") };
 }
 
 async function restoring(worker: Worker, paths: readonly string[]): Promise<AnyRef> {

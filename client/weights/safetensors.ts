@@ -1,7 +1,7 @@
 /**
  * Files in the safetensors format: read in pieces, written in one pass. No function here holds a whole file in memory.
  */
-import { randomUUID } from "node:crypto";
+import { randomUUID, type Hash } from "node:crypto";
 import { open, type FileHandle, realpath, rename, rm } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
@@ -134,7 +134,8 @@ export async function openToRead(path: string): Promise<FileHandle> {
 }
 
 /**
- * Writes a safetensors file. `chunks` are the bytes of `tensors`, one after the other, cut anywhere.
+ * Writes a safetensors file, and returns its size in bytes. `chunks` are the bytes of `tensors`, one after the other,
+ * cut anywhere. `hash` gets all bytes of the file.
  *
  * They go to a temporary file in the same folder, which replaces `path` once it is on the disk as a whole. Any earlier
  * failure leaves the old file as it was. (If this process is killed, the temporary file stays behind.)
@@ -147,7 +148,8 @@ export async function writeSafetensors(
   tensors: readonly TensorInfo[],
   chunks: AsyncIterable<Uint8Array>,
   metadata: Readonly<Record<string, string>> = {},
-): Promise<void> {
+  hash?: Hash,
+): Promise<number> {
   const { bytes, dataBytes } = buildHeader(tensors, metadata);
   // Write through a link, so that it stays a link.
   const target = await realpath(path).catch(() => path);
@@ -155,10 +157,13 @@ export async function writeSafetensors(
   const handle = await writing(path, open(temporary, "wx"));
   try {
     try {
+      hash?.update(bytes);
       await writing(path, handle.writeFile(bytes));
       let written = 0;
       for await (const chunk of chunks) {
-        await writing(path, handle.writeFile(chunk));
+        const isWritten = writing(path, handle.writeFile(chunk));
+        hash?.update(chunk);
+        await isWritten;
         written += chunk.length;
       }
       if (written !== dataBytes)
@@ -173,6 +178,7 @@ export async function writeSafetensors(
     throw error;
   }
   await syncFolder(dirname(target));
+  return bytes.length + dataBytes;
 }
 
 /** Makes the new name survive a power cut, where the system can. */
