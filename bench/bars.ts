@@ -67,6 +67,13 @@ export const bars: readonly Bar[] = [
     ratio: 1.02,
   },
   {
+    title: "a step of ResNet-18, with a checkpoint in 50 steps (1.10 is 1 % at every 500)",
+    section: "resume",
+    group: "resnet18, batch 64",
+    variant: "a checkpoint in 50 steps",
+    ratio: 1.1,
+  },
+  {
     title: "one awaited value, against bare ZeroMQ",
     section: "roundtrip",
     group: "one value, awaited",

@@ -53,10 +53,10 @@ function groupLines(group: Group): string[] {
 }
 
 /**
- * The measures that the table shows beside the primary one. With many variants it shows none; they are in the results.
+ * The measures that the table shows beside the primary one. With many variants of many measures it shows none; they are in the results.
  */
-const othersOf = ({ columns, primary }: Group): string[] =>
-  columns.length > 3 ? [] : columns.filter((column) => column !== primary);
+const othersOf = ({ columns, primary, rows }: Group): string[] =>
+  columns.length > 3 && rows.length > 3 ? [] : columns.filter((column) => column !== primary);
 
 function cells(row: Row, group: Group): string[] {
   const { primary, reference } = group;

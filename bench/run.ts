@@ -13,6 +13,7 @@ import { judge } from "./bars.ts";
 import { pages, writePages } from "./pages.ts";
 import { reportAll, reportMachine, reportSection } from "./report.ts";
 import { toGroup, writeResults, type Section } from "./results.ts";
+import { measureResume } from "./resume.ts";
 import { measureRoundTrips } from "./roundtrip.ts";
 import { measureStartUp } from "./startup.ts";
 import type { Measured } from "./rounds.ts";
@@ -25,6 +26,7 @@ const sections: Readonly<
 > = {
   loops: { title: "Training loops", measure: measureLoops },
   learner: { title: "Learner", measure: measureLearner },
+  resume: { title: "Resume", measure: measureResume },
   startup: { title: "Start-up and memory", measure: measureStartUp },
   roundtrip: { title: "Round trips", measure: measureRoundTrips },
   ops: { title: "Operations a second", measure: measureOps },

@@ -1,7 +1,16 @@
 /** The options of a run. */
 import { parseArgs } from "node:util";
 
-export const sectionNames = ["loops", "learner", "startup", "roundtrip", "ops", "payload", "transports"] as const;
+export const sectionNames = [
+  "loops",
+  "learner",
+  "resume",
+  "startup",
+  "roundtrip",
+  "ops",
+  "payload",
+  "transports",
+] as const;
 export type SectionName = (typeof sectionNames)[number];
 
 /** Fewer rounds are not a measurement. */

@@ -1,5 +1,6 @@
 /** The CPU time that processes and the machine have used so far, as Linux counts it; elsewhere undefined. */
 import { readdirSync, readFileSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
 
 /** The unit of /proc, the same on every Linux that Node runs on. It is not the kernel's own unit. */
 const TICKS_PER_SECOND = 100;
@@ -106,6 +107,17 @@ export function watchForeign(pids: readonly number[]): () => number | undefined 
     // Ticks are coarse, so the difference can fall a little below 0.
     return Math.max(0, (after - before) / (seconds * cpus.size));
   };
+}
+
+/** Lets the peak of a process's resident memory begin anew. */
+export async function watchPeak(pid: number): Promise<void> {
+  await writeFile(`/proc/${pid}/clear_refs`, "5").catch(() => undefined);
+}
+
+/** The peak of a process's resident memory. */
+export function peakBytes(pid: number): number | undefined {
+  const kibibytes = /^VmHWM:\s*(\d+) kB$/m.exec(readProc(`${pid}/status`) ?? "")?.[1];
+  return kibibytes === undefined ? undefined : 1024 * Number(kibibytes);
 }
 
 function readProc(path: string): string | undefined {

@@ -299,7 +299,7 @@ describe("options", () => {
     expect(readSettings([])).toMatchObject({
       quick: false,
       rounds: 24,
-      sections: ["loops", "learner", "startup", "roundtrip", "ops", "payload", "transports"],
+      sections: ["loops", "learner", "resume", "startup", "roundtrip", "ops", "payload", "transports"],
     });
     expect(readSettings(["--only", "ops", "--only", "loops", "--rounds", "20"])).toMatchObject({
       rounds: 20,
