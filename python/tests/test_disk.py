@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,10 @@ resource = pytest.importorskip("resource")
 
 
 def waited(function: Any, *args: Any) -> dict[str, Any]:
-    job = disk.Job(function, *args)
+    return ended(disk.Job(function, *args))
+
+
+def ended(job: disk.Job) -> dict[str, Any]:
     while (outcome := job.outcome()) is None:
         time.sleep(0.001)
     return outcome
@@ -53,6 +57,15 @@ def test_tells_what_the_system_refuses_and_raises_all_else(tmp_path: Path) -> No
         waited(disk.read)
 
 
+def test_a_job_that_hangs_holds_nobody_up(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    job = disk.Job(disk.read, str(pipe))
+    assert job.outcome() is None
+    pipe.write_text("1")
+    assert ended(job) == {"value": "1"}
+
+
 def test_writes_tensors_says_their_hash_and_frees_them(tmp_path: Path) -> None:
     path = str(tmp_path / "a file.safetensors")
     # More than one piece, in the middle of which a tensor ends.
@@ -72,6 +85,7 @@ def test_writes_tensors_says_their_hash_and_frees_them(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_told_and_holds_no_bytes_back(tmp_path: Path) -> None:
     parts = disk.bytes_of(Copies({"x": torch.rand(100_000)}, {}))
+    array = weakref.ref(parts[1].obj)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
     try:
@@ -79,3 +93,4 @@ def test_a_full_disk_is_told_and_holds_no_bytes_back(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "File too large" in outcome["refused"]
+    assert array() is None

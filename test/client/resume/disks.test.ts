@@ -94,6 +94,13 @@ describe.each(["client", "worker"] as const)("while a checkpoint is written to t
     const points: number[] = [];
     const idle = await held();
     let hanging: unknown;
+    let released: Promise<void> | undefined;
+    const emptied = async (): Promise<void> => {
+      const reader = await open(pipe, "r");
+      await reader.readFile();
+      await reader.close();
+      await rm(pipe);
+    };
     const { weights } = await program(on, {
       atStep: async (phase, step) => {
         if (phase !== "training") return;
@@ -102,12 +109,11 @@ describe.each(["client", "worker"] as const)("while a checkpoint is written to t
         // The checkpoint after step 4 has its name. Whoever writes the pointer hangs in the pipe.
         while (!(await checkpoints()).includes("step-00000004-1")) await sleep(5);
         hanging = await held();
-        const reader = await open(pipe, "r");
-        await reader.readFile();
-        await reader.close();
-        await rm(pipe);
+        // The next checkpoint is due after step 8, and waits.
+        released = sleep(300).then(emptied);
       },
     });
+    await released;
     expect(hanging).toEqual({ points: 1, bytes: idle.bytes });
     expect(Math.max(...points)).toBe(1);
     expect(await held()).toEqual(idle);
