@@ -35,5 +35,9 @@ const running = faults.map(async (fault, i) => {
   for (const what of wrong) console.log(`    ${what.trim().replaceAll("\n", "\n    ")}`);
 });
 await Promise.all(running);
+const { resumes, updates } = stage.compared;
 console.log(`\n${table(results)}`);
+console.log(
+  `${resumes} programs went on from a checkpoint; their ${updates} updates equal the undisturbed ones, and the first two of each differ from a cold start's, where all is ok`,
+);
 process.exitCode = results.every(({ wrong }) => wrong.length === 0) ? 0 : 1;

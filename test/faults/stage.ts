@@ -1,7 +1,7 @@
 /** Runs programs that are hit at their places and started again, until one ends by itself. */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -50,7 +50,9 @@ export class Stage implements Disposable {
   readonly #lanes: Lanes;
   readonly #wholes = new Map<Kind, Promise<{ left: Left; cold: Undisturbed["cold"] }>>();
   readonly #noDisk: string | undefined;
-  #count = 0;
+  #scenes = 0;
+  /** Programs that have gone on from a checkpoint, and their updates that were compared, with both kinds of run. */
+  readonly compared: { resumes: number; updates: number } = { resumes: 0, updates: 0 };
 
   constructor(lanes: number = availableParallelism()) {
     this.#lanes = new Lanes(lanes);
@@ -70,7 +72,9 @@ export class Stage implements Disposable {
       try {
         await scene.open(fault.hits.map(({ blow }) => blow));
         const run = await scene.play(fault.hits);
-        return [...scene.wrong, ...(run === undefined ? [] : differences(fault.kind, run, left, cold))];
+        if (run === undefined) return scene.wrong;
+        this.#count(run);
+        return [...scene.wrong, ...differences(fault.kind, run, left, cold)];
       } catch (error) {
         return [...scene.wrong, String(error)];
       } finally {
@@ -84,7 +88,13 @@ export class Stage implements Disposable {
   }
 
   #folder(): string {
-    return join(this.#root, String(this.#count++));
+    return join(this.#root, String(this.#scenes++));
+  }
+
+  #count({ updates }: Left): void {
+    const resumed = updates.filter(({ from }) => from > 0);
+    this.compared.resumes += resumed.length;
+    this.compared.updates += resumed.reduce((sum, one) => sum + one.updates.length, 0);
   }
 
   /** The run that is left alone. One of each kind is enough. */
@@ -148,6 +158,7 @@ class Scene {
   /** Returns what the last program has left, where it ended well. */
   async play(hits: readonly Hit[]): Promise<Left | undefined> {
     let last: Ended | undefined;
+    const newest: number[] = [0];
     for (const hit of hits) {
       const ended = await this.run({ place: hit.place }, hit.blow);
       const ends = ENDS[hit.blow];
@@ -155,10 +166,20 @@ class Scene {
         this.wrong.push(ends ? `${hit.blow}: the program ended well` : `the program failed: ${ended.stderr}`);
       if (ends === false) last = ended;
       this.#disk?.free();
+      newest.push(this.#newest);
     }
     const { isWell, stdout, stderr } = last ?? (await this.run({}));
-    if (!isWell) this.wrong.push(`the last program failed: ${stderr}`);
-    return isWell ? this.left(JSON.parse(stdout) as Outcome) : undefined;
+    if (!isWell) return void this.wrong.push(`the last program failed: ${stderr}`);
+    const left = this.left(JSON.parse(stdout) as Outcome);
+    for (const [i, { from }] of left.updates.entries())
+      if (from !== newest[i]) this.wrong.push(`program ${i + 1} went on from step ${from}, not from ${newest[i]}`);
+    return left;
+  }
+
+  /** Steps of the newest checkpoint; 0 where there is none. */
+  get #newest(): number {
+    const names = readdirSync(join(this.#folder, "run"));
+    return Math.max(0, ...names.map((name) => Number(/^step-0*(\d+)-/.exec(name)?.[1] ?? 0)));
   }
 
   async run(setting: Pick<Setting, "place" | "alone">, blow?: Blow): Promise<Ended> {
