@@ -65,9 +65,10 @@ function at(where: string, kind: Kind, blow: Blow): Fault {
     : { blow, where, kind, hits: [{ blow, place }] };
 }
 
-/** A resume of a resume of a resume: three programs, the last two hit early or while they resume. */
+/** Resumes of resumes, hit early or while they resume; and a program whose fit is over. */
 function chains(kind: Kind): Fault[] {
   const hit = (name: string, number: number, blow: Blow): Hit => ({ blow, place: { name, number } });
+  const last = "kill the program";
   const blow = "one after the other";
   return [
     {
@@ -82,6 +83,7 @@ function chains(kind: Kind): Fault[] {
       kind,
       hits: [hit("update", 6, "kill both"), hit("loading", 1, "kill the worker"), hit("restoring", 1, "kill both")],
     },
+    { blow: last, where: "after the fit's end", kind, hits: [hit("ended", 1, last)] },
   ];
 }
 

@@ -100,7 +100,7 @@ export class Scene {
       newest.push(this.#newest);
     }
     const { isWell, stdout, stderr } = last ?? (await this.run({}));
-    if (!isWell) return void this.wrong.push(`the last program failed: ${stderr}`);
+    if (!isWell) return void this.wrong.push(`the last program failed: ${stderr}`, ...(this.#served?.lines ?? []));
     const left = this.left(JSON.parse(stdout) as Outcome);
     for (const [i, { from }] of left.updates.entries())
       if (from !== newest[i]) this.wrong.push(`program ${i + 1} went on from step ${from}, not from ${newest[i]}`);
