@@ -156,6 +156,83 @@ export const mutants: readonly Mutant[] = [
     ),
   },
   {
+    title: "resume: a part of a step in a checkpoint",
+    file: "client/loop/run.ts",
+    from: "      this.isWhole = false;",
+    to: "      void this.isWhole;",
+    test: by("test/client/resume/given-up.test.ts", "a handler hangs in line: the last checkpoint stands"),
+  },
+  {
+    title: "resume: an observer that hangs keeps the others from hearing of a step",
+    file: "client/loop/run.ts",
+    from: "if (!this.#interruption.is(error)) throw error;",
+    to: "if (this.isWhole || !this.isWhole) throw error;",
+    test: by(
+      "test/client/resume/given-up.test.ts",
+      "a handler hangs while it observes, and remembers nothing: the others hear of all steps in flight, and a checkpoint has them",
+    ),
+  },
+  {
+    title: "resume: an observer with a state that hangs counts as one that has heard",
+    file: "client/loop/run.ts",
+    from: 'this.isWhole = isWhole && typeof one.callback.state !== "object";',
+    to: "this.isWhole = isWhole;",
+    test: by(
+      "test/client/resume/given-up.test.ts",
+      "a handler hangs while it observes, and remembers something: the last checkpoint stands",
+    ),
+  },
+  {
+    title: "resume: a worker that dies of its client's signal",
+    file: "python/torchwire_worker/life.py",
+    from: '("SIGINT", "SIGTERM", "SIGHUP") if is_own else',
+    to: '("SIGINT",) if is_own else',
+    test: by(
+      "test/machines/stopped.test.ts",
+      "a program that is stopped by SIGTERM to all processes of its job, in a group and in a validation, goes on by the command that it says",
+    ),
+  },
+  {
+    title: "resume: an exit code of success after a signal",
+    file: "client/resume/farewell.ts",
+    from: "process.exitCode ??= 128 + constants.signals[signal];",
+    to: "process.exitCode ??= 0;",
+    test: by(
+      "test/machines/stopped.test.ts",
+      "a program that is stopped by SIGTERM to all processes of its job, in a group and in a validation, goes on by the command that it says",
+    ),
+  },
+  {
+    title: "resume: a program that must end begins with its next fit",
+    file: "client/loop/signals.ts",
+    from: "if (isInFolder && told !== undefined) interrupt(told);",
+    to: "void told;",
+    test: by(
+      "test/machines/stopped.test.ts",
+      "a program that is stopped by SIGTERM to all processes of its job, in a group and in a validation, goes on by the command that it says",
+    ),
+  },
+  {
+    title: "resume: a pipe without a reader ends the program before its checkpoint",
+    file: "client/loop/signals.ts",
+    from: "      outliveReaders();",
+    to: "      void outliveReaders;",
+    test: by(
+      "test/machines/stopped.test.ts",
+      "a program that is stopped by Ctrl-C that ends the reader of its output too, and by its terminal that is closed, goes on",
+    ),
+  },
+  {
+    title: "resume: a second signal is heard, too",
+    file: "client/loop/signals.ts",
+    from: "leaving ??= setTimeout(leave, SAME_MS).unref();",
+    to: "leaving ??= setTimeout(() => void leave, SAME_MS).unref();",
+    test: by(
+      "test/machines/stopped.test.ts",
+      "a program that is stopped twice, ends at once by the second signal: the last checkpoint stands, and no worker is left",
+    ),
+  },
+  {
     title: "resume: a validation goes on in its middle",
     file: "client/resume/resumption.ts",
     from: 'if (side === "validation") await',
