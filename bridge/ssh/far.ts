@@ -84,7 +84,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
     ...(typeof target === "string" ? [target] : target),
     command(order.python),
   ];
-  const [file, before] = directory === undefined ? [ssh, []] : ["sh", ["-c", thenRemove, directory, ssh]];
+  const [file, before] = process.platform === "win32" ? [ssh, []] : ["sh", ["-c", thenRemove, directory ?? "", ssh]];
   const child = execa(file, [...before, ...args], {
     // A process group of its own: the program handles a Ctrl-C in the terminal.
     detached: true,
@@ -122,7 +122,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
   let silent = false;
   const silence = new Silence(options.longestSilence ?? longestSilence, () => {
     silent = true;
-    kill("SIGTERM");
+    kill("SIGINT");
     timer ??= setTimeout(kill, graceMs, "SIGKILL");
   });
 
@@ -151,7 +151,7 @@ export function openFar(target: SshTarget, order: Order, options: FarOptions): F
       // Its number may be another process's by now.
       if (over) return;
       child.stdin.end();
-      if (now) kill("SIGTERM");
+      if (now) kill("SIGINT");
       timer ??= setTimeout(kill, graceMs, "SIGKILL");
     },
   };
@@ -171,8 +171,13 @@ const settings = [
   ["-o", "StreamLocalBindMask=0177"],
 ].flat();
 
-/** A shell that removes a folder when ssh has ended: it is still there where this process is killed. */
-const thenRemove = 'exec 3>&2 2>/dev/null; (exec "$@" 2>&3 3>&-); code=$?; rm -rf -- "$0"; exit $code';
+/**
+ * A shell that removes a folder when ssh has ended: it is still there where this process is killed. Systemd and Slurm
+ * send SIGTERM to all processes of a job, and a fit still fetches its checkpoint then: ssh inherits that it is ignored.
+ * SIGINT, which comes from us alone, ends ssh, and not the shell.
+ */
+const thenRemove =
+  'trap "" TERM HUP; trap : INT; exec 3>&2 2>/dev/null; (exec "$@" 2>&3 3>&-); code=$?; [ -z "$0" ] || rm -rf -- "$0"; exit $code';
 
 /** How ssh ended. A shell between us tells its signal by a number. */
 function byShell(code: number | undefined, signal: string | undefined): Omit<SshEnd, "said" | "silent"> {

@@ -224,6 +224,15 @@ describeWithSshd("a worker over ssh", () => {
     await nothingLeft(worker.pid, 3000);
   });
 
+  test("outlives signals that its client gets too, and handles", async () => {
+    await using worker = await far();
+    for (const signal of ["SIGTERM", "SIGHUP"] as const)
+      for (const pid of [...processesWith(host.path("config")), ...processesOf(worker.pid)]) process.kill(pid, signal);
+    expect(await worker.tensor([1, 2, 3]).sum().item()).toBe(6);
+    await worker.close();
+    await nothingLeft(worker.pid, 2000);
+  });
+
   test.for(["SIGKILL", "SIGINT"] as const)("leaves nothing when its client is ended by %s", async (signal) => {
     const client = execa("node", [built("test/fixtures/ssh/client.ts"), ...host.target()], {
       env: runtime.env,
