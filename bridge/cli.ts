@@ -98,6 +98,21 @@ Environment:
 `,
     run: runKeygen,
   },
+  replay: {
+    summary: "run the file of a failed step again, up to the operation that failed",
+    help: `Usage: torchwire replay FILE [--trust] [--until N[:K]] [--print NAME]… [--python PATH]
+
+Tells what is in the file that a fit has written where a step failed, a torchwire-crash-….twr. With --trust it runs it: in
+a Python like that of workers, without the program. The exit code is 0 where it fails in the same operation with the same
+error, or stops where --until says; 1 where it does not; 2 where nothing was run.
+
+  --trust          run it. It can do all that a program can: know who made the file
+  --until N[:K]    stop after batch N, or before operation K of batch N
+  --print NAME     print a value where it stops: xs, ys, yhat, loss, model, optimizer; may come several times
+  --python PATH    the interpreter (default: the one that workers would run in)
+`,
+    run: runReplay,
+  },
 };
 
 async function runSetup(args: string[]): Promise<number> {
@@ -213,6 +228,26 @@ The line on standard output is the server's half${secret}. On the server, this r
 Then, here:
   connectWorker(${JSON.stringify(address)}, { profile: ${JSON.stringify(name)} })`);
   return 0;
+}
+
+async function runReplay(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: {
+      trust: { type: "boolean" },
+      until: { type: "string" },
+      print: { type: "string", multiple: true },
+      python: { type: "string" },
+    },
+  });
+  const [file, ...more] = positionals;
+  if (file === undefined || more.length > 0) {
+    console.error(`torchwire: replay takes one file\n\n${commands.replay!.help}`);
+    return 2;
+  }
+  const { replay } = await import("./tape/replay.ts");
+  return replay(file, values);
 }
 
 function usage(): string {

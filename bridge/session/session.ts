@@ -2,6 +2,7 @@
 import { readAnswer } from "../log/answer.ts";
 import type { Batch } from "../log/batch.ts";
 import { openCall } from "../log/call.ts";
+import { Tape, type Entry } from "../tape/tape.ts";
 import { TorchwireError } from "../errors/errors.ts";
 import { Log } from "../log/log.ts";
 import type { Transport } from "../link/transport.ts";
@@ -40,6 +41,7 @@ interface Flight {
   readonly parts: readonly Uint8Array[];
   /** The call whose log it is of, or 0. */
   readonly call: number;
+  readonly entry: Entry | undefined;
 }
 
 /** A reply of so many bytes is acknowledged at once, so that the worker need not keep it. */
@@ -59,6 +61,7 @@ export interface Counts {
 export class Session implements LogPort {
   readonly log: Log = new Log(this);
   readonly warnings: Warnings = new Warnings();
+  readonly tape: Tape = new Tape(() => this.log.outbox.flush());
   ended: Error | undefined;
   limits: Limits = defaultLimits;
   readonly #transport: Transport;
@@ -137,7 +140,8 @@ export class Session implements LogPort {
     this.#flying.bytes += batch.bytes;
     // A worker with two batches to run need not be woken for this one.
     const urgent = batch.urgent || call !== 0 || this.#inFlight.size < 2;
-    this.#inFlight.set(isLate ? --this.#late : seq, { batch, parts, call });
+    const entry = isLate ? undefined : this.tape.sent(batch, departures.finalised, parts, call);
+    this.#inFlight.set(isLate ? --this.#late : seq, { batch, parts, call, entry });
     if (this.#ready && !isLate) this.#transport.send(parts, urgent);
   }
 
@@ -231,8 +235,10 @@ export class Session implements LogPort {
   end(error: Error): void {
     if (this.ended !== undefined) return;
     this.ended = error;
-    for (const { batch } of this.#inFlight.values())
+    for (const { batch, entry, parts } of this.#inFlight.values()) {
+      this.tape.lost(entry, parts);
       for (const { promise } of batch.fetches.values()) promise.reject(error);
+    }
     this.#inFlight.clear();
     this.log.outbox.abandon(error);
     this.log.outbox.functions.clear();
@@ -248,6 +254,9 @@ export class Session implements LogPort {
     this.#lastCall = id;
     this.#counts.calls++;
     this.#counts.roundTrips++;
+    // (Python runs the oldest batch. A call within a call has the log of that.)
+    const within = [...this.#inFlight.values()].find(({ call }) => call === told.within);
+    this.tape.called(id, within?.entry);
     this.log.calls.answer(id, told);
   }
 
@@ -276,7 +285,7 @@ export class Session implements LogPort {
       if (seq <= this.#seq && seq !== this.#close?.seq) return;
       throw new TorchwireError("PROTOCOL", `the worker answered batch ${seq}, which is not in flight`);
     }
-    const { batch, call } = flight;
+    const { batch, call, parts, entry } = flight;
     // Each log is answered in its order.
     for (const [other, { call: its }] of this.#inFlight)
       if (its === call && other > 0) {
@@ -289,6 +298,7 @@ export class Session implements LogPort {
     const settle = readAnswer(batch, { ...reply, failure: failed }, frames, this.limits);
     this.#inFlight.delete(seq);
     this.#answered = seq;
+    this.tape.answered(entry, parts, reply.failure);
     this.log.outbox.answered(batch);
     this.#flying.operations -= batch.operations.length;
     this.#flying.bytes -= batch.bytes;

@@ -12,6 +12,7 @@ import type { Transport } from "../link/transport.ts";
 import { Control } from "../session/control.ts";
 import { Life, type OwnProcess } from "../session/life.ts";
 import { Session } from "../session/session.ts";
+import { noteRecorded } from "../tape/of.ts";
 import { MessageType } from "../wire/header.ts";
 import { defaultLimits, longestPart, smaller, told, type Limits } from "../wire/limits.ts";
 import { encodeMessage } from "../wire/meta.ts";
@@ -25,7 +26,7 @@ export interface AttachOptions {
   readonly curve?: CurveKeys | undefined;
   /** The session's own secret: whoever knows it is the same client. */
   readonly token: string;
-  /** The settings that a worker which was not started for us must have. */
+  /** A worker that was not started for us is told them in the greeting. */
   readonly settings?: WireSettings;
   /** The process that had the worker, and has ended. */
   readonly replaces?: string | undefined;
@@ -88,8 +89,16 @@ export async function attach(options: AttachOptions, transport: Transport = link
     throw error;
   }
   session.limits = session.log.outbox.limits = smaller(limits, info.limits);
+  const worker = new Worker(info, session, control, life);
+  if (options.settings !== undefined)
+    noteRecorded(worker, {
+      tape: session.tape,
+      settings: options.settings,
+      limits: session.limits,
+      version: options.version,
+    });
   return {
-    worker: new Worker(info, session, control, life),
+    worker,
     get over() {
       return !life.isOpen;
     },
@@ -100,14 +109,14 @@ export async function attach(options: AttachOptions, transport: Transport = link
 
 /** The first message says who we are, and what we ask of the worker. */
 function helloOf(
-  { token, version, limits, settings, replaces }: AttachOptions,
+  { token, version, limits, settings, replaces, process: own }: AttachOptions,
   resumes: boolean,
 ): Record<string, unknown> {
   return {
     token,
     client: { name: "torchwire", version, node: process.versions.node, ...whoWeAre() },
     limits: told(limits),
-    ...(settings === undefined ? {} : { settings: { ...settings, seed: whole(settings.seed) } }),
+    ...(settings === undefined || own !== undefined ? {} : { settings: { ...settings, seed: whole(settings.seed) } }),
     ...(resumes ? { resumes: true } : replaces === undefined ? {} : { replaces }),
   };
 }

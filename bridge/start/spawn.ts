@@ -110,7 +110,8 @@ async function spawn(options: SpawnOptions): Promise<Owned> {
   const limits = limitsOf(options.limits ?? {});
   let child: WorkerProcess | undefined;
   try {
-    const config = { token, ...settingsOf("spawnWorker", options), limits };
+    const settings = settingsOf("spawnWorker", options);
+    const config = { token, ...settings, limits };
     child =
       executable === undefined
         ? await startOverSsh(ssh!, config, { directory, python, workerDir, cwd, env, logger })
@@ -120,6 +121,7 @@ async function spawn(options: SpawnOptions): Promise<Owned> {
     return await attach({
       endpoints,
       token,
+      settings,
       limits,
       logger,
       // A bundle has no package.json to tell the version.

@@ -67,8 +67,11 @@ export function decodeMessage(parts: readonly Uint8Array[], limits: Limits): Inc
   const totalBytes = frames.reduce((sum, frame) => sum + frame.length, 0);
   if (totalBytes !== header.totalBytes) refuse("bytes of frames", totalBytes, header.totalBytes);
   checkSizes(frames.length, totalBytes, header.metaBytes, limits);
-  return { header, meta: unpackMap(head.subarray(HEADER_BYTES)), frames };
+  return { header, meta: metaIn(head), frames };
 }
+
+/** The meta of a message, of its first part. */
+export const metaIn = (head: Uint8Array): Readonly<Record<string, unknown>> => unpackMap(head.subarray(HEADER_BYTES));
 
 function unpackMap(bytes: Uint8Array): Readonly<Record<string, unknown>> {
   let meta: unknown;

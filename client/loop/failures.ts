@@ -5,6 +5,7 @@ import { PythonError } from "../../bridge/errors/python-error.ts";
 import { adviceOn } from "./advice.ts";
 import { placeOf, type Place } from "./place.ts";
 import { CancelFitting } from "../training/cancel.ts";
+import { LOSS_IS_NAN } from "../training/nan.ts";
 
 /** A handler of a callback threw. `cause` is its error. */
 export class CallbackError extends TorchwireError implements Place {
@@ -62,6 +63,3 @@ export function stepFailure(failure: unknown, place: Place): unknown {
   }
   return error instanceof TorchwireError ? new StepError(place, error) : error;
 }
-
-/** The error of the helper that StopOnNaNLoss puts before the update. */
-const LOSS_IS_NAN = "torchwire_worker.helpers.training.LossIsNaN";

@@ -12,6 +12,8 @@ import type { Step } from "../training/events.ts";
 import { TrainingPhase, type Phase } from "../training/phases.ts";
 import type { Ending, Report } from "../training/report.ts";
 import type { Trainer } from "../training/trainer.ts";
+import { Crash, naming } from "../crash/crash.ts";
+import { crashOptions } from "../crash/options.ts";
 import { Callbacks } from "./callbacks.ts";
 import { claim } from "./claim.ts";
 import type { EventStream } from "./events-stream.ts";
@@ -26,7 +28,7 @@ import { START, type Done } from "../resume/manifest.ts";
 import { Run, type StepBody } from "./run.ts";
 
 /** How a fit ended that did not fail. */
-type Completed = Pick<Report, "status" | "reason" | "by">;
+type Completed = Pick<Report, "status" | "reason" | "by" | "crash">;
 
 export class Loop {
   readonly preparations: Preparations;
@@ -82,9 +84,11 @@ export class Loop {
             steps: this.#steps - before,
             epochs: this.#epochs,
           }));
+    const crashing = crashOptions(options.crash ?? resumption?.folder !== undefined);
+    const crash = crashing && new Crash(this.#learner, crashing, resumption?.folder ?? ".");
     let before = this.#steps;
     let done = 0;
-    const ending = await this.#whole(epochs, options.signal, resumption, async (run, interruption) => {
+    const ending = await this.#whole(epochs, options.signal, resumption, crash, async (run, interruption) => {
       this.#moment.phase = training.phase;
       const saved = resumption?.saved;
       this.#stream.emit({ type: "fitBegin", epochs, time: Date.now() });
@@ -171,6 +175,7 @@ export class Loop {
     epochs: number,
     signal: AbortSignal | undefined,
     resumption: Resumption | undefined,
+    crash: Crash | undefined,
     body: (run: Run, interruption: Interruption) => Promise<void>,
   ): Promise<Completed> {
     return traced("fit", async () => {
@@ -181,13 +186,17 @@ export class Loop {
       try {
         stopListening = interruption.listen(signal, resumption !== undefined);
         await this.preparations.ready("fit", true);
-        if (resumption !== undefined) await worker.lane(() => resumption.begin());
-        const run = this.#start(interruption, resumption);
+        crash?.begin();
+        if (resumption !== undefined) await worker.lane(() => resumption.begin(crash));
+        const run = this.#start(interruption, resumption, crash);
         this.#moment.epochs = epochs;
         const [outcome] = await Promise.allSettled([worker.lane(() => endingOf(run, interruption, body))]);
         if (outcome.status === "rejected") await caughtUp(worker);
         const ending = outcome.status === "rejected" ? failedWith(outcome.reason) : outcome.value;
         this.#moment.ending = ending;
+        // (A checkpoint that is under way makes the file short.)
+        if (ending.status !== "interrupted") await resumption?.written();
+        const file = await crash?.write(ending, outcome.status === "rejected" ? outcome.reason : undefined);
         if (ending.status === "interrupted") await worker.lane(async () => resumption?.interrupted(run));
         const last = [
           ...(run.isInEpoch ? (["epochCancelled"] as const) : []),
@@ -205,12 +214,13 @@ export class Loop {
           farewell(interruption.signal, reason!, resumption.standing);
         this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
         // Throws the first of several errors.
-        if (outcome.status === "rejected") throw await failureBefore(this.#learner, outcome.reason);
+        if (outcome.status === "rejected") throw naming(await failureBefore(this.#learner, outcome.reason), file);
         // The fit is over: ignore late cancels and hung handlers.
         for (const end of ends)
           if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
-        return outcome.value;
+        return { ...outcome.value, ...(file !== undefined && { crash: file }) };
       } finally {
+        crash?.end();
         Object.assign(this.#moment, { epochs: undefined, ending: undefined });
         this.#run = undefined;
         stopListening?.();
@@ -273,7 +283,7 @@ export class Loop {
     this.#saidNoValidation = true;
   }
 
-  #start(interruption: Interruption, resumption?: Resumption): Run {
+  #start(interruption: Interruption, resumption?: Resumption, crash?: Crash): Run {
     const moment = this.#moment;
     const acknowledged = (phase: Phase, index: number, size: number, loss: number | undefined): void => {
       if (phase.data === "training") this.#steps++;
@@ -282,7 +292,8 @@ export class Loop {
     };
     const between = (phase: Phase, inFlight: number): (() => Promise<void>) | undefined =>
       phase.data === "training" ? resumption?.between(inFlight, run) : undefined;
-    const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, between, acknowledged };
+    const begun = crash && crash.step.bind(crash);
+    const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, between, begun, acknowledged };
     const run = new Run(workings, this.window, interruption);
     return (this.#run = run);
   }

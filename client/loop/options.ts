@@ -1,5 +1,6 @@
 /** The options of a learner, and of a fit. */
 import type { Callback } from "../callback/callback.ts";
+import type { CrashOptions } from "../crash/options.ts";
 import type { Format } from "../formats/index.ts";
 import type { OptimizerOptions } from "../optim/of-model.ts";
 import type { ResumeOptions } from "../resume/options.ts";
@@ -44,6 +45,12 @@ export interface FitOptions {
    * `ResumeOptions`.
    */
   readonly resume?: string | ResumeOptions;
+  /**
+   * Writes `torchwire-crash-<time>.twr` where an operation of the fit fails, where StopOnNaNLoss ends it, or where the
+   * worker is lost: `npx torchwire replay` runs it again up to that operation. It is in the folder of `resume`, else in
+   * the current one. It holds batches and weights: see `CrashOptions`. Default: true with `resume` in a folder on this machine, else false.
+   */
+  readonly crash?: boolean | CrashOptions;
   /** Ends the fit between two steps, or two groups of accumulated batches. The fit waits for the steps in flight, and the report says "interrupted". */
   readonly signal?: AbortSignal;
 }

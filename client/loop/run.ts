@@ -37,6 +37,8 @@ export interface Workings {
    * in flight.
    */
   readonly between: ((phase: Phase, inFlight: number) => (() => Promise<void>) | undefined) | undefined;
+  /** Called for each step that begins. */
+  readonly begun: ((place: Place, step: Step) => void) | undefined;
   /** Called for each step that the worker has done, before the observers are. */
   readonly acknowledged: (phase: Phase, index: number, size: number, loss: number | undefined) => void;
 }
@@ -165,6 +167,7 @@ export class Run {
         const { xs, ys } = given;
         step = { xs, ys, index, size: samplesIn(given), group: this.#group } as Step;
         learner.step = step;
+        this.#workings.begun?.(place, step);
         this.cancellation.isInStep = true;
         await handle("stepBegin");
         await body(step, handle);

@@ -4,6 +4,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
+import type { Crash, Moment as Marked } from "../crash/crash.ts";
 import { DataLoader, type Position } from "../data/loader.ts";
 import type { Ending, Resumed } from "../training/report.ts";
 import { make } from "../weights/modules.ts";
@@ -69,6 +70,7 @@ export class Resumption {
   #writing: Promise<void> | undefined;
   #saidWhy = false;
   #boundary!: Moment;
+  #crash: Crash | undefined;
 
   /** `sides` are the data by "training" and "validation", as they were given. */
   constructor(
@@ -94,6 +96,12 @@ export class Resumption {
     return found && { from: found.path, steps: found.manifest.steps, times: found.manifest.resumed + 1 };
   }
 
+  /** The folder, where it is on this machine. */
+  get folder(): string | undefined {
+    const { on, folder } = this.#options;
+    return on === "client" ? folder : undefined;
+  }
+
   get standing(): Standing {
     return { steps: this.#counts().steps, folder: this.#disk.where, newest: this.#newest };
   }
@@ -105,9 +113,10 @@ export class Resumption {
 
   /**
    * Looks for a checkpoint, before any callback knows of the fit. Throws BAD_DATA for one of another program, and
-   * NOT_SAVED where the folder cannot be written to.
+   * NOT_SAVED where the folder cannot be written to. `crash` is told of checkpoints.
    */
-  async begin(): Promise<void> {
+  async begin(crash?: Crash): Promise<void> {
+    this.#crash = this.folder === undefined ? undefined : crash;
     const { worker } = this.#learner;
     const { folder, keep, on } = this.#options;
     this.#disk = await disks[on](worker, folder);
@@ -149,7 +158,8 @@ export class Resumption {
   }
 
   /** Random numbers come last. */
-  async #restore({ name, manifest }: Found): Promise<void> {
+  async #restore(found: Found): Promise<void> {
+    const { name, manifest } = found;
     const learner = this.#learner;
     const { worker, state, optimizer } = learner;
     const saved = fromPlain(manifest.state as never) as { learner: object; callbacks: CallbackStates };
@@ -160,13 +170,14 @@ export class Resumption {
       if (data instanceof DataLoader) data.position = position;
     }
     const restoring = await this.#disk.restoring(`${name}/${FILES[0]}`, `${name}/${FILES[1]}`);
+    const objects = [modulesOf(learner), optimizer, trackedIn(learner)];
     try {
-      await worker.scope(() =>
-        py.settle(restoring.commit(modulesOf(learner), optimizer, trackedIn(learner)) as AnyRef),
-      );
+      await worker.scope(() => py.settle(restoring.commit(...objects) as AnyRef));
     } finally {
       restoring[Symbol.dispose]();
     }
+    const marked = this.#crash?.mark(objects);
+    if (marked !== undefined) this.#crash!.keep(marked, found);
   }
 
   /** The fit stands between two epochs, and nothing is in flight. An interruption ends it here, with a checkpoint. */
@@ -260,13 +271,15 @@ export class Resumption {
     await this.#writing;
     const { worker, optimizer } = this.#learner;
     this.#last = { steps: moment.steps, time: performance.now() };
-    const point = make(worker, "resuming", "Point", modulesOf(this.#learner), optimizer, trackedIn(this.#learner));
-    this.#writing = outside(() => worker.lane(() => this.#write(point, moment, ending))).catch((error: unknown) =>
-      warn(messageOf(error)),
+    const objects = [modulesOf(this.#learner), optimizer, trackedIn(this.#learner)];
+    const marked = this.#crash?.mark(objects);
+    const point = make(worker, "resuming", "Point", ...objects);
+    this.#writing = outside(() => worker.lane(() => this.#write(point, moment, ending, marked))).catch(
+      (error: unknown) => warn(messageOf(error)),
     );
   }
 
-  async #write(point: AnyRef, moment: Moment, ending: Ending | undefined): Promise<void> {
+  async #write(point: AnyRef, moment: Moment, ending: Ending | undefined, marked?: Marked): Promise<void> {
     const { worker } = this.#learner;
     try {
       this.#newest = await this.#folder.commit(moment.steps, async (draft) => {
@@ -286,6 +299,7 @@ export class Resumption {
           files: files as Manifest["files"],
         };
       });
+      if (marked !== undefined) this.#crash!.keep(marked, this.#newest);
     } finally {
       point[Symbol.dispose]();
     }

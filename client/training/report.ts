@@ -34,5 +34,7 @@ export interface Report extends Ending {
   readonly history: MetricHistory;
   /** Only of a fit with `resume` that went on from a checkpoint. */
   readonly resumed?: Resumed;
+  /** The file by which `npx torchwire replay` runs the end of a fit again that a NaN has stopped. */
+  readonly crash?: string;
   readonly phases: { readonly [phase: string]: PhaseHistory };
 }

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from . import __version__, keys, logs
+from .replay import command as replaying
 from .serve import LIMITS, Options, Refusal, check_health, serve
 from .wire import Limits
 
@@ -90,6 +91,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.set_defaults(run=_healthcheck)
     command.add_argument("--status", default=_STATUS, metavar="FILE")
+
+    replaying.add_to(commands)
     return parser
 
 

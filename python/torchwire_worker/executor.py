@@ -49,8 +49,8 @@ _warned_of: dict[Any, Any] = globals().setdefault("__warningregistry__", {})
 
 
 class Executor:
-    def __init__(self, limits: Limits) -> None:
-        self.objects = Objects()
+    def __init__(self, limits: Limits, objects: Objects | None = None) -> None:
+        self.objects = Objects() if objects is None else objects
         self.functions = Functions()
         # The number of batches that were run.
         self.batches = 0

@@ -1,0 +1,194 @@
+/** A step that fails leaves a file. Another process, which knows nothing of the program, fails by it in the same way. */
+import { cp, mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { execa } from "execa";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
+import {
+  callback,
+  crossEntropy,
+  DataLoader,
+  Learner,
+  py,
+  sgd,
+  type AnyRef,
+  type Callback,
+  type Worker,
+} from "torchwire";
+import { testWorker } from "../worker.ts";
+
+const cli = fileURLToPath(new URL("../../bridge/cli.ts", import.meta.url));
+
+let worker: Worker;
+let folder: string;
+let elsewhere: string;
+let warnings: MockInstance<typeof process.emitWarning>;
+
+beforeAll(async () => {
+  worker = await testWorker();
+});
+afterAll(() => worker.close().catch(() => undefined));
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), "run-"));
+  elsewhere = await mkdtemp(join(tmpdir(), "elsewhere-"));
+  warnings = vi.spyOn(process, "emitWarning").mockReturnValue();
+});
+afterEach(() => Promise.all([folder, elsewhere].map((path) => rm(path, { recursive: true, force: true }))));
+
+const SAMPLES = 160;
+const BATCH = 8;
+
+interface Setting {
+  readonly on?: Worker;
+  /** A row of words that does not fit the embedding, or NaN where numbers are read. */
+  readonly bad?: { readonly row: number; readonly value: number };
+  readonly reads?: "words" | "numbers";
+  readonly callbacks?: readonly Callback[];
+  readonly change?: (model: AnyRef) => void;
+  readonly width?: number;
+}
+
+function learnerOf({ on = worker, bad, reads = "words", callbacks = [], change, width = 3 }: Setting): Learner<AnyRef> {
+  const { nn } = on.import("torch") as unknown as AnyRef;
+  const data = Float32Array.from({ length: SAMPLES * width }, (_, i) => (reads === "words" ? i % 7 : Math.sin(i)));
+  if (bad !== undefined) data[bad.row * width] = bad.value;
+  const model =
+    reads === "words"
+      ? nn.Sequential(nn.Embedding(10, 4), nn.Flatten(), nn.Dropout(0.5), nn.Linear(4 * width, 2))
+      : nn.Sequential(nn.Linear(width, 12), nn.LayerNorm(12), nn.Dropout(0.5), nn.Linear(12, 2));
+  change?.(model);
+  const learner = new Learner(model as AnyRef, crossEntropy(), {
+    data: {
+      training: new DataLoader(
+        {
+          xs:
+            reads === "words"
+              ? { dtype: "int32", shape: [SAMPLES, width], data: Int32Array.from(data) }
+              : { dtype: "float32", shape: [SAMPLES, width], data },
+          ys: Array.from({ length: SAMPLES }, (_, i) => i % 2),
+        },
+        { batchSize: BATCH },
+      ),
+    },
+    optimizer: sgd({ lr: 0.1, momentum: 0.9 }),
+    callbacks,
+  });
+  learner.removeCallback("ProgressPrinter");
+  learner.removeCallback("MetricsPrinter");
+  return learner;
+}
+
+interface Replayed {
+  readonly code: number | undefined;
+  readonly shown: string;
+  readonly said: string;
+}
+
+async function replay(file: string, ...options: string[]): Promise<Replayed> {
+  const { exitCode, stdout, stderr } = await execa(
+    process.execPath,
+    ["--import", "tsx", "--conditions=torchwire-source", cli, "replay", file, ...options],
+    { reject: false },
+  );
+  return { code: exitCode, shown: stdout, said: stderr };
+}
+
+const crashes = async (): Promise<string[]> => (await readdir(folder)).filter((name) => name.endsWith(".twr"));
+
+/** The one file of the run, on another machine: without the run's folder. */
+async function moved(): Promise<string> {
+  const [name, ...more] = await crashes();
+  expect(more).toEqual([]);
+  const path = join(elsewhere, name!);
+  await cp(join(folder, name!), path);
+  await rm(folder, { recursive: true });
+  return path;
+}
+
+const messageOf = (error: unknown): string => (error as Error).message;
+const numbersIn = (shown: string): number[] =>
+  (/tensor\(([^a-z]|nan)*/.exec(shown)![0].match(/-?\d+\.\d*(?:e-?\d+)?|nan/g) ?? []).map((one) =>
+    one === "nan" ? Number.NaN : Number(one),
+  );
+
+const bad = { row: 12 * BATCH + 5, value: 99 };
+
+describe("an index that is out of range, in step 12", () => {
+  test("it fails from the construction on, in the same operation with the same message", async () => {
+    const error: unknown = await learnerOf({ bad })
+      .fit(1, { resume: { folder, every: 100 } })
+      .catch((one) => one);
+    expect(messageOf(error)).toContain("step 12: IndexError: index out of range in self");
+    const [name] = await crashes();
+    expect(messageOf(error)).toMatch(new RegExp(`npx torchwire replay --trust \\S*${name}\\)$`));
+    const { code, said, shown } = await replay(await moved(), "--trust", "--print", "xs");
+    expect(said).toContain("IndexError: index out of range in self\n");
+    expect(said).toContain("Sequential(...) failed\ntorchwire: failed as in the program");
+    expect(shown).toMatch(/^xs = tensor\(\[\[[^]*\[99, /);
+    expect(code).toBe(0);
+  });
+
+  test("it fails from the checkpoint on, after what was made before it and is still used", async () => {
+    const kept: AnyRef[] = [];
+    const steps = callback({
+      name: "Keeps",
+      state: "none",
+      access: { step: { yhat: "read" } },
+      on: {
+        // Made of a step before the checkpoint, of one that is freed itself.
+        stepEnd: ({ index, step }) => {
+          if (index === 3) kept.push(py.keep(step.yhat.detach().sum() as AnyRef));
+        },
+        // Without it, this batch fails in another operation.
+        stepBegin: ({ index }) => void (index === 12 && kept[0]!.add(1)),
+      },
+    });
+    const learner = learnerOf({ bad, callbacks: [steps] });
+    await expect(learner.fit(1, { resume: { folder, every: 8 } })).rejects.toThrow("step 12: IndexError");
+    const { code, said } = await replay(await moved(), "--trust");
+    expect(said).toContain("it has the checkpoint after 8 steps");
+    expect(said).toContain("failed as in the program");
+    expect(code).toBe(0);
+  });
+});
+
+test("a NaN that stops the fit: the outputs are those that the program saw, to the bit", async () => {
+  let seen: readonly number[] = [];
+  const watch = callback({
+    name: "Watch",
+    state: "none",
+    access: { step: { yhat: "read" } },
+    on: {
+      lossBegin: async ({ step, index }) => {
+        if (index === 12) seen = [...((await py.ndarray(step.yhat)).data as Float32Array)];
+      },
+    },
+  });
+  const learner = learnerOf({ reads: "numbers", bad: { ...bad, value: Number.NaN }, callbacks: [watch] });
+  const report = await learner.fit(1, { resume: { folder, every: 8 } });
+  expect(report).toMatchObject({ status: "stopped", crash: join(folder, (await crashes())[0]!) });
+  expect(warnings.mock.calls.map(([message]) => String(message)).join("\n")).toContain(
+    "loss is NaN in training epoch 1, step 12: the steps that led",
+  );
+  const { code, said, shown } = await replay(await moved(), "--trust", "--print", "yhat");
+  expect(numbersIn(shown).map(Math.fround)).toEqual(seen);
+  expect(seen.some((one) => one < 0 || one > 0)).toBe(true);
+  expect(said).toContain("LossIsNaN: the loss is NaN\n");
+  expect(said).toContain("failed as in the program");
+  expect(code).toBe(0);
+});
+
+test("a worker that ends in a forward pass: the one that replays ends in the same way", async () => {
+  const on = await testWorker();
+  const dies = on.module(new URL("../fixtures/dies.py", import.meta.url));
+  const learner = learnerOf({ on, change: (model) => void dies.at_call(model, 13) });
+  const error: unknown = await learner.fit(1, { resume: { folder, every: 8 } }).catch((one) => one);
+  expect(messageOf(error)).toMatch(/ended by SIGKILL[^]*npx torchwire replay --trust/);
+  await on.close().catch(() => undefined);
+  const { code, said } = await replay(await moved(), "--trust");
+  expect(said).toMatch(
+    /operation \d+: Sequential\(\.\.\.\)\ntorchwire: failed as in the program: Python was ended by SIGKILL/,
+  );
+  expect(code).toBe(0);
+});
