@@ -148,7 +148,7 @@ async function leftAlone(worker: Worker): Promise<Undisturbed> {
   const updates = join(notes, "updates");
   const outcome = await outcomeOf(worker, await prepared(worker, updates, join(folder, "logs")), {});
   const again = await prepared(worker, join(notes, "kept"), join(notes, "logs"));
-  const kept = await outcomeOf(worker, again, { resume: { ...RESUME, folder: run, keep: 99 } });
+  const kept = await outcomeOf(worker, again, { resume: { ...RESUME, folder: run, every: 1, keep: 99 } });
   const cold: { [steps: number]: string[] } = {};
   for (const name of await readdir(run)) {
     const steps = /^step-0*(\d+)-/.exec(name)?.[1];
