@@ -3,6 +3,7 @@ import { AsyncLocalStorage } from "node:async_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
+import type { NDArray } from "../../bridge/values/ndarray.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { make } from "../weights/modules.ts";
 import { notSaved, type Digest, type Disk } from "./disk.ts";
@@ -13,37 +14,34 @@ const ASK_MS = 32;
 /** Outside of the caller's lane and context: what the system refuses must not end a fit. */
 const outside = AsyncLocalStorage.snapshot();
 
-interface Outcome {
-  readonly value?: unknown;
-  readonly refused?: string;
-}
-
 /**
  * `folder` is relative to the worker's current folder; "~" is its user's home. It is made where it is missing. Throws
  * NOT_SAVED where it cannot be written to.
  */
 export async function openThere(worker: Worker, folder: string): Promise<Disk> {
-  const job = (what: string, ...args: unknown[]): Promise<unknown> =>
+  const done = (what: string, ...args: unknown[]): Promise<void> =>
     run(worker, (disk) => disk.Job(py.get(disk, what), ...args));
-  const path = (await job("prepare", folder).catch((cause: unknown) => {
+  const given = <T>(what: string, ...args: unknown[]): Promise<T> =>
+    run(worker, (disk) => disk.Job(py.get(disk, what), ...args), valueOf<T>);
+  const path = await given<string>("prepare", folder).catch((cause: unknown) => {
     throw cause instanceof Refused ? notSaved(`${folder} in the worker`, cause) : cause;
-  })) as string;
+  });
   const at = (name: string): string => `${path}/${name}`;
   return {
     path,
     where: `${path} in the worker`,
     pathOf: at,
-    list: () => job("names_in", path) as Promise<readonly string[]>,
-    read: (name) => job("read", at(name)) as Promise<string>,
-    write: async (name, text) => void (await job("write", at(name), text)),
-    writeAnew: (name, text) => job("write_anew", at(name), text) as Promise<boolean>,
-    makeFolder: async (name) => void (await job("make_folder", at(name))),
-    rename: async (from, to) => void (await job("rename", at(from), at(to))),
-    remove: async (name) => void (await job("remove", at(name))),
-    sync: async (name) => void (await job("sync_folder", at(name))),
-    digest: (name) => job("digest", at(name)) as Promise<Digest>,
+    list: () => given("names_in", path),
+    read: (name) => run(worker, (disk) => disk.Job(disk.read, at(name)), textOf),
+    write: (name, text) => run(worker, (disk) => disk.Job(disk.write, at(name), disk.raw(arrayOf(text)))),
+    writeAnew: (name, text) => given("write_anew", at(name), text),
+    makeFolder: (name) => done("make_folder", at(name)),
+    rename: (from, to) => done("rename", at(from), at(to)),
+    remove: (name) => done("remove", at(name)),
+    sync: (name) => done("sync_folder", at(name)),
+    digest: (name) => given("digest", at(name)),
     writeTensors: (name, copies) =>
-      run(worker, (disk) => disk.Job(disk.write_tensors, at(name), disk.bytes_of(copies))) as Promise<Digest>,
+      run(worker, (disk) => disk.Job(disk.write_tensors, at(name), disk.bytes_of(copies)), valueOf<Digest>),
     restoring: async (model, rest) => make(worker, "resuming", "read", at(model), at(rest)),
   };
 }
@@ -53,16 +51,21 @@ class Refused extends Error {
   override name = "Refused";
 }
 
-/** Waits for a job that `begin` makes: a thread of the worker's runs it. */
-function run(worker: Worker, begin: (disk: AnyRef) => AnyRef): Promise<unknown> {
+/** Waits for a job that `begin` makes: a thread of the worker's runs it. Returns what `result` takes from it. */
+function run<T = void>(
+  worker: Worker,
+  begin: (disk: AnyRef) => AnyRef,
+  result?: (job: AnyRef, disk: AnyRef) => Promise<T>,
+): Promise<T> {
   return outside(() =>
     worker.lane(async () => {
-      const job = worker.scope(() => py.keep(begin(worker.import("torchwire_worker.helpers.disk"))));
+      const disk: AnyRef = worker.import("torchwire_worker.helpers.disk");
+      const job = worker.scope(() => py.keep(begin(disk)));
       try {
         for (let wait = 1; ; wait = Math.min(2 * wait, ASK_MS)) {
-          const outcome = (await worker.scope(() => py.js(job.outcome()))) as Outcome | null;
-          if (outcome?.refused !== undefined) throw new Refused(outcome.refused);
-          if (outcome !== null) return outcome.value;
+          const outcome = (await worker.scope(() => py.js(job.outcome()))) as true | string | null;
+          if (typeof outcome === "string") throw new Refused(outcome);
+          if (outcome !== null) return (await worker.scope(() => result?.(job, disk))) as T;
           await sleep(wait);
         }
       } finally {
@@ -71,3 +74,14 @@ function run(worker: Worker, begin: (disk: AnyRef) => AnyRef): Promise<unknown> 
     }),
   );
 }
+
+const valueOf = <T>(job: AnyRef): Promise<T> => py.js(job.value as AnyRef) as Promise<T>;
+
+/** A manifest is larger than the wire's texts may be where the run is long. */
+const arrayOf = (text: string): NDArray => {
+  const data = new Uint8Array(Buffer.from(text));
+  return { dtype: "uint8", shape: [data.length], data };
+};
+
+const textOf = async (job: AnyRef, disk: AnyRef): Promise<string> =>
+  Buffer.from((await py.ndarray(disk.array_of(job.value))).data as Uint8Array).toString();

@@ -456,8 +456,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: a full disk holds the bytes back",
     file: "python/torchwire_worker/helpers/disk.py",
-    from: '            self._outcome = {"refused": str(error)}',
-    to: '            self._error = error\n            self._outcome = {"refused": str(error)}',
+    from: "            self._refused = str(error)",
+    to: "            self.kept, self._refused = error, str(error)",
     test: by("python/tests/test_disk.py", "test_a_full_disk_is_told_and_holds_no_bytes_back"),
   },
   {

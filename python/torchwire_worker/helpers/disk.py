@@ -10,6 +10,8 @@ from collections.abc import Callable
 from threading import Thread
 from typing import Any, BinaryIO
 
+import torch
+
 from .safetensors_file import header_of
 from .state import Copies
 
@@ -18,33 +20,42 @@ _PIECE = 4 * 2**20
 
 
 class Job:
-    """A call of a function of this file, which a thread of its own runs."""
+    """A call of a function of this file, which a thread of its own runs. Its `value` is there when it is done."""
 
     def __init__(self, function: Callable[..., Any], *args: Any) -> None:
-        self._outcome: dict[str, Any] = {}
+        self.value: Any = None
+        self._refused: str | None = None
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, args=(function, *args), name="checkpoint", daemon=True)
         self._thread.start()
 
-    def outcome(self) -> dict[str, Any] | None:
-        """Return None while it runs, and then its `value`, or why the system has `refused` it. Raise any other error
-        that it raised.
+    def outcome(self) -> str | bool | None:
+        """Return None while it runs, and then True, or why the system has refused it. Raise any other error that it
+        raised.
         """
         if self._thread.is_alive():
             return None
         self._thread.join()
         if self._error is not None:
             raise self._error
-        return self._outcome
+        return self._refused or True
 
     def _run(self, function: Callable[..., Any], *args: Any) -> None:
         try:
-            self._outcome = {"value": function(*args)}
+            self.value = function(*args)
         except OSError as error:
             # Its frames hold the arguments, which may be large.
-            self._outcome = {"refused": str(error)}
+            self._refused = str(error)
         except BaseException as error:
             self._error = error
+
+
+def raw(array: torch.Tensor) -> memoryview:
+    return array.numpy().data
+
+
+def array_of(content: bytes) -> torch.Tensor:
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8) if content else torch.empty(0, dtype=torch.uint8)
 
 
 def prepare(folder: str) -> str:
@@ -60,14 +71,14 @@ def names_in(folder: str) -> list[str]:
     return os.listdir(folder)
 
 
-def read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
+def read(path: str) -> bytes:
+    with open(path, "rb") as file:
         return file.read()
 
 
-def write(path: str, text: str) -> None:
+def write(path: str, content: bytes | memoryview) -> None:
     with open(path, "wb") as file:
-        file.write(text.encode())
+        file.write(content)
         _sync(file)
 
 

@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { promisify } from "node:util";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
-import { py, type AnyRef, type Worker } from "torchwire";
+import { callback, py, type AnyRef, type Worker } from "torchwire";
 import { digits, fitted, kinds, type Data, type Outcome, type Setting } from "../../fixtures/resume/fits.ts";
 import { untyped } from "../../observed.ts";
 import { Wiretap } from "../../wiretap.ts";
@@ -181,6 +181,19 @@ describe("the worker's folder", () => {
     expect(there).toEqual([[]]);
     expect(await checkpoints()).toEqual(["step-00000024-1", "step-00000027-1"]);
     expect(weights).toBe(whole.weights);
+  });
+
+  test("takes what is longer than a text of the wire may be", async () => {
+    const note = "ä".repeat(9 * 2 ** 20);
+    const loaded: string[] = [];
+    const noting = callback({
+      name: "noting",
+      state: { save: () => note, load: (saved: string) => void loaded.push(saved) },
+    });
+    await program("worker", { stopAt: 2, more: [noting] });
+    await program("worker", { stopAt: 1, more: [noting] });
+    expect(told()).toBe("");
+    expect(loaded.map((one) => one === note)).toEqual([true]);
   });
 
   test("has a broken checkpoint, which is passed over", async () => {
