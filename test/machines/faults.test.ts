@@ -19,6 +19,7 @@ const chosen = new Set([
   "kill the program, while a checkpoint is written, rich",
   "kill the program, at an epoch's end, worker's data",
   "kill both, after the rename, before the pointer, rich",
+  "kill the program, while a checkpoint is written, plateau, on the worker's disk",
   "terminate the program, in validation, rich",
   "fill the disk, while a checkpoint is written, rich",
   "one after the other, killed later and later, rich",
