@@ -253,7 +253,7 @@ function keep(
   if (value === undefined) return;
   if (typeof value === "number") {
     const history: MetricHistory[string] = (state.metricsEpoch[phase] ??= {});
-    (history[name] ??= []).push({ ...when, value });
+    (history[name] ??= []).push(Object.freeze({ ...when, value }));
   } else if (isNDArray(value)) (state.metricsTable[phase] ??= {})[name] = { ...when, value };
   else if (typeof value === "object" && value !== null)
     for (const [key, part] of Object.entries(value)) keep(state, phase, `${name}/${key}`, { ...when, value: part });

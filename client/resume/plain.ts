@@ -27,7 +27,7 @@ export function toPlain(value: unknown, at: string): Json {
   const pairs = pairsOf(value);
   if (pairs !== undefined) return { $series: base64(pairs) };
   if (isNDArray(value)) return { $array: [value.dtype, [...value.shape], base64(toBytes(value.data))] };
-  if (Array.isArray(value)) return value.map((item, i) => toPlain(item, `${at}[${i}]`));
+  if (Array.isArray(value)) return listOf(value, at);
   if (value instanceof Map) return { $map: [...value].map((entry) => toPlain(entry, `${at} (an entry)`)) };
   if (value instanceof Set) return { $set: [...value].map((item) => toPlain(item, `${at} (an item)`)) };
   if (!isPlainObject(value))
@@ -36,8 +36,38 @@ export function toPlain(value: unknown, at: string): Json {
       `${at} is ${described(value)}, which a checkpoint cannot hold: numbers, text, arrays and records of them can be, and an object in the worker by learner.track(name, object)`,
     );
   const entries = Object.entries(value).map(([key, item]) => [key, toPlain(item, `${at}.${key}`)] as const);
-  return entries.some(([key]) => key.startsWith("$")) ? { $object: entries } : Object.fromEntries(entries);
+  const plain = entries.some(([key]) => key.startsWith("$")) ? { $object: entries } : Object.fromEntries(entries);
+  return Object.isFrozen(value) ? { $frozen: plain } : plain;
 }
+
+interface Made {
+  readonly items: readonly unknown[];
+  readonly plain: readonly Json[];
+}
+
+/** Lists of records that cannot change, as they were when they were made plain last. */
+const made = new WeakMap<readonly unknown[], Made>();
+
+/**
+ * A history grows by an item an epoch. Its older items are frozen, and are not made plain again: a fit of many short
+ * epochs would be busy with that alone.
+ */
+function listOf(list: readonly unknown[], at: string): readonly Json[] {
+  const before = made.get(list);
+  let same = 0;
+  if (before !== undefined) while (same < before.items.length && before.items[same] === list[same]) same++;
+  const more = list.slice(same).map((item, i) => toPlain(item, `${at}[${same + i}]`));
+  const plain = same > 0 ? [...before!.plain.slice(0, same), ...more] : more;
+  if (list.slice(same).every(isForGood)) made.set(list, { items: [...list], plain });
+  else made.delete(list);
+  return plain;
+}
+
+const isForGood = (item: unknown): boolean =>
+  typeof item === "object" &&
+  item !== null &&
+  Object.isFrozen(item) &&
+  Object.values(item).every((value) => typeof value !== "object");
 
 export function fromPlain(value: Json): unknown {
   if (typeof value !== "object" || value === null) return value;
@@ -52,6 +82,8 @@ export function fromPlain(value: Json): unknown {
       return BigInt(inner as string);
     case "$undefined":
       return undefined;
+    case "$frozen":
+      return Object.freeze(fromPlain(inner));
     case "$series":
       return seriesOf(new Float64Array(bytesIn(inner as string).buffer));
     case "$array": {

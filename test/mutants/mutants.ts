@@ -31,6 +31,30 @@ const KEYED = "test/machines/remote-keys.test.ts";
 export const mutants: readonly Mutant[] = [
   // Resume.
   {
+    title: "resume: a changed history as it was before",
+    file: "client/resume/plain.ts",
+    from: "before.items[same] === list[same]",
+    to: "same < list.length",
+    test: by("test/pure/resume/plain.test.ts", "a history that was changed is saved as it is"),
+  },
+  {
+    title: "resume: a history made plain anew each time",
+    file: "client/resume/plain.ts",
+    from: "if (list.slice(same).every(isForGood))",
+    to: "if (list.length < 0)",
+    test: by("test/pure/resume/plain.test.ts", "the items of a history are made plain once, however often it is saved"),
+  },
+  {
+    title: "resume: a hash without the header",
+    file: "client/weights/safetensors.ts",
+    from: "      hash?.update(bytes);",
+    to: "",
+    test: by(
+      "test/client/resume/resume.test.ts",
+      "plain interrupted at the third epoch, it goes on with the same bits",
+    ),
+  },
+  {
     title: "resume: random numbers left out",
     file: "python/torchwire_worker/helpers/resuming.py",
     from: "        set_rng_state((cpu, cuda if there else None, python, None))",
