@@ -16,7 +16,8 @@ const IMAGES = 6000;
 const KILLED_AFTER = 150;
 const example = "examples/resume.ts";
 const [killed, alone] = ["runs/killed", "runs/alone"];
-const command = (folder: string): string => `npx tsx --conditions=torchwire-source ${example} ${folder} ${IMAGES}`;
+const command = (folder: string): string =>
+  `node --import tsx --conditions=torchwire-source ${example} ${folder} ${IMAGES}`;
 
 for (const folder of [killed, alone])
   if (existsSync(join(root, folder))) throw new Error(`${folder} is there already: move it away first`);
