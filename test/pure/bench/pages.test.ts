@@ -1,4 +1,5 @@
 /** The bench's figures in the pages: each comes from a results file. */
+import { createHash } from "node:crypto";
 import { readdir, readFile } from "node:fs/promises";
 import { fileURLToPath } from "node:url";
 import { describe, expect, test } from "vitest";
@@ -88,4 +89,16 @@ test("every figure in the pages is that of a results file", async () => {
     expect(text).toMatch(/<!-- bench: \w+ -->/);
     expect(known.some((one) => one !== undefined && fill(text, one) === text)).toBe(true);
   }
+});
+
+test("the recording of a run that is killed is of the example as it is, and ends as the run that was left alone", async () => {
+  const [, hash, screen] = /<!-- recording of examples\/resume\.ts, (\w+) -->([^]*?)<!-- end of recording -->/.exec(
+    await readFile(new URL("README.md", root), "utf8"),
+  )!;
+  const example = await readFile(new URL("examples/resume.ts", root), "utf8");
+  // `npx tsx bench/recording-resume.ts` records it anew.
+  expect(hash).toBe(createHash("sha256").update(example).digest("hex").slice(0, 16));
+  expect(screen).toMatch(/kill -9 \d+/);
+  const [killed, alone, ...more] = screen!.match(/^weights [0-9a-f]{64}$/gm)!;
+  expect([alone, more]).toEqual([killed, []]);
 });
