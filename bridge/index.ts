@@ -4,6 +4,8 @@ import "./platform.ts";
 
 export { spawnWorker, type SpawnOptions } from "./start/spawn.ts";
 export { connectWorker, type ConnectOptions } from "./start/connect.ts";
+export { withWorker, type WithWorkerOptions, type WorkerRun } from "./recovery/with-worker.ts";
+export type { RestartOptions } from "./recovery/restarts.ts";
 export type { SshTarget } from "./ssh/far.ts";
 export type { LinkChange, LinkState } from "./link/transport.ts";
 export type { Liveness, LivenessState } from "./session/control.ts";

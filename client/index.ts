@@ -19,7 +19,11 @@ export {
   type Network,
   type PythonModules,
   type Ref,
+  type RestartOptions,
   type SpawnOptions,
+  type WithWorkerOptions,
+  type WorkerRun,
+  withWorker,
 } from "../bridge/index.ts";
 
 export {

@@ -161,7 +161,7 @@ export const acts: readonly string[] = [
 
 /** These make something, or describe work to do, and know no existing learner. */
 export const makes: readonly string[] = [
-  "spawnWorker connectWorker ensurePython Worker EnvironmentError TorchwireError kw bfloat16 float16 fromBytes",
+  "spawnWorker connectWorker withWorker ensurePython Worker EnvironmentError TorchwireError kw bfloat16 float16 fromBytes",
   "WorkerExitedError lend PythonError Learner AbstractTrainingPhase AbstractValidationPhase forward Phase",
   "TrainingPhase ValidationPhase CancelEpoch CancelFitting CancelStep CallbackError StepError callback Augment",
   "CutMix MixUp AveragedWeights EMA SWA CustomCallback Metrics MetricsPrinter ProgressPrinter PyTorchBackend",

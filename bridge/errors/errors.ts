@@ -15,6 +15,8 @@ export type ErrorCode =
   | "MISUSE"
   /** The worker process ended, or it has dropped this session. */
   | "WORKER_GONE"
+  /** The run leaves its worker for another place, where `withWorker` runs its body again. */
+  | "MOVED"
   /** Nobody answers at the address of a remote worker. */
   | "UNREACHABLE"
   /** A remote worker does not let this client in, or is not the one that the profile knows. */

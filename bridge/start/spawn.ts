@@ -86,16 +86,26 @@ export async function spawnWorker(options: SpawnOptions = {}): Promise<Worker> {
 
 /** Starts it here, or where TORCHWIRE_WORKER says. */
 function start(options: SpawnOptions): Promise<Owned> {
-  const elsewhere = variable("TORCHWIRE_WORKER");
-  if (elsewhere === undefined || options.ssh !== undefined) return spawn(options);
-  const { python: _, cwd: _cwd, env: _env, transport: _transport, workerDir: _dir, ...others } = options;
-  if (elsewhere.startsWith("ssh://")) return spawn({ ...others, ssh: elsewhere });
-  const { device, seed, deterministic, threads, malloc, limits, logger } = others;
-  const asked = { device, seed, deterministic, threads, malloc, limits, logger };
-  return connect(elsewhere, asked as ConnectOptions);
+  return options.ssh === undefined ? startAt(variable("TORCHWIRE_WORKER") ?? HERE, options) : spawn(options);
 }
 
-async function spawn(options: SpawnOptions): Promise<Owned> {
+/** This machine, as a place. */
+export const HERE = "here";
+
+/** Starts it at a place: `HERE`, or one elsewhere, where options that say where a worker of this machine runs do not count. */
+export function startAt(
+  place: string,
+  options: SpawnOptions & Pick<ConnectOptions, "profile" | "timeout">,
+): Promise<Owned> {
+  if (place === HERE) return spawn(options);
+  const { python: _, cwd: _cwd, env: _env, transport: _transport, workerDir: _dir, ...others } = options;
+  if (place.startsWith("ssh://")) return spawn({ ...others, ssh: place });
+  const { device, seed, deterministic, threads, malloc, limits, logger, profile, timeout } = others;
+  const asked = { device, seed, deterministic, threads, malloc, limits, logger, profile, timeout };
+  return connect(place, asked as ConnectOptions);
+}
+
+export async function spawn(options: SpawnOptions): Promise<Owned> {
   if (endianness() === "BE")
     throw new TorchwireError(
       "ENVIRONMENT",

@@ -3,6 +3,7 @@ import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { traced } from "../../bridge/errors/site.ts";
 import type { Worker } from "../../bridge/worker.ts";
+import { leaveOf } from "../../bridge/recovery/leaving.ts";
 import type { State } from "../callback/access.ts";
 import type { Moment } from "../callback/parts.ts";
 import { refuseEmpty } from "../data/iterable.ts";
@@ -180,10 +181,14 @@ export class Loop {
   ): Promise<Completed> {
     return traced("fit", async () => {
       const { worker } = this.#learner;
+      const leave = resumption && leaveOf(worker);
+      leave?.throwIfAborted();
       const release = claim(worker, "fit");
       const interruption = new Interruption();
+      const onLeave = (): void => interruption.interrupt(messageOf(leave!.reason));
       let stopListening: (() => void) | undefined;
       try {
+        leave?.addEventListener("abort", onLeave);
         stopListening = interruption.listen(signal, resumption !== undefined);
         await this.preparations.ready("fit", true);
         crash?.begin();
@@ -215,6 +220,8 @@ export class Loop {
         this.#stream.emit({ type: "fitEnd", status, reason: reason ?? null, time: Date.now() });
         // Throws the first of several errors.
         if (outcome.status === "rejected") throw naming(await failureBefore(this.#learner, outcome.reason), file);
+        if (leave?.aborted && status === "interrupted" && interruption.reason === messageOf(leave.reason))
+          throw leave.reason;
         // The fit is over: ignore late cancels and hung handlers.
         for (const end of ends)
           if (end.status === "rejected" && !isCancel(end.reason) && !interruption.is(end.reason)) throw end.reason;
@@ -223,6 +230,7 @@ export class Loop {
         crash?.end();
         Object.assign(this.#moment, { epochs: undefined, ending: undefined });
         this.#run = undefined;
+        leave?.removeEventListener("abort", onLeave);
         stopListening?.();
         release();
       }

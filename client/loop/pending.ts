@@ -5,7 +5,7 @@ import type { Worker } from "../../bridge/worker.ts";
 import { ask } from "../callback/measured.ts";
 import type { Step } from "../training/events.ts";
 import { CallbackError, stepFailure } from "./failures.ts";
-import type { Place } from "./place.ts";
+import type { PlaceInData } from "./place.ts";
 import { counted, type CountedLoss, type LossParts, type WeighedLoss } from "../losses/weight.ts";
 import type { Participant } from "../callback/plan.ts";
 
@@ -28,7 +28,7 @@ export interface Arrived {
 }
 
 export class Pending {
-  readonly #place: Place;
+  readonly #place: PlaceInData;
   readonly #index: number;
   readonly #size: number | Promise<unknown>;
   readonly #loss: (() => Promise<CountedLoss>) | undefined;
@@ -37,7 +37,7 @@ export class Pending {
   readonly #measured = new Map<Participant, () => Promise<Values>>();
 
   /** Asks for the values that observers want of `step`. They travel with it, and nothing waits for them. */
-  constructor(step: Step, place: Place, worker: Worker, measuring: readonly Participant[]) {
+  constructor(step: Step, place: PlaceInData, worker: Worker, measuring: readonly Participant[]) {
     const { loss, index, size } = step as Partial<Step> & Step;
     for (const one of measuring)
       try {

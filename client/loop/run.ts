@@ -10,12 +10,13 @@ import { isReference } from "../../bridge/reference/ref.ts";
 import { samplesIn, toBatch } from "../data/batch.ts";
 import { groupsOf } from "./groups.ts";
 import { release } from "../data/lent-batch.ts";
+import { samplesOf } from "../data/samples.ts";
 import { DataLoader } from "../data/loader.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 import type { Done } from "../resume/manifest.ts";
 import type { EventName, Step, StepGroup } from "../training/events.ts";
 import { CallbackError, stepFailure } from "./failures.ts";
-import type { Place } from "./place.ts";
+import type { Place, PlaceInData } from "./place.ts";
 import type { Interruption } from "./interruption.ts";
 import type { Trainer } from "../training/trainer.ts";
 import type { Callback } from "../callback/callback.ts";
@@ -53,6 +54,8 @@ export class Run {
   readonly #interruption: Interruption;
   readonly #inFlight: Pending[] = [];
   #group: StepGroup = ALONE;
+  /** Gives the samples of the batch under way. */
+  #samples: (() => readonly number[]) | undefined;
   #issued = 0;
   #taken = 0;
   /** An epoch has begun and not ended. */
@@ -84,17 +87,21 @@ export class Run {
     const accumulate = this.#workings.learner.backend.accumulate;
     const pass = async (): Promise<void> => {
       let isEmpty = done.batch === 0;
+      const samples = samplesOf(data);
       // A loader goes on at its position.
       const rest = Array.isArray(data) ? data.slice(done.batch) : data;
       for await (const group of groupsOf(rest, phase.data === "training" ? accumulate : 1, this.#interruption)) {
         isEmpty = false;
         const start = this.#issued;
         for (const [index, batch] of group.entries()) {
+          const number = this.#taken + index;
+          this.#samples = samples && (() => samples(number));
           this.#group = { isFirst: this.#issued === start, isLast: index === group.length - 1, size: group.length };
           try {
             await body(batch);
           } finally {
             this.#group = ALONE;
+            this.#samples = undefined;
             release(batch);
           }
         }
@@ -158,7 +165,7 @@ export class Run {
     while (this.#inFlight.length >= this.window) await this.#acknowledge();
     this.cancellation.obey();
     const index = this.#issued;
-    const place = { phase: phase.name, epoch: moment.epoch, step: index };
+    const place = { phase: phase.name, epoch: moment.epoch, step: index, samplesThere: this.#samples };
     const handle: Handle = (event) => this.#handle(event, index);
     let step: Step | undefined;
     try {
@@ -276,7 +283,10 @@ export class Run {
       const refused = this.cancellation.refused(error);
       if (isCancel(error) && refused === undefined) return error;
       const { phase, epoch } = this.#workings.moment;
-      return new CallbackError(one.callback.name, event, { phase: phase.name, epoch, step }, refused ?? error);
+      // Observers see steps that were issued before.
+      const samplesThere = step === this.#issued ? this.#samples : undefined;
+      const place = { phase: phase.name, epoch, step, samplesThere };
+      return new CallbackError(one.callback.name, event, place, refused ?? error);
     };
     let result: void | PromiseLike<void>;
     try {
@@ -327,7 +337,7 @@ export class Run {
   }
 
   /** Returns what went wrong first: the failure of a step that was issued earlier comes before those that it caused. */
-  async #failure(error: unknown, place: Place): Promise<unknown> {
+  async #failure(error: unknown, place: PlaceInData): Promise<unknown> {
     if (error instanceof CancelEpoch || error instanceof CancelFitting || this.#interruption.is(error)) return error;
     try {
       while (this.#inFlight.length > 0) await this.#acknowledge();

@@ -1,4 +1,5 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { millisecondsOf } from "../../bridge/runtime/time.ts";
 import { described, keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
 import { choice, text, wholeFrom } from "../options/kinds.ts";
 
@@ -25,12 +26,10 @@ export interface ResumeOptions {
 /** When a checkpoint is due. */
 export type Pace = { readonly steps: number } | { readonly milliseconds: number };
 
-const UNITS: { readonly [unit: string]: number } = { ms: 1, s: 1000, min: 60_000, h: 3_600_000 };
-
 export function paceOf(every: unknown): Pace | undefined {
   if (Number.isSafeInteger(every) && (every as number) >= 1) return { steps: every as number };
-  const [, amount, unit] = (typeof every === "string" && /^(\d+(?:\.\d+)?)\s*(ms|s|min|h)$/.exec(every)) || [];
-  return unit === undefined ? undefined : { milliseconds: Number(amount) * UNITS[unit]! };
+  const milliseconds = millisecondsOf(every);
+  return milliseconds === undefined ? undefined : { milliseconds };
 }
 
 const pace: Kind = {

@@ -11,25 +11,27 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       PythonError Recorder Scheduler StepError StopOnNaNLoss TorchwireError TrainingPhase ValidationPhase Worker
       WorkerExitedError accuracy adam adamW bceWithLogits callback connectWorker crossEntropy ensurePython fineTune
       fitOneCycle forward freeze image imageFolder imagenet kw loadWeights lrFind metric mnist mse oneCycle py
-      saveWeights sgd spawnWorker split unfreeze`,
+      saveWeights sgd spawnWorker split unfreeze withWorker`,
     types: `
       Access AnyRef Backend BatchLike Callback CallbackState ConnectOptions Data Dataset Ending EventName Events
       FineTuneOptions FitOneCycleOptions FitOptions LearnerData LearnerOptions LrFindOptions LrFound LrSuggestion
-      NDArray Network PythonModules PythonScript Rates Ref Report ResumeOptions Resumed SpawnOptions Step StepKeys ToPythonOptions TrainEvent
-      Trainer`,
+      NDArray Network PythonModules PythonScript Rates Ref Report RestartOptions ResumeOptions Resumed SpawnOptions Step StepKeys
+      ToPythonOptions TrainEvent Trainer WithWorkerOptions WorkerRun`,
   },
   "./bridge": {
     values: `
       EnvironmentError PythonError TorchwireError Worker WorkerExitedError bfloat16 connectWorker ensurePython float16
-      fromBytes kw lend py spawnWorker`,
+      fromBytes kw lend py spawnWorker withWorker`,
     types: `
       AnyRef Argument Bool BundledModules Bytes Callable ClassObject ConnectOptions ContextManager ContextOptions DType
       EnsureOptions ErrorCode Float HalfFloat Int Is Item Iter IterableOf KeywordClass KnownModule Kw KwArgs
       KwFunction KwIn Limits Linear LinkChange LinkState Liveness LivenessState Mapping MappingOf Maybe Module
       ModuleName ModuleOptions NDArray
       NestedNumbers Network Optimizer Parameter PyBool PyCallback PyClass PyDict PyFloat PyFunction PyInt PyIter PyList
-      PyModule PyNone PyNumber PyObject PyStr PyTuple PythonFrame PythonModule PythonModules Ref ResNet Scalar Seq SequenceOf
-      SpawnOptions SshTarget Str Tensor TensorOptions Tup TupleOf TypedArray WorkerStats entered inst is item`,
+      PyModule PyNone PyNumber PyObject PyStr PyTuple PythonFrame PythonModule PythonModules Ref ResNet RestartOptions Scalar
+      Seq SequenceOf
+      SpawnOptions SshTarget Str Tensor TensorOptions Tup TupleOf TypedArray WithWorkerOptions WorkerRun WorkerStats
+      entered inst is item`,
   },
   "./callbacks": {
     values: `

@@ -19,7 +19,17 @@ import { fileURLToPath } from "node:url";
 import { execa } from "execa";
 import { pino } from "pino";
 import { afterAll, afterEach, beforeAll, beforeEach, expect, test } from "vitest";
-import { crossEntropy, Learner, py, sgd, spawnWorker, TorchwireError, type SpawnOptions, type Worker } from "torchwire";
+import {
+  crossEntropy,
+  Learner,
+  py,
+  sgd,
+  spawnWorker,
+  TorchwireError,
+  withWorker,
+  type SpawnOptions,
+  type Worker,
+} from "torchwire";
 import { findPython } from "../../bridge/environment/find.ts";
 import { packageRoot } from "../../bridge/environment/package.ts";
 import { makeSocketDirectory, removeDirectory } from "../../bridge/start/directory.ts";
@@ -208,6 +218,18 @@ describeWithSshd("a worker over ssh", () => {
     expect(error.message).not.toContain("out-of-memory");
     expect(() => worker.tensor([1])).toThrow("the ssh to -F");
     await worker.close();
+  });
+
+  test("is opened again there by withWorker where it was killed, and nothing is left of either", async () => {
+    const pids: number[] = [];
+    const sum = await withWorker({ ssh: host.target(), device: "cpu", threads: 1, restarts: 1 }, (worker, run) => {
+      pids.push(worker.pid);
+      if (run.before === 0) process.kill(worker.pid, "SIGKILL");
+      return py.js(worker.tensor([1, 2]).sum().item());
+    });
+    expect(sum).toBe(3);
+    expect(new Set(pids).size).toBe(2);
+    for (const pid of pids) await nothingLeft(pid, 1000);
   });
 
   test("is gone when sshd drops the connection", async () => {

@@ -2,7 +2,7 @@ import { once } from "node:events";
 import { chmodSync } from "node:fs";
 import { createServer } from "node:net";
 import { join } from "node:path";
-import { connectWorker, spawnWorker } from "torchwire";
+import { connectWorker, spawnWorker, withWorker } from "torchwire";
 import { curveKeyPair, Router } from "zeromq";
 import { keygen } from "../../../bridge/keys/keygen.ts";
 import { freePorts, serve } from "../../fixtures/served.ts";
@@ -97,6 +97,16 @@ export const elsewhere: Cases = {
     await using holder = await connectWorker(address, { timeout: 30_000 });
     await holder.import("builtins").len([]);
     await connectWorker(address); // <-
+  },
+  "a place that is none": async () => await withWorker({ on: ["gpu-box"] }, () => 1), // <-
+  "a place said twice": async () => await withWorker({ on: "here", ssh: "gpu-box" }, () => 1), // <-
+  "restarts without end": async () => await withWorker({ restarts: Infinity }, () => 1), // <-
+  "a time for restarts that is none": async () => await withWorker({ restarts: { within: "soon" } }, () => 1), // <-
+  "an option that withWorker has not": async () => await withWorker({ retries: 3 } as never, () => 1), // <-
+  "withWorker without a body": async () => await withWorker({}, undefined as never), // <-
+  "no place that gives a worker": async () => {
+    const on = [`tcp://127.0.0.1:${await freePorts(2)}`, `tcp://127.0.0.1:${await freePorts(2)}`];
+    await withWorker({ on }, () => 1); // <-
   },
   "ssh's arguments as one text": async () => await spawnWorker({ ssh: "-p 2222 gpu-box" }), // <-
 };
