@@ -45,7 +45,7 @@ export interface Manifest {
 }
 
 /** How a run began, begun.json: a program that begins again before the first checkpoint cuts its files back to this. */
-export interface Begun extends Pick<Manifest, "program"> {
+export interface Begun extends Pick<Manifest, "program" | "loaders"> {
   /** The state of the callbacks after "fitBegin". */
   readonly callbacks: unknown;
 }

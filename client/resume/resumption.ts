@@ -5,7 +5,7 @@ import { py } from "../../bridge/reference/py.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Crash, Moment as Marked } from "../crash/crash.ts";
-import { DataLoader, type Position } from "../data/loader.ts";
+import { DataLoader } from "../data/loader.ts";
 import type { Ending, Resumed } from "../training/report.ts";
 import { make } from "../weights/modules.ts";
 import type { Digest, Disk } from "./disk.ts";
@@ -19,7 +19,9 @@ import { modulesOf, programOf, refuseOther } from "./program.ts";
 import {
   beginAnew,
   keptStates,
+  loadPositions,
   loadStates,
+  savedPositions,
   savedStates,
   trackedIn,
   type CallbackStates,
@@ -154,7 +156,7 @@ export class Resumption {
   /** Puts everything back, in the caller's lane: of the checkpoint, or else of the run's beginning. */
   async restore(): Promise<void> {
     if (this.#found !== undefined) return this.#restore(this.#found);
-    await beginAnew(this.#learner, this.#folder, this.#program);
+    await beginAnew(this.#learner, this.#folder, this.#program, this.#sides);
   }
 
   /** Random numbers come last. */
@@ -165,10 +167,7 @@ export class Resumption {
     const saved = fromPlain(manifest.state as never) as { learner: object; callbacks: CallbackStates };
     Object.assign(state, saved.learner);
     await loadStates(learner, saved.callbacks);
-    for (const [side, position] of Object.entries(manifest.loaders)) {
-      const data = this.#sides[side];
-      if (data instanceof DataLoader) data.position = position;
-    }
+    loadPositions(this.#sides, manifest.loaders);
     const restoring = await this.#disk.restoring(`${name}/${FILES[0]}`, `${name}/${FILES[1]}`);
     const objects = [modulesOf(learner), optimizer, trackedIn(learner)];
     try {
@@ -250,15 +249,12 @@ export class Resumption {
       learner: { ...this.#learner.state },
       callbacks: savedStates(this.#learner),
     };
-    const loaders = Object.entries(this.#sides).flatMap(([side, data]) =>
-      data instanceof DataLoader ? [[side, positionOf(data, place, side)] as const] : [],
-    );
     const { steps, epochs } = this.#counts();
     return {
       place,
       steps,
       epochs: Object.fromEntries(epochs),
-      loaders: Object.fromEntries(loaders),
+      loaders: savedPositions(this.#sides, place),
       state: toPlain(state, "the state of the fit"),
     };
   }
@@ -304,12 +300,6 @@ export class Resumption {
       point[Symbol.dispose]();
     }
   }
-}
-
-/** In the epoch under way, the batches that the fit has taken count, and not those that the loader has prepared. */
-function positionOf(data: DataLoader<any, any>, { side: under, batch }: Place, side: string): Position {
-  const { position } = data;
-  return side === under && batch > 0 ? { ...position, batch } : position;
 }
 
 const present = (versions: { readonly [what: string]: string | undefined }): Manifest["environment"] =>

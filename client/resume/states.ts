@@ -1,8 +1,9 @@
-/** The states of callbacks, and of the objects that are tracked. */
+/** The states of callbacks, of loaders, and of the objects that are tracked. */
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Callback, KeptState } from "../callback/callback.ts";
 import type { CheckpointFolder } from "./folder.ts";
-import type { Manifest } from "./manifest.ts";
+import { DataLoader, type Position } from "../data/loader.ts";
+import { START, type Manifest, type Place } from "./manifest.ts";
 import { fromPlain, toPlain } from "./plain.ts";
 import type { Trainer } from "../training/trainer.ts";
 
@@ -33,18 +34,50 @@ export async function loadStates(learner: Resumable, saved: CallbackStates): Pro
   for (const [name, kept] of keptStates(learner)) await kept.load(saved[name]);
 }
 
+type Sides = { readonly [side: string]: unknown };
+
+/** The positions of the loaders of a fit that stands at `place`. */
+export const savedPositions = (sides: Sides, place: Place): Manifest["loaders"] =>
+  Object.fromEntries(
+    Object.entries(sides).flatMap(([side, data]) =>
+      data instanceof DataLoader ? [[side, positionOf(data, place, side)] as const] : [],
+    ),
+  );
+
+export function loadPositions(sides: Sides, saved: Manifest["loaders"]): void {
+  for (const [side, position] of Object.entries(saved)) {
+    const data = sides[side];
+    if (data instanceof DataLoader) data.position = position;
+  }
+}
+
+/**
+ * In the epoch under way, the batches that the fit has taken count, and not those that the loader has prepared. Else it
+ * is where the next pass begins: a pass that was left early does not go on.
+ */
+function positionOf(data: DataLoader<any, any>, { side: under, batch }: Place, side: string): Position {
+  const { position, plan } = data;
+  if (side === under && batch > 0) return { ...position, batch };
+  return { ...position, epoch: plan.epoch, batch: plan.isMidway ? position.batch : 0 };
+}
+
 /**
  * The run begins, and the folder keeps how. Where it has begun before, a program has ended before its first checkpoint,
- * and has left steps in its logs: the callbacks go back to the beginning. A program that was changed since begins a run
+ * and has left steps in its logs: the callbacks and loaders go back to the beginning. A program that was changed since begins a run
  * of its own.
  */
 export async function beginAnew(
   learner: Resumable,
   folder: CheckpointFolder,
   program: Manifest["program"],
+  sides: Sides,
 ): Promise<void> {
   const begun = await folder.begun();
-  if (begun !== undefined && JSON.stringify(begun.program) === JSON.stringify(program))
+  if (begun !== undefined && JSON.stringify(begun.program) === JSON.stringify(program)) {
     await loadStates(learner, fromPlain(begun.callbacks as never) as CallbackStates);
-  else await folder.begin({ program, callbacks: toPlain(savedStates(learner), "the state of the callbacks") });
+    loadPositions(sides, begun.loaders);
+  } else {
+    const callbacks = toPlain(savedStates(learner), "the state of the callbacks");
+    await folder.begin({ program, callbacks, loaders: savedPositions(sides, START) });
+  }
 }
