@@ -80,13 +80,13 @@ export class Interruption {
   }
 
   /** Iterates `data`, and stops waiting for it when interrupted. */
-  async *guard(data: Data): AsyncGenerator<BatchLike> {
+  async *guard(data: Data, goesOn: () => boolean): AsyncGenerator<BatchLike> {
     const iterator =
       Symbol.asyncIterator in data ? data[Symbol.asyncIterator]() : (data as Iterable<BatchLike>)[Symbol.iterator]();
     let over = false;
     try {
       for (;;) {
-        this.check();
+        if (!goesOn()) this.check();
         const next = iterator.next();
         const result = isPromise(next) ? await this.waitFor(next, "the data") : next;
         if (result.done) {

@@ -298,8 +298,10 @@ export class Loop {
       const about = { phase: phase.name, epoch: moment.epoch, index, size };
       this.#stream.emit({ type: "stepEnd", ...about, loss: loss ?? null, time: Date.now() });
     };
-    const between = (phase: Phase, inFlight: number): (() => Promise<void>) | undefined =>
-      phase.data === "training" ? resumption?.between(inFlight, run) : undefined;
+    const between =
+      resumption &&
+      ((phase: Phase, inFlight: number): (() => Promise<void>) | undefined =>
+        phase.data === "training" ? resumption.between(inFlight, run) : undefined);
     const begun = crash && crash.step.bind(crash);
     const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, between, begun, acknowledged };
     const run = new Run(workings, this.window, interruption);

@@ -58,6 +58,8 @@ export class Run {
   #samples: (() => readonly number[]) | undefined;
   #issued = 0;
   #taken = 0;
+  /** What its handlers did when the epoch began cannot be done twice: one that lives in a folder makes its first group. */
+  #isOpening = false;
   /** An epoch has begun and not ended. */
   isInEpoch = false;
   /** No handler was given up in the middle of a step: all that remember something know of the same steps. */
@@ -90,7 +92,8 @@ export class Run {
       const samples = samplesOf(data);
       // A loader goes on at its position.
       const rest = Array.isArray(data) ? data.slice(done.batch) : data;
-      for await (const group of groupsOf(rest, phase.data === "training" ? accumulate : 1, this.#interruption)) {
+      const size = phase.data === "training" ? accumulate : 1;
+      for await (const group of groupsOf(rest, size, this.#interruption, () => this.#isOpening)) {
         isEmpty = false;
         const start = this.#issued;
         for (const [index, batch] of group.entries()) {
@@ -106,6 +109,7 @@ export class Run {
           }
         }
         this.#taken += group.length;
+        this.#isOpening = false;
         const between = this.#workings.between?.(phase, this.#inFlight.length);
         if (between === undefined) continue;
         await this.drain();
@@ -136,6 +140,7 @@ export class Run {
     this.#issued = index;
     this.#taken = batch;
     this.isInEpoch = true;
+    this.#isOpening = batch === 0 && phase.data === "training" && this.#workings.between !== undefined;
     try {
       if (batch === 0) await this.barrier("epochBegin");
       await body();
@@ -161,7 +166,7 @@ export class Run {
   async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
     const { learner, moment, plan } = this.#workings;
     // A group is never left in the middle: its gradients would be lost.
-    if (this.#group.isFirst) this.#interruption.check();
+    if (this.#group.isFirst && !this.#isOpening) this.#interruption.check();
     while (this.#inFlight.length >= this.window) await this.#acknowledge();
     this.cancellation.obey();
     const index = this.#issued;

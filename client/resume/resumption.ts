@@ -194,17 +194,16 @@ export class Resumption {
   }
 
   /**
-   * The fit was interrupted, and no callback has been told. An epoch of validation, and one that has hardly begun, is
-   * run again from its beginning. Nothing is saved where callbacks were in the middle of an epoch's end, or a handler
-   * was given up in a step: the bits would be others.
+   * The fit was interrupted, and no callback has been told. An epoch of validation is run again from its beginning.
+   * Nothing is saved where callbacks were in the middle of an epoch's beginning or end, or a handler was given up in a
+   * step: the bits would be others.
    */
   async interrupted({ isInEpoch, isWhole, done }: Stopped): Promise<void> {
     if (!isInEpoch) return;
     const { side } = this.#boundary.place;
     if (side === "validation") await this.#saveAnew(this.#boundary);
-    else if (!isWhole) return;
-    else if (done.batch === 0) await this.#saveAnew(this.#boundary);
-    else if (!this.#waits()) await this.#saveAnew(this.#moment({ ...this.#boundary.place, ...done }));
+    else if (isWhole && done.batch > 0 && !this.#waits())
+      await this.#saveAnew(this.#moment({ ...this.#boundary.place, ...done }));
   }
 
   /** The fit is over, and all callbacks know. */

@@ -618,6 +618,16 @@ export const mutants: readonly Mutant[] = [
     to: "    const { classes } = whole, labels = 0, paths: string[] = [];",
     test: by("test/client/resume/recipes.test.ts", "other images are another program"),
   },
+  {
+    title: "resume: an epoch begins twice",
+    file: "client/loop/run.ts",
+    from: "if (this.#group.isFirst && !this.#isOpening)",
+    to: "if (this.#group.isFirst)",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "a fit that is interrupted as an epoch begins makes its first group: no epoch begins twice",
+    ),
+  },
   // What happens, for those outside.
   {
     title: "events: an aborted signal does not end the stream",

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeAll, beforeEach, describe, expect, test, vi, type MockInstance } from "vitest";
 import {
+  AbstractTrainingPhase,
   accuracy,
   adamW,
   callback,
@@ -217,6 +218,38 @@ test("callbacks with other options, and schedules with other values, make anothe
     expect((await program({ stopAt: 5, more: [make(true)] })).report.resumed).toMatchObject({ times: 1 });
     await rm(folder, { recursive: true });
   }
+});
+
+test("a fit that is interrupted as an epoch begins makes its first group: no epoch begins twice", async () => {
+  const generator = (): AnyRef => (worker.import("torch") as unknown as AnyRef).Generator().manual_seed(3) as AnyRef;
+  // They are drawn from PyTorch's own generator, and from one that the program tracks.
+  const drawing = (own: AnyRef): Partial<Setting> => ({
+    change: (learner) => learner.track("noise", own),
+    more: [
+      callback({
+        name: "draws",
+        phase: AbstractTrainingPhase,
+        access: { model: "write" },
+        on: {
+          epochBegin: ({ model, epoch }) => {
+            const noise = (worker.import("torch") as unknown as AnyRef).rand(1, kw({ generator: own }));
+            const both = noise.add((worker.import("torch") as unknown as AnyRef).rand(1)).item();
+            (model as AnyRef)[0].bias.requires_grad_(false).add_(both).requires_grad_(true);
+            if (epoch === stopIn) interrupt.abort("stopped");
+          },
+        },
+      }),
+    ],
+  });
+  let interrupt = new AbortController();
+  let stopIn = 0;
+  const undisturbed = await fitted(worker, { kind: plain, seed: 1, data, ...drawing(generator()) });
+  stopIn = 2;
+  const options = { resume: { folder, every: 4 }, signal: interrupt.signal };
+  const first = await fitted(worker, { kind: plain, seed: 1, data, options, ...drawing(generator()) });
+  expect(first.report).toMatchObject({ status: "interrupted", steps: 10 });
+  [interrupt, stopIn] = [new AbortController(), 0];
+  expect((await program({ seed: 2, ...drawing(generator()) })).weights).toBe(undisturbed.weights);
 });
 
 test("a loss with a tensor in the worker is the same in each program, whatever its reference", async () => {
