@@ -272,8 +272,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: a group left in the middle",
     file: "client/loop/run.ts",
-    from: "if (this.#group.isFirst) this.#interruption.check();",
-    to: "this.#interruption.check();",
+    from: "if (this.#group.isFirst && !this.#isOpening) this.#interruption.check();",
+    to: "if (!this.#isOpening) this.#interruption.check();",
     test: by(
       "test/client/resume/resume.test.ts",
       "one-cycle, accumulation, EMA, clipping, mixed precision, early stopping interrupted at the middle of the first epoch, in the middle of a group, it goes on with the same bits",
@@ -621,8 +621,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: an epoch begins twice",
     file: "client/loop/run.ts",
-    from: "if (this.#group.isFirst && !this.#isOpening)",
-    to: "if (this.#group.isFirst)",
+    from: "this.#isOpening = batch === 0 && ",
+    to: "this.#isOpening = batch < 0 && ",
     test: by(
       "test/client/resume/checkpoints.test.ts",
       "a fit that is interrupted as an epoch begins makes its first group: no epoch begins twice",
