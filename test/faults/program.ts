@@ -121,7 +121,12 @@ async function prepared(worker: Worker, updates: string, logs: string): Promise<
   return learner;
 }
 
-const hashed = (value: unknown): string => createHash("sha256").update(JSON.stringify(value)).digest("hex");
+/** JSON alone sees nothing in a Map, in which an optimizer has its state. */
+const shown = (_: string, part: unknown): unknown => {
+  if (part instanceof Map) return [...part];
+  return ArrayBuffer.isView(part) ? [...new Uint8Array(part.buffer, part.byteOffset, part.byteLength)] : part;
+};
+const hashed = (value: unknown): string => createHash("sha256").update(JSON.stringify(value, shown)).digest("hex");
 
 async function outcomeOf(worker: Worker, learner: Learner<AnyRef>, resume: object): Promise<Outcome> {
   const { resumed, ...report } = await learner.fit(EPOCHS, resume);
