@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { defineConfig, type ViteUserConfig } from "vitest/config";
 import manifest from "./package.json" with { type: "json" };
+import { LongestFirst } from "./test/longest-first.ts";
 
 const root = fileURLToPath(new URL(".", import.meta.url));
 
@@ -30,6 +31,7 @@ const config: ViteUserConfig = defineConfig({
     retry: Number(process.env["TORCHWIRE_TEST_RETRY"] ?? 0),
     // One project after the other, two files at a time: CI has two cores.
     maxWorkers: 2,
+    sequence: { sequencer: LongestFirst },
     projects: [
       // No Python.
       {
