@@ -17,7 +17,8 @@ import type { BatchLike, Data, Inputs } from "./data/types.ts";
 import type { Format } from "./formats/index.ts";
 import { EventStream } from "./loop/events-stream.ts";
 import { Loop } from "./loop/loop.ts";
-import type { FitOptions, LearnerOptions } from "./loop/options.ts";
+import { learnerOptions, type FitOptions, type LearnerOptions } from "./loop/options.ts";
+import { onlyOptions } from "./options/keywords.ts";
 import type { StepBody } from "./loop/run.ts";
 import { toLoss, type Loss } from "./losses/spec.ts";
 import { given } from "./losses/weight.ts";
@@ -72,7 +73,7 @@ export class Learner<M = any> implements Trainer {
   #lossFn!: (yhat: AnyRef, ys: any) => AnyRef;
 
   /**
-   * @throws MISUSE where the callbacks do not go together, or `model` is no reference.
+   * @throws MISUSE where the callbacks do not go together, `model` is no reference, or an option is unknown.
    */
   constructor(model: M, loss: Loss, options: LearnerOptions = {}) {
     const {
@@ -85,6 +86,7 @@ export class Learner<M = any> implements Trainer {
       defaultCallbacks = true,
       window = 3,
     } = options;
+    onlyOptions<LearnerOptions>("new Learner(…)", learnerOptions, options);
     const worker = workerOfModel(model);
     if (!Number.isSafeInteger(window) || window < 1)
       throw new TorchwireError("MISUSE", `window must be a whole number from 1, not ${String(window)}`);

@@ -32,6 +32,9 @@ export interface ImageOptions {
   readonly maxPixels?: number;
 }
 
+/** The names of all options of images. */
+export const imageOptions: Readonly<Record<keyof ImageOptions, true>> = { size: true, fit: true, maxPixels: true };
+
 const MOST_PIXELS = 89_478_485;
 
 /** Checked options. */

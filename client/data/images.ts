@@ -4,6 +4,7 @@ import { isURL } from "../../bridge/runtime/kinds.ts";
 import type { NDArray } from "../../bridge/values/ndarray.ts";
 import {
   checkImageOptions,
+  imageOptions,
   decode,
   decodeAll,
   type ImageOptions,
@@ -13,6 +14,7 @@ import {
   needSharp,
   reasonOf,
 } from "./decode.ts";
+import { onlyOptions } from "../options/keywords.ts";
 import { splitIndices, type SplitOptions } from "./dataset.ts";
 import { type ClassFiles, classFiles, extensions, shownPath } from "./image-files.ts";
 import type { Dataset } from "./types.ts";
@@ -29,6 +31,8 @@ export interface ImageFolderOptions extends ImageOptions {
   /** Called after each image that `onCorrupt: "skip"` has checked. */
   readonly onProgress?: (done: number, total: number) => void;
 }
+
+const folderOptions = { ...imageOptions, allowEmpty: true, onCorrupt: true, onProgress: true } as const;
 
 /** An image that was left out, and the reason. */
 export interface SkippedImage {
@@ -146,6 +150,7 @@ export class ImageFolder implements Dataset {
  */
 export function imageFolder(folder: string | URL, options: ImageFolderOptions = {}): Promise<ImageFolder> {
   return traced("imageFolder", async () => {
+    onlyOptions<ImageFolderOptions>("imageFolder", folderOptions, options);
     const { allowEmpty = false, onCorrupt = "error", onProgress } = options;
     const shape = checkImageOptions(options);
     if (onCorrupt !== "error" && onCorrupt !== "skip")
@@ -184,7 +189,10 @@ export function imageFolder(folder: string | URL, options: ImageFolderOptions = 
  * MISUSE for a wrong option; ENVIRONMENT where sharp is missing.
  */
 export function readImages(images: readonly ImageSource[], options: ImageOptions = {}): Promise<NDArray> {
-  return traced("readImages", () => decodeAll(images, checkImageOptions(options)));
+  return traced("readImages", () => {
+    onlyOptions<ImageOptions>("readImages", imageOptions, options);
+    return decodeAll(images, checkImageOptions(options));
+  });
 }
 
 /** Decodes every image once. Returns the reason for each that cannot be read, in the order of the images. */

@@ -8,7 +8,8 @@ import { digest, pathOf } from "../tables/bytes.ts";
 import { type CacheOptions, cachedRows, inOrder } from "../tables/disk-cache.ts";
 import { after, type Features, placeOf, type RowSource } from "../tables/source.ts";
 import { splitIndices, type SplitOptions } from "./dataset.ts";
-import { checkImageOptions, type ImageOptions } from "./decode.ts";
+import { checkImageOptions, imageOptions, type ImageOptions } from "./decode.ts";
+import { onlyOptions } from "../options/keywords.ts";
 import { withImage } from "./image-column.ts";
 
 /** How images of a column are read. */
@@ -197,6 +198,7 @@ export class RowDataset<Row> implements AsyncIterable<Row> {
     column: Name,
     options: DecodeImageOptions = {},
   ): RowDataset<{ [Each in keyof Row]: Each extends Name ? NDArray : Row[Each] }> {
+    onlyOptions<DecodeImageOptions>("decodeImage", { ...imageOptions, folder: true }, options);
     const source = this.#source;
     if (source.columns?.includes(column) === false)
       throw new TorchwireError(

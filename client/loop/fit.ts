@@ -4,7 +4,8 @@ import { iterableAgain } from "../data/iterable.ts";
 import type { Data } from "../data/types.ts";
 import { TrainingPhase, ValidationPhase, type Phase } from "../training/phases.ts";
 import type { LearnerData } from "../training/trainer.ts";
-import type { FitOptions } from "./options.ts";
+import { onlyOptions } from "../options/keywords.ts";
+import { fitOptions, type FitOptions } from "./options.ts";
 
 /** One side of a fit: the phase, its data as it was given, and as it is iterated for each epoch. */
 interface Side {
@@ -13,12 +14,14 @@ interface Side {
   readonly data: Data;
 }
 
-/** Reads what a fit runs. Throws MISUSE for numbers of epochs and data that make no sense. */
+/** Reads what a fit runs. Throws MISUSE for unknown options, and for numbers of epochs and data that make no sense. */
 export function sidesOf(
   epochs: number,
-  { data, phases = {} }: FitOptions,
+  options: FitOptions,
   own: LearnerData,
 ): { readonly training: Side; readonly validation: Side | undefined } {
+  onlyOptions<FitOptions>("fit", fitOptions, options);
+  const { data, phases = {} } = options;
   if (!Number.isSafeInteger(epochs) || epochs < 0)
     throw new TorchwireError("MISUSE", `fit: epochs must be a whole number, not ${String(epochs)}`);
   const { training, validation } = { ...own, ...data };

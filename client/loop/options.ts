@@ -34,6 +34,18 @@ export interface LearnerOptions {
   readonly window?: number;
 }
 
+/** The names of all options of a learner. */
+export const learnerOptions: Readonly<Record<keyof LearnerOptions, true>> = {
+  data: true,
+  input: true,
+  target: true,
+  output: true,
+  optimizer: true,
+  callbacks: true,
+  defaultCallbacks: true,
+  window: true,
+};
+
 export interface FitOptions {
   /** Takes the place of the learner's own data. */
   readonly data?: LearnerData;
@@ -54,3 +66,11 @@ export interface FitOptions {
   /** Ends the fit between two steps, or two groups of accumulated batches. The fit waits for the steps in flight, and the report says "interrupted". */
   readonly signal?: AbortSignal;
 }
+
+/** The names of all options of a fit. */
+export const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
+  data: true,
+  phases: true,
+  resume: true,
+  signal: true,
+};

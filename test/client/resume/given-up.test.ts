@@ -34,6 +34,8 @@ const program = (seed: number, hanging: Callback, signal?: AbortSignal): Promise
 
 interface Case {
   readonly hanging: (hang: (index: number) => Promise<void> | undefined) => Callback;
+  /** The step that hangs, from 0. */
+  readonly at: number;
   /** The steps of the newest checkpoint. */
   readonly saved: number;
 }
@@ -48,6 +50,7 @@ test.each<[what: string, one: Case]>([
           state: "none",
           on: { stepEnd: ({ phase, index }) => (phase.name === "training" ? hang(index) : undefined) },
         }),
+      at: 6,
       saved: 5,
     },
   ],
@@ -60,6 +63,7 @@ test.each<[what: string, one: Case]>([
           state: "none",
           observe: { stepEnd: ({ phase, index }) => (phase.name === "training" ? hang(index) : undefined) },
         }),
+      at: 5,
       saved: 8,
     },
   ],
@@ -72,15 +76,16 @@ test.each<[what: string, one: Case]>([
           state: { save: () => 0, load: () => undefined },
           observe: { stepEnd: ({ phase, index }) => (phase.name === "training" ? hang(index) : undefined) },
         }),
+      at: 5,
       saved: 5,
     },
   ],
-])("a handler hangs %s", async (_, { hanging, saved }) => {
+])("a handler hangs %s", async (_, { hanging, at, saved }) => {
   const interrupt = new AbortController();
   const first = await program(
     1,
     hanging((index) => {
-      if (index !== 5) return undefined;
+      if (index !== at) return undefined;
       interrupt.abort("asked");
       return new Promise(() => undefined);
     }),

@@ -74,6 +74,8 @@ export const data: Cases = {
     const photos = await imageFolder(`${folder}/photos`);
     await photos.read(photos.paths.slice(0, 2)); // <-
   },
+  "an option of images that there is not": async ({ folder }) =>
+    await imageFolder(`${folder}/photos`, { sise: 32 } as object), // <-
   "a size that is none": async ({ folder }) => await imageFolder(`${folder}/photos`, { size: 0 }), // <-
   "an IDX file that is none": async ({ folder }) => await readIdx(`${folder}/broken.safetensors`), // <-
   "an IDX file that is not there": async ({ folder }) => await readIdx(`${folder}/train-images`), // <-

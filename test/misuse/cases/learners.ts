@@ -27,6 +27,8 @@ export const learners: Cases = {
     await new Learner(nn.Linear(1, 1), crossEntropy as never, options).fit(1); // <-
   },
   "a loss by its name": ({ nn }) => new Learner(nn.Linear(1, 1), "mse" as never), // <-
+  "an option of a learner that there is not": ({ learner }) => learner({ optimiser: sgd({ lr: 0.1 }) } as object), // <-
+  "an option of a fit that there is not": ({ learner }) => learner({}).fit(1, { resumes: "runs/digits" } as object), // <-
   "a window of 0": ({ learner }) => learner({ window: 0 }), // <-
   "an optimizer by its name": ({ learner }) => learner({ optimizer: "adam" as never }), // <-
   "an option of an optimizer that does not exist": () => adamW({ learningRate: 1e-3 } as never), // <-
