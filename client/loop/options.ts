@@ -72,5 +72,6 @@ export const fitOptions: Readonly<Record<keyof FitOptions, true>> = {
   data: true,
   phases: true,
   resume: true,
+  crash: true,
   signal: true,
 };

@@ -34,7 +34,8 @@ async function ran(
   const child = spawn(executable!, args, {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true,
-    env: { ...process.env, ...env },
+    // (npm, which runs these tests, has not started that program.)
+    env: { ...process.env, INIT_CWD: undefined, npm_lifecycle_event: undefined, ...env },
   });
   let [stdout, stderr] = ["", ""];
   const worker = (): number => Number(/WORKER (\d+)/.exec(stdout)?.[1]);
