@@ -17,8 +17,15 @@ export interface KeptState<S = any> {
   readonly load: (saved: S) => void | PromiseLike<void>;
   /** Its objects in the worker that have a state, by name: those with a state_dict, tensors, generators. */
   readonly objects?: () => { readonly [name: string]: AnyRef };
+  /** Resolves when the files that it has begun are written. A checkpoint is not whole before. */
+  readonly written?: () => PromiseLike<void>;
   /** Why its state cannot be saved now, in the middle of an epoch: the checkpoint then waits for the epoch's end. */
   readonly waits?: () => string | undefined;
+}
+
+/** Why a callback cannot be in a fit that is resumed, and what to do about it: "makes a new folder …". */
+export interface Refusal {
+  readonly refuses: string;
 }
 
 export interface CallbackSpec<A extends Access> {
@@ -98,7 +105,7 @@ export interface Callback {
   readonly on: { readonly [event: string]: AnyHandler };
   readonly measure: ((view: any) => Measured) | undefined;
   readonly observe: { readonly [event: string]: AnyHandler };
-  readonly state: KeptState | "none" | undefined;
+  readonly state: KeptState | "none" | Refusal | undefined;
   readonly options: CallbackOptions | undefined;
 }
 

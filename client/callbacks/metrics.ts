@@ -4,7 +4,7 @@ import { py } from "../../bridge/reference/py.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import { lookAfter } from "../../bridge/reference/refused.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { workerOf, type Worker } from "../../bridge/worker.ts";
+import { workerOf } from "../../bridge/worker.ts";
 import type { State, View } from "../callback/access.ts";
 import {
   type CallbackOptions,
@@ -15,7 +15,6 @@ import {
 } from "../callback/callback.ts";
 import { isMeasurable, unmeasurable } from "../callback/measured.ts";
 import { mapPicked, type Picked } from "../data/picked.ts";
-import type { Loss } from "../losses/spec.ts";
 import type { LossParts } from "../losses/weight.ts";
 import type { MetricHistory } from "../training/state.ts";
 import type { Step } from "../training/events.ts";
@@ -49,8 +48,7 @@ export class Metrics extends CallbackObject {
   #parts = new Map<string, Tally>();
   /** How many epochs of the phase had ended when this one began; undefined between epochs. */
   #before: number | undefined;
-  #worker!: Worker;
-  #loss!: Loss;
+  #learner!: Pick<Trainer, "worker" | "loss">;
 
   constructor(...metrics: readonly Metric[]) {
     super();
@@ -63,10 +61,9 @@ export class Metrics extends CallbackObject {
     return { metrics: this.#metrics.map(({ name }) => name) };
   }
 
-  override readonly init = ({ worker, loss, state }: Trainer): void => {
-    this.#worker = worker;
-    this.#loss = loss;
-    Object.assign(state, { metricsStep: {}, metricsEpoch: {}, metricsTable: {} });
+  override readonly init = (learner: Trainer): void => {
+    this.#learner = learner;
+    Object.assign(learner.state, { metricsStep: {}, metricsEpoch: {}, metricsTable: {} });
   };
 
   override readonly measure = ({ phase, step }: View<Metrics["access"], "stepEnd">): Measured => {
@@ -77,7 +74,7 @@ export class Metrics extends CallbackObject {
       const { update } = this.#tallies[i]!;
       if (update === undefined || !isFor(phase)) continue;
       yhat ??= detached(step.yhat);
-      const own = measured(name, step, () => update(yhat!, step.ys, step as Step, this.#loss));
+      const own = measured(name, step, () => update(yhat!, step.ys, step as Step, this.#learner.loss));
       for (const [key, value] of Object.entries(own)) asked[`${i}.${key}`] = value;
     }
     return asked;
@@ -130,19 +127,34 @@ export class Metrics extends CallbackObject {
       steps: this.#steps,
       tallies: this.#tallies.map(({ state }) => (this.#before === undefined ? undefined : state?.save())),
       parts: [...this.#parts].map(([name, part]) => [name, part.state!.save()]),
+      lasting: this.#metrics.map(({ state }) => state?.save()),
     }),
-    load: ({ before, steps, tallies, parts }) => {
+    load: async ({ before, steps, tallies, parts, lasting }) => {
+      for (const [i, saved] of lasting.entries()) await this.#metrics[i]!.state?.load(saved);
       this.#before = before;
       this.#steps = steps;
       this.#tallies = this.#metrics.map((one) => one.start());
       this.#parts.clear();
       if (before === undefined) return;
-      for (const [i, saved] of tallies.entries()) void this.#tallies[i]!.state?.load(saved);
-      for (const [name, saved] of parts) void this.#tallyOf(name).state!.load(saved);
+      for (const [i, saved] of tallies.entries()) this.#tallies[i]!.state?.load(saved, this.#learner);
+      for (const [name, saved] of parts) this.#tallyOf(name).state!.load(saved, this.#learner);
+    },
+    objects: () => {
+      const own = this.#metrics.flatMap(({ name, state }, i) =>
+        [state, this.#before === undefined ? undefined : this.#tallies[i]!.state].flatMap((one) =>
+          Object.entries(one?.objects?.() ?? {}).map(([key, object]) => [`${name}: ${key}`, object] as const),
+        ),
+      );
+      return Object.fromEntries(own);
     },
     waits: () => {
-      const i = this.#tallies.findIndex(({ state }, at) => state === undefined && this.#steps[at]! > 0);
-      return i < 0 ? undefined : `the metric ${this.#metrics[i]!.name} says no state of the epoch under way`;
+      const reasons = this.#metrics.map(({ name, state: lasting }, i) => {
+        const { state } = this.#tallies[i]!;
+        if (this.#steps[i] === 0) return undefined;
+        const why = state === undefined ? "there is none" : (state.waits?.() ?? lasting?.waits?.());
+        return why && `the metric ${name} says no state of the epoch under way: ${why}`;
+      });
+      return reasons.find((why) => why !== undefined);
     },
   };
 
@@ -165,7 +177,7 @@ export class Metrics extends CallbackObject {
     );
     const had = [...own, ...[...this.#parts].map(([name, tally]) => ({ name, tally }))];
     // Asks for all of them at once: together they cost one message and one round trip, or none.
-    const asked = this.#worker.scope(() => had.map(async ({ tally }) => tally.compute()));
+    const asked = this.#learner.worker.scope(() => had.map(async ({ tally }) => tally.compute()));
     const values = await Promise.allSettled(asked);
     for (const [i, outcome] of values.entries()) {
       if (outcome.status === "fulfilled") keep(state, phase, had[i]!.name, { ...when, value: outcome.value });

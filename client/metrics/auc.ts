@@ -1,4 +1,4 @@
-import { check, classKinds, commonKinds, helper, reading, type ClassOptions, type CommonOptions } from "./options.ts";
+import { check, classKinds, commonKinds, reading, type ClassOptions, type CommonOptions } from "./options.ts";
 import type { Kinds } from "../options/keywords.ts";
 import { choice, wholeFrom, yesOrNo } from "../options/kinds.ts";
 import { gathering } from "./gathered.ts";
@@ -46,9 +46,8 @@ export function auc(options: AucOptions = {}): Metric {
   return gathering(
     name,
     {
-      make: (yhat, loss) => helper(yhat, "Roc")(average, logits, bins, reading(loss, options)),
+      make: (helpers, loss) => helpers.Roc(average, logits, bins, reading(loss, options)),
       update: (roc, yhat, ys) => void roc.update(yhat, ys),
-      isOwn: true,
     },
     options,
   );

@@ -6,7 +6,6 @@ import {
   check,
   classKinds,
   commonKinds,
-  helper,
   reading,
   type ClassOptions,
   type CommonOptions,
@@ -30,9 +29,8 @@ export function confusionMatrix(options: ConfusionMatrixOptions = {}): Metric {
   return gathering(
     name,
     {
-      make: (yhat, loss) => helper(yhat, "Confusion")(reading(loss, options)),
+      make: (helpers, loss) => helpers.Confusion(reading(loss, options)),
       update: (matrix, yhat, ys) => void matrix.update(yhat, ys),
-      isOwn: true,
     },
     options,
   );

@@ -12,6 +12,7 @@ import { described } from "../options/keywords.ts";
 import type { Loss } from "../losses/spec.ts";
 import type { PhaseClass } from "../training/phase-class.ts";
 import type { Phase } from "../training/phases.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { merged, plain } from "./sums.ts";
 
 /**
@@ -30,6 +31,11 @@ export interface DoneStep {
   readonly size: number;
 }
 
+/** The state of a metric in one epoch, as `KeptState` is that of a callback. */
+export interface TallyState<S = any> extends Omit<KeptState<S>, "load"> {
+  readonly load: (saved: S, learner: Pick<Trainer, "worker" | "loss">) => void;
+}
+
 /** A metric in one epoch. */
 export interface Tally {
   /**
@@ -44,9 +50,9 @@ export interface Tally {
   readonly compute: () => MetricResult | PromiseLike<MetricResult>;
   /**
    * What it has counted so far, for checkpoints in the middle of an epoch. Where it is missing, they wait for the
-   * epoch's end.
+   * epoch's end. `load` also gets the learner's worker and loss.
    */
-  readonly state?: Pick<KeptState, "save" | "load">;
+  readonly state?: TallyState;
 }
 
 /** How the steps of an epoch count in a mean: by their samples, or all the same as in FluxTraining. */
@@ -72,6 +78,8 @@ export class Metric {
   readonly isFor: (phase: Phase) => boolean;
   /** Called at the beginning of an epoch. */
   readonly start: () => Tally;
+  /** What it remembers beyond an epoch, if anything. */
+  readonly state?: KeptState;
 
   /** @throws MISUSE where the function has no name and none is given. */
   constructor(f: (yhat: AnyRef, ys: any) => object | number, options: MetricOptions = {}) {
@@ -155,10 +163,13 @@ export function metric(name: string, parts: MetricParts): CountingMetric {
   return { name, isFor, start, update, compute };
 }
 
-/** A metric that is not a sum. `start` is called when an epoch begins, and its result lives as long as the epoch. */
+/**
+ * A metric that is not a sum. `start` is called when an epoch begins, and its result lives as long as the epoch. `state`
+ * is what the metric remembers from epoch to epoch.
+ */
 export function statefulMetric(
   name: string,
-  { start, phase }: { readonly start: () => Tally; readonly phase?: PhaseClass },
+  { start, phase, state }: { readonly start: () => Tally; readonly phase?: PhaseClass; readonly state?: KeptState },
 ): Metric {
   if (typeof name !== "string" || name === "") throw new TorchwireError("MISUSE", "a metric needs a name");
   if (phase !== undefined && typeof phase !== "function")
@@ -166,7 +177,7 @@ export function statefulMetric(
       "MISUSE",
       `metric ${name}: phase is ${described(phase)}; it must be a class, such as ValidationPhase`,
     );
-  return { name, isFor: (one) => phase === undefined || one instanceof phase, start };
+  return { name, isFor: (one) => phase === undefined || one instanceof phase, start, ...(state && { state }) };
 }
 
 /** Throws where `part` of a metric of sums returned a promise: a step's value must be known at once. */
@@ -215,7 +226,7 @@ export class Mean {
     this.#weight += bySteps ? 1 : weight;
   }
 
-  readonly state: NonNullable<Tally["state"]> = {
+  readonly state: Pick<KeptState, "save" | "load"> = {
     save: () => [this.#sum, this.#weight],
     load: (saved: [number, number]) => void ([this.#sum, this.#weight] = saved),
   };

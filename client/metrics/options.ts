@@ -3,7 +3,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
-import { workerOf } from "../../bridge/worker.ts";
+import { workerOf, type Worker } from "../../bridge/worker.ts";
 import { keywordsOf, type Kind, type Kinds } from "../options/keywords.ts";
 import { choice, kind, text, whole } from "../options/kinds.ts";
 import type { Loss, LossSpec } from "../losses/spec.ts";
@@ -85,9 +85,13 @@ export function common({ phase, mean }: SumOptions): SumOptions {
 }
 
 /** The function `name` of the module of metrics, in the worker that holds `ref`. */
-export function helper(ref: AnyRef, name: string): AnyRef {
-  const worker = workerOf(ref);
+export const helper = (ref: AnyRef, name: string): AnyRef =>
+  py.get(workerWith(ref).import("torchwire_worker.helpers.metrics"), name);
+
+/** The worker that holds a phase's outputs. */
+export function workerWith(yhat: AnyRef): Worker {
+  const worker = workerOf(yhat);
   if (worker === undefined)
     throw new TorchwireError("MISUSE", "the outputs of this phase are not a reference, which this metric needs");
-  return py.get(worker.import("torchwire_worker.helpers.metrics"), name);
+  return worker;
 }

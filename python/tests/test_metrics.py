@@ -9,17 +9,8 @@ from typing import Any
 import pytest
 import torch
 
-from torchwire_worker.helpers.metrics import (
-    Confusion,
-    Roc,
-    begin,
-    detached,
-    errors,
-    hits,
-    residuals,
-    retrieved,
-    surprise,
-)
+from torchwire_worker.helpers.gathering import Confusion, Roc, begin
+from torchwire_worker.helpers.metrics import detached, errors, hits, residuals, retrieved, surprise
 
 # Nothing is known, so the shapes decide.
 UNKNOWN: list[Any] = [None, None, None, None, None]
@@ -128,7 +119,7 @@ class TestGathered:
         roc = Roc("macro", False, 2, UNKNOWN)
         half = 10**8
         counts = torch.tensor([[[half, half + 1], [half - 1, half]]])
-        roc._counts = counts
+        roc.load_state_dict({"counts": counts})
         p, n = 2 * half - 1, 2 * half + 1
         assert roc.compute() == (2 * half * half + (half - 1) * half + half * (half + 1)) / (2 * p * n)
 

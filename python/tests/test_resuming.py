@@ -7,6 +7,7 @@ import math
 import os
 import random
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from torchwire_worker.helpers import disk
 from torchwire_worker.helpers.averaging import Average
+from torchwire_worker.helpers.gathering import Roc
 from torchwire_worker.helpers.resuming import TREE, Point, Restoring, read
 from torchwire_worker.helpers.tree import Unwritable, from_json, to_json
 
@@ -175,6 +177,94 @@ def test_restores_what_is_trained_outside_of_the_model() -> None:
     assert not torch.equal(temperature, another)
     carried(Point(model, optimizer, {}), Into(other, others))
     assert torch.equal(temperature, another)
+
+
+class OnCpu(Training):
+    """In float16 by autocast, with a scaler whose scale is too large at first."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__(seed, "SGD", {"lr": 0.05})
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**40 if seed == 1 else 2.0**3, growth_interval=2)
+        self.tracked["scaler"] = self.scaler
+
+    def step(self) -> float:
+        with torch.autocast("cpu", torch.float16):
+            loss = self.model(torch.randn(8, 4)).float().square().mean()
+        self.optimizer.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return self.scaler.get_scale()
+
+
+@pytest.mark.parametrize("before", [3, 40])
+def test_a_scaler_goes_on_with_its_scale_and_its_count(before: int) -> None:
+    """Updates are left out until the scale fits, and then it grows again and again."""
+    whole = OnCpu(1)
+    scales = [whole.step() for _ in range(before)]
+    assert scales[0] == 2.0**39
+    point = Point(whole.model, whole.optimizer, whole.tracked)
+    rest = [whole.step() for _ in range(45)]
+    assert min(rest) < 2.0**30 and sorted(rest) != rest
+    again = OnCpu(2)
+    again.step()
+    carried(point, again)
+    assert [again.step() for _ in range(45)] == rest
+    assert again.everything() == whole.everything()
+    assert again.scaler.state_dict() == whole.scaler.state_dict()
+
+
+METRICS: dict[str, Callable[[Any], Any]] = {
+    "counts": lambda tm: tm.Accuracy(task="multiclass", num_classes=4),
+    "lists": lambda tm: tm.AUROC(task="multiclass", num_classes=4),
+    "numbers outside of the state": lambda tm: tm.wrappers.Running(tm.Accuracy(task="multiclass", num_classes=4), 4),
+    "tensors outside of the state": lambda tm: tm.MinMaxMetric(tm.Accuracy(task="multiclass", num_classes=4)),
+    "metrics with one state": lambda tm: tm.MetricCollection(
+        [kind(task="multiclass", num_classes=4, average="macro") for kind in (tm.Precision, tm.Recall, tm.AUROC)]
+    ),
+    "draws": lambda tm: tm.BootStrapper(tm.Accuracy(task="multiclass", num_classes=4), num_bootstraps=3),
+}
+
+
+@pytest.mark.parametrize("made", METRICS.values(), ids=METRICS)
+def test_a_metric_of_torchmetrics_goes_on_in_the_middle_of_an_epoch(made: Callable[[Any], Any]) -> None:
+    torchmetrics = pytest.importorskip("torchmetrics")
+    draws = torch.Generator().manual_seed(0)
+    batches = [(torch.rand(8, 4, generator=draws), torch.randint(4, (8,), generator=draws)) for _ in range(9)]
+
+    def epoch(metric: Any, which: slice) -> str:
+        for batch in batches[which]:
+            metric.update(*batch)
+        return str(metric.compute())
+
+    model = nn.Linear(1, 1)
+    whole, again, cold = (made(torchmetrics) for _ in range(3))
+    epoch(whole, slice(0, 3))
+    whole.reset()
+    epoch(whole, slice(3, 6))
+    point = Point(model, None, {"metric": whole})
+    value = epoch(whole, slice(6, 9))
+    epoch(again, slice(0, 2))
+    restored = Into(model, None)
+    restored.tracked["metric"] = again
+    carried(point, restored)
+    assert epoch(again, slice(6, 9)) == value
+    assert epoch(cold, slice(6, 9)) != value
+
+
+@pytest.mark.parametrize("bins", [None, 8])
+def test_scores_that_were_gathered_go_on(bins: int | None) -> None:
+    draws = torch.Generator().manual_seed(0)
+    batches = [(torch.randn(8, generator=draws), torch.randint(2, (8,), generator=draws)) for _ in range(6)]
+    how: list[Any] = [None] * 5
+    whole, again, cold = (Roc("macro", None, bins, how) for _ in range(3))
+    for batch in batches[:3]:
+        whole.update(*batch)
+    again.load_state_dict({name: one.clone() for name, one in whole.state_dict().items()})
+    for one in (whole, again, cold):
+        for batch in batches[3:]:
+            one.update(*batch)
+    assert again.compute() == whole.compute() != cold.compute()
 
 
 def test_restores_modes_and_frozen_parameters() -> None:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from sklearn import metrics as sklearn
 from torch import Tensor
 
-from torchwire_worker.helpers.metrics import Confusion, Roc, hits, retrieved, surprise
+from torchwire_worker.helpers.gathering import Confusion, Roc
+from torchwire_worker.helpers.metrics import hits, retrieved, surprise
 from torchwire_worker.helpers.predictions import classified
 
 BCE, LOGITS, CE, NLL = "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "nll_loss"

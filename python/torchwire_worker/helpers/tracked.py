@@ -8,7 +8,13 @@ from typing import Any
 
 import torch
 
-from .keeping import write
+from .keeping import once, write
+
+
+def has_state(one: Any) -> bool:
+    """Return whether `state_of` knows the object."""
+    kinds = (torch.Tensor, torch.Generator, random.Random)
+    return isinstance(one, kinds) or hasattr(one, "bit_generator") or bool(_metrics(one)) or _has_dict(one)
 
 
 def state_of(one: Any, name: str) -> Any:
@@ -25,8 +31,8 @@ def state_of(one: Any, name: str) -> Any:
     if hasattr(one, "bit_generator"):
         return one.bit_generator.state
     if metrics := _metrics(one):
-        return [[metric._update_count, metric.metric_state] for metric in metrics]
-    if hasattr(one, "state_dict") and hasattr(one, "load_state_dict"):
+        return [{key: value for key, value in vars(metric).items() if _counts(metric, key)} for metric in metrics]
+    if _has_dict(one):
         return one.state_dict()
     raise TypeError(
         f"{name}: a {type(one).__name__} has no state to keep: it is no tensor and no generator, and has no state_dict "
@@ -45,13 +51,35 @@ def put_back(one: Any, state: Any, name: str) -> None:
     elif hasattr(one, "bit_generator"):
         one.bit_generator.state = state
     elif metrics := _metrics(one):
-        for metric, (count, values) in zip(metrics, state, strict=True):
+        for metric, values in zip(metrics, state, strict=True):
             metric.reset()
-            metric._update_count = count
             for key, value in values.items():
                 setattr(metric, key, _moved(value, metric.device))
     else:
         one.load_state_dict(copy.copy(state))
+
+
+class Passes:
+    """What data in the worker remembers from pass to pass: the state that it, its samplers or its data set say, and the
+    generators that they draw from.
+    """
+
+    def __init__(self, data: Any) -> None:
+        batches = getattr(data, "batch_sampler", None)
+        parts = [getattr(data, "dataset", None), getattr(data, "sampler", None), getattr(batches, "sampler", None)]
+        there = (one for part in (*parts, batches, data) for one in (getattr(part, "generator", None), part))
+        self._parts = once(one for one in there if has_state(one) and not isinstance(one, torch.Tensor))
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"parts": [state_of(one, type(one).__name__) for one in self._parts]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        for one, its in zip(self._parts, state["parts"], strict=True):
+            put_back(one, its, type(one).__name__)
+
+
+def _has_dict(one: Any) -> bool:
+    return hasattr(one, "state_dict") and hasattr(one, "load_state_dict")
 
 
 def _metrics(one: Any) -> list[Any]:
@@ -60,5 +88,15 @@ def _metrics(one: Any) -> list[Any]:
     return [part for part in parts if hasattr(part, "metric_state") and hasattr(part, "_update_count")]
 
 
+def _counts(metric: Any, key: str) -> bool:
+    """Return whether the attribute is what the metric has counted: its declared state, or a number, or a tensor. Those
+    that go around other metrics, such as MinMaxMetric, do not declare theirs.
+    """
+    value = vars(metric)[key]
+    return key in metric.metric_state or isinstance(value, (torch.Tensor, bool, int, float))
+
+
 def _moved(value: Any, device: Any) -> Any:
-    return [item.to(device) for item in value] if isinstance(value, list) else value.to(device)
+    if isinstance(value, list):
+        return [_moved(item, device) for item in value]
+    return value.to(device) if isinstance(value, torch.Tensor) else value
