@@ -76,6 +76,8 @@ export class Checkpointer extends CallbackObject {
   /** The folder's absolute path. */
   #where: string | undefined;
   #saving: Promise<void> | undefined;
+  /** The file that is being written, or was written last. */
+  #last: Checkpoint | undefined;
   /** The name of the training phase. */
   #training: string | undefined;
   /** Whether a training epoch has ended and its file is not there yet. */
@@ -159,19 +161,26 @@ export class Checkpointer extends CallbackObject {
 
   override readonly state: KeptState = {
     save: () => ({
+      last: this.#last,
       training: this.#training,
       isDue: this.#isDue,
       saved: this.#saved,
       ended: this.#ended,
       measured: this.#measured,
     }),
-    load: ({ training, isDue, saved, ended, measured }) => {
+    load: async ({ last, training, isDue, saved, ended, measured }) => {
       this.#training = training;
       this.#isDue = isDue;
       this.#saved = saved;
       this.#ended = ended;
       this.#measured = measured;
+      const { state } = this.#known;
+      state.checkpoints = state.checkpoints.map((one) => this.#here(one));
+      // It was being written then, and is whole now.
+      this.#last = last && this.#here(last);
+      if (this.#last !== undefined) await this.#note(state, this.#last);
     },
+    written: async () => this.#saving,
   };
 
   get #known(): Trainer {
@@ -207,9 +216,9 @@ export class Checkpointer extends CallbackObject {
     const value = measured?.at === at && measured.weights === weights.weights ? measured.value : undefined;
     const step = at === this.#ended ? undefined : steps;
     const file = checkpointName({ epoch, step, monitor, value });
-    // The worker takes this sign on every system.
-    const path = on === "client" ? join(this.#where, file) : `${this.#where}/${file}`;
+    const path = this.#pathOf(file);
     const checkpoint = { path, on, epoch, steps, monitor, value, ...weights, time: Date.now() };
+    this.#last = checkpoint;
     this.#saving = this.#write({ model, state }, checkpoint);
     // The next `#written` throws what it fails of.
     this.#saving.catch(() => undefined);
@@ -217,14 +226,32 @@ export class Checkpointer extends CallbackObject {
 
   async #write({ model, state }: Seen, checkpoint: Checkpoint): Promise<void> {
     const { worker } = this.#known;
-    const { keep, mode, on } = this.#options;
+    const { on } = this.#options;
     const { path, epoch, steps, value, weights, monitor } = checkpoint;
     const counted = { epoch: String(epoch), steps: String(steps), monitor, value: String(value ?? null) };
     const metadata = { ...counted, ...(weights !== undefined && { weights }) };
     await stores[on].write(worker, model as Modules, path, metadata);
-    const files = [...state.checkpoints.filter((other) => other.path !== path), checkpoint];
+    await this.#note(state, checkpoint);
+  }
+
+  /** Lists a file that is written, and removes those that do not stay. */
+  async #note(state: Seen["state"], checkpoint: Checkpoint): Promise<void> {
+    const { keep, mode, on } = this.#options;
+    const files = [...state.checkpoints.filter((other) => other.path !== checkpoint.path), checkpoint];
     state.checkpoints = keptOf(files, keep, mode);
-    for (const old of files) if (!state.checkpoints.includes(old)) await stores[on].remove(worker, old.path);
+    for (const old of files)
+      if (!state.checkpoints.includes(old)) await stores[on].remove(this.#known.worker, old.path);
+  }
+
+  /** The file, where the folder is now: the run may have moved. */
+  #here(checkpoint: Checkpoint): Checkpoint {
+    const name = checkpoint.path.split(/[/\\]/).at(-1)!;
+    return { ...checkpoint, path: this.#pathOf(name) };
+  }
+
+  /** The worker takes this sign on every system. */
+  #pathOf(file: string): string {
+    return this.#options.on === "client" ? join(this.#where!, file) : `${this.#where}/${file}`;
   }
 
   /** Waits for the file that is being written. It throws once what that fails of; the weights have no file then. */

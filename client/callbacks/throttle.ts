@@ -85,8 +85,8 @@ export function throttle<T extends Callback>(callback: T, event: EventName, opti
 
 /** The state of a callback, and what is kept about it. */
 const withOwn = (its: Callback["state"], own: KeptState): Callback["state"] =>
-  its === undefined
-    ? undefined
+  its === undefined || (its !== "none" && "refuses" in its)
+    ? its
     : {
         ...(its === "none" ? {} : its),
         save: () => [its === "none" ? undefined : its.save(), own.save()],

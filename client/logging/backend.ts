@@ -1,6 +1,6 @@
 /** The interface of logging backends. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import type { KeptState } from "../callback/callback.ts";
+import type { KeptState, Refusal } from "../callback/callback.ts";
 import { described } from "../options/keywords.ts";
 import type { Ending } from "../training/report.ts";
 import type { Loggable } from "./loggables.ts";
@@ -41,10 +41,14 @@ export interface LoggerBackend {
   readonly state?: KeptState;
 }
 
-/** The state of a callback that writes to backends; undefined where one of them cannot be cut back. */
-export function stateWith(backends: readonly LoggerBackend[], own: KeptState): KeptState | undefined {
-  const theirs = backends.flatMap(({ state }) => state ?? []);
-  if (theirs.length < backends.length) return undefined;
+/** The state of a callback that writes to backends, which must all have one. */
+export function stateWith(backends: readonly LoggerBackend[], own: KeptState): KeptState | Refusal {
+  const without = backends.find(({ state }) => state === undefined);
+  if (without !== undefined)
+    return {
+      refuses: `logs to ${without.name}, which has no state: { save, load }, and a step could stand in it twice`,
+    };
+  const theirs = backends.map(({ state }) => state!);
   return {
     save: () => ({ own: own.save(), files: theirs.map((one) => one.save()) }),
     load: async (saved: { own: unknown; files: readonly unknown[] }) => {

@@ -1,7 +1,7 @@
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { View } from "../callback/access.ts";
-import { CallbackObject, type KeptState, type Callback, type Measured, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
 import { backendsFor, stateWith, type Backends, type LoggerBackend } from "./backend.ts";
 import { edgesOf } from "./bins.ts";
 import { every, type Every, whole } from "./every.ts";
@@ -35,7 +35,7 @@ export class LogHistograms extends CallbackObject {
   override readonly name = "LogHistograms";
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly access = { model: "use", state: { history: "read" } } as const;
-  override readonly state: KeptState | undefined;
+  override readonly state: Callback["state"];
   readonly #backends: readonly LoggerBackend[];
   readonly #isDue: Every;
   readonly #bins: number;

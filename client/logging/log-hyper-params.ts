@@ -1,6 +1,6 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { Access, State } from "../callback/access.ts";
-import { CallbackObject, type KeptState, type Callback, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Observers } from "../callback/callback.ts";
 import { backendsFor, stateWith, type Backends, type LoggerBackend, type RunHyperparameters } from "./backend.ts";
 import { Unlogged } from "./unlogged.ts";
 import { described } from "../options/keywords.ts";
@@ -22,7 +22,7 @@ export class LogHyperParams extends CallbackObject {
   override readonly name = "LogHyperParams";
   override readonly access: Access;
   override readonly runAfter: Callback["runAfter"] = ["Scheduler"];
-  override readonly state: KeptState | undefined;
+  override readonly state: Callback["state"];
   readonly #backends: readonly LoggerBackend[];
   readonly #hyperparameters: RunHyperparameters | undefined;
   readonly #unlogged = new Unlogged();

@@ -1,5 +1,5 @@
 import type { State } from "../callback/access.ts";
-import { CallbackObject, type KeptState, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Observers } from "../callback/callback.ts";
 import { backendsFor, stateWith, type Backends, type LoggerBackend } from "./backend.ts";
 import { Unlogged } from "./unlogged.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -10,7 +10,7 @@ import type { Trainer } from "../training/trainer.ts";
 export class LogTraces extends CallbackObject {
   override readonly name = "LogTraces";
   override readonly access = { state: { traces: "read" } } as const;
-  override readonly state: KeptState | undefined;
+  override readonly state: Callback["state"];
   readonly #backends: readonly LoggerBackend[];
   readonly #unlogged = new Unlogged();
 

@@ -3,7 +3,7 @@ import { isNDArray } from "../../bridge/values/ndarray.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import type { View } from "../callback/access.ts";
-import { CallbackObject, type KeptState, type Callback, type Measured, type Observers } from "../callback/callback.ts";
+import { CallbackObject, type Callback, type Measured, type Observers } from "../callback/callback.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import type { StepState } from "../training/events.ts";
 import { ofBatch, type Format } from "../formats/format.ts";
@@ -45,7 +45,7 @@ export class LogVisualization extends CallbackObject {
   override readonly phase: Callback["phase"] = AbstractTrainingPhase;
   override readonly access = { step: "use", state: { history: "read" } } as const;
   readonly #look: (step: StepState) => AnyRef | Measured;
-  override readonly state: KeptState | undefined;
+  override readonly state: Callback["state"];
   readonly #backends: readonly LoggerBackend[];
   readonly #show: LogVisualizationOptions["show"];
   readonly #format: Format | undefined;

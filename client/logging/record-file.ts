@@ -28,6 +28,7 @@ export class RecordFile {
   readonly #isText: boolean;
   #fd: number | undefined;
   #isBroken = false;
+  #saidShort = false;
   #sync: NodeJS.Timeout | undefined;
 
   /** `isText`: a record is a line. Half a last line, left by a machine that stopped, is then cut off. */
@@ -63,7 +64,9 @@ export class RecordFile {
     }
   }
 
-  /** Its length, all of which is on the disk by now. */
+  /**
+   * Its length, all of which is on the disk by now. A file that is shorter than that, or gone, is told as a warning.
+   */
   readonly state: KeptState<number> = {
     save: () => {
       if (this.#fd === undefined) return existsSync(this.path) ? statSync(this.path).size : 0;
@@ -71,17 +74,23 @@ export class RecordFile {
       return fstatSync(this.#fd).size;
     },
     load: (bytes) => {
-      if (!existsSync(this.path) && bytes === 0) return;
+      if (!existsSync(this.path)) return bytes === 0 ? undefined : this.#tellShort("is gone", bytes);
       const fd = (this.#fd ??= this.#open());
       const { size } = fstatSync(fd);
-      if (size < bytes)
-        throw new TorchwireError(
-          "BAD_DATA",
-          `${this.path} has ${size} bytes, and ${bytes} had been written at the checkpoint: lines are missing`,
-        );
-      ftruncateSync(fd, bytes);
+      if (size < bytes) this.#tellShort(`has ${size} bytes`, bytes);
+      else ftruncateSync(fd, bytes);
     },
   };
+
+  /** A log that was lost must not hold up the training. */
+  #tellShort(what: string, bytes: number): void {
+    if (!this.#saidShort)
+      process.emitWarning(
+        `${this.path} ${what}, and ${bytes} had been written at the checkpoint: the fit goes on, and what was lost is missing there`,
+        { type: "TorchwireWarning" },
+      );
+    this.#saidShort = true;
+  }
 
   close(): void {
     clearTimeout(this.#sync);

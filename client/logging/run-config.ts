@@ -7,6 +7,7 @@ import { promisify } from "node:util";
 import { packageVersion } from "../../bridge/environment/package.ts";
 import { closePipesAtExit } from "../../bridge/process/lines.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
+import type { KeptState } from "../callback/callback.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -18,7 +19,7 @@ import { writeWhole } from "./whole-file.ts";
 export class RunConfig {
   readonly #path: string;
   readonly #hyperparameters: RunHyperparameters;
-  #facts: object | undefined;
+  #facts: Facts | undefined;
   #described: object = {};
 
   constructor(folder: string, hyperparameters: RunHyperparameters) {
@@ -29,10 +30,20 @@ export class RunConfig {
   /** Writes this side's facts, at its first call. */
   async begin(learner: Trainer): Promise<void> {
     if (this.#facts !== undefined) return;
-    this.#facts = factsOf(learner, this.#hyperparameters);
-    this.#facts = { ...this.#facts, git: await gitCommit() };
+    const facts = factsOf(learner, this.#hyperparameters);
+    this.#facts = facts;
+    this.#facts = { ...facts, git: await gitCommit() };
     this.#write();
   }
+
+  /** A run that is resumed began when its first program did. */
+  readonly state: KeptState<string> = {
+    save: () => this.#facts!.started,
+    load: (started) => {
+      this.#facts = { ...this.#facts!, started };
+      this.#write();
+    },
+  };
 
   /** Adds the worker's facts. */
   add(described: object): void {
@@ -47,8 +58,13 @@ export class RunConfig {
   }
 }
 
+interface Facts {
+  readonly started: string;
+  readonly [fact: string]: unknown;
+}
+
 /** The facts that this side knows. */
-function factsOf(learner: Trainer, hyperparameters: RunHyperparameters): object {
+function factsOf(learner: Trainer, hyperparameters: RunHyperparameters): Facts {
   const { worker, loss, data, callbacks } = learner;
   return {
     started: new Date().toISOString(),

@@ -21,6 +21,11 @@ export interface RunFolderOptions {
   readonly hyperparameters?: RunHyperparameters;
   /** Every `freq`-th step of a phase gets a line, beginning with the first. Default: 100. */
   readonly freq?: number;
+  /**
+   * True, the default: each program makes a new folder in `folder`. False: `folder` itself is the run's, for a fit that
+   * is resumed.
+   */
+  readonly numbered?: boolean;
 }
 
 /**
@@ -43,6 +48,7 @@ export class RunFolder extends CallbackObject {
     state: { history: "read", metricsStep: "read", metricsEpoch: "read" },
   } as const;
   override readonly runAfter: Callback["runAfter"] = ["Checkpointer"];
+  override readonly state: Callback["state"];
   readonly path: string;
   readonly #log: RunLog;
   readonly #config: RunConfig;
@@ -54,12 +60,31 @@ export class RunFolder extends CallbackObject {
   #describe: AnyRef | undefined;
 
   /** Throws NOT_SAVED where the folder cannot be made. */
-  constructor(folder: string, { name, hyperparameters = {}, freq = 100 }: RunFolderOptions = {}) {
+  constructor(folder: string, options: RunFolderOptions = {}) {
     super();
+    const { name, hyperparameters = {}, freq = 100, numbered = true } = options;
     whole("RunFolder", "freq", freq);
-    this.path = newFolder(madeFolder("new RunFolder", folder), name);
+    if (typeof numbered !== "boolean" || (!numbered && name !== undefined))
+      throw new TorchwireError(
+        "MISUSE",
+        `RunFolder: numbered is ${described(numbered)}, and name is ${described(name)}; numbered must be true or false, and a name goes with a number`,
+      );
+    const made = madeFolder("new RunFolder", folder);
+    this.path = numbered ? newFolder(made, name) : made;
     this.#log = new RunLog(this.path, freq);
     this.#config = new RunConfig(this.path, hyperparameters);
+    this.state = numbered
+      ? {
+          refuses:
+            "makes a new folder in each program: give the run its own, new RunFolder(folder, { numbered: false })",
+        }
+      : {
+          save: () => [this.#log.state.save(), this.#config.state.save()],
+          load: async ([log, config]) => {
+            await this.#log.state.load(log);
+            await this.#config.state.load(config);
+          },
+        };
   }
 
   override readonly init = (learner: Trainer): void => {

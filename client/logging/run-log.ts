@@ -1,6 +1,7 @@
 /** metrics.jsonl and checkpoints.jsonl in the folder of a run. */
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import type { DeepReadonly, State } from "../callback/access.ts";
+import type { KeptState } from "../callback/callback.ts";
 import type { Checkpoint } from "../training/state.ts";
 import type { Ending } from "../training/report.ts";
 import { jsonLine } from "./json.ts";
@@ -40,6 +41,27 @@ export class RunLog {
     for (const [phase, history] of Object.entries(metricsEpoch)) this.#epochs.take(phase, history);
     for (const one of checkpoints) this.#told.add(keyOf(one));
   }
+
+  readonly state: KeptState = {
+    save: () => ({
+      metrics: this.#metrics.state.save(),
+      checkpoints: this.#checkpoints.state.save(),
+      epochs: this.#epochs.state.save(),
+      underWay: [...this.#underWay].map(([phase, { started, ...one }]) => [phase, one, performance.now() - started]),
+      told: this.#told,
+    }),
+    load: async ({ metrics, checkpoints, epochs, underWay, told }) => {
+      await this.#metrics.state.load(metrics);
+      await this.#checkpoints.state.load(checkpoints);
+      await this.#epochs.state.load(epochs);
+      this.#underWay.clear();
+      for (const [phase, one, passed] of underWay)
+        this.#underWay.set(phase, { ...one, started: performance.now() - passed });
+      this.#told.clear();
+      for (const key of told) this.#told.add(key);
+      this.#files = [];
+    },
+  };
 
   fitBegin(epochs: number | undefined): void {
     this.#write("fitBegin", { epochs });
@@ -105,4 +127,5 @@ export class RunLog {
   }
 }
 
-const keyOf = ({ path, time }: Checkpoint): string => `${path} ${time}`;
+/** The folder may have moved. */
+const keyOf = ({ path, time }: Checkpoint): string => `${basename(path)} ${time}`;

@@ -15,7 +15,13 @@ export const fileVersion = (time: number): Uint8Array =>
 export const event = (time: number, step: number, values: readonly Field[]): Uint8Array =>
   Buffer.concat([double(EVENT.wallTime, time), integer(EVENT.step, step), bytes(EVENT.summary, ...values)]);
 
-const EVENT = { wallTime: 1, step: 2, fileVersion: 3, summary: 5 };
+/** Says that a run goes on with `step`: readers drop what they have read of that step and of later ones. */
+export const purge = (time: number, step: number): Uint8Array =>
+  Buffer.concat([double(EVENT.wallTime, time), integer(EVENT.step, step), bytes(EVENT.sessionLog, integer(1, START))]);
+/** SessionLog.START in event.proto. */
+const START = 1;
+
+const EVENT = { wallTime: 1, step: 2, fileVersion: 3, summary: 5, sessionLog: 7 };
 const VALUE = { tag: 1, scalar: 2, image: 4, histogram: 5, audio: 6, tensor: 8, metadata: 9 };
 
 /** One value of a summary. */
