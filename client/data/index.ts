@@ -41,7 +41,8 @@ export {
 } from "./images.ts";
 export { ArrayList, list } from "./list.ts";
 export { loadDataset, type LoadDatasetOptions } from "./load-dataset.ts";
-export { DataLoader, type Collated, type DataLoaderOptions, type Position } from "./loader.ts";
+export { DataLoader, type Collated, type DataLoaderOptions } from "./loader.ts";
+export type { Position } from "./position.ts";
 export type { MemoryCounts } from "./memory.ts";
 export { cacheOnDisk, rowDataset, type OwnRows } from "./own-rows.ts";
 export { pad, type MaskOptions, type Pad, type PadOptions } from "./pad.ts";

@@ -3,6 +3,7 @@ import type { NDArray } from "../../bridge/values/ndarray.ts";
 import { addCaller, captureSite, type CallSite } from "../../bridge/errors/site.ts";
 import { onlyOptions } from "../options/keywords.ts";
 import { Ahead, type Source } from "./ahead.ts";
+import { Passes, whole, type Position } from "./position.ts";
 import { numBatches } from "./batches.ts";
 import { bucketed, byLength, type Lengths, lengthsOf } from "./buckets.ts";
 import { checkCollate, type Collate, type CollateFunction, type PartsCollate } from "./collate.ts";
@@ -76,13 +77,6 @@ export interface LoaderPlan {
   readonly orderOf: (epoch: number) => Uint32Array | undefined;
 }
 
-/** The next batch: batch `batch` of epoch `epoch`, both counted from 0, in the order of `seed`. */
-export interface Position {
-  readonly epoch: number;
-  readonly batch: number;
-  readonly seed: number;
-}
-
 /**
  * Batches of a data set, a list of samples, or arrays whose rows are samples. Each iteration is one pass, and begins the next epoch.
  *
@@ -119,10 +113,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   readonly #workers: number;
   readonly #memory = new BatchMemory();
   readonly #numbers: NumberTypes = new Map();
-  /** The pass that began last moves it; the user may set it. */
-  #position: { epoch: number; batch: number; readonly seed: number };
-  /** A pass has begun at this position and has not ended: the next pass begins another epoch. */
-  #begun = false;
+  #passes: Passes;
 
   /** Throws MISUSE for an option out of range, and BAD_DATA where arrays do not fit each other. */
   constructor(data: Indexed, options: DataLoaderOptions & Partial<Collated<PartsCollate<X, Y>>>);
@@ -155,7 +146,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     const asked = typeof shuffle === "object" ? shuffle.seed : undefined;
     if (asked !== undefined && options.seed !== undefined && asked !== options.seed)
       throw new TorchwireError("MISUSE", `two seeds: shuffle has ${asked}, seed is ${options.seed}; give one`);
-    this.#position = { epoch: 0, batch: 0, seed: whole("seed", asked ?? options.seed ?? 0, 0) };
+    this.#passes = new Passes(asked ?? options.seed ?? 0);
     this.#lengths = options.bucketBy === undefined ? undefined : lengthsOf(options.bucketBy, this.samples);
     // Throw now where nothing can be drawn from these weights.
     if (weights !== undefined) weightedSample(weights, 0, 0);
@@ -190,32 +181,23 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
    * it does not fit this one.
    */
   get position(): Position {
-    return { ...this.#position };
+    return this.#passes.position;
   }
 
-  set position({ epoch, batch, seed }: Position) {
-    whole("position.epoch", epoch, 0);
-    whole("position.seed", seed, 0);
-    if (whole("position.batch", batch, 0) > this.length)
-      throw new TorchwireError(
-        "MISUSE",
-        `position.batch is ${batch}, and an epoch of this loader has ${this.length} batches`,
-      );
-    this.#position = { epoch, batch, seed };
-    this.#begun = false;
+  set position(position: Position) {
+    this.#passes.goTo(position, this.length);
   }
 
   /** Another loader of the same data, with the same options, at the same position. */
   clone(): DataLoader<X, Y, S> {
     const copy = new DataLoader<X, Y, S>(this.#dataset as Dataset, this.#options as DataLoaderOptions);
-    copy.#position = { ...this.#position };
-    copy.#begun = this.#begun;
+    copy.#passes = this.#passes.clone();
     return copy;
   }
 
   /** How it makes the batches of its next passes. */
   get plan(): LoaderPlan {
-    const { epoch, batch, seed } = this.#position;
+    const { epoch, batch, seed } = this.#passes.next;
     const isPlain = this.#weights === undefined && this.#lengths === undefined;
     return {
       dataset: this.#dataset,
@@ -224,8 +206,8 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
       dropLast: this.#dropLast,
       order: !isPlain ? "drawn" : this.#shuffle ? "permutation" : "rows",
       seed,
-      epoch: this.#begun ? epoch + 1 : epoch,
-      isMidway: !this.#begun && batch > 0,
+      epoch,
+      isMidway: batch > 0,
       orderOf: (at) => this.#order(seed, at),
     };
   }
@@ -236,7 +218,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   }
 
   async *#pass(site: CallSite): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
-    const pass = this.#begin();
+    const pass = this.#passes.begin();
     const { length } = this;
     const source = this.#source(pass);
     try {
@@ -252,17 +234,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     } finally {
       await source.stop();
     }
-    pass.epoch++;
-    pass.batch = 0;
-    if (this.#position === pass) this.#begun = false;
-  }
-
-  #begin(): { epoch: number; batch: number; readonly seed: number } {
-    const { epoch, batch, seed } = this.#position;
-    const pass = this.#begun ? { epoch: epoch + 1, batch: 0, seed } : { epoch, batch, seed };
-    this.#position = pass;
-    this.#begun = true;
-    return pass;
+    this.#passes.end(pass);
   }
 
   #order(seed: number, epoch: number): Uint32Array | undefined {
@@ -320,8 +292,3 @@ const OPTIONS = {
 
 const chosen = (indices: Uint32Array, order: Uint32Array | undefined): Uint32Array =>
   order === undefined ? indices : order.map((place) => indices[place]!);
-
-function whole(name: string, value: number, least: number): number {
-  if (Number.isSafeInteger(value) && value >= least) return value;
-  throw new TorchwireError("MISUSE", `${name} must be an integer from ${least} on, not ${String(value)}`);
-}

@@ -11,7 +11,7 @@ import { samplesIn, toBatch } from "../data/batch.ts";
 import { groupsOf } from "./groups.ts";
 import { release } from "../data/lent-batch.ts";
 import { samplesOf } from "../data/samples.ts";
-import { DataLoader } from "../data/loader.ts";
+import { isPositioned } from "../data/positioned.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 import type { Done } from "../resume/manifest.ts";
 import type { EventName, Step, StepGroup } from "../training/events.ts";
@@ -116,7 +116,7 @@ export class Run {
         await between();
       }
       // A loader that stands at the end of its pass gives nothing now, and goes on in the next epoch.
-      if (isEmpty && (!(data instanceof DataLoader) || data.length === 0))
+      if (isEmpty && (!isPositioned(data) || data.length === 0))
         throw new TorchwireError(
           "BAD_DATA",
           `the ${phase.data} data gave no batches in epoch ${this.#workings.moment.epoch}: it must give them each time it is iterated`,

@@ -1,5 +1,5 @@
 /** The description of a checkpoint, manifest.json. */
-import type { Position } from "../data/loader.ts";
+import type { Position } from "../data/position.ts";
 import type { Ending } from "../training/report.ts";
 import type { Digest } from "./disk.ts";
 

@@ -8,6 +8,7 @@ import { isReference } from "../../bridge/reference/ref.ts";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { ArrayDataset, Subset } from "../data/dataset.ts";
 import { ImageFolder } from "../data/images.ts";
+import { WorkerBatches } from "../data/from-worker.ts";
 import { DataLoader } from "../data/loader.ts";
 import { described } from "../options/keywords.ts";
 import type { Trainer } from "../training/trainer.ts";
@@ -72,6 +73,10 @@ const was = (how: string | undefined): string => (how === undefined ? "was missi
 function dataSettings(data: unknown): { readonly [name: string]: string } {
   if (data instanceof DataLoader) return loaderSettings(data);
   if (isReference(data)) return { kind: "data in the worker" };
+  if (data instanceof WorkerBatches) {
+    const { samples, batchSize, length: batches, order, position } = data;
+    return textsOf({ samples, batchSize, batches, order, seed: position.seed });
+  }
   const { length } = data as { readonly length?: unknown };
   return { kind: typeof length === "number" ? `${length} batches` : "batches of an iterable" };
 }
@@ -81,12 +86,15 @@ function loaderSettings(loader: DataLoader<any, any>): { readonly [name: string]
   const { dropLast, order, seed, count, isCollated, orderOf } = loader.plan;
   const settings = { samples, batchSize, dropLast, order, seed, "samples in an epoch": count, collate: isCollated };
   return {
-    ...Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, String(value)])),
+    ...textsOf(settings),
     // Weights and lengths, too, decide the order.
     ...(order === "drawn" && { "the order of an epoch": hashed(createHash("sha256").update(orderOf(0) ?? "")) }),
     ...sampled(loader),
   };
 }
+
+const textsOf = (settings: object): { readonly [name: string]: string } =>
+  Object.fromEntries(Object.entries(settings).map(([name, value]) => [name, String(value)]));
 
 const hashed = (hash: Hash): string => hash.digest("hex").slice(0, 16);
 

@@ -1,11 +1,10 @@
 /** A fit that lives in a folder: it goes on from the newest checkpoint there, and writes more. */
 import { AsyncLocalStorage } from "node:async_hooks";
-import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Crash, Moment as Marked } from "../crash/crash.ts";
-import { DataLoader } from "../data/loader.ts";
+import { isPositioned } from "../data/positioned.ts";
 import type { Ending, Resumed } from "../training/report.ts";
 import { make } from "../weights/modules.ts";
 import type { Digest, Disk } from "./disk.ts";
@@ -14,6 +13,7 @@ import { CheckpointFolder, type Found } from "./folder.ts";
 import { openHere } from "./here.ts";
 import { FILES, type Done, type Manifest, type Place } from "./manifest.ts";
 import { resumeOptions, type ResumeOptions } from "./options.ts";
+import { environmentOf } from "./environment.ts";
 import { fromPlain, toPlain } from "./plain.ts";
 import { modulesOf, programOf, refuseOther } from "./program.ts";
 import {
@@ -22,10 +22,13 @@ import {
   loadPositions,
   loadStates,
   savedPositions,
+  passesOf,
+  refuseStateless,
   savedStates,
   trackedIn,
   type CallbackStates,
   type Resumable,
+  type Sides,
 } from "./states.ts";
 import { openThere } from "./there.ts";
 
@@ -60,7 +63,7 @@ const outside = AsyncLocalStorage.snapshot();
 export class Resumption {
   readonly #learner: Resumable;
   readonly #options: ReturnType<typeof resumeOptions>;
-  readonly #sides: { readonly [side: string]: unknown };
+  readonly #sides: Sides;
   readonly #counts: () => Counts;
   #program: Manifest["program"] = [];
   #environment: Manifest["environment"] = {};
@@ -71,23 +74,14 @@ export class Resumption {
   #last = { steps: 0, time: 0 };
   #writing: Promise<void> | undefined;
   #saidWhy = false;
+  #passes: ReadonlyMap<string, AnyRef> = new Map();
   #boundary!: Moment;
   #crash: Crash | undefined;
 
   /** `sides` are the data by "training" and "validation", as they were given. */
-  constructor(
-    learner: Resumable,
-    options: string | ResumeOptions,
-    sides: { readonly [side: string]: unknown },
-    counts: () => Counts,
-  ) {
+  constructor(learner: Resumable, options: string | ResumeOptions, sides: Sides, counts: () => Counts) {
     this.#options = resumeOptions(options);
-    for (const { name, state } of learner.callbacks)
-      if (state === undefined)
-        throw new TorchwireError(
-          "MISUSE",
-          `fit: resume: the callback ${name} does not say its state, and a step could stand in its files twice: give it state: { save, load }, or "none" where it remembers nothing`,
-        );
+    refuseStateless(learner);
     this.#learner = learner;
     this.#sides = sides;
     this.#counts = counts;
@@ -123,16 +117,9 @@ export class Resumption {
     const { folder, keep, on } = this.#options;
     this.#disk = await disks[on](worker, folder);
     this.#folder = new CheckpointFolder(this.#disk, keep);
+    this.#passes = passesOf(worker, this.#sides);
     this.#program = await programOf(this.#learner, this.#sides);
-    const environment: unknown = await worker.scope(() =>
-      py.js(worker.import("torchwire_worker.helpers.resuming").environment()),
-    );
-    const { torchwire, torchvision, numpy } = worker.versions;
-    this.#environment = {
-      ...(environment as Manifest["environment"]),
-      Node: process.versions.node,
-      ...present({ torchwire, torchvision, NumPy: numpy }),
-    };
+    this.#environment = await environmentOf(worker);
     this.#found = await this.#folder.take(
       (found) => this.#check(found),
       (path, why) => warn(`${path} is passed over: ${why}`),
@@ -169,7 +156,7 @@ export class Resumption {
     await loadStates(learner, saved.callbacks);
     loadPositions(this.#sides, manifest.loaders);
     const restoring = await this.#disk.restoring(`${name}/${FILES[0]}`, `${name}/${FILES[1]}`);
-    const objects = [modulesOf(learner), optimizer, trackedIn(learner)];
+    const objects = [modulesOf(learner), optimizer, trackedIn(learner, this.#passes)];
     try {
       await worker.scope(() => py.settle(restoring.commit(...objects) as AnyRef));
     } finally {
@@ -190,7 +177,10 @@ export class Resumption {
   /** Returns what to do between two groups of batches of a training epoch, once nothing is in flight. */
   between(inFlight: number, { done }: { readonly done: Done }): (() => Promise<void>) | undefined {
     if (!this.#isDue(this.#counts().steps + inFlight) || this.#waits()) return undefined;
-    return () => this.#save(this.#moment({ ...this.#boundary.place, ...done }));
+    return async () => {
+      // The steps that were in flight may tell more.
+      if (!this.#waits()) await this.#save(this.#moment({ ...this.#boundary.place, ...done }));
+    };
   }
 
   /**
@@ -233,11 +223,11 @@ export class Resumption {
   #waits(): boolean {
     const data = this.#sides["training"];
     const why =
-      data instanceof DataLoader || Array.isArray(data)
+      isPositioned(data) || Array.isArray(data)
         ? keptStates(this.#learner)
             .map(([, kept]) => kept.waits?.())
             .find((one) => one !== undefined)
-        : "the training data is no DataLoader, and has no position";
+        : "the training data has no position, as that of DataLoader and fromWorker has";
     if (why !== undefined && !this.#saidWhy) warn(`checkpoints are written at the ends of epochs only: ${why}`);
     this.#saidWhy ||= why !== undefined;
     return why !== undefined;
@@ -266,7 +256,7 @@ export class Resumption {
     await this.#writing;
     const { worker, optimizer } = this.#learner;
     this.#last = { steps: moment.steps, time: performance.now() };
-    const objects = [modulesOf(this.#learner), optimizer, trackedIn(this.#learner)];
+    const objects = [modulesOf(this.#learner), optimizer, trackedIn(this.#learner, this.#passes)];
     const marked = this.#crash?.mark(objects);
     const point = make(worker, "resuming", "Point", ...objects);
     this.#writing = outside(() => worker.lane(() => this.#write(point, moment, ending, marked))).catch(
@@ -284,6 +274,7 @@ export class Resumption {
           files[name] = await this.#disk.writeTensors(`${draft}/${name}`, parts[i]!);
           parts[i]![Symbol.dispose]();
         }
+        for (const [, kept] of keptStates(this.#learner)) await kept.written?.();
         return {
           format: 1,
           ...moment,
@@ -300,8 +291,5 @@ export class Resumption {
     }
   }
 }
-
-const present = (versions: { readonly [what: string]: string | undefined }): Manifest["environment"] =>
-  Object.fromEntries(Object.entries(versions).map(([what, version]) => [what, version ?? "none"]));
 
 const warn = (message: string): void => process.emitWarning(`fit: resume: ${message}`, { type: "TorchwireWarning" });

@@ -40,7 +40,7 @@ export function workerOfModules(modules: Modules, who: string): Worker {
 /** Makes an object in the worker that outlives its scope. Its owner must dispose it. */
 export function make(
   worker: Worker,
-  helpers: "state" | "loading" | "pickled" | "checkpoint" | "resuming",
+  helpers: "state" | "loading" | "pickled" | "checkpoint" | "resuming" | "tracked",
   name: string,
   ...args: unknown[]
 ): AnyRef {
