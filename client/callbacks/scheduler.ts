@@ -123,11 +123,13 @@ export class Scheduler extends HyperCallback {
     return { across: this.#across, schedules: [...entries, ...own] };
   }
 
-  override readonly state: KeptState<{ done: number; seen: number }> = {
-    save: () => ({ done: this.#done, seen: this.#seen }),
-    load: ({ done, seen }) => {
+  override readonly state: KeptState<{ done: number; seen: number; own: readonly number[] }> = {
+    save: () => ({ done: this.#done, seen: this.#seen, own: this.#own.map(([{ value }]) => value) }),
+    load: ({ done, seen, own }) => {
       this.#issued = this.#done = done;
       this.#seen = seen;
+      // A validation that comes next reads them, too.
+      for (const [i, [hyperparameter]] of this.#own.entries()) hyperparameter.value = own[i]!;
     },
   };
 
