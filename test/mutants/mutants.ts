@@ -232,7 +232,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: a metric's counts of the epoch left out",
     file: "client/callbacks/metrics.ts",
-    from: "void this.#tallies[i]!.state?.load(saved);",
+    from: "this.#tallies[i]!.state?.load(saved, this.#learner);",
     to: "void [i, saved];",
     test: by(
       "test/client/resume/resume.test.ts",
@@ -437,9 +437,203 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: logs not cut back",
     file: "client/logging/record-file.ts",
-    from: "      ftruncateSync(fd, bytes);",
-    to: "      void fd;",
+    from: "else ftruncateSync(fd, bytes);",
+    to: "else void fd;",
     test: by("test/client/resume/checkpoints.test.ts", "logs have each step once, as those of the undisturbed fit"),
+  },
+  {
+    title: "resume: TensorBoard's files not cut back",
+    file: "client/logging/tensor-board.ts",
+    from: "void file.state.load(bytes);",
+    to: "void bytes;",
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "each step stands once in every log, also of a run that moved, and after a failed step",
+    ),
+  },
+  {
+    title: "resume: TensorBoard's files of after the checkpoint stay",
+    file: "client/logging/tensor-board.ts",
+    from: "if (files[name] === undefined)",
+    to: 'if (name === "")',
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "each step stands once in every log, also of a run that moved, and after a failed step",
+    ),
+  },
+  {
+    title: "resume: TensorBoard's reader is not told",
+    file: "client/logging/tensor-board.ts",
+    from: "...(purges ? [",
+    to: "...(purges && furthest < -1 ? [",
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "a reader of TensorBoard's that stays open drops what the resumed fit does again",
+    ),
+  },
+  {
+    title: "resume: TensorBoard's reader drops a step too many",
+    file: "client/logging/tensor-board.ts",
+    from: "purge(time, furthest + 1)",
+    to: "purge(time, furthest)",
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "each step stands once in every log, also of a run that moved, and after a failed step",
+    ),
+  },
+  {
+    title: "resume: the settings of a run stand twice",
+    file: "client/logging/tensor-board.ts",
+    from: "      this.#begun = undefined;\n      this.close();",
+    to: "      this.close();",
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "each step stands once in every log, also of a run that moved, and after a failed step",
+    ),
+  },
+  {
+    title: "resume: a run's folder not cut back",
+    file: "client/logging/run-log.ts",
+    from: "await this.#metrics.state.load(metrics);",
+    to: "void metrics;",
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "each step stands once in every log, also of a run that moved, and after a failed step",
+    ),
+  },
+  {
+    title: "resume: a run's folder tells of a checkpoint twice",
+    file: "client/logging/run-log.ts",
+    from: "for (const key of told) this.#told.add(key);",
+    to: "void told;",
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "each step stands once in every log, also of a run that moved, and after a failed step",
+    ),
+  },
+  {
+    title: "resume: a log that is gone is not told",
+    file: "client/logging/record-file.ts",
+    from: 'return bytes === 0 ? undefined : this.#tellShort("is gone", bytes);',
+    to: "return;",
+    test: by("test/client/resume/logs.test.ts", "a log that was cut off or is gone is told, and the fit goes on"),
+  },
+  {
+    title: "resume: what a metric has gathered left out",
+    file: "client/metrics/gathered.ts",
+    from: "objects: () => (object === undefined || !isOwn ? {} : { gathered: object }),",
+    to: "objects: () => ({}),",
+    test: by(
+      "test/client/resume/callbacks.test.ts",
+      "all that watches, schedules, averages and stops interrupted in the middle of an epoch, it ends with what the undisturbed fit has",
+    ),
+  },
+  {
+    title: "resume: an object that measures left out",
+    file: "client/metrics/torchmetric.ts",
+    from: "objects: () => (hasState === true ? { metric: object } : {}),",
+    to: "objects: () => ({}),",
+    test: by(
+      "test/client/resume/callbacks.test.ts",
+      "all that watches, schedules, averages and stops interrupted in the middle of an epoch, it ends with what the undisturbed fit has",
+    ),
+  },
+  {
+    title: "resume: a scaler left out",
+    file: "client/backend/pytorch-backend.ts",
+    from: "(this.#scaler === undefined ? {} : { scaler: this.#scaler })",
+    to: "({})",
+    test: by(
+      "test/client/resume/callbacks.test.ts",
+      "all that watches, schedules, averages and stops interrupted in the middle of an epoch, it ends with what the undisturbed fit has",
+    ),
+  },
+  {
+    title: "resume: hyperparameters of one's own left out",
+    file: "client/callbacks/scheduler.ts",
+    from: "hyperparameter.value = own[i]!;",
+    to: "void [hyperparameter, own[i]];",
+    test: by(
+      "test/client/resume/callbacks.test.ts",
+      "all that watches, schedules, averages and stops interrupted in a validation, it ends with what the undisturbed fit has",
+    ),
+  },
+  {
+    title: "resume: a throttled callback counts anew",
+    file: "client/callbacks/throttle.ts",
+    from: "[times, last] = [counted, performance.now() - passed];",
+    to: "void [counted, passed];",
+    test: by(
+      "test/client/resume/callbacks.test.ts",
+      "all that watches, schedules, averages and stops interrupted in the middle of an epoch, it ends with what the undisturbed fit has",
+    ),
+  },
+  {
+    title: "resume: a criterion forgets",
+    file: "client/callbacks/early-stopping.ts",
+    from: "this.#state = criterion;",
+    to: "void criterion;",
+    test: by(
+      "test/client/resume/callbacks.test.ts",
+      "all that watches, schedules, averages and stops interrupted in the middle of an epoch, it ends with what the undisturbed fit has",
+    ),
+  },
+  {
+    title: "resume: garbage is counted anew",
+    file: "client/logging/every.ts",
+    from: "load: (saved) => void (asked = saved)",
+    to: "load: (saved) => void saved",
+    test: by(
+      "test/client/resume/callbacks.test.ts",
+      "all that watches, schedules, averages and stops interrupted in the middle of an epoch, it ends with what the undisturbed fit has",
+    ),
+  },
+  {
+    title: "resume: a data set in the worker begins anew",
+    file: "client/resume/states.ts",
+    from: "if (isPositioned(data)) data.position = position;",
+    to: 'if (isPositioned(data) && "plan" in data) data.position = position;',
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "a data set in the worker goes on in the middle of an epoch, in the order of that epoch",
+    ),
+  },
+  {
+    title: "resume: a generator of the data's own left out",
+    file: "python/torchwire_worker/helpers/tracked.py",
+    from: 'for one in (getattr(part, "generator", None), part))',
+    to: "for one in (part,))",
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "checkpoints wait for the end of the epoch, and say why, where the data is a DataLoader in the worker, with a generator of its own",
+    ),
+  },
+  {
+    title: "resume: what data says of itself left out",
+    file: "python/torchwire_worker/helpers/tracked.py",
+    from: 'for one in (getattr(part, "generator", None), part))',
+    to: 'for one in (getattr(part, "generator", None),))',
+    test: by(
+      "test/client/resume/checkpoints.test.ts",
+      "checkpoints wait for the end of the epoch, and say why, where the data is an object in the worker that keeps its own state",
+    ),
+  },
+  {
+    title: "resume: what a metric of torchmetrics does not declare left out",
+    file: "python/torchwire_worker/helpers/tracked.py",
+    from: "key in metric.metric_state or isinstance(value, (torch.Tensor, bool, int, float))",
+    to: 'key in metric.metric_state or key == "_update_count"',
+    test: by("python/tests/test_resuming.py", "test_a_metric_of_torchmetrics_goes_on_in_the_middle_of_an_epoch"),
+  },
+  {
+    title: "resume: a file that was being written forgotten",
+    file: "client/callbacks/checkpointer.ts",
+    from: "if (this.#last !== undefined) await this.#note(state, this.#last);",
+    to: "void state;",
+    test: by(
+      "test/client/resume/logs.test.ts",
+      "each step stands once in every log, also of a run that moved, and after a failed step",
+    ),
   },
   {
     title: "resume: logs keep the steps of a program that ended before its first checkpoint",
@@ -464,8 +658,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: tracked objects left out",
     file: "client/resume/states.ts",
-    from: "for (const [name, object] of learner.tracked) found.set(name, object);",
-    to: "",
+    from: "[...learner.tracked, ...passes]",
+    to: "passes",
     test: by(
       "test/client/resume/checkpoints.test.ts",
       "what a program adds callbacks of its own go on with their state",
@@ -996,7 +1190,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "metrics without the loss",
     file: "client/callbacks/metrics.ts",
-    from: "step as Step, this.#loss)",
+    from: "step as Step, this.#learner.loss)",
     to: "step as Step)",
     test: by("test/client/metrics/metrics.test.ts", "what is measured is what the loss asks for of probabilities"),
   },
@@ -1833,8 +2027,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "toPython: an epoch of the loader begins anew",
     file: "client/data/loader.ts",
-    from: "epoch: this.#begun ? epoch + 1 : epoch,",
-    to: "epoch: 0,",
+    from: "      epoch,\n      isMidway",
+    to: "      epoch: 0,\n      isMidway",
     test: by("test/client/as-python/to-python.test.ts", "a CNN with one cycle and EMA, which goes on after a fit"),
   },
   {

@@ -24,8 +24,9 @@ import {
   type Worker,
 } from "torchwire";
 import { EarlyStopping, EMA, Recorder, ReduceOnPlateau, Traces } from "torchwire/callbacks";
-import { csv, jsonLines, LogHistograms, LogHyperParams, LogMetrics, LogTraces, tensorBoard } from "torchwire/logging";
-import { auc } from "torchwire/metrics";
+import { csv, jsonLines, LogHistograms, LogHyperParams, LogMetrics, LogTraces } from "torchwire/logging";
+import { fromWorker } from "torchwire/data";
+import { statefulMetric, torchmetric, type Metric } from "torchwire/metrics";
 import { numberSinceBest } from "torchwire/stopping";
 import { digits, fitted, kinds, learnerOf, type Data, type Outcome, type Setting } from "../../fixtures/resume/fits.ts";
 import { allBatches, weightsHash } from "../../training.ts";
@@ -379,23 +380,100 @@ describe("checkpoints wait for the end of the epoch, and say why, where", () => 
   }
 
   test("a metric says no state of the epoch under way", async () => {
-    const kind = { ...plain, callbacks: () => [new Metrics(auc())] };
-    const [resumed, undisturbed] = await waiting(() => ({ kind }), /the metric auc says no state/);
+    const own = (): Metric =>
+      statefulMetric("steps", { start: (sum = 0) => ({ add: () => ++sum, compute: () => sum }) });
+    const kind = { ...plain, callbacks: () => [new Metrics(own())] };
+    const [resumed, undisturbed] = await waiting(() => ({ kind }), /the metric steps says no state/);
     expect(resumed).toEqual(undisturbed);
   });
 
-  test("the data is in the worker", async () => {
-    const change = (learner: Learner<AnyRef>): void => {
+  test("an object that gathers has no state", async () => {
+    const kind = { ...plain, callbacks: () => [new Metrics(torchmetric("sum", stateless()))] };
+    const why = /the metric sum says no state of the epoch under way: .* has no state_dict and load_state_dict/;
+    const [resumed, undisturbed] = await waiting(() => ({ kind }), why);
+    expect(resumed).toEqual(undisturbed);
+  });
+
+  /** A torch.utils.data.DataLoader, with what its program gives it. */
+  const torchData = (given: (torch: AnyRef) => object) => ({
+    change(learner: Learner<AnyRef>): void {
       const torch = worker.import("torch") as unknown as AnyRef;
       const { xs, ys } = data.training;
       const images = worker.tensor(xs).permute(0, 3, 1, 2).float().div(255);
       const set = torch.utils.data.TensorDataset(images, worker.tensor(ys).long());
-      const training = torch.utils.data.DataLoader(set, kw({ batch_size: 8, shuffle: true })) as AnyRef;
-      learner.data = { ...learner.data, training };
-    };
-    const [resumed, undisturbed] = await waiting(() => ({ change }), /the training data is no DataLoader/);
+      const options = kw({ batch_size: 8, shuffle: true, ...given(torch) });
+      learner.data = { ...learner.data, training: torch.utils.data.DataLoader(set, options) as AnyRef };
+    },
+  });
+  test.each<[string, (torch: AnyRef) => object]>([
+    ["", () => ({})],
+    [", read by two processes", () => ({ num_workers: 2 })],
+    [", with a generator of its own", (torch) => ({ generator: torch.Generator().manual_seed(3) })],
+  ])("the data is a DataLoader in the worker%s", async (_, given) => {
+    const [resumed, undisturbed] = await waiting(() => torchData(given), /the training data has no position/);
     expect(resumed).toEqual(undisturbed);
   });
+
+  test("the data is an object in the worker that keeps its own state", async () => {
+    const change = (learner: Learner<AnyRef>): void => {
+      const { xs, ys } = data.training;
+      const images = worker.tensor(xs).permute(0, 3, 1, 2).float().div(255);
+      learner.data = { ...learner.data, training: fromPython("Turning")(images, worker.tensor(ys).long()) };
+    };
+    const [resumed, undisturbed] = await waiting(() => ({ change }), /the training data has no position/);
+    expect(resumed).toEqual(undisturbed);
+  });
+});
+
+const PYTHON = `
+class Sum:
+    def reset(self):
+        self.sum = 0
+    def update(self, yhat, ys):
+        self.sum += yhat.sum()
+    def compute(self):
+        return self.sum
+
+class Turning:
+    """Each pass begins with the batch after that of the pass before."""
+    def __init__(self, xs, ys):
+        self.xs, self.ys, self.first = xs, ys, 0
+    def __iter__(self):
+        for i in range(9):
+            start = 8 * ((self.first + i) % 9)
+            yield self.xs[start : start + 8], self.ys[start : start + 8]
+        self.first += 1
+    def state_dict(self):
+        return {"first": self.first}
+    def load_state_dict(self, state):
+        self.first = state["first"]
+`;
+function fromPython(name: string): AnyRef {
+  const builtins = worker.import("builtins");
+  const names = builtins.dict();
+  builtins.exec(PYTHON, names);
+  return py.at(names, name);
+}
+const stateless = (): AnyRef => fromPython("Sum")();
+
+test("a data set in the worker goes on in the middle of an epoch, in the order of that epoch", async () => {
+  const { xs, ys } = data.training;
+  const images = worker.tensor(xs).permute(0, 3, 1, 2).float().div(255);
+  const torch = worker.import("torch") as unknown as AnyRef;
+  const set = py.keep(torch.utils.data.TensorDataset(images, worker.tensor(ys).long())) as never;
+  const cut = async (batchSize = 8): Promise<Partial<Setting>> => {
+    const training = await fromWorker(set, { batchSize, shuffle: { seed: 5 } });
+    return { change: (learner) => void (learner.data = { ...learner.data, training }) };
+  };
+  const undisturbed = await fitted(worker, { kind: plain, seed: 1, data, ...(await cut()) });
+  await program({ stopAt: 23, ...(await cut()) });
+  expect(await checkpoints()).toEqual(["step-00000020-1", "step-00000023-1"]);
+  await expect(program({ seed: 2, ...(await cut(4)) })).rejects.toMatchObject({
+    code: "BAD_DATA",
+    message: expect.stringContaining("training data: batchSize was 8 there, and is 4 here") as unknown,
+  });
+  const { report: _, ...resumed } = await program({ seed: 2, ...(await cut()) });
+  expect(undisturbed).toMatchObject(resumed);
 });
 
 test("batches in an array go on in the middle of an epoch", async () => {
@@ -468,23 +546,5 @@ describe("logs", () => {
     const before = await readFile(join(parts, "log.jsonl"), "utf8");
     await program({ ...logging(parts), batchSize: 4 });
     expect((await readFile(join(parts, "log.jsonl"), "utf8")).startsWith(before)).toBe(true);
-  });
-
-  test("that were cut off before the checkpoint are told", async () => {
-    const parts = join(folder, "parts");
-    await program({ ...logging(parts), stopAt: 5 });
-    await truncate(join(parts, "log.csv"), 10);
-    await expect(program({ ...logging(parts), seed: 2 })).rejects.toMatchObject({
-      code: "BAD_DATA",
-      message: expect.stringMatching(/log\.csv has 0 bytes, and \d+ had been written at the checkpoint/) as unknown,
-    });
-  });
-
-  test("of TensorBoard cannot be cut back yet, which is told before the fit", async () => {
-    const callbacks = (): Callback[] => [new LogMetrics(tensorBoard(join(folder, "board")))];
-    await expect(program({ kind: { ...plain, callbacks } })).rejects.toMatchObject({
-      code: "MISUSE",
-      message: expect.stringContaining("the callback LogMetrics does not say its state") as unknown,
-    });
   });
 });
