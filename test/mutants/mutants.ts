@@ -1864,6 +1864,20 @@ export const mutants: readonly Mutant[] = [
     test: by("test/machines/remote.test.ts", "a worker that serves says what Python code writes"),
   },
   {
+    title: "start: a deterministic worker loads PyTorch's compiler",
+    file: "python/torchwire_worker/settings.py",
+    from: 'torch.set_deterministic_debug_mode("warn" if config.deterministic == "warn" else "error")',
+    to: 'torch.use_deterministic_algorithms(True, warn_only=config.deterministic == "warn")',
+    test: by("test/bridge/start/determinism.test.ts", "deterministic: true refuses it"),
+  },
+  {
+    title: "start: PyTorch's compiler is not told to be deterministic",
+    file: "python/torchwire_worker/settings.py",
+    from: '        os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"\n',
+    to: "",
+    test: by("test/bridge/start/determinism.test.ts", "deterministic: true refuses it"),
+  },
+  {
     title: "start: what came with PyTorch is looked through in each collection",
     file: "python/torchwire_worker/settings.py",
     from: "        gc.freeze()\n",
