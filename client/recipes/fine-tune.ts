@@ -8,6 +8,7 @@ import { freeze, unfreeze } from "../model/freeze.ts";
 import type { HyperChange, HyperValues } from "../optim/hyper.ts";
 import { described } from "../options/keywords.ts";
 import type { FitOptions, Learner } from "../learner.ts";
+import { fitOptions } from "../loop/options.ts";
 import type { Report } from "../training/report.ts";
 import { resumeOptions } from "../resume/options.ts";
 import { oneCycle } from "../schedules/anneal.ts";
@@ -33,7 +34,7 @@ export interface FitOneCycleOptions extends FitOptions {
   readonly momentum?: readonly [number, number, number] | false;
 }
 
-const ONE_CYCLE_OPTIONS = ["data", "phases", "signal", "resume", "percentStart", "div", "divFinal", "momentum"];
+const ONE_CYCLE_OPTIONS = [...Object.keys(fitOptions), "percentStart", "div", "divFinal", "momentum"];
 
 /**
  * Calls `learner.fit(epochs)` with one cycle of the learning rate, and the opposite one of the momentum: fastai's
@@ -142,7 +143,7 @@ export interface FineTuneOptions extends Omit<FitOneCycleOptions, "percentStart"
 export async function fineTune(learner: Learner, epochs: number, options: FineTuneOptions = {}): Promise<Report> {
   checkOptions("fineTune", options, [...ONE_CYCLE_OPTIONS, "freezeEpochs", "baseLr", "lrMult", "head", "trainNorms"]);
   const { freezeEpochs = 1, baseLr = 2e-3, lrMult = 100, head, trainNorms = true } = options;
-  const { percentStart = 0.3, div = 5, data, phases, signal, resume, divFinal, momentum } = options;
+  const { percentStart = 0.3, div = 5, data, phases, signal, crash, resume, divFinal, momentum } = options;
   checkNumbers("fineTune", { baseLr, lrMult });
   const groups = Object.keys(await groupsOf("fineTune", learner));
   if (head === undefined && groups.length === 1)
@@ -151,7 +152,7 @@ export async function fineTune(learner: Learner, epochs: number, options: FineTu
       "fineTune: which part is the head? Make it a group of the optimizer's, adamW({ groups: { head: { params: (m) => m.fc } } }), or say fineTune(learner, epochs, { head: (m) => m.fc })",
     );
   const shared = Object.fromEntries(
-    Object.entries({ data, phases, signal, divFinal, momentum }).filter(([, value]) => value !== undefined),
+    Object.entries({ data, phases, signal, crash, divFinal, momentum }).filter(([, value]) => value !== undefined),
   );
   const model = learner.model as AnyRef;
   const helpers = learner.worker.import("torchwire_worker.helpers.fine_tune");
