@@ -81,7 +81,7 @@ function chains(kind: Kind): Fault[] {
       blow,
       where: "killed while it resumes, twice",
       kind,
-      hits: [hit("update", 6, "kill both"), hit("loading", 1, "kill the worker"), hit("restoring", 1, "kill both")],
+      hits: [before(kind), hit("loading", 1, "kill the worker"), hit("restoring", 1, "kill both")],
     },
     { blow: last, where: "after the fit's end", kind, hits: [hit("ended", 1, last)] },
   ];

@@ -476,6 +476,29 @@ test("a data set in the worker goes on in the middle of an epoch, in the order o
   expect(undisturbed).toMatchObject(resumed);
 });
 
+test("a validation that draws random numbers, and is interrupted, runs again with the same ones", async () => {
+  const change = (learner: Learner<AnyRef>): void => {
+    const torch = worker.import("torch") as unknown as AnyRef;
+    const images = worker.tensor(data.validation.xs).permute(0, 3, 1, 2).float().div(255);
+    const set = torch.utils.data.TensorDataset(images, worker.tensor(data.validation.ys).long());
+    const validation = torch.utils.data.DataLoader(set, kw({ batch_size: 8, shuffle: true })) as AnyRef;
+    learner.data = { ...learner.data, validation };
+  };
+  const undisturbed = await fitted(worker, { kind: plain, seed: 1, data, change });
+  const interrupt = new AbortController();
+  await program({
+    change,
+    options: { resume: { folder, every: 1000 }, signal: interrupt.signal },
+    atStep: (phase, step) => {
+      if (phase === "validation" && step === 3) interrupt.abort("stopped");
+    },
+  });
+  expect(await checkpoints()).toEqual(["step-00000018-1"]);
+  const { weights, report } = await program({ seed: 2, change });
+  expect(report.resumed).toMatchObject({ steps: 18 });
+  expect(weights).toBe(undisturbed.weights);
+});
+
 test("batches in an array go on in the middle of an epoch", async () => {
   const batches = (learner: Learner<AnyRef>): void => {
     learner.data = { training: allBatches(data.training, 8, 3), ...pick(learner.data.validation) };
