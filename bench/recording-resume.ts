@@ -25,7 +25,7 @@ try {
   let first!: Promise<string>;
   const begun = new Promise<number>((resolve) => {
     const whileOn = (received: string): void => {
-      const [, pid] = /^process (\d+)\r?$/m.exec(received) ?? [];
+      const [, pid] = /^process (\d+), /m.exec(received) ?? [];
       if (pid !== undefined) resolve(Number(pid));
     };
     first = screenOf(command(killed), { whileOn, mayFail: true });

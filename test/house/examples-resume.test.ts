@@ -1,4 +1,4 @@
-/** examples/resume.ts is killed for real, and ends with the weights of a run that was left alone. */
+/** Both sides of examples/resume.ts are killed for real, and it ends with the weights of a run that was left alone. */
 import { access, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -20,10 +20,9 @@ const run = execa({ cwd: root, env: { OMP_NUM_THREADS: "1" }, reject: false });
 /** The example in the folder of this name. */
 const start = (name: string): ReturnType<typeof run> =>
   run(process.execPath, ["--import", "tsx", "--conditions=torchwire-source", example, join(folder, name), "2000"]);
-const linesOf = async (name: string): Promise<string[]> => String((await start(name)).stdout).split("\n");
 
-test("resume: killed and started again, it has the weights of a run that was left alone", async () => {
-  const alone = linesOf("alone");
+test("resume: its program killed, and then its worker, it has the weights of a run that was left alone", async () => {
+  const alone = start("alone");
   const killed = start("disturbed");
   const pointer = join(folder, "disturbed", "latest.json");
   while (
@@ -37,8 +36,18 @@ test("resume: killed and started again, it has the weights of a run that was lef
   killed.kill("SIGKILL");
   expect((await killed).signal).toBe("SIGKILL");
 
-  const lines = await linesOf("disturbed");
+  const again = start("disturbed");
+  again.stdout.once("data", (text: Buffer) =>
+    process.kill(Number(/worker (\d+)/.exec(text.toString())![1]), "SIGKILL"),
+  );
+  const { stdout, stderr } = await again;
+  expect(stderr).toContain("Restart 1 of 3");
+  const lines = String(stdout).split("\n");
   expect(lines.at(-2)).toMatch(/^resume 1, after step \d+$/);
   expect(lines.at(-1)).toMatch(/^weights [0-9a-f]{64}$/);
-  expect(lines.at(-1)).toBe((await alone).at(-1));
+  expect(lines.at(-1)).toBe(
+    String((await alone).stdout)
+      .split("\n")
+      .at(-1),
+  );
 });
