@@ -66,8 +66,6 @@ const config: ViteUserConfig = defineConfig({
           name: "machines",
           include: ["test/machines/*.test.ts"],
           env: oneThread,
-          // They wait for much of their time.
-          maxWorkers: 3,
           sequence: { groupOrder: 3 },
         },
       },
