@@ -255,7 +255,6 @@ describe.each(Object.entries(kindsOf))("%s", (kindName, make) => {
 
   test.each<[string, readonly [string, number]]>([
     ["the middle of an epoch", ["training", 14]],
-    ["the first steps", ["training", 3]],
     ["a validation", ["validation", 3]],
   ])("interrupted in %s, it ends with what the undisturbed fit has", async (_, stopAt) => {
     const told = vi.spyOn(process, "emitWarning").mockReturnValue();
