@@ -93,7 +93,8 @@ test("each step stands once in every log, also of a run that moved, and after a 
   await program({ path: parts, stopAt: 14 });
   const { started } = JSON.parse(await readFile(join(parts, "config.json"), "utf8")) as { started: string };
   await rename(parts, moved);
-  // It leaves steps, an epoch and a validation behind the checkpoint: after 16 + 4.
+  // One ends before its first checkpoint, and one leaves steps, an epoch and a validation behind its last.
+  await expect(program({ path: moved, seed: 5, failAt: 3 })).rejects.toThrow("a mistake");
   await expect(program({ path: moved, seed: 2, failAt: 9 })).rejects.toThrow("a mistake");
   await program({ path: moved, seed: 3, stopAt: 1 });
   await program({ path: moved, seed: 4 });
