@@ -113,7 +113,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     "docs/logging.md",
     /^( +\S.*\n)+\[ 'config\.json', 'metrics\.jsonl' \]\ntorch\.optim\.adamw\.AdamW \{ batches: 20, samples: 400, batchSize: 20 \}\nfitBegin *\n(epoch (training|validation) [12] *\n){4}fitEnd +completed\n( +\S.*\n)+1\n( +\S.*\n)+8 8 true\n$/,
   ],
-  ["docs/resume.md", /^( +\S.*\n)+40 0\n40 40 1\nBest\n$/],
+  ["docs/resume.md", /^( +\S.*\n)+40 0\n40 40 1\n\{ steps: 40, runs: 2 \}\nBest\n$/],
   [
     "docs/schedules.md",
     /^( +\S.*\n)+36\n( +[\d.e-]*│.*\n){6} +└─+\n +1 +120\n0\.01 0\.001 0\.0001\n( +\S.*\n)+0 0\.01\n( +\S.*\n)+0\.0167\nloss by learning rate, \d+ steps, (completed|diverged)\n( +[\d.e-]*│.*\n){12} +└─+\n.*\nsteepest \S+, valley \S+\ntrue\n$/,
