@@ -247,14 +247,9 @@ describeOnLinux("withWorker", () => {
 
     test("a program elsewhere that is killed: its worker waits for it, writes nothing, and is free for one that goes on", async () => {
       const { address, lines } = places[0]!;
-      const fixture = (name: string): string => fileURLToPath(new URL(`../fixtures/${name}`, import.meta.url));
-      const loaders = ["tsx", fixture("another-host.ts")].flatMap((name) => ["--import", name]);
-      const kindName = Object.keys(kinds)[1]!;
-      const program = [fixture("resume/program.ts"), folder, kindName, "program", "training", "14", "written"];
-      const { signal } = await execa(process.execPath, [...loaders, "--conditions=torchwire-source", ...program], {
-        reject: false,
-        env: { TORCHWIRE_WORKER: address },
-      });
+      const program = fileURLToPath(new URL("../fixtures/resume/elsewhere.ts", import.meta.url));
+      const how = ["--import", "tsx", "--conditions=torchwire-source"];
+      const { signal } = await execa(process.execPath, [...how, program, address, folder], { reject: false });
       expect(signal).toBe("SIGKILL");
       const written = await readdir(folder);
       expect(await caught(() => withWorker({ ...options, on: address }, () => 1))).toMatchObject({ code: "BUSY" });
