@@ -44,6 +44,7 @@ export {
   ValidationPhase,
 } from "./training/phases.ts";
 export { forward } from "./training/forward.ts";
+export type { CrashOptions } from "./crash/options.ts";
 export type { ResumeOptions } from "./resume/options.ts";
 export type { Ending, Report, Resumed } from "./training/report.ts";
 export type { Backend, Trainer } from "./training/trainer.ts";

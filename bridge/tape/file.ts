@@ -1,5 +1,6 @@
 /**
- * The file of a tape: eight bytes, the length of a header, the header, and the parts that it lists, one after another.
+ * The file of a tape: eight bytes, the length of a header, its hash, the header, and the parts that it lists, one after
+ * another.
  * docs/crash-files.md describes it; python/torchwire_worker/replay/container.py reads it.
  */
 import { createHash } from "node:crypto";
@@ -26,9 +27,10 @@ export async function writeTape(
   const parts: { name: string; bytes: number; sha256: string }[] = [{ name: "log", bytes, sha256: hash.digest("hex") }];
   for (const { name, path: from, sha256 } of enclosed) parts.push({ name, bytes: (await stat(from)).size, sha256 });
   const header = Buffer.from(JSON.stringify({ format: TWR.format, ...about, parts }));
-  const start = Buffer.alloc(16);
+  const start = Buffer.alloc(48);
   start.write(TWR.magic, "latin1");
   start.writeBigUInt64LE(BigInt(header.length), 8);
+  createHash("sha256").update(header).digest().copy(start, 16);
   const draft = `${path}.draft`;
   try {
     const file = await open(draft, "w", 0o600);

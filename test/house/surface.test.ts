@@ -13,7 +13,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       fitOneCycle forward freeze image imageFolder imagenet kw loadWeights lrFind metric mnist mse oneCycle py
       saveWeights sgd spawnWorker split unfreeze withWorker`,
     types: `
-      Access AnyRef Backend BatchLike Callback CallbackState ConnectOptions Data Dataset Ending EventName Events
+      Access AnyRef Backend BatchLike Callback CallbackState ConnectOptions CrashOptions Data Dataset Ending EventName Events
       FineTuneOptions FitOneCycleOptions FitOptions LearnerData LearnerOptions LrFindOptions LrFound LrSuggestion
       NDArray Network PythonModules PythonScript Rates Ref Report RestartOptions ResumeOptions Resumed SpawnOptions Step StepKeys
       ToPythonOptions TrainEvent Trainer WithWorkerOptions WorkerRun`,

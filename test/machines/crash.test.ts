@@ -1,5 +1,5 @@
 /** A step that fails leaves a file. Another process, which knows nothing of the program, fails by it in the same way. */
-import { cp, mkdtemp, readdir, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -9,11 +9,13 @@ import {
   callback,
   crossEntropy,
   DataLoader,
+  ensurePython,
   Learner,
   py,
   sgd,
   type AnyRef,
   type Callback,
+  type FitOptions,
   type Worker,
 } from "torchwire";
 import { testWorker } from "../worker.ts";
@@ -191,4 +193,114 @@ test("a worker that ends in a forward pass: the one that replays ends in the sam
     /operation \d+: Sequential\(\.\.\.\)\ntorchwire: failed as in the program: Python was ended by SIGKILL/,
   );
   expect(code).toBe(0);
+});
+
+test("functions of the program that Python calls are answered with what the program did", async () => {
+  let calls = 0;
+  const hook = (_module: unknown, _args: unknown, output: AnyRef): AnyRef =>
+    output.mul(++calls === 13 ? Number.NaN : 2) as AnyRef;
+  const learner = learnerOf({ reads: "numbers", change: (model) => void model.register_forward_hook(hook) });
+  const report = await learner.fit(1, { resume: { folder, every: 8 } });
+  expect(report.reason).toContain("step 12");
+  const { code, said } = await replay(await moved(), "--trust");
+  expect(said).toContain("it has the checkpoint after 8 steps");
+  expect(said).toContain("failed as in the program");
+  expect(code).toBe(0);
+});
+
+test("without data, no sample is in the file, and the replay says so", async () => {
+  const learner = learnerOf({ bad: { ...bad, value: 0x5eedf00d } });
+  const options = { resume: { folder, every: 100 }, crash: { data: false } };
+  await expect(learner.fit(1, options)).rejects.toThrow("step 12: IndexError");
+  const file = await moved();
+  expect((await readFile(file)).includes(Buffer.from([0x0d, 0xf0, 0xed, 0x5e]))).toBe(false);
+  const { code, said } = await replay(file, "--trust");
+  expect(said).toMatch(/\d+ bytes of arrays are missing: zeros take their place/);
+  expect(said).toContain("did not fail here: all");
+  expect(code).toBe(1);
+});
+
+test("past its memory it has the last steps, with their data, and says that steps are missing", async () => {
+  // A mebibyte a step, of which 16 are kept.
+  const learner = learnerOf({ bad: { row: 19 * BATCH, value: 99 }, width: 2 ** 15 });
+  const options = { resume: { folder, every: 100 }, crash: { memory: 16 } };
+  await expect(learner.fit(1, options)).rejects.toThrow("step 19: IndexError");
+  const { code, said } = await replay(await moved(), "--trust");
+  expect(said).toContain("the steps before the last ones are missing");
+  expect(said).toContain("failed as in the program");
+  expect(code).toBe(0);
+});
+
+describe("a file", () => {
+  let file: string;
+  beforeEach(async () => {
+    await expect(learnerOf({ bad }).fit(1, { resume: { folder, every: 8 } })).rejects.toThrow("step 12: IndexError");
+    file = await moved();
+  });
+
+  test("is only described where nobody trusts it", async () => {
+    const { code, said, shown } = await replay(file, "--print", "xs");
+    expect(said).toContain("training epoch 1, step 12\ntorchwire: IndexError: index out of range in self");
+    expect(said).toContain("nothing was run");
+    expect(shown).toBe("");
+    expect(code).toBe(2);
+  });
+
+  test("stops where it is told to, and prints what is there", async () => {
+    const { code, said, shown } = await replay(file, "--trust", "--until", "3", "--print", "model");
+    expect(shown).toMatch(/^model = Sequential\(/);
+    expect(said).toContain("stopped after batch 3");
+    expect(code).toBe(0);
+  });
+
+  test("is refused where a byte of it is another, or where it is cut off", async () => {
+    const { executable } = await ensurePython();
+    const script = `
+import sys
+from torchwire_worker.replay.container import BadFile, File
+path = sys.argv[1]
+data = open(path, "rb").read()
+File(path)
+taken, said = [], set()
+for i in [*range(64), *range(64, len(data), 7)]:
+    for other in (data[:i], data[:i] + bytes([data[i] ^ 1]) + data[i + 1 :]):
+        open(path, "wb").write(other)
+        try:
+            File(path)
+            taken.append(i)
+        except BadFile as error:
+            said.add(str(error).partition("cannot be replayed: ")[2].split(" ")[0])
+print(taken, len(said) > 3)
+`;
+    const { stdout } = await execa(executable, ["-c", script, file], {
+      env: { PYTHONPATH: fileURLToPath(new URL("../../python", import.meta.url)) },
+    });
+    expect(stdout).toBe("[] True");
+  });
+});
+
+test("three files stay, and none is written where nobody asks for one", async () => {
+  const fails = async (options: FitOptions): Promise<string> =>
+    messageOf(
+      await learnerOf({ bad })
+        .fit(1, options)
+        .catch((one: unknown) => one),
+    );
+  for (let i = 0; i < 5; i++) await fails({ resume: { folder, every: 100 } });
+  expect(await crashes()).toHaveLength(3);
+  expect(await fails({ resume: { folder, every: 100 }, crash: false })).not.toContain("replay");
+  expect(await fails({})).not.toContain("replay");
+  const [, name] = /replay --trust (\S+)\)$/.exec(await fails({ crash: true }))!;
+  await rm(name!);
+});
+
+test.each([
+  ["yes", /crash is 'yes'; it must be true, false, or \{ data, memory \}/],
+  [{ datum: false }, /fit: crash has no option "datum"; it has data, memory/],
+  [{ memory: 8 }, /memory is 8; it must be a whole number from 16/],
+])("options that make no sense are refused: %j", async (crash, message) => {
+  const error: unknown = await learnerOf({})
+    .fit(1, { crash: crash as never })
+    .catch((one: unknown) => one);
+  expect(error).toMatchObject({ code: "MISUSE", message: expect.stringMatching(message) as unknown });
 });

@@ -29,6 +29,95 @@ const SESSION = "test/pure/session/session.test.ts";
 const KEYED = "test/machines/remote-keys.test.ts";
 
 export const mutants: readonly Mutant[] = [
+  // Files of failed steps.
+  {
+    title: "crash: what is still used is dropped with the rest",
+    file: "bridge/tape/tape.ts",
+    from: "this.#keep((entry) => entry.order >= order || needed.has(entry));\n  }",
+    to: "this.#keep((entry) => entry.order >= order);\n  }",
+    test: by(
+      "test/machines/crash.test.ts",
+      "an index that is out of range, in step 12 it fails from the checkpoint on, after what was made before it and is still used",
+    ),
+  },
+  {
+    title: "crash: what is needed for what is still used is dropped",
+    file: "bridge/tape/tape.ts",
+    from: "for (const id of readsOf(metaIn(entry.head) as unknown as BatchMeta)) add(this.#makerOf(id));",
+    to: "",
+    test: by(
+      "test/machines/crash.test.ts",
+      "an index that is out of range, in step 12 it fails from the checkpoint on, after what was made before it and is still used",
+    ),
+  },
+  {
+    title: "crash: memory that is used again",
+    file: "bridge/tape/tape.ts",
+    from: "frames.push(copies ? Buffer.from(parts[i]!) : parts[i]!.length);",
+    to: "frames.push(copies ? parts[i]! : parts[i]!.length);",
+    test: by(
+      "test/machines/crash.test.ts",
+      "a NaN that stops the fit: the outputs are those that the program saw, to the bit",
+    ),
+  },
+  {
+    title: "crash: the checkpoint is not put back",
+    file: "python/torchwire_worker/replay/command.py",
+    from: "                    player.restore(restore)",
+    to: "                    pass",
+    test: by(
+      "test/machines/crash.test.ts",
+      "a NaN that stops the fit: the outputs are those that the program saw, to the bit",
+    ),
+  },
+  {
+    title: "crash: calls are answered in another order",
+    file: "python/torchwire_worker/replay/player.py",
+    from: "deque(sorted(self._calls))",
+    to: "deque(sorted(self._calls, reverse=True))",
+    test: by(
+      "test/machines/crash.test.ts",
+      "functions of the program that Python calls are answered with what the program did",
+    ),
+  },
+  {
+    title: "crash: samples are written all the same",
+    file: "bridge/tape/file.ts",
+    from: "const isThere = withFrames && typeof frame",
+    to: "const isThere = typeof frame",
+    test: by("test/machines/crash.test.ts", "without data, no sample is in the file, and the replay says so"),
+  },
+  {
+    title: "crash: hashes are not looked at",
+    file: "python/torchwire_worker/replay/container.py",
+    from: "            if _hash(self.parts[part.name]) != part.sha256:",
+    to: "            if False:",
+    test: by("test/machines/crash.test.ts", "a file is refused where a byte of it is another, or where it is cut off"),
+  },
+  {
+    title: "crash: run without trust",
+    file: "python/torchwire_worker/replay/command.py",
+    from: "    if not options.trust:",
+    to: "    if False:",
+    test: by("test/machines/crash.test.ts", "a file is only described where nobody trusts it"),
+  },
+  {
+    title: "crash: all files stay",
+    file: "client/crash/crash.ts",
+    from: "old.slice(0, -KEEP)",
+    to: "old.slice(0, 0)",
+    test: by("test/machines/crash.test.ts", "three files stay, and none is written where nobody asks for one"),
+  },
+  {
+    title: "crash: missing steps are not told",
+    file: "bridge/tape/tape.ts",
+    from: "isCut: this.#cutAt > from",
+    to: "isCut: false",
+    test: by(
+      "test/machines/crash.test.ts",
+      "past its memory it has the last steps, with their data, and says that steps are missing",
+    ),
+  },
   // Resume.
   {
     title: "resume: a changed history as it was before",

@@ -113,16 +113,18 @@ class _Replay:
         self._player = player = Player(self._file, self._goes_on)
         restore, last = about.restore, _batches(self._file)
         try:
-            for place, record in enumerate(self._file.records):
-                if restore is not None and place == restore.before:
+            for record in self._file.records:
+                if restore is not None and record.place == restore.before:
                     player.restore(restore)
                 if record.header.parent_call:
                     continue
                 self._batch += 1
-                self._tells = about.error.kind == "gone" and place in about.failed
+                self._tells = about.error.kind == "gone" and record.place in about.failed
                 failures = player.run(record)
-                if failures and (place not in about.failed or self._batch == last):
-                    return self._failed(failures, self._batch == last)
+                # (A program may go on after a failure.)
+                is_new = any(place not in about.failed for place, _ in failures)
+                if failures and (is_new or self._batch == last):
+                    return self._failed([failure for _, failure in failures], self._batch == last)
                 if until is not None and self._batch == until[0]:
                     return self._stopped(until)
         except Ended:

@@ -17,6 +17,8 @@ from ..wire import HEADER_BYTES, MAJOR, Header, Limits, MessageType, WireError, 
 
 MAGIC = b"torchwir"
 FORMAT = 1
+# The magic, the length of the header, its hash.
+_START = 48
 _MOST_HEADER = 64 * 2**20
 _PIECE = 16 * 2**20
 
@@ -82,6 +84,7 @@ class About(msgspec.Struct):
 class Record(NamedTuple):
     """A batch as it was sent. A frame is where its bytes lie, or their number if they were left out."""
 
+    place: int
     header: Header
     meta: memoryview
     frames: list[memoryview | int]
@@ -119,8 +122,11 @@ class File:
         restore = self.about.restore
         if len(self.records) != self.about.batches or not self.records:
             self.refuse(f"it has {len(self.records)} batches, and should have {self.about.batches}")
-        if restore is not None and not 0 <= restore.before < len(self.records):
-            self.refuse("its checkpoint belongs before no batch")
+        if restore is not None and (
+            not 0 <= restore.before < len(self.records)
+            or not {"model.safetensors", "training.safetensors"} <= self.parts.keys()
+        ):
+            self.refuse("its checkpoint is not whole, or belongs before no batch")
 
     @property
     def left_out(self) -> int:
@@ -132,13 +138,16 @@ class File:
 
     def _header(self) -> tuple[About, int]:
         view = self._view
-        if len(view) < 16 or bytes(view[:8]) != MAGIC:
+        if len(view) < _START or bytes(view[:8]) != MAGIC:
             self.refuse("it is no file of a failed step")
         length = int.from_bytes(view[8:16], "little")
-        if length > min(_MOST_HEADER, len(view) - 16):
+        if length > min(_MOST_HEADER, len(view) - _START):
             self.refuse(f"its header would have {length} bytes: it is cut off, or no file of a failed step")
+        header = view[_START : _START + length]
+        if _hash(header) != bytes(view[16:_START]).hex():
+            self.refuse("the bytes of its header are not those that were written")
         try:
-            told = msgspec.json.decode(view[16 : 16 + length])
+            told = msgspec.json.decode(header)
             if not isinstance(told, dict) or told.get("format") != FORMAT:
                 told = told.get("format") if isinstance(told, dict) else None
                 self.refuse(
@@ -152,10 +161,10 @@ class File:
                 f"it was written by torchwire {about.torchwire} in protocol {about.protocol}, and this one speaks "
                 f"{MAJOR}: use that version"
             )
-        return about, 16 + length
+        return about, _START + length
 
     def _records(self, log: memoryview) -> Iterator[Record]:
-        at = 0
+        at = place = 0
 
         def take(count: int) -> memoryview:
             nonlocal at
@@ -174,7 +183,8 @@ class File:
                 there, size = struct.unpack("<BQ", take(9))
                 frames.append(take(size) if there else size)
             check_frames(header, [frame if isinstance(frame, int) else len(frame) for frame in frames], self.limits)
-            yield Record(header, head[HEADER_BYTES:], frames)
+            yield Record(place, header, head[HEADER_BYTES:], frames)
+            place += 1
 
 
 def _mapped(path: str) -> memoryview:

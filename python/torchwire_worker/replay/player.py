@@ -49,9 +49,9 @@ class Player:
         rest.give(restoring.rest.write)
         restoring.commit(*map(self._named, restore.objects))
 
-    def run(self, record: Record) -> list[dict[str, Any]]:
-        """Run a batch. Return what has failed: in calls that it made, and in the batch itself."""
-        self._failures: list[dict[str, Any]] = []
+    def run(self, record: Record) -> list[tuple[int, dict[str, Any]]]:
+        """Run a batch. Return what has failed, each with its place: in the batches of calls that it made, and in it."""
+        self._failures: list[tuple[int, dict[str, Any]]] = []
         self._run(record, None)
         return self._failures
 
@@ -68,7 +68,7 @@ class Player:
             operations = _Watched(operations, self._goes_on)
         failure = self._executor.run(record.header.seq, batch, operations, frames, Frames(limits), call)[2]
         if failure is not None:
-            self._failures.append(failure)
+            self._failures.append((record.place, failure))
 
     def _call(self, function: int, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Answer a call of a function of the program's by what that did."""
