@@ -186,9 +186,9 @@ export class Tape {
 
   /** All up to `last`. */
   upTo(last: Entry): Taped {
-    // (A batch of a call is sent after the one that waits for it.)
-    const outer = outermost(last);
-    const entries = this.#entries.filter((entry) => entry.order <= last.order || outermost(entry) === outer);
+    // (A batch of a call is sent after the one that waits for it, and after others that wait for that.)
+    const { order: to } = outermost(last);
+    const entries = this.#entries.filter((entry) => outermost(entry).order <= to);
     const { order: from = 0, checkpoint } = this.#restore ?? {};
     const before = entries.findIndex(({ order }) => order >= from);
     return { entries, restore: checkpoint && { before, checkpoint }, isCut: this.#cutAt > from };
