@@ -225,7 +225,8 @@ export class Tape {
   #makeRoom(): void {
     if (this.#alive === undefined) return this.#close();
     const { order } = this.#entries.find(({ isAnswered }) => !isAnswered)!;
-    const needed = this.#neededFrom(order);
+    // (A failure may be what the fit ends with.)
+    const needed = this.#neededFrom(order, this.#failures);
     this.#keep((entry) => entry.order >= order || needed.has(entry));
     this.#cutAt = order;
     this.#keepsFrames = false;
@@ -241,8 +242,8 @@ export class Tape {
     this.#bytes += entry.bytes;
   }
 
-  /** The entries before `order` that made what is used, or what one of them reads, or one from `order` on. */
-  #neededFrom(order: number): Set<Entry> {
+  /** `roots`, and the entries before `order` that made what is used, or what one of them reads, or one from `order` on. */
+  #neededFrom(order: number, roots: readonly Entry[] = []): Set<Entry> {
     const needed = new Set<Entry>();
     const calls = new Map<Entry, Entry[]>();
     for (const entry of this.#entries)
@@ -256,6 +257,7 @@ export class Tape {
     const addRead = (entry: Entry): void => {
       for (const id of readsOf(metaIn(entry.head) as unknown as BatchMeta)) add(this.#makerOf(id));
     };
+    roots.forEach(add);
     for (const entry of this.#entries)
       if (entry.order >= order) addRead(entry);
       else if (entry.alive > 0) add(entry);
