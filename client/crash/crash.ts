@@ -1,5 +1,5 @@
 /** Writes what led to a failure of a fit in the worker to a file, by which another process meets it again. */
-import { readdir, rm } from "node:fs/promises";
+import { access, readdir, rm } from "node:fs/promises";
 import { join, relative } from "node:path";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { PythonError } from "../../bridge/errors/python-error.ts";
@@ -48,7 +48,7 @@ export class Crash {
   readonly #settings: CrashSettings;
   readonly #folder: string;
   readonly #recorded: Recorded | undefined;
-  readonly #steps: { readonly place: object; readonly step: Step }[] = [];
+  readonly #steps: { readonly place: string; readonly step: Step }[] = [];
 
   constructor(learner: Trainer, settings: CrashSettings, folder: string) {
     this.#learner = learner;
@@ -63,7 +63,7 @@ export class Crash {
   }
 
   /** A step begins. What it makes is known when it fails. */
-  step(place: object, step: Step): void {
+  step(place: string, step: Step): void {
     this.#steps.push({ place, step });
     if (this.#steps.length > MOST_STEPS) this.#steps.shift();
   }
@@ -109,7 +109,10 @@ export class Crash {
   async #write({ last, position, error }: Failure, recorded: Recorded): Promise<string> {
     const { tape, settings, limits, version } = recorded;
     const { worker } = this.#learner;
-    const { entries, restore, isCut } = tape.upTo(last);
+    const taped = tape.upTo(last);
+    const { entries, isCut } = taped;
+    // (The folder of an earlier fit may be gone.)
+    const restore = (await areThere(taped.restore?.checkpoint.files ?? [])) ? taped.restore : undefined;
     const step = this.#stepAt(position);
     const { model, optimizer } = this.#learner;
     const { steps, objects, files = [] } = restore?.checkpoint ?? {};
@@ -128,7 +131,7 @@ export class Crash {
       batches: entries.length,
       failed: entries.flatMap((entry, place) => (isOver(entry) ? [place] : [])),
       restore: restore === undefined ? null : { before: restore.before, steps, objects },
-      cut: isCut,
+      cut: isCut || restore !== taped.restore,
       data: this.#settings.data,
     };
     const time = about.time.replaceAll(/[:.]/g, "-").replace("Z", "");
@@ -140,7 +143,7 @@ export class Crash {
   }
 
   /** The last step that had begun at this position of the log. */
-  #stepAt(position: number): { readonly place: object; readonly step: Step } | undefined {
+  #stepAt(position: number): { readonly place: string; readonly step: Step } | undefined {
     return this.#steps.findLast(({ step }) => Math.min(...Object.values(namesIn(step))) <= position);
   }
 }
@@ -179,6 +182,9 @@ function told(path: string): string {
   const quoted = /^[\w./-]+$/.test(shown) ? shown : JSON.stringify(shown);
   return `the steps that led to it are in a file, and fail again by it on any machine: npx torchwire replay --trust ${quoted}`;
 }
+
+const areThere = async (files: Checkpoint["files"]): Promise<boolean> =>
+  (await Promise.allSettled(files.map(({ path }) => access(path)))).every(({ status }) => status === "fulfilled");
 
 /** References as their ids. */
 function idsOf(value: unknown): unknown {

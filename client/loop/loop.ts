@@ -26,6 +26,7 @@ import { farewell } from "../resume/farewell.ts";
 import { Resumption } from "../resume/resumption.ts";
 import type { Resumable } from "../resume/states.ts";
 import { START, type Done } from "../resume/manifest.ts";
+import { placeOf, type Place } from "./place.ts";
 import { Run, type StepBody } from "./run.ts";
 
 /** How a fit ended that did not fail. */
@@ -302,7 +303,7 @@ export class Loop {
       resumption &&
       ((phase: Phase, inFlight: number): (() => Promise<void>) | undefined =>
         phase.data === "training" ? resumption.between(inFlight, run) : undefined);
-    const begun = crash && crash.step.bind(crash);
+    const begun = crash && ((place: Place, step: Step): void => crash.step(placeOf(place), step));
     const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, between, begun, acknowledged };
     const run = new Run(workings, this.window, interruption);
     return (this.#run = run);

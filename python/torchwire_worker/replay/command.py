@@ -180,15 +180,12 @@ _NONE = object()
 
 def _describe(file: File) -> None:
     about = file.about
-    place = about.place
-    where = "" if place is None else f", {place.phase} epoch {place.epoch}"
-    step = "" if place is None or place.step is None else f", step {place.step}"
-    _say(f"{file.path}: {about.time}, torchwire {about.torchwire}{where}{step}")
+    _say(", ".join([f"{file.path}: {about.time}", f"torchwire {about.torchwire}", *filter(None, [about.place])]))
     _say(_shown_error(file))
     if about.restore is not None:
         _say(f"it has the checkpoint after {about.restore.steps} steps, and {_batches(file)} batches around it")
     if about.cut:
-        _say("the steps before the last ones are missing, because they were too large: it cannot give the same bits")
+        _say("the steps before the last ones are missing: it cannot give the same bits")
     if file.left_out:
         _say(f"{file.left_out} bytes of arrays are missing: zeros take their place, and it may not fail as it did")
     if about.settings.seed is None and about.restore is None:

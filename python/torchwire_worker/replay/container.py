@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 import os
 import stat
 import struct
@@ -41,12 +40,6 @@ class Failure(msgspec.Struct):
     exitCode: int | None = None
 
 
-class Place(msgspec.Struct):
-    phase: str
-    epoch: int
-    step: int | None = None
-
-
 class Restore(msgspec.Struct):
     """The checkpoint that is put back before a batch: `objects` are the ids of what it holds."""
 
@@ -77,7 +70,8 @@ class About(msgspec.Struct):
     cut: bool
     data: bool
     parts: list[Part]
-    place: Place | None = None
+    # The step, in words.
+    place: str | None = None
     restore: Restore | None = None
 
 
@@ -99,7 +93,7 @@ class File:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._view = _mapped(path)
+        self._view = _read(path)
         self.about, at = self._header()
         self.parts: dict[str, memoryview] = {}
         for part in self.about.parts:
@@ -187,7 +181,7 @@ class File:
             place += 1
 
 
-def _mapped(path: str) -> memoryview:
+def _read(path: str) -> memoryview:
     try:
         # An ordinary open would wait for a pipe that nobody writes to.
         file = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -195,9 +189,8 @@ def _mapped(path: str) -> memoryview:
             about = os.fstat(file)
             if not stat.S_ISREG(about.st_mode):
                 raise BadFile(f"{path} cannot be replayed: it is not a regular file")
-            if about.st_size == 0:
-                return memoryview(b"")
-            return memoryview(mmap.mmap(file, about.st_size, access=mmap.ACCESS_READ))
+            with os.fdopen(file, "rb", closefd=False) as opened:
+                return memoryview(opened.read())
         finally:
             os.close(file)
     except OSError as error:
