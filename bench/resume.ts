@@ -25,7 +25,7 @@ import { peakBytes, watchPeak } from "./usage.ts";
 
 const BATCH = 64;
 const STARTS = 2;
-const STEPS = 50;
+const STEPS = 60;
 /** The checkpoint comes half-way, and is written in the steps that are left. Another one, at the end, is not timed. */
 const EVERY = STEPS / 2;
 const MEBIBYTE = 2 ** 20;
