@@ -1,5 +1,5 @@
 /** Holds a run that was disturbed against the one that was not. */
-import { readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { updatesAt, type Kind } from "./kinds.ts";
 import type { Outcome, Undisturbed } from "./program.ts";
@@ -28,7 +28,29 @@ function logLines(folder: string): string[] {
   const lines = (name: string): string[] => readFileSync(join(folder, name), "utf8").split(/\r?\n/);
   const json = lines("log.jsonl").map((line) => line.replace(/"time":"[^"]*"/, ""));
   const csv = lines("log.csv").map((line) => line.replace(/^[^,]*,/, ""));
-  return [...json.map((line) => `log.jsonl: ${line}`), ...csv.map((line) => `log.csv: ${line}`)];
+  const events = readdirSync(folder)
+    .filter((name) => name.includes("tfevents"))
+    .toSorted()
+    .flatMap((name) => eventsIn(readFileSync(join(folder, name))));
+  return [
+    ...json.map((line) => `log.jsonl: ${line}`),
+    ...csv.map((line) => `log.csv: ${line}`),
+    ...events.map((event) => `tfevents: ${event}`),
+  ];
+}
+
+/** The events of a file of TensorBoard without their times. Versions, sessions and hyperparameters are of a program. */
+function eventsIn(file: Buffer): string[] {
+  const found: string[] = [];
+  for (let at = 0; at < file.length;) {
+    const length = Number(file.readBigUInt64LE(at));
+    const event = file.subarray(at + 12, at + 12 + length);
+    at += 16 + length;
+    // A time is a tag and eight bytes, and comes first.
+    const rest = event.subarray(event[0] === 0x09 ? 9 : 0).toString("latin1");
+    if (/Step|Epoch/.test(rest) && !rest.includes("_hparams_")) found.push(rest);
+  }
+  return found;
 }
 
 function stretches(path: string): Stretch[] {

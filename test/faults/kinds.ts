@@ -20,7 +20,7 @@ import {
 } from "torchwire";
 import { EMA, ReduceOnPlateau } from "torchwire/callbacks";
 import { same } from "torchwire/formats";
-import { csv, jsonLines, LogHyperParams, LogMetrics, type LoggerBackend } from "torchwire/logging";
+import { csv, jsonLines, LogHyperParams, LogMetrics, tensorBoard, type LoggerBackend } from "torchwire/logging";
 import { f1, SmoothLoss } from "torchwire/metrics";
 import { Dice } from "../fixtures/dice.ts";
 
@@ -155,7 +155,7 @@ export function updatesAt(steps: number, { accumulate }: Kind): number {
 export function learnerOf(kind: Kind, worker: Worker, logs: string, more: readonly Callback[]): Learner<AnyRef> {
   const torch = worker.import("torch") as unknown as AnyRef;
   torch.manual_seed(1);
-  const files = [jsonLines(logs), csv(logs)];
+  const files = [jsonLines(logs), csv(logs), tensorBoard(logs)];
   const learner = new Learner(kind.model(torch.nn), crossEntropy(), {
     input: same,
     data: kind.data(worker),

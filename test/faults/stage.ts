@@ -76,6 +76,9 @@ export class Stage implements Disposable {
       if (differs.length > 0) throw new Error(`a run with checkpoints differs: ${differs.join(", ")}`);
       const [{ updates } = { updates: [] }] = left.updates;
       if (new Set(updates).size !== updates.length) throw new Error("two updates of the undisturbed run are the same");
+      for (const log of ["log.jsonl", "log.csv", "tfevents"])
+        if (left.logs.filter((line) => line.startsWith(`${log}: `)).length < updates.length)
+          throw new Error(`the undisturbed run has no ${log}`);
       return { left, cold };
     });
     this.#wholes.set(kind, made);
