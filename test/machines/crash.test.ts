@@ -209,9 +209,12 @@ test("functions of the program that Python calls are answered with what the prog
 });
 
 test("without data, no sample is in the file, and the replay says so", async () => {
-  const learner = learnerOf({ bad: { ...bad, value: 0x5eedf00d } });
+  // (The shared one goes on from a checkpoint that is gone.)
+  const on = await testWorker();
+  const learner = learnerOf({ on, bad: { ...bad, value: 0x5eedf00d } });
   const options = { resume: { folder, every: 100 }, crash: { data: false } };
   await expect(learner.fit(1, options)).rejects.toThrow("step 12: IndexError");
+  await on.close();
   const file = await moved();
   expect((await readFile(file)).includes(Buffer.from([0x0d, 0xf0, 0xed, 0x5e]))).toBe(false);
   const { code, said } = await replay(file, "--trust");
