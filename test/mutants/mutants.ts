@@ -571,16 +571,6 @@ export const mutants: readonly Mutant[] = [
     ),
   },
   {
-    title: "resume: the settings of a run stand twice",
-    file: "client/logging/tensor-board.ts",
-    from: "      this.#begun = undefined;\n      this.close();",
-    to: "      this.close();",
-    test: by(
-      "test/client/resume/logs.test.ts",
-      "each step stands once in every log, also of a run that moved, and after a failed step",
-    ),
-  },
-  {
     title: "resume: a run's folder not cut back",
     file: "client/logging/run-log.ts",
     from: "await this.#metrics.state.load(metrics);",
@@ -681,7 +671,7 @@ export const mutants: readonly Mutant[] = [
     title: "resume: a data set in the worker begins anew",
     file: "client/resume/states.ts",
     from: "if (isPositioned(data)) data.position = position;",
-    to: 'if (isPositioned(data) && "plan" in data) data.position = position;',
+    to: 'if (isPositioned(data) && "clone" in data) data.position = position;',
     test: by(
       "test/client/resume/checkpoints.test.ts",
       "a data set in the worker goes on in the middle of an epoch, in the order of that epoch",
@@ -713,16 +703,6 @@ export const mutants: readonly Mutant[] = [
     from: "key in metric.metric_state or isinstance(value, (torch.Tensor, bool, int, float))",
     to: 'key in metric.metric_state or key == "_update_count"',
     test: by("python/tests/test_resuming.py", "test_a_metric_of_torchmetrics_goes_on_in_the_middle_of_an_epoch"),
-  },
-  {
-    title: "resume: a file that was being written forgotten",
-    file: "client/callbacks/checkpointer.ts",
-    from: "if (this.#last !== undefined) await this.#note(state, this.#last);",
-    to: "void state;",
-    test: by(
-      "test/client/resume/logs.test.ts",
-      "each step stands once in every log, also of a run that moved, and after a failed step",
-    ),
   },
   {
     title: "resume: logs keep the steps of a program that ended before its first checkpoint",
