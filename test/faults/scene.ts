@@ -112,9 +112,10 @@ export class Scene {
   #losesNone(hits: readonly Hit[], { updates: programs }: Left): void {
     if (this.#kind.hasNoPosition) return;
     for (const [i, { blow }] of hits.entries()) {
+      if (blow !== "terminate the program") continue;
       const [{ from, updates }, next] = [programs[i]!, programs[i + 1]!];
       const lost = updatesAt(from, this.#kind) + updates.length - updatesAt(next.from, this.#kind);
-      if (blow === "terminate the program" && lost !== 0) this.wrong.push(`its last ${lost} updates were not saved`);
+      if (lost !== 0) this.wrong.push(`its last ${lost} updates were not saved`);
     }
   }
 
