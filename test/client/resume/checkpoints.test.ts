@@ -235,7 +235,7 @@ test("a fit that is interrupted as an epoch begins makes its first group: no epo
           epochBegin: ({ model, epoch }) => {
             const noise = (worker.import("torch") as unknown as AnyRef).rand(1, kw({ generator: own }));
             const both = noise.add((worker.import("torch") as unknown as AnyRef).rand(1)).item();
-            (model as AnyRef)[0].bias.requires_grad_(false).add_(both).requires_grad_(true);
+            model[0].bias.requires_grad_(false).add_(both).requires_grad_(true);
             if (epoch === stopIn) interrupt.abort("stopped");
           },
         },
