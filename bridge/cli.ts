@@ -100,7 +100,7 @@ Environment:
   },
   replay: {
     summary: "run the file of a failed step again, up to the operation that failed",
-    help: `Usage: torchwire replay FILE [--trust] [--until N[:K]] [--print NAME]… [--python PATH]
+    help: `Usage: torchwire replay FILE [--trust] [--until N[:K]] [--print NAME]… [--in-python DIR] [--python PATH]
 
 Tells what is in the file that a fit has written where a step failed, a torchwire-crash-….twr. With --trust it runs it: in
 a Python like that of workers, without the program. The exit code is 0 where it fails in the same operation with the same
@@ -109,6 +109,7 @@ error, or stops where --until says; 1 where it does not; 2 where nothing was run
   --trust          run it. It can do all that a program can: know who made the file
   --until N[:K]    stop after batch N, or before operation K of batch N
   --print NAME     print a value where it stops: xs, ys, yhat, loss, model, optimizer; may come several times
+  --in-python DIR  write it as a script of Python, with its arrays beside it, into a new folder; nothing is run
   --python PATH    the interpreter (default: the one that workers would run in)
 `,
     run: runReplay,
@@ -239,6 +240,7 @@ async function runReplay(args: string[]): Promise<number> {
       until: { type: "string" },
       print: { type: "string", multiple: true },
       python: { type: "string" },
+      "in-python": { type: "string" },
     },
   });
   const [file, ...more] = positionals;

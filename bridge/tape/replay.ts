@@ -10,14 +10,16 @@ export interface ReplayOptions {
   readonly until?: string | undefined;
   readonly print?: readonly string[] | undefined;
   readonly python?: string | undefined;
+  readonly "in-python"?: string | undefined;
 }
 
 /** Resolves with the exit code. Python says the rest on this process's output. */
-export async function replay(file: string, { trust, until, print = [], python }: ReplayOptions): Promise<number> {
+export async function replay(file: string, { print = [], python, ...options }: ReplayOptions): Promise<number> {
   const { executable } = await findPython({ python });
   const args = [
-    ...(trust === true ? ["--trust"] : []),
-    ...(until === undefined ? [] : ["--until", until]),
+    ...(options.trust === true ? ["--trust"] : []),
+    ...(options.until === undefined ? [] : ["--until", options.until]),
+    ...(options["in-python"] === undefined ? [] : ["--in-python", options["in-python"]]),
     ...print.flatMap((name) => ["--print", name]),
   ];
   const { exitCode = 1 } = await execa(

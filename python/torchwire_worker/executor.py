@@ -229,8 +229,8 @@ class _Run:
         """Return the last place of the current operation, and the operation as Python would write it."""
         operations = self._operations
         at = operations[self.done] if self.done < len(operations) else None
-        first = self._first + sum(map(_positions, operations[: self.done]))
-        last = first + _positions(at) - 1 if at is not None else self.id
+        first = self._first + sum(map(positions, operations[: self.done]))
+        last = first + positions(at) - 1 if at is not None else self.id
         value = dict.get(self._objects, self._place(getattr(at, "target", 0)))
         return last, errors.text(_describe(at, value, self.id - first), _LONGEST_DESCRIPTION)
 
@@ -265,7 +265,7 @@ class _Run:
                 self._release(op.ranges)
 
 
-def _positions(op: Op) -> int:
+def positions(op: Op) -> int:
     if type(op) is Get:
         return len(op.names)
     if type(op) is Arguments:

@@ -116,7 +116,7 @@ describe("the worker's source", () => {
     const standard = new Set(
       (
         "__future__ _thread argparse ast atexit base64 builtins codecs collections concurrent contextlib copy ctypes dataclasses difflib enum errno faulthandler fcntl functools gc glob hashlib hmac importlib inspect io itertools json keyword linecache " +
-        "logging math mmap multiprocessing operator os pkgutil platform queue random re resource secrets select selectors shutil signal socket stat struct subprocess sys tempfile termios textwrap threading time tokenize traceback typing " +
+        "logging math mmap multiprocessing operator os pathlib pkgutil platform queue random re resource secrets select selectors shutil signal socket stat struct subprocess sys tempfile termios textwrap threading time tokenize traceback typing " +
         "types unicodedata urllib uuid warnings weakref zipfile zlib"
       ).split(" "),
     );

@@ -1,5 +1,5 @@
 /** A step that fails leaves a file. Another process, which knows nothing of the program, fails by it in the same way. */
-import { cp, mkdtemp, readdir, readFile, rm } from "node:fs/promises";
+import { cp, mkdtemp, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -51,7 +51,8 @@ interface Setting {
   readonly width?: number;
 }
 
-function learnerOf({ on = worker, bad, reads = "words", callbacks = [], change, width = 3 }: Setting): Learner<AnyRef> {
+function learnerOf(setting: Setting): Learner<AnyRef> {
+  const { on = worker, bad, reads = "words", callbacks = [], change, width = 3 } = setting;
   const { nn } = on.import("torch") as unknown as AnyRef;
   const data = Float32Array.from({ length: SAMPLES * width }, (_, i) => (reads === "words" ? i % 7 : Math.sin(i)));
   if (bad !== undefined) data[bad.row * width] = bad.value;
@@ -96,6 +97,18 @@ async function replay(file: string, ...options: string[]): Promise<Replayed> {
   return { code: exitCode, shown: stdout, said: stderr };
 }
 
+/** Runs the file as a script of Python, which is changed before. */
+async function inPython(file: string, change: (script: string) => string = (script) => script): Promise<Replayed> {
+  const made = join(elsewhere, "in python");
+  const { code, said } = await replay(file, "--in-python", made);
+  expect({ code, said }).toEqual({ code: 0, said: expect.stringContaining("nothing was run") as unknown });
+  const script = join(made, "steps.py");
+  await writeFile(script, change(await readFile(script, "utf8")));
+  const python = (await ensurePython()).executable;
+  const { exitCode, stdout, stderr } = await execa(python, ["-I", script], { reject: false });
+  return { code: exitCode, shown: stdout, said: stderr };
+}
+
 const crashes = async (): Promise<string[]> => (await readdir(folder)).filter((name) => name.endsWith(".twr"));
 
 /** The one file of the run, on another machine: without the run's folder. */
@@ -124,11 +137,15 @@ describe("an index that is out of range, in step 12", () => {
     expect(messageOf(error)).toContain("step 12: IndexError: index out of range in self");
     const [name] = await crashes();
     expect(messageOf(error)).toMatch(new RegExp(`npx torchwire replay --trust \\S*${name}\\)$`));
-    const { code, said, shown } = await replay(await moved(), "--trust", "--print", "xs");
+    const file = await moved();
+    const { code, said, shown } = await replay(file, "--trust", "--print", "xs");
     expect(said).toContain("IndexError: index out of range in self\n");
     expect(said).toContain("Sequential(...) failed\ntorchwire: failed as in the program");
     expect(shown).toMatch(/^xs = tensor\(\[\[[^]*\[99, /);
     expect(code).toBe(0);
+    const written = await inPython(file);
+    expect(written.said).toMatch(/steps\.py", line \d+, in <module>[^]*IndexError: index out of range in self$/);
+    expect(written.code).toBe(1);
   });
 
   test("it fails from the checkpoint on, after what was made before it and is still used", async () => {
@@ -148,10 +165,12 @@ describe("an index that is out of range, in step 12", () => {
     });
     const learner = learnerOf({ bad, callbacks: [steps] });
     await expect(learner.fit(1, { resume: { folder, every: 8 } })).rejects.toThrow("step 12: IndexError");
-    const { code, said } = await replay(await moved(), "--trust");
+    const file = await moved();
+    const { code, said } = await replay(file, "--trust");
     expect(said).toContain("it has the checkpoint after 8 steps");
     expect(said).toContain("failed as in the program");
     expect(code).toBe(0);
+    expect((await inPython(file)).said).toMatch(/IndexError: index out of range in self$/);
   });
 });
 
@@ -173,12 +192,21 @@ test("a NaN that stops the fit: the outputs are those that the program saw, to t
   expect(warnings.mock.calls.map(([message]) => String(message)).join("\n")).toContain(
     "loss is NaN in training epoch 1, step 12: the steps that led",
   );
-  const { code, said, shown } = await replay(await moved(), "--trust", "--print", "yhat");
+  const file = await moved();
+  const { code, said, shown } = await replay(file, "--trust", "--print", "yhat");
   expect(numbersIn(shown).map(Math.fround)).toEqual(seen);
   expect(seen.some((one) => one < 0 || one > 0)).toBe(true);
   expect(said).toContain("LossIsNaN: the loss is NaN\n");
   expect(said).toContain("failed as in the program");
   expect(code).toBe(0);
+  const written = await inPython(file, (script) => {
+    const yhat = /(v\d+) = .*# yhat$/m.exec(script)![1]!;
+    return script.replace(/^( *)# Here it failed/m, `$1print(${yhat}.flatten().tolist())\n$&`);
+  });
+  expect(written.said).toMatch(/LossIsNaN: the loss is NaN$/);
+  expect(JSON.parse(written.shown.replaceAll("nan", "null"))).toEqual(
+    seen.map((one) => (Number.isNaN(one) ? null : one)),
+  );
 });
 
 test("a worker that ends in a forward pass: the one that replays ends in the same way", async () => {
@@ -232,6 +260,22 @@ test("past its memory it has the last steps, with their data, and says that step
   expect(said).toContain("the steps before the last ones are missing");
   expect(said).toContain("failed as in the program");
   expect(code).toBe(0);
+});
+
+test("a step of a validation: it fails as in the program, also as a script", async () => {
+  const learner = learnerOf({});
+  const { training } = learnerOf({ bad }).data;
+  learner.data = { ...learner.data, validation: training! };
+  const error: unknown = await learner.fit(1, { resume: { folder, every: 8 } }).catch((one) => one);
+  expect(messageOf(error)).toContain("validation epoch 1, step 12: IndexError");
+  const file = await moved();
+  expect((await replay(file, "--trust")).said).toContain("failed as in the program");
+  const written = await inPython(file, (script) => {
+    const model = /(v\d+) = .*# model$/m.exec(script)![1]!;
+    return script.replace(/^( *)# Here it failed/m, `$1print(torch.is_grad_enabled(), ${model}.training)\n$&`);
+  });
+  expect(written.said).toMatch(/IndexError: index out of range in self$/);
+  expect(written.shown).toBe("False False");
 });
 
 describe("a file", () => {

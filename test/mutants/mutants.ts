@@ -891,6 +891,16 @@ export const mutants: readonly Mutant[] = [
       "a fit that is interrupted as an epoch begins makes its first group: no epoch begins twice",
     ),
   },
+  {
+    title: "crash: the script leaves the checkpoint out",
+    file: "python/torchwire_worker/replay/script.py",
+    from: "if about.restore is not None and about.restore.before == record.place:",
+    to: "if False:",
+    test: by(
+      "test/machines/crash.test.ts",
+      "a NaN that stops the fit: the outputs are those that the program saw, to the bit",
+    ),
+  },
   // What happens, for those outside.
   {
     title: "events: an aborted signal does not end the stream",

@@ -10,6 +10,7 @@ from typing import Any
 
 from .. import errors, settings, warned
 from ..ops import Op, Release
+from ..wire import WireError
 from .container import BadFile, File
 
 # Exit codes: it failed in the same operation with the same error, or was stopped where --until says; it did not;
@@ -39,6 +40,12 @@ def add_to(commands: Any) -> None:
         dest="shown",
         help="print a value where it stops: xs, ys, yhat, loss, model; may come several times",
     )
+    command.add_argument(
+        "--in-python",
+        metavar="DIR",
+        dest="folder",
+        help="write it as a script of Python, with its arrays beside it, into a new folder; nothing is run",
+    )
     command.add_argument("--watched", action="store_true", help=argparse.SUPPRESS)
 
 
@@ -55,6 +62,8 @@ def replay(options: argparse.Namespace) -> int:
         return _NOTHING
     if not options.watched:
         _describe(file)
+    if options.folder is not None:
+        return _written(file, options.folder)
     if not options.trust:
         _say(
             "nothing was run. It can do all that a program can, such as read files and open connections. If you know "
@@ -64,6 +73,18 @@ def replay(options: argparse.Namespace) -> int:
     if file.about.error.kind == "gone" and options.until is None and not options.watched:
         return _watch(file)
     return _Replay(file, options.until, options.shown, options.watched).run()
+
+
+def _written(file: File, folder: str) -> int:
+    from .script import write_script
+
+    try:
+        path = write_script(file, folder)
+    except (OSError, ValueError, WireError) as error:
+        _say(f"no script can be written to {folder}: {error}")
+        return _NOTHING
+    _say(f"written to {path}; nothing was run. It does what the file does: read it before you run it")
+    return _SAME
 
 
 def _watch(file: File) -> int:

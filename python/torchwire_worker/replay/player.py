@@ -39,15 +39,8 @@ class Player:
         self._innermost: Call | None = None
 
     def restore(self, restore: Restore) -> None:
-        """Put the checkpoint back."""
-        from ..helpers.resuming import TREE, Restoring
-
-        model, rest = (_Tensors(self._file.parts[name]) for name in ("model.safetensors", "training.safetensors"))
-        versions = model.metadata.get("torchwire.versions", "")
-        restoring = Restoring(model.infos, versions, rest.infos, rest.metadata[TREE])
-        model.give(restoring.model.write)
-        rest.give(restoring.rest.write)
-        restoring.commit(*map(self._named, restore.objects))
+        parts = self._file.parts
+        put_back(parts["model.safetensors"], parts["training.safetensors"], [*map(self._named, restore.objects)])
 
     def run(self, record: Record) -> list[tuple[int, dict[str, Any]]]:
         """Run a batch. Return what has failed, each with its place: in the batches of calls that it made, and in it."""
@@ -86,6 +79,18 @@ class Player:
         finally:
             self._innermost = outer
         return call.result()
+
+
+def put_back(model_file: memoryview, rest_file: memoryview, objects: Iterable[Any]) -> None:
+    """Put a checkpoint back into its objects."""
+    from ..helpers.resuming import TREE, Restoring
+
+    model, rest = _Tensors(model_file), _Tensors(rest_file)
+    versions = model.metadata.get("torchwire.versions", "")
+    restoring = Restoring(model.infos, versions, rest.infos, rest.metadata[TREE])
+    model.give(restoring.model.write)
+    rest.give(restoring.rest.write)
+    restoring.commit(*objects)
 
 
 class _Kept(Objects):
