@@ -15,8 +15,9 @@ export interface Found {
 const POINTER = "latest.json";
 const BEGUN = "begun.json";
 const MANIFEST = "manifest.json";
-/** What begins so is removed when the next program begins. */
+/** What begins or ends so is removed when the next program begins. */
 const DRAFT = ".draft-";
+const FRESH = ".tmp";
 const NAME = /^step-(\d+)-(\d+)(?:-(\d+))?$/;
 const CLAIM = /^incarnation-(\d+)\.json$/;
 
@@ -107,8 +108,10 @@ export class CheckpointFolder {
 
   async #replace(name: string, value: object): Promise<void> {
     const disk = this.#disk;
-    await disk.write(`${name}.tmp`, `${JSON.stringify(value)}\n`);
-    await disk.rename(`${name}.tmp`, name);
+    // (Another program may do the same at this moment.)
+    const fresh = `${name}-${this.#incarnation}${FRESH}`;
+    await disk.write(fresh, `${JSON.stringify(value)}\n`);
+    await disk.rename(fresh, name);
     await disk.sync("");
   }
 
@@ -150,7 +153,7 @@ export class CheckpointFolder {
           `${JSON.stringify({ pid: process.pid, host: hostname(), begun: new Date().toISOString() })}\n`,
         );
       }
-      for (const name of await disk.list()) if (name.startsWith(DRAFT)) await disk.remove(name);
+      for (const name of await disk.list()) if (makerOf(name) < this.#incarnation) await disk.remove(name);
     } catch (cause) {
       throw cause instanceof TorchwireError ? cause : notSaved(disk.where, cause);
     }
@@ -201,4 +204,11 @@ export class CheckpointFolder {
       `${this.#disk.where} belongs to another program now, its number ${newest}; this one is number ${this.#incarnation}, and must not write there any more`,
     );
   }
+}
+
+/** The program that has left something unfinished; Infinity for what is finished. */
+function makerOf(name: string): number {
+  const draft = name.startsWith(DRAFT) ? NAME.exec(name.slice(DRAFT.length))?.[2] : undefined;
+  const fresh = name.endsWith(FRESH) ? /-(\d+)$/.exec(name.slice(0, -FRESH.length))?.[1] : undefined;
+  return Number(draft ?? fresh ?? Infinity);
 }

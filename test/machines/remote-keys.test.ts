@@ -307,7 +307,7 @@ describeOnLinux("a worker that serves with keys", () => {
     expect(proxy.happened).toHaveLength(1);
     // (The answer may come by the one connection before the other is greeted.)
     await poll(
-      SECOND,
+      10 * SECOND,
       () => worker.link,
       (link) => link === "up",
     );

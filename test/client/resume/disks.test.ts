@@ -89,7 +89,7 @@ test.each([
 
 describe.each(["client", "worker"] as const)("while a checkpoint is written to the %s's disk", (on) => {
   test("the fit goes on, one copy of the state is alive at most, and what is written is freed", async () => {
-    const pipe = join(folder, "latest.json.tmp");
+    const pipe = join(folder, "latest.json-1.tmp");
     await promisify(execFile)("mkfifo", [pipe]);
     const points: number[] = [];
     const idle = await held();
