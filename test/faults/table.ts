@@ -44,4 +44,4 @@ export function table(results: readonly Result[]): string {
 }
 
 const row = (head: string, cells: readonly string[]): string =>
-  [head.padEnd(38), ...cells.map((cell) => cell.padEnd(11))].join("").trimEnd();
+  [head.padEnd(40), ...cells.map((cell) => cell.padEnd(11))].join("").trimEnd();
