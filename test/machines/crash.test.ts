@@ -155,9 +155,13 @@ describe("an index that is out of range, in step 12", () => {
       state: "none",
       access: { step: { yhat: "read" } },
       on: {
-        // Made of a step before the checkpoint, of one that is freed itself.
+        // Made in a step before the checkpoint, of what was made in one before that, and is freed.
         stepEnd: ({ index, step }) => {
-          if (index === 3) kept.push(py.keep(step.yhat.detach().sum() as AnyRef));
+          if (index === 2) kept.push(py.keep(step.yhat.detach() as AnyRef));
+          if (index !== 3) return;
+          const [before] = kept.splice(0) as [AnyRef];
+          kept.push(py.keep(before.sum() as AnyRef));
+          before[Symbol.dispose]();
         },
         // Without it, this batch fails in another operation.
         stepBegin: ({ index }) => void (index === 12 && kept[0]!.add(1)),
@@ -186,7 +190,8 @@ test("a NaN that stops the fit: the outputs are those that the program saw, to t
       },
     },
   });
-  const learner = learnerOf({ reads: "numbers", bad: { ...bad, value: Number.NaN }, callbacks: [watch] });
+  // Wide enough for batches whose memory is used again.
+  const learner = learnerOf({ reads: "numbers", bad: { ...bad, value: Number.NaN }, callbacks: [watch], width: 1024 });
   const report = await learner.fit(1, { resume: { folder, every: 8 } });
   expect(report).toMatchObject({ status: "stopped", crash: join(folder, (await crashes())[0]!) });
   expect(warnings.mock.calls.map(([message]) => String(message)).join("\n")).toContain(
@@ -239,9 +244,12 @@ test("functions of the program that Python calls are answered with what the prog
 test("without data, no sample is in the file, and the replay says so", async () => {
   // (The shared one goes on from a checkpoint that is gone.)
   const on = await testWorker();
+  // One that was sent before the fit, too.
+  const before = on.tensor(Int32Array.of(0x5eedf00d));
   const learner = learnerOf({ on, bad: { ...bad, value: 0x5eedf00d } });
   const options = { resume: { folder, every: 100 }, crash: { data: false } };
   await expect(learner.fit(1, options)).rejects.toThrow("step 12: IndexError");
+  expect(await before.item()).toBe(0x5eedf00d);
   await on.close();
   const file = await moved();
   expect((await readFile(file)).includes(Buffer.from([0x0d, 0xf0, 0xed, 0x5e]))).toBe(false);
