@@ -129,7 +129,8 @@ const untilWritten = (): Callback =>
     state: "none",
     on: {
       stepBegin: async ({ index }) => {
-        while (index === 10 && !(await readdir(folder)).includes("latest.json")) await sleep(5);
+        if (index !== 10) return;
+        while (!(await readdir(folder)).includes("latest.json")) await sleep(5);
       },
     },
   });
