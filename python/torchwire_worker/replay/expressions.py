@@ -98,4 +98,6 @@ def literal(value: Any) -> str:
 
 
 def comment(text: str) -> str:
-    return "# " + text.replace("\n", "\n# ").replace("\r", " ")
+    """(There are more characters that end a line than Python's own; none of them may end a comment.)"""
+    lines = ("".join(one if one.isprintable() else ascii(one)[1:-1] for one in line) for line in text.split("\n"))
+    return "\n".join(f"# {line}" for line in lines)

@@ -4,6 +4,7 @@ through.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from ..context import Contexts
 from ..executor import positions
 from ..ops import Batch, Call, Del, DelItem, Fetch, Get, GetItem, Import, Op, Release, Set, SetItem, read_batch
 from ..values import DICT, LIST, REFERENCE, SLICE, TUPLE
+from ..wire import WireError
 from .container import File, Record
 from .expressions import Values, arguments, attribute, comment, keywords, place, variable, variables
 from .player import put_back
@@ -25,6 +27,17 @@ def write_script(file: File, folder: str) -> str:
     """Write the script and its arrays into a folder, which must be new. Return the script's path."""
     path = Path(folder)
     path.mkdir(parents=True)
+    try:
+        return _written(file, path)
+    except (IndexError, TypeError, ValueError, RecursionError) as error:
+        shutil.rmtree(path)
+        raise WireError(f"its operations are not ones: {error}") from error
+    except BaseException:
+        shutil.rmtree(path)
+        raise
+
+
+def _written(file: File, path: Path) -> str:
     if file.about.restore is not None:
         for name in _CHECKPOINT:
             (path / name).write_bytes(file.parts[name])
@@ -84,7 +97,7 @@ class _Script:
             error=comment(f"{about.error.type or 'the worker was lost'}: {about.error.message}"),
             package=str(Path(__file__).parent.parent.parent),
             settings=arguments({name: getattr(about.settings, name) for name in about.settings.__struct_fields__}),
-        ).splitlines()
+        ).split("\n")
         closed: set[tuple[int, int]] = set()
         for number, (record, batch, operations) in enumerate(self._batches, 1):
             yield ""
