@@ -50,6 +50,12 @@ class Calling(World):
         super().send(peer, head, frames)
         self.frames.append([bytes(frame) for frame in frames])
 
+    @property
+    def has_more(self) -> bool:
+        """(All but the program's own batches come when the session waits for them.)"""
+        first = self.coming[0] if self.coming else None
+        return isinstance(first, Message) and first.header.type is MessageType.BATCH and not first.header.parent_call
+
     def heard(self) -> list[Any]:
         """Return what was said, shortly: calls by their arguments, replies by their numbers and values."""
         with contextlib.suppress(Idle):

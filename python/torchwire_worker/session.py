@@ -20,11 +20,11 @@ from .tensors import Frames
 from .turns import Turns
 from .wire import URGENT, Limits, MessageType, WireError, encode
 
-# A reply that nobody awaits is held back while so many batches wait: each message wakes threads that the computation
-# needs.
-_HOLD_WHILE_WAITING = 2
 # At most so many replies are held back, so that the client's credit comes back.
 _MOST_HELD = 16
+# So many messages are read ahead. Strangers must not be able to keep replies back, and what is not read costs nothing:
+# libzmq has it either way.
+_MOST_AHEAD = 64
 # A reply of a call's log is held back as long as it is shorter.
 _LONGEST_HELD = 4096
 
@@ -102,6 +102,8 @@ class Session:
                 if self._leaving is not None and not self._link.has_more:
                     return None
                 self.wait()
+            # A burst is read while the caches are warm: the computation would cool them.
+            self._read_ahead()
         return None if self._door.is_dropped else waiting.popleft()
 
     def wait(self) -> None:
@@ -235,11 +237,24 @@ class Session:
             raise WireError(f"message type {header.type.name} does not belong on the data link")
 
     def _may_hold(self) -> bool:
-        # Bound the reads: strangers must not be able to keep replies back.
-        for _ in range(_HOLD_WHILE_WAITING):
-            if len(self._waiting) < _HOLD_WHILE_WAITING and self._link.has_more:
-                self._read()
-        return len(self._waiting) >= _HOLD_WHILE_WAITING and len(self._held) < _MOST_HELD
+        """Return whether more batches wait than replies are held: a message wakes threads that the computation needs.
+
+        So the first half of what the client has in flight is answered by one message, and the other half keeps this
+        side busy until its next burst is here.
+        """
+        held = len(self._held)
+        if held >= _MOST_HELD:
+            return False
+        if len(self._waiting) <= held:
+            self._read_ahead()
+        return len(self._waiting) > held
+
+    def _read_ahead(self) -> None:
+        """Read what has come."""
+        for _ in range(_MOST_AHEAD):
+            if len(self._waiting) >= _MOST_AHEAD or not self._link.has_more:
+                return
+            self._read()
 
     def send_held(self) -> None:
         if not self._held:
