@@ -3,6 +3,7 @@
  * own, so that nothing stale is ever sent.
  */
 import { Context, Dealer } from "zeromq";
+import { Queue } from "../runtime/queue.ts";
 
 /** The keys of CURVE, as z85: the worker's public key, and the client's own pair. */
 export interface CurveKeys {
@@ -66,7 +67,7 @@ const context = new Context({ blocky: false });
 export class Connection {
   readonly #socket: Dealer;
   readonly #options: ConnectionOptions;
-  readonly #queue: Uint8Array[][] = [];
+  readonly #queue = new Queue<Uint8Array[]>();
   #sending = false;
   #received = 0;
   #over = false;
@@ -111,7 +112,7 @@ export class Connection {
   /** Drops the messages that are not sent yet. */
   close(): void {
     this.#over = true;
-    this.#queue.length = 0;
+    this.#queue.clear();
     if (!this.#socket.closed) this.#socket.close();
   }
 

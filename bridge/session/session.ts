@@ -12,6 +12,8 @@ import { Warnings } from "../log/warnings.ts";
 import { MessageType, URGENT } from "../wire/header.ts";
 import { decodeMessage, encodeMessage } from "../wire/meta.ts";
 import { fatal } from "./fatal.ts";
+import { InFlight } from "./in-flight.ts";
+import { Waiting } from "./waiting.ts";
 import { defaultLimits, type Limits } from "../wire/limits.ts";
 import {
   malformed,
@@ -65,10 +67,9 @@ export class Session implements LogPort {
   ended: Error | undefined;
   limits: Limits = defaultLimits;
   readonly #transport: Transport;
-  /** By number, ascending. Those behind the order to end have negative ones, and are not sent. */
-  readonly #inFlight = new Map<number, Flight>();
+  readonly #inFlight = new InFlight<Flight>();
   readonly #flying = { operations: 0, bytes: 0 };
-  readonly #waiting = new Set<() => boolean>();
+  readonly #waiting = new Waiting();
   readonly #counts = { batches: 0, operations: 0, roundTrips: 0, calls: 0 };
   readonly #handlers: SessionHandlers;
   #seq = 0;
@@ -94,7 +95,7 @@ export class Session implements LogPort {
   get unanswered(): number {
     // (A call of another thread of Python's does not count: the worker ends without its answer.)
     let count = 0;
-    for (const [seq, { call }] of this.#inFlight) if (seq > 0 && call === 0) count++;
+    for (const [seq, { call }] of this.#inFlight.entries()) if (seq > 0 && call === 0) count++;
     return count;
   }
 
@@ -141,7 +142,7 @@ export class Session implements LogPort {
     // A worker with two batches to run need not be woken for this one.
     const urgent = batch.urgent || call !== 0 || this.#inFlight.size < 2;
     const entry = isLate ? undefined : this.tape.sent(batch, departures.finalised, parts, call);
-    this.#inFlight.set(isLate ? --this.#late : seq, { batch, parts, call, entry });
+    this.#inFlight.add(isLate ? --this.#late : seq, { batch, parts, call, entry });
     if (this.#ready && !isLate) this.#transport.send(parts, urgent);
   }
 
@@ -153,7 +154,7 @@ export class Session implements LogPort {
     const { inFlightOps, inFlightBytes } = this.limits;
     if (operations < times * inFlightOps && bytes < times * inFlightBytes) return;
     // One batch alone is never too much, however large its arrays are.
-    const [oldest] = this.#inFlight.values();
+    const { oldest } = this.#inFlight;
     if (operations < times * inFlightOps && bytes - (oldest?.batch.bytes ?? 0) < times * inFlightBytes) return;
     throw new TorchwireError(
       "TOO_FAR_AHEAD",
@@ -167,12 +168,13 @@ export class Session implements LogPort {
     if (operations < CREDIT.operations && bytes < CREDIT.bytes) return undefined;
     // What is in flight may wait for the function that would wait here.
     if (openCall(this.log.ambient.here.lane.call) !== undefined) return undefined;
-    return this.#until(() => this.#flying.operations < CREDIT.operations / 2 && this.#flying.bytes < CREDIT.bytes / 2);
+    return this.ended === undefined ? this.#waiting.forCredit() : Promise.reject(this.ended);
   }
 
   /** Waits until every batch of `generation` is answered. */
   answered(generation: Generation): Promise<void> {
-    return this.#until(() => generation.inFlight === 0);
+    if (this.ended !== undefined) return Promise.reject(this.ended);
+    return generation.inFlight === 0 ? Promise.resolve() : this.#waiting.forGeneration(generation);
   }
 
   /** Must be called when the link is cut: from now on messages wait until the worker has said what it has received. */
@@ -182,7 +184,7 @@ export class Session implements LogPort {
 
   /** The link is there again, and the worker has everything up to `received`. Sends what it lacks, in order. */
   #resume(received: number): void {
-    const sent = new Map([...this.#inFlight].map(([seq, { parts }]) => [seq, parts]));
+    const sent = new Map([...this.#inFlight.entries()].map(([seq, { parts }]) => [seq, parts]));
     if (this.#close !== undefined) sent.set(this.#close.seq, this.#close.parts);
     for (const [seq, parts] of [...sent].toSorted(([a], [b]) => a - b)) if (seq > received) this.#transport.send(parts);
     this.#ready = true;
@@ -204,7 +206,7 @@ export class Session implements LogPort {
         const { replies, freed } = readReplies(message.meta);
         for (const reply of replies) this.#answer(reply, message.frames);
         if (freed !== undefined) this.log.outbox.functions.forget(freed);
-        for (const check of this.#waiting) if (check()) this.#waiting.delete(check);
+        this.#waiting.caughtUp(() => this.#hasCredit);
         if (message.header.totalBytes >= LARGE) this.#acknowledge();
         return;
       }
@@ -243,8 +245,7 @@ export class Session implements LogPort {
     this.log.outbox.abandon(error);
     this.log.outbox.functions.clear();
     this.log.thrown.clear();
-    for (const check of this.#waiting) check();
-    this.#waiting.clear();
+    this.#waiting.end(error);
     this.warnings.end();
   }
 
@@ -255,8 +256,8 @@ export class Session implements LogPort {
     this.#counts.calls++;
     this.#counts.roundTrips++;
     // (Python runs the oldest batch. A call within a call has the log of that.)
-    const within = [...this.#inFlight.values()].find(({ call }) => call === told.within);
-    this.tape.called(id, within?.entry);
+    const within = this.#inFlight.firstOf(told.within);
+    this.tape.called(id, within === undefined ? undefined : this.#inFlight.get(within)?.entry);
     this.log.calls.answer(id, told);
   }
 
@@ -264,17 +265,8 @@ export class Session implements LogPort {
     this.#transport.send(encodeMessage({ type: MessageType.ack, ack: this.#answered, meta: {} }, this.limits), urgent);
   }
 
-  #until(done: () => boolean): Promise<void> {
-    if (this.ended !== undefined) return Promise.reject(this.ended);
-    if (done()) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      this.#waiting.add(() => {
-        if (this.ended !== undefined) reject(this.ended);
-        else if (done()) resolve();
-        else return false;
-        return true;
-      });
-    });
+  get #hasCredit(): boolean {
+    return this.#flying.operations < CREDIT.operations / 2 && this.#flying.bytes < CREDIT.bytes / 2;
   }
 
   #answer(reply: WireReply, frames: readonly Uint8Array[]): void {
@@ -287,19 +279,17 @@ export class Session implements LogPort {
     }
     const { batch, call, parts, entry } = flight;
     // Each log is answered in its order.
-    for (const [other, { call: its }] of this.#inFlight)
-      if (its === call && other > 0) {
-        if (other !== seq) malformed(`batch ${seq} was answered before batch ${other}`);
-        break;
-      }
+    const first = this.#inFlight.firstOf(call);
+    if (first !== seq) malformed(`batch ${seq} was answered before batch ${first}`);
     const { thrown } = this.log;
     // Where this throws, the batch stays in flight, and its promises reject with the session.
     const failed = reply.failure === null ? null : thrown.restored(reply.failure);
     const settle = readAnswer(batch, { ...reply, failure: failed }, frames, this.limits);
-    this.#inFlight.delete(seq);
+    this.#inFlight.takeFirstOf(call);
     this.#answered = seq;
     this.tape.answered(entry, parts, reply.failure);
     this.log.outbox.answered(batch);
+    this.#waiting.answered(batch.generation);
     this.#flying.operations -= batch.operations.length;
     this.#flying.bytes -= batch.bytes;
     settle();

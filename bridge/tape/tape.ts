@@ -247,7 +247,11 @@ export class Tape {
     const needed = new Set<Entry>();
     const calls = new Map<Entry, Entry[]>();
     for (const entry of this.#entries)
-      if (entry.within !== undefined) calls.set(entry.within, [...(calls.get(entry.within) ?? []), entry]);
+      if (entry.within !== undefined) {
+        const others = calls.get(entry.within);
+        if (others === undefined) calls.set(entry.within, [entry]);
+        else others.push(entry);
+      }
     const rest: Entry[] = [];
     const add = (entry: Entry | undefined): void => {
       if (entry === undefined || entry.order >= order || needed.has(entry)) return;

@@ -23,8 +23,8 @@ export function trafficOf(
   operations: readonly Operation[] | BatchMeta["operations"],
   finalised: readonly number[] = NONE,
 ): Traffic {
-  let freed = finalised;
-  let own: readonly number[] = NONE;
+  let freed: number[] | undefined;
+  let own: number[] | undefined;
   for (let i = operations.length - 1; i >= 0; i--) {
     const operation = operations[i]!;
     if (operation[0] !== Op.release) continue;
@@ -33,26 +33,35 @@ export function trafficOf(
       const from = ranges[j]!;
       const to = ranges[j + 1]!;
       // A range may begin before the batch and end in it.
-      if (from >= 0) freed = [...freed, from, to >= 0 ? to : first - 1];
-      if (to < 0) own = [...own, from >= 0 ? first : first - 1 - from, first - 1 - to];
+      if (from >= 0) (freed ??= [...finalised]).push(from, to >= 0 ? to : first - 1);
+      if (to < 0) (own ??= []).push(from >= 0 ? first : first - 1 - from, first - 1 - to);
     }
   }
+  const gone = own === undefined ? NONE : ascending(own);
   const made: number[] = [];
   let id = first;
+  let at = 0;
   for (let i = 0; i < operations.length; i++) {
     const operation = operations[i]!;
     const values = valuesOf(operation[0] as number, operation);
-    for (let end = id + values; id < end; id++) if (!isWithin(id, own)) made.push(id);
+    for (let end = id + values; id < end; id++) {
+      while (gone[at + 1]! < id) at += 2;
+      if (!(gone[at]! <= id)) made.push(id);
+    }
     if (values === 0) id++;
   }
-  return { made, freed };
+  return { made, freed: freed ?? finalised };
 }
 
 const NONE: readonly number[] = [];
 
-function isWithin(id: number, ranges: readonly number[]): boolean {
-  for (let i = 0; i < ranges.length; i += 2) if (id >= ranges[i]! && id <= ranges[i + 1]!) return true;
-  return false;
+/** Ranges in their order. (Those of one operation are so already.) */
+function ascending(ranges: readonly number[]): readonly number[] {
+  let isInOrder = true;
+  for (let i = 2; i < ranges.length && isInOrder; i += 2) isInOrder = ranges[i]! > ranges[i - 1]!;
+  if (isInOrder) return ranges;
+  const pairs = ranges.flatMap((from, i) => (i % 2 === 0 ? [[from, ranges[i + 1]!]] : []));
+  return pairs.toSorted(([a], [b]) => a! - b!).flat();
 }
 
 /** How many positions of an operation hold a value; 0 where it only takes one. */

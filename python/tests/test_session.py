@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -261,3 +262,28 @@ def test_whose_device_is_not_there_leaves_the_place_to_others() -> None:
     assert [type for _, type, _ in world.run()] == [MessageType.WELCOME]
     world.asks(b"b", 1)
     assert world.replies() == [(b"b", 1)]
+
+
+class Looked(deque[Any]):
+    """Counts how many of its items are looked at, one after the other."""
+
+    looks = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        for item in super().__iter__():
+            self.looks += 1
+            yield item
+
+
+def test_what_thousands_of_batches_tell_alike_is_looked_for_once(world: World) -> None:
+    many = 1000
+    sent = world.session._sent = Looked()
+    # The client has issued them in one turn: it had no answer yet.
+    for seq in range(1, many + 1):
+        world.asks(b"a", seq)
+    assert len(world.replies()) == len(sent) == many
+    assert sent.looks < 10
+    world.asks(b"a", many + 1, ack=many - 5)
+    world.run()
+    assert len(sent) == 6
+    assert sent.looks < many + 10

@@ -54,6 +54,8 @@ class Session:
         # Answers and calls that may not have arrived: the last batch of each (for a call, its negative id), the
         # message, its frames.
         self._sent: deque[tuple[int, bytes, list[Any]]] = deque()
+        # The batch, and the call, up to which they were dropped last.
+        self._forgotten = [0, 0]
         self._frames = Frames(limits)
         # While a batch is being run: the number of frames that belong to the replies before it.
         self._complete: int | None = None
@@ -190,7 +192,12 @@ class Session:
 
         (Only the low 32 bits of a batch's number are told. The batches of a call are answered before those that wait
         for the call: the numbers do not ascend.)
+
+        A client that issues thousands of batches in one turn tells the same in all of them: look for it once.
         """
+        if self._forgotten[last < 0] == last:
+            return
+        self._forgotten[last < 0] = last
         sent = self._sent
         for i, (name, _, _) in enumerate(sent):
             if name == last or (name > 0 and last >= 0 and (name ^ last) & 0xFFFFFFFF == 0):
