@@ -11,7 +11,7 @@ export type { LinkChange, LinkState } from "./link/transport.ts";
 export type { Liveness, LivenessState } from "./session/control.ts";
 export type { Limits } from "./wire/limits.ts";
 export { ensurePython, type EnsureOptions } from "./environment/ensure.ts";
-export { Worker, type NestedNumbers, type TensorOptions, type WorkerStats } from "./worker.ts";
+export { Worker, type KeptCounts, type NestedNumbers, type TensorOptions, type WorkerStats } from "./worker.ts";
 export type { ContextOptions } from "./log/context.ts";
 export type { ModuleOptions } from "./source/modules.ts";
 export { EnvironmentError, TorchwireError, type ErrorCode } from "./errors/errors.ts";

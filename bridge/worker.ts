@@ -38,7 +38,20 @@ export interface WorkerInfo {
   readonly versions: Readonly<Record<string, string>>;
 }
 
+/** What a worker keeps of this program's samples: see `keep` of a DataLoader. */
+export interface KeptCounts {
+  /** Samples that were sent to it. */
+  samples: number;
+  /** Bytes of their arrays. */
+  bytes: number;
+  /** Samples that it found in a cache on its disk. */
+  cached: number;
+  /** Samples of batches that were there already, each time they came. */
+  hits: number;
+}
+
 export interface WorkerStats extends Counts {
+  readonly kept: Readonly<KeptCounts>;
   readonly worker: Pong;
 }
 
@@ -208,7 +221,7 @@ export class Worker implements AsyncDisposable {
   /** Counts of this side, and the worker's report on itself. A busy worker answers too. */
   async stats(): Promise<WorkerStats> {
     const worker = await this.#control.ping();
-    return { ...this.#session.counts, worker };
+    return { ...this.#session.counts, kept: { ...keptCounts(this) }, worker };
   }
 
   /** How often Python has called functions of this program, by their names. Each call was a round trip. */
@@ -261,6 +274,15 @@ export class Worker implements AsyncDisposable {
 }
 
 const workers = new WeakMap<object, Worker>();
+
+const kept = new WeakMap<Worker, KeptCounts>();
+
+/** The counts of what this worker keeps, for whoever makes it keep something. */
+export function keptCounts(worker: Worker): KeptCounts {
+  let counts = kept.get(worker);
+  if (counts === undefined) kept.set(worker, (counts = { samples: 0, bytes: 0, cached: 0, hits: 0 }));
+  return counts;
+}
 
 /** The worker of `reference`; undefined where it is no reference. */
 export function workerOf(reference: unknown): Worker | undefined {

@@ -75,6 +75,9 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "DataLoader.memory": ({ learner }) => (learner.data.training as DataLoader).memory,
   "DataLoader.plan": ({ learner }) => (learner.data.training as DataLoader).plan.orderOf(0),
   "DataLoader.position": ({ learner }) => (learner.data.training as DataLoader).position,
+  "DataLoader.on": async ({ learner, worker }) => {
+    for await (const _ of (learner.data.training as DataLoader).clone().on(worker)) void _;
+  },
   "DataLoader.clone": async ({ learner }) => {
     for await (const _ of (learner.data.training as DataLoader).clone());
   },

@@ -56,6 +56,8 @@ export interface Counts {
   readonly roundTrips: number;
   /** Batches that are not answered yet. */
   readonly inFlight: number;
+  /** Bytes of the batches, each counted once. */
+  readonly bytesSent: number;
   /** Calls of the program's functions by Python. Each is a round trip, and counts there too. */
   readonly calls: number;
 }
@@ -70,7 +72,7 @@ export class Session implements LogPort {
   readonly #inFlight = new InFlight<Flight>();
   readonly #flying = { operations: 0, bytes: 0 };
   readonly #waiting = new Waiting();
-  readonly #counts = { batches: 0, operations: 0, roundTrips: 0, calls: 0 };
+  readonly #counts = { batches: 0, operations: 0, roundTrips: 0, bytesSent: 0, calls: 0 };
   readonly #handlers: SessionHandlers;
   #seq = 0;
   #late = 0;
@@ -136,6 +138,7 @@ export class Session implements LogPort {
     if (!isLate) this.#seq = seq;
     this.#counts.batches++;
     this.#counts.operations += operations.length;
+    for (const { length } of parts) this.#counts.bytesSent += length;
     if (batch.urgent) this.#counts.roundTrips++;
     this.#flying.operations += operations.length;
     this.#flying.bytes += batch.bytes;

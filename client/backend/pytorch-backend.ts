@@ -8,6 +8,7 @@ import { type CallbackOptions, CallbackObject, type Handlers, type KeptState } f
 import { toTorch, type Conversion } from "../formats/convert.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { mapInputs } from "../data/batch.ts";
+import { describedArray } from "../kept/described.ts";
 import type { Inputs, Values } from "../data/types.ts";
 import { same, type Format } from "../formats/index.ts";
 import { described, flag, keywordsOf, oneOf, type Kinds } from "../options/keywords.ts";
@@ -181,7 +182,8 @@ export class PyTorchBackend extends CallbackObject implements Backend {
     const { target, loss } = this.#known;
     return mapInputs(ys, "ys", (value, path) => {
       const tensor = this.#toTorch(value, path, target ?? same, (dtype) => targetType(loss, dtype));
-      return isNDArray(value) ? toTargets(loss, tensor, value.dtype) : tensor;
+      const array = isNDArray(value) ? value : describedArray(value);
+      return array === undefined ? tensor : toTargets(loss, tensor, array.dtype);
     });
   }
 

@@ -5,6 +5,7 @@ import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import { type CallbackOptions, CallbackObject, type Handlers, type KeptState } from "../callback/callback.ts";
 import { type PythonForm } from "../callback/python-form.ts";
 import { aside } from "../data/aside.ts";
+import { onWorker } from "../data/on-worker.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { toBatch } from "../data/batch.ts";
 import type { BatchLike, Data, Inputs } from "../data/types.ts";
@@ -109,7 +110,7 @@ export abstract class AveragedWeights extends CallbackObject {
       const recomputing = worker.scope(() => py.keep(this.#helpers.Recomputing(model)));
       let whole = false;
       try {
-        for await (const batch of aside(data)) await worker.scope(async () => see(batch));
+        for await (const batch of onWorker(aside(data), worker)) await worker.scope(async () => see(batch));
         whole = true;
       } finally {
         // A failure has closed the lane: use another one.

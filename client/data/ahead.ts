@@ -1,14 +1,14 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
-import { type Collate, collated } from "./collate.ts";
+import { type Collate, collated, type Room, type Samples } from "./collate.ts";
 import type { NumberTypes } from "./collation.ts";
-import type { BatchMemory, Lease } from "./memory.ts";
+import type { BatchMemory } from "./memory.ts";
 import type { Batch, Dataset } from "./types.ts";
 
 /** A batch and its memory. */
 export interface Made {
   readonly batch: Batch;
-  readonly lease: Lease;
+  readonly lease: { end(): void };
 }
 
 /** The source of one pass's batches, asked for in order. */
@@ -32,6 +32,8 @@ export interface Pass {
   readonly memory: BatchMemory;
   readonly numbers: NumberTypes;
   readonly collate: Collate | undefined;
+  /** Makes a batch in another way than by `collate`. */
+  readonly make?: (samples: Samples, room: Room) => Batch;
 }
 
 interface Slot {
@@ -154,11 +156,12 @@ export class Ahead implements Source {
     if (--slot.missing > 0) return;
     if (slot.failure === undefined) {
       const { batchSize, order, memory, numbers, collate } = this.#pass;
+      const { make = (samples, room) => collated(samples, collate, room) } = this.#pass;
       const start = index * batchSize;
       const lease = memory.lease();
       const indices = order?.subarray(start, this.#endOf(index)) ?? slot.values.map((_, i) => start + i);
       try {
-        slot.made = { batch: collated({ values: slot.values, indices }, collate, { lease, numbers }), lease };
+        slot.made = { batch: make({ values: slot.values, indices }, { lease, numbers }), lease };
       } catch (error) {
         slot.failure = { place: start, error };
       }

@@ -185,7 +185,7 @@ function refuse(message: string, made: unknown): never {
   throw new TorchwireError("BAD_DATA", message);
 }
 
-function pairOf(sample: unknown, index: number): readonly [unknown, unknown] {
+export function pairOf(sample: unknown, index: number): readonly [unknown, unknown] {
   if (Array.isArray(sample) && sample.length === 2) return [sample[0], sample[1]];
   if (typeof sample === "object" && sample !== null && "xs" in sample && "ys" in sample) return [sample.xs, sample.ys];
   throw new TorchwireError("BAD_DATA", `sample ${index} is ${kindOf(sample)}; a sample is { xs, ys } or [xs, ys]`);

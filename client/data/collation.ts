@@ -39,10 +39,10 @@ export function alone(samples: number): Collation {
  * Goes through the values of samples, which must be of one kind, down to arrays and plain numbers. `leaf` makes one
  * part of those at one place in each sample. Throws BAD_DATA, naming samples that do not go together.
  */
-export function sideBySide<T>(
+export function sideBySide<T, H extends Pick<Collation, "indices" | "path"> = Collation>(
   values: readonly unknown[],
-  how: Collation,
-  leaf: (values: readonly unknown[], how: Collation) => T,
+  how: H,
+  leaf: (values: readonly unknown[], how: H) => T,
 ): Tree<T> {
   checkKinds(values, how);
   const [first] = values;
@@ -63,7 +63,7 @@ export const membersOf = (values: readonly unknown[], name: string | number): un
   values.map((value) => (value as Record<string, unknown>)[name]);
 
 /** Throws BAD_DATA where the values are not of one kind. */
-export function checkKinds(values: readonly unknown[], { path, indices }: Collation): void {
+export function checkKinds(values: readonly unknown[], { path, indices }: Pick<Collation, "path" | "indices">): void {
   const kind = kindOf(values[0]);
   for (let i = 1; i < values.length; i++) {
     const other = kindOf(values[i]);
@@ -72,7 +72,11 @@ export function checkKinds(values: readonly unknown[], { path, indices }: Collat
 }
 
 /** The array at place `i` of the values, which are arrays or typed arrays. Throws where it is not a whole one. */
-export function arrayAt(values: readonly unknown[], i: number, { path, indices }: Collation): NDArray {
+export function arrayAt(
+  values: readonly unknown[],
+  i: number,
+  { path, indices }: Pick<Collation, "path" | "indices">,
+): NDArray {
   const value = values[i] as NDArray | NDArray["data"];
   const name = `${path} of sample ${indices[i]}`;
   if (ArrayBuffer.isView(value)) return toNDArray(value, { name });
@@ -138,4 +142,7 @@ export function kindOf(value: unknown): string {
 }
 
 /** An array's dtype and shape in words: `float32 [2, 3]`. */
-export const told = ({ dtype, shape }: NDArray): string => `${dtype} [${shape.join(", ")}]`;
+export const told = ({ dtype, shape }: Pick<NDArray, "dtype" | "shape">): string => `${dtype} [${shape.join(", ")}]`;
+
+/** The advice for arrays of different shapes. */
+export const RAGGED = "; collate that part by list, which keeps arrays of different shapes, or by pad({ value: 0 })";

@@ -41,6 +41,7 @@ export {
 } from "./images.ts";
 export { ArrayList, list } from "./list.ts";
 export { loadDataset, type LoadDatasetOptions } from "./load-dataset.ts";
+export type { KeepOptions } from "../kept/options.ts";
 export { DataLoader, type Collated, type DataLoaderOptions } from "./loader.ts";
 export type { Position } from "./position.ts";
 export type { MemoryCounts } from "./memory.ts";

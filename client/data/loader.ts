@@ -1,81 +1,24 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { NDArray } from "../../bridge/values/ndarray.ts";
 import { addCaller, captureSite, type CallSite } from "../../bridge/errors/site.ts";
+import type { Worker } from "../../bridge/worker.ts";
+import { type KeepOptions, keepOptions } from "../kept/options.ts";
+import { KeptSource } from "../kept/source.ts";
+import { KeptStore } from "../kept/store.ts";
 import { onlyOptions } from "../options/keywords.ts";
 import { Ahead, type Source } from "./ahead.ts";
 import { Passes, whole, type Position } from "./position.ts";
 import { numBatches } from "./batches.ts";
-import { bucketed, byLength, type Lengths, lengthsOf } from "./buckets.ts";
+import { bucketed, byLength, lengthsOf } from "./buckets.ts";
 import { checkCollate, type Collate, type CollateFunction, type PartsCollate } from "./collate.ts";
 import { ArrayDataset, asDataset, type Indexed, Subset } from "./dataset.ts";
 import { Gathered } from "./gathered.ts";
+import type { Collated, DataLoaderOptions, LoaderPlan } from "./loader-options.ts";
 import { BatchMemory, type MemoryCounts } from "./memory.ts";
 import { permutation, weightedSample } from "./shuffle.ts";
 import type { NumberTypes } from "./collation.ts";
-import type { Dataset, Inputs, Sample } from "./types.ts";
-
-export interface DataLoaderOptions {
-  /** Samples in a batch. */
-  readonly batchSize: number;
-  /**
-   * A new order in each epoch: `permutation(samples, seed, epoch)`. False, the default, keeps the order of the data.
-   */
-  readonly shuffle?: boolean | { readonly seed: number };
-  /**
-   * Draws the samples of each epoch with replacement, in proportion to these weights, one weight for each sample. With
-   * `balancedWeights(labels)` each class comes equally often. `count` samples make an epoch, by default as many as the
-   * data has.
-   */
-  readonly sample?: { readonly weights: ArrayLike<number>; readonly count?: number };
-  /**
-   * The seed of `shuffle` or `sample`: an integer from 0 to 2^53 - 1, 0 by default. The same as `shuffle: { seed }`.
-   */
-  readonly seed?: number;
-  /** Leaves out a last batch with fewer than `batchSize` samples. Default: false. */
-  readonly dropLast?: boolean;
-  /**
-   * Makes batches of samples of similar length, so that little is padded: the length of each sample, or a function that
-   * gives it for an index, at once. Each sample still comes once in an epoch. With `shuffle`, samples are shuffled,
-   * pools of up to 50 batches are sorted, and the batches are shuffled. Without it, the shortest come first.
-   */
-  readonly bucketBy?: Lengths;
-  /**
-   * How many batches are made before they are asked for. Default: 2. Arrays need none, since their batches are quick to
-   * make.
-   */
-  readonly prefetch?: number;
-  /** How many calls of the data set's `get` run at once, for files and networks. Default: 4. */
-  readonly workers?: number;
-}
-
-/** A `DataLoader` that says how samples become batches. */
-export interface Collated<C> {
-  /**
-   * `{ xs, ys }` with a collator for either, or for the parts of a record by name: `stack`, the default, `list`,
-   * `pad({ value, mask })`, or a function of your own. Or one function of the samples, as `get` gave them, that returns
-   * the batch.
-   */
-  readonly collate: C;
-}
-
-/** How a loader makes its batches, for whoever does the same elsewhere. */
-export interface LoaderPlan {
-  readonly dataset: Dataset<unknown>;
-  /** It has a `collate` of its own. */
-  readonly isCollated: boolean;
-  /** Samples in one pass. */
-  readonly count: number;
-  readonly dropLast: boolean;
-  /** "rows": that of the data. "permutation": `permutation(samples, seed, epoch)`. */
-  readonly order: "rows" | "permutation" | "drawn";
-  readonly seed: number;
-  /** The next pass. */
-  readonly epoch: number;
-  /** The next pass begins within its epoch. */
-  readonly isMidway: boolean;
-  /** The samples of a pass, by index; undefined where they come in the order of the data. */
-  readonly orderOf: (epoch: number) => Uint32Array | undefined;
-}
+import type { Batch, Dataset, Inputs, Sample } from "./types.ts";
+export type { Collated, DataLoaderOptions, LoaderPlan } from "./loader-options.ts";
 
 /**
  * Batches of a data set, a list of samples, or arrays whose rows are samples. Each iteration is one pass, and begins the next epoch.
@@ -111,6 +54,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   readonly #dropLast: boolean;
   readonly #prefetch: number;
   readonly #workers: number;
+  readonly #keep: KeepOptions | undefined;
   readonly #memory = new BatchMemory();
   readonly #numbers: NumberTypes = new Map();
   #passes: Passes;
@@ -143,6 +87,12 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     this.#dropLast = dropLast;
     this.#prefetch = whole("prefetch", prefetch, 0);
     this.#workers = whole("workers", workers, 1);
+    this.#keep = keepOptions(options.keep);
+    if (this.#keep !== undefined && options.collate !== undefined)
+      throw new TorchwireError(
+        "MISUSE",
+        "DataLoader: keep does not go with collate, which makes batches here, of the samples: leave out one of them",
+      );
     const asked = typeof shuffle === "object" ? shuffle.seed : undefined;
     if (asked !== undefined && options.seed !== undefined && asked !== options.seed)
       throw new TorchwireError("MISUSE", `two seeds: shuffle has ${asked}, seed is ${options.seed}; give one`);
@@ -214,18 +164,33 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
 
   /** One pass. It begins with the first call of `next`. */
   [Symbol.asyncIterator](): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
-    return this.#pass(captureSite());
+    return this.#pass(captureSite()) as AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined>;
   }
 
-  async *#pass(site: CallSite): AsyncGenerator<{ readonly xs: X; readonly ys: Y }, void, undefined> {
+  /**
+   * The same passes, for `worker`: with `keep`, batches of what it keeps, which have references where there would be
+   * arrays. A learner iterates them. In a loop by hand, read `xs` and `ys` within the scope of the step, whose end frees
+   * them; those that are read outside are freed when the next batch is asked for.
+   */
+  on(worker: Worker): AsyncIterable<Batch> & { readonly length: number } {
+    const { length } = this;
+    const keep = this.#keep;
+    const iterator = (): AsyncGenerator<Batch, void, undefined> =>
+      this.#pass(captureSite(), keep && (() => KeptStore.of(worker, keep)));
+    return { length, [Symbol.asyncIterator]: iterator };
+  }
+
+  async *#pass(site: CallSite, kept?: () => KeptStore): AsyncGenerator<Batch, void, undefined> {
     const pass = this.#passes.begin();
     const { length } = this;
-    const source = this.#source(pass);
+    const store = kept?.();
+    await store?.ready();
+    const source = this.#source(pass, store);
     try {
       while (pass.batch < length) {
         const { batch, lease } = await source.batch(pass.batch);
         pass.batch++;
-        yield batch as { xs: X; ys: Y };
+        yield batch;
         lease.end();
       }
     } catch (error) {
@@ -250,31 +215,28 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     return this.#shuffle ? permutation(this.samples, seed, epoch) : undefined;
   }
 
-  #source({ epoch, batch, seed }: Position): Source {
+  #source({ epoch, batch, seed }: Position, store: KeptStore | undefined): Source {
     const { batchSize } = this;
     const samples = this.#count;
     const order = this.#order(seed, epoch);
     const dataset = this.#dataset;
     const arrays = dataset instanceof Subset ? dataset.data : dataset;
     const { collate } = this.#options;
-    if (arrays instanceof ArrayDataset && collate === undefined) {
+    if (arrays instanceof ArrayDataset && collate === undefined && store === undefined) {
       const rows = dataset instanceof Subset ? chosen(dataset.indices, order) : order;
       return new Gathered(arrays, { order: rows, samples, batchSize }, this.#memory);
     }
-    return new Ahead(
-      {
-        dataset,
-        order,
-        samples: Math.min(this.length * batchSize, samples),
-        batchSize,
-        workers: this.#workers,
-        prefetch: this.#prefetch,
-        memory: this.#memory,
-        numbers: this.#numbers,
-        collate,
-      },
-      batch,
-    );
+    const reading = {
+      dataset,
+      order,
+      samples: Math.min(this.length * batchSize, samples),
+      batchSize,
+      workers: this.#workers,
+      prefetch: this.#prefetch,
+      memory: this.#memory,
+      numbers: this.#numbers,
+    };
+    return store === undefined ? new Ahead({ ...reading, collate }, batch) : new KeptSource(reading, batch, store);
   }
 }
 
@@ -288,6 +250,7 @@ const OPTIONS = {
   bucketBy: true,
   prefetch: true,
   workers: true,
+  keep: true,
 } as const;
 
 const chosen = (indices: Uint32Array, order: Uint32Array | undefined): Uint32Array =>

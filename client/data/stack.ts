@@ -7,6 +7,7 @@ import {
   differ,
   isNumber,
   noValues,
+  RAGGED,
   sideBySide,
   told,
 } from "./collation.ts";
@@ -52,5 +53,3 @@ function stacked(values: readonly unknown[], how: Collation): NDArray {
 
 const isRagged = (one: NDArray, other: NDArray): boolean =>
   one.dtype === other.dtype && one.shape.length === other.shape.length;
-
-const RAGGED = "; collate that part by list, which keeps arrays of different shapes, or by pad({ value: 0 })";

@@ -1,11 +1,12 @@
 /** Converts a JavaScript array to the tensor that a model takes. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isNDArray, type DType } from "../../bridge/values/ndarray.ts";
+import { isNDArray, type DType, type NDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { isReference, untyped } from "../../bridge/reference/ref.ts";
 import { notAnInput } from "../data/batch.ts";
+import { type Described, describedArray } from "../kept/described.ts";
 import { ArrayList, isPacked, type Packed } from "../data/list.ts";
 import { mapTree } from "../data/tree.ts";
 import type { Values } from "../data/types.ts";
@@ -24,17 +25,19 @@ export interface Conversion {
 
 /**
  * Converts `value` to a tensor on the device, in PyTorch's axes, by operations of the batch that is being built. A
- * reference is in PyTorch's axes already and only moves to the device; a list of arrays becomes a list. `path` names the array in errors.
+ * reference is in PyTorch's axes already and only moves to the device, unless it stands for an array of the program's; a
+ * list of arrays becomes a list. `path` names the array in errors.
  */
 export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
   const { worker, device, format, channelsLast = false } = how;
   const move = (tensor: AnyRef): AnyRef => (device === "cpu" ? tensor : tensor.to(device));
-  if (isReference(value)) return move(value);
-  if (value instanceof ArrayList) return listToTorch(value, path, how, move);
-  if (!isNDArray(value)) return notAnInput(value, path);
-  const { dtype, shape } = value;
-  const chosen = ofBatch(format ?? defaultFormat(value, "input"));
-  const tensor = move(untyped(worker.tensor(value)));
+  const array = isReference(value) ? describedArray(value) : value;
+  if (array === undefined) return move(value as AnyRef);
+  if (array instanceof ArrayList) return listToTorch(array, path, how, move);
+  if (!isReference(value) && !isNDArray(value)) return notAnInput(value, path);
+  const { dtype, shape } = array as Described;
+  const chosen = ofBatch(format ?? defaultFormat({ dtype, shape }, "input"));
+  const tensor = move(isReference(value) ? value : untyped(worker.tensor(value as NDArray)));
   return chosen.toTorch(tensor, { worker, dtype, shape, channelsLast });
 }
 

@@ -11,6 +11,7 @@ import { samplesIn, toBatch } from "../data/batch.ts";
 import { groupsOf } from "./groups.ts";
 import { release } from "../data/lent-batch.ts";
 import { samplesOf } from "../data/samples.ts";
+import { onWorker } from "../data/on-worker.ts";
 import { isPositioned } from "../data/positioned.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 import type { Done } from "../resume/manifest.ts";
@@ -91,7 +92,7 @@ export class Run {
       let isEmpty = done.batch === 0;
       const samples = samplesOf(data);
       // A loader goes on at its position.
-      const rest = Array.isArray(data) ? data.slice(done.batch) : data;
+      const rest = Array.isArray(data) ? data.slice(done.batch) : onWorker(data, this.#workings.learner.worker);
       const size = phase.data === "training" ? accumulate : 1;
       for await (const group of groupsOf(rest, size, this.#interruption, () => this.#isOpening)) {
         isEmpty = false;

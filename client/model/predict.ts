@@ -4,7 +4,7 @@ import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { isNDArray, itemSize, sizeOf, type NDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
-import { workerOf } from "../../bridge/worker.ts";
+import { type Worker, workerOf } from "../../bridge/worker.ts";
 import { toTorch } from "../formats/convert.ts";
 import { aside } from "../data/aside.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
@@ -12,6 +12,9 @@ import { isValue, mapInputs, namesOf, toBatch } from "../data/batch.ts";
 import { ArrayList, list } from "../data/list.ts";
 import { checkPick, pickedBy, type Picked } from "../data/picked.ts";
 import type { Data, Inputs } from "../data/types.ts";
+import { onWorker } from "../data/on-worker.ts";
+import { KeptBatch } from "../kept/batch.ts";
+import { describedArray } from "../kept/described.ts";
 import { rootOf } from "../loop/failures.ts";
 import type { Format } from "../formats/index.ts";
 import { described } from "../options/keywords.ts";
@@ -124,7 +127,9 @@ export function outputs(model: PyObject, samples: Samples, options: PredictOptio
 
 /** How many samples inputs have, where all of them are arrays that say the same. */
 function rowsOf(xs: Inputs): number | undefined {
-  const rows = namesOf(xs, "xs").map(([, value]) => (isNDArray(value) ? value.shape[0] : undefined));
+  const rows = namesOf(xs, "xs").map(([, value]) =>
+    isNDArray(value) ? value.shape[0] : isReference(value) ? describedArray(value)?.shape[0] : undefined,
+  );
   return rows.every((one) => one === rows[0]) ? rows[0] : undefined;
 }
 
@@ -225,11 +230,12 @@ async function* eachBatch<T>(
     );
   checkPick("predict: select", select);
   const how = { worker, device: device ?? worker.device, format: input };
-  const send = (xs: Inputs): Promise<T> =>
+  const send = (given: Inputs | KeptBatch): Promise<T> =>
     // A lane of its own: a failure here stops nothing else, and an earlier failure does not stop this.
     worker.lane(() =>
       worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
         worker.scope(() => {
+          const xs = isKept(given) ? given.xs : given;
           const inputs = mapInputs(xs, "xs", (value, path) => toTorch(value, path, how)) as Inputs;
           const yhat = forward(model, inputs);
           const picked = select === undefined ? yhat : pickedBy("predict: select", select, yhat);
@@ -238,7 +244,7 @@ async function* eachBatch<T>(
       ),
     );
   const waiting: Promise<T>[] = [];
-  for await (const xs of inputsOf(samples, batchSize)) {
+  for await (const xs of inputsOf(samples, batchSize, worker)) {
     const sent = send(xs);
     sent.catch(() => undefined);
     waiting.push(sent);
@@ -253,15 +259,18 @@ const done = <T>(one: Promise<T>): Promise<T> =>
     throw rootOf(error);
   });
 
-async function* inputsOf(samples: Samples, batchSize: number): AsyncGenerator<Inputs> {
+/** A batch that the worker keeps comes as it is: reading its inputs makes them, which belongs into the scope that uses them. */
+async function* inputsOf(samples: Samples, batchSize: number, worker: Worker): AsyncGenerator<Inputs | KeptBatch> {
   if (isNDArray(samples)) yield* pieces(samples, batchSize);
   else if (isList(samples)) yield* piecesOf(samples, batchSize);
   else if (isReference(samples) || isSeveralInputs(samples)) yield samples as Inputs;
   else if (Symbol.asyncIterator in samples || Symbol.iterator in samples)
-    for await (const batch of aside(samples as Data) as AsyncIterable<never>)
-      yield isNDArray(batch) || isList(batch) ? batch : toBatch(batch).xs;
+    for await (const batch of onWorker(aside(samples as Data), worker) as AsyncIterable<never>)
+      yield isNDArray(batch) || isList(batch) || isKept(batch) ? batch : toBatch(batch).xs;
   else yield samples;
 }
+
+const isKept = (value: unknown): value is KeptBatch => value instanceof KeptBatch;
 
 const isList = (value: unknown): value is ArrayList => value instanceof ArrayList;
 

@@ -2,6 +2,7 @@
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
+import type { Worker } from "../../bridge/worker.ts";
 import { callback, type Callback } from "../callback/callback.ts";
 import { Scheduler } from "../callbacks/scheduler.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
@@ -118,7 +119,7 @@ export async function lrFind(learner: Learner, options: LrFindOptions = {}): Pro
     },
   });
   const trial = new Learner(learner.model, learner.loss, {
-    data: { training: repeated(data, steps * accumulate), validation: NOTHING },
+    data: { training: repeated(data, steps * accumulate, learner.worker), validation: NOTHING },
     ...(learner.input && { input: learner.input }),
     ...(learner.target && { target: learner.target }),
     ...(learner.output && { output: learner.output }),
@@ -189,11 +190,11 @@ function traceless({ worker, modules, optimizer }: Learner, data: Data | PyObjec
 }
 
 /** Gives `count` batches, in as many passes as that takes. A loader's own passes go on where they were. */
-function repeated(given: Data | PyObject, count: number): Data {
+function repeated(given: Data | PyObject, count: number, worker: Worker): Data {
   const data: Data = isReference(given)
     ? overReference(given)
     : given instanceof DataLoader
-      ? given.clone()
+      ? given.clone().on(worker)
       : (given as Data);
   return {
     length: count,

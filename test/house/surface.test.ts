@@ -24,7 +24,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       fromBytes kw lend py spawnWorker withWorker`,
     types: `
       AnyRef Argument Bool BundledModules Bytes Callable ClassObject ConnectOptions ContextManager ContextOptions DType
-      EnsureOptions ErrorCode Float HalfFloat Int Is Item Iter IterableOf KeywordClass KnownModule Kw KwArgs
+      EnsureOptions ErrorCode Float HalfFloat Int Is Item Iter IterableOf KeptCounts KeywordClass KnownModule Kw KwArgs
       KwFunction KwIn Limits Linear LinkChange LinkState Liveness LivenessState Mapping MappingOf Maybe Module
       ModuleName ModuleOptions NDArray
       NestedNumbers Network Optimizer Parameter PyBool PyCallback PyClass PyDict PyFloat PyFunction PyInt PyIter PyList
@@ -56,7 +56,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       AnyArray ArrayRows Batch BatchLike BatchOptions CacheOptions CacheSource Collate CollateFunction Collated
       Collating Collation Collator ColumnType ColumnTypes CsvOptions CsvRow CsvTypes CsvValue Data DataLoaderOptions
       Dataset DecodeImageOptions Feature Features FlowTensor FromWorkerOptions ImageFolder ImageFolderOptions
-      ImageOptions ImageSample ImageSource Indexed Inputs JsonLinesOptions LateTensor Lengths LoadDatasetOptions
+      ImageOptions ImageSample ImageSource Indexed Inputs JsonLinesOptions KeepOptions LateTensor Lengths LoadDatasetOptions
       MaskOptions MemoryCounts OnnxTensor OwnRows Pad PadOptions ParquetOptions PartCollate PartsCollate Pixels Position ReadyArray
       Rows Sample SampleValue SkippedImage SplitOptions Stacked ToNDArrayOptions Values`,
   },

@@ -1,0 +1,263 @@
+"""Samples that stay in the worker, and their cache on its disk."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+from torchwire_worker.helpers import kept_cache
+from torchwire_worker.helpers.kept import Store
+from torchwire_worker.helpers.kept_cache import BadName, Cache
+
+PARTS = [("float32", [3, 2]), ("int64", []), ("bool", [5]), ("uint8", [0, 4]), ("bfloat16", [2])]
+KEY = "float32 [3, 2], int64 []"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHWIRE_CACHE", str(tmp_path / "cache"))
+
+
+def samples(count: int, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [
+        torch.randn(count, 3, 2, generator=generator),
+        torch.randint(-(2**40), 2**40, (count,), generator=generator),
+        torch.rand(count, 5, generator=generator) > 0.5,
+        torch.empty(count, 0, 4, dtype=torch.uint8),
+        torch.randn(count, 2, generator=generator).bfloat16(),
+    ]
+
+
+def row_of(parts: list[Tensor], i: int) -> bytes:
+    return b"".join(part[i].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for part in parts if part[i].numel())
+
+
+def hashes_of(parts: list[Tensor]) -> Tensor:
+    all = b"".join(hashlib.sha256(KEY.encode() + row_of(parts, i)).digest() for i in range(len(parts[0])))
+    return torch.frombuffer(bytearray(all), dtype=torch.uint8).reshape(-1, 32)
+
+
+def filled(store: Store, parts: list[Tensor], batch: int = 4) -> Store:
+    store.shelf(KEY, PARTS)
+    count, hashes = len(parts[0]), hashes_of(parts)
+    for at in range(0, count, batch):
+        store.add(0, count - at, hashes[at : at + batch], *[part[at : at + batch] for part in parts])
+    return store
+
+
+def check(store: Store, parts: list[Tensor]) -> None:
+    count = len(parts[0])
+    for rows in (torch.randperm(count), torch.tensor([0, count - 1, 0]), torch.tensor([count // 2])):
+        for found, part in zip(store.gather(0, rows.int()), parts, strict=True):
+            whole = part[rows]
+            assert found.dtype == whole.dtype and found.shape == whole.shape and found.stride() == whole.stride()
+            assert torch.equal(found, whole)
+
+
+@pytest.mark.parametrize("memory", [None, 0, 500], ids=["memory", "disk", "both"])
+def test_rows_come_as_indexing_gives_them(memory: int | None) -> None:
+    parts = samples(30)
+    check(filled(Store(memory), parts), parts)
+
+
+def test_more_may_come_than_was_said() -> None:
+    parts = samples(30)
+    store = Store()
+    store.shelf(KEY, PARTS)
+    for at in range(0, 30, 10):
+        store.add(0, 10, hashes_of(parts)[at : at + 10], *[part[at : at + 10] for part in parts])
+    check(store, parts)
+
+
+def test_files_for_what_does_not_fit_have_no_names(tmp_path: Path) -> None:
+    store = filled(Store(0), samples(8))
+    assert os.listdir(tmp_path / "cache" / "spill") == []
+    assert store.gather(0, torch.tensor([1]))[1].shape == (1,)
+
+
+def test_inference_mode_leaves_rows_that_can_be_added_later() -> None:
+    parts = samples(8)
+    store = Store()
+    store.shelf(KEY, PARTS)
+    with torch.inference_mode():
+        store.add(0, 8, hashes_of(parts)[:4], *[part[:4] for part in parts])
+        assert store.gather(0, torch.tensor([1]))[0].is_inference()
+    store.add(0, 4, hashes_of(parts)[4:], *[part[4:] for part in parts])
+    check(store, parts)
+    weight = torch.ones(2, requires_grad=True)
+    (store.gather(0, torch.tensor([1]))[0] * weight).sum().backward()
+    assert weight.grad is not None
+
+
+def test_a_batch_whose_samples_could_not_be_added_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled(Store(0), samples(4))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    parts = samples(300_000, 1)
+    store._shelves[0]._blocks[-1].rows = 4
+    with pytest.raises(OSError, match="No space left"):
+        store.add(0, 10, hashes_of(samples(1)), *[part[:1] for part in parts])
+    with pytest.raises(RuntimeError, match="could not be kept: OSError.*No space left"):
+        store.gather(0, torch.tensor([0]))
+
+
+def test_a_later_session_finds_what_an_earlier_one_has_sent() -> None:
+    parts = samples(12)
+    filled(Store(cache="photos"), parts)
+    later = Store(cache="photos")
+    known = later.hashes()
+    assert sorted(known.tolist()) == sorted(hashes_of(parts).tolist())
+    later.shelf(KEY, PARTS)
+    later.recall(0, 12, hashes_of(parts)[:5])
+    more = samples(3, 1)
+    later.add(0, 7, hashes_of(more), *more)
+    later.recall(0, 4, hashes_of(parts)[5:])
+    check(later, [torch.cat([a[:5], b, a[5:]]) for a, b in zip(parts, more)])
+    assert len(Store(cache="photos").hashes()) == 15
+    assert len(Store(cache="others").hashes()) == 0
+
+
+def test_the_same_sample_is_written_once() -> None:
+    parts = samples(6)
+    filled(Store(cache="photos"), parts)
+    size = kept_cache.listed()[0]["bytes"]
+    filled(Store(cache="photos"), parts)
+    assert kept_cache.listed()[0]["bytes"] == size
+
+
+def test_two_sessions_at_once_write_to_different_files() -> None:
+    one, other = Cache("photos", None), Cache("photos", None)
+    for i in range(20):
+        for cache, name in ((one, "one"), (other, "other")):
+            content = f"{name} {i}".encode() * 50
+            cache.write(hashlib.sha256(content).digest(), content)
+    folder = kept_cache.folder_of("photos")
+    assert len(os.listdir(folder)) == 2
+    assert len(Cache("photos", None)._places) == 40
+    one.close()
+    other.close()
+    # Whoever comes next goes on with one of them.
+    third = Cache("photos", None)
+    third.write(hashlib.sha256(b"third").digest(), b"third")
+    assert len(os.listdir(folder)) == 2
+
+
+def test_two_processes_at_once() -> None:
+    script = (
+        "import hashlib, sys\n"
+        "from torchwire_worker.helpers.kept_cache import Cache\n"
+        "cache = Cache('photos', None)\n"
+        "for i in range(300):\n"
+        "    content = (f'{sys.argv[1]} {i} ' * 100).encode()\n"
+        "    cache.write(hashlib.sha256(content).digest(), content)\n"
+    )
+    folder = os.path.dirname(os.path.dirname(os.path.dirname(kept_cache.__file__)))
+    environ = {**os.environ, "PYTHONPATH": folder}
+    running = [subprocess.Popen([sys.executable, "-c", script, str(n)], env=environ) for n in range(3)]
+    assert [process.wait() for process in running] == [0, 0, 0]
+    cache = Cache("photos", None)
+    contents = [(f"{n} {i} " * 100).encode() for n in range(3) for i in range(300)]
+    assert all(cache.read(hashlib.sha256(content).digest(), b"") == content for content in contents)
+
+
+@pytest.mark.parametrize("cut", [1, 30, 60])
+def test_a_record_that_was_left_half_written_is_not_there(cut: int) -> None:
+    cache = Cache("photos", None)
+    contents = [bytes([i]) * 40 for i in range(3)]
+    for content in contents:
+        cache.write(hashlib.sha256(content).digest(), content)
+    cache.close()
+    [name] = os.listdir(kept_cache.folder_of("photos"))
+    path = os.path.join(kept_cache.folder_of("photos"), name)
+    os.truncate(path, os.path.getsize(path) - cut)
+    after = Cache("photos", None)
+    assert len(after._places) == 2
+    after.write(hashlib.sha256(contents[2]).digest(), contents[2])
+    after.close()
+    again = Cache("photos", None)
+    assert [again.read(hashlib.sha256(content).digest(), b"") for content in contents] == contents
+
+
+def test_damage_is_noticed_and_removed() -> None:
+    parts = samples(3)
+    filled(Store(cache="photos"), parts)
+    folder = kept_cache.folder_of("photos")
+    [name] = os.listdir(folder)
+    with open(os.path.join(folder, name), "r+b") as file:
+        file.seek(60)
+        file.write(b"\xff\x00\xff")
+    later = Store(cache="photos")
+    later.shelf(KEY, PARTS)
+    with pytest.raises(OSError, match="was damaged on the disk, and has been removed: run the program again"):
+        later.recall(0, 3, hashes_of(parts))
+    assert os.listdir(folder) == []
+
+
+def test_what_was_used_the_longest_ago_goes_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_cache, "_FILE_BYTES", 1000)
+    contents = [bytes([i]) * 400 for i in range(30)]
+    hashes = [hashlib.sha256(content).digest() for content in contents]
+    for i, (hash, content) in enumerate(zip(hashes, contents)):
+        cache = Cache("photos", 8000)
+        if i > 0:
+            # The first one is used again and again.
+            assert cache.read(hashes[0], b"") == contents[0]
+        cache.write(hash, content)
+        cache.close()
+        for path, status in kept_cache._statuses(kept_cache.folder_of("photos")):
+            os.utime(path, (status.st_mtime - 10, status.st_mtime - 10))
+        assert kept_cache.listed()[0]["bytes"] <= 8000
+    last = Cache("photos", 8000)
+    assert hashes[0] in last and hashes[29] in last and hashes[2] not in last
+
+
+def test_a_full_disk_ends_the_writing_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = Cache("photos", None)
+    cache.write(hashlib.sha256(b"one").digest(), b"one")
+    write = os.write
+
+    def half(file: int, content: bytes) -> int:
+        write(file, content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "write", half)
+    cache.write(hashlib.sha256(b"two").digest(), b"two")
+    monkeypatch.setattr(os, "write", write)
+    cache.write(hashlib.sha256(b"three").digest(), b"three")
+    cache.close()
+    assert len(Cache("photos", None)._places) == 1
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../photos", "a/b", "/tmp", ".hidden", "a\\b", "a\0b", "x" * 65, "ä"])
+def test_names_that_are_paths_are_refused(name: str) -> None:
+    with pytest.raises(BadName, match="is no name of a cache"):
+        Cache(name, None)
+    with pytest.raises(BadName):
+        kept_cache.remove(name)
+
+
+def test_caches_are_listed_and_removed(tmp_path: Path) -> None:
+    assert kept_cache.listed() == []
+    store = filled(Store(cache="photos"), samples(3))
+    filled(Store(cache="a.b"), samples(3))
+    assert [cache["name"] for cache in kept_cache.listed()] == ["a.b", "photos"]
+    assert kept_cache.remove("photos") == kept_cache.listed()[0]["bytes"]
+    assert [cache["name"] for cache in kept_cache.listed()] == ["a.b"]
+    with pytest.raises(BadName, match="there is no cache 'photos'"):
+        kept_cache.remove("photos")
+    # A session that had it goes on.
+    more = samples(2, 1)
+    store.add(0, 2, hashes_of(more), *more)
+    assert os.listdir(tmp_path / "cache" / "samples") == ["a.b"]
+    mode = os.stat(tmp_path / "cache" / "samples" / "a.b").st_mode & 0o777
+    assert mode == 0o700

@@ -1,0 +1,297 @@
+/** Samples that the worker keeps: each is sent once, and a fit has the bits of one whose batches travel. */
+import { beforeAll, expect, test } from "vitest";
+import {
+  callback,
+  crossEntropy,
+  DataLoader,
+  Learner,
+  mse,
+  py,
+  PyTorchBackend,
+  sgd,
+  split,
+  type AnyRef,
+  type LearnerOptions,
+  type NDArray,
+  type Worker,
+} from "torchwire";
+import { stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
+import type { KeptCounts, WorkerStats } from "torchwire/bridge";
+import type { Loss } from "torchwire/losses";
+import { same } from "torchwire/formats";
+import { sizeOf, toBytes } from "../../../bridge/values/ndarray.ts";
+import { caught, countsOf, untyped } from "../../observed.ts";
+import { warmWorker } from "../../worker.ts";
+
+let worker: Worker;
+let torch: AnyRef;
+beforeAll(async () => {
+  worker = await warmWorker();
+  torch = untyped(worker, "torch");
+});
+
+let drawn = 0;
+/** Bytes that no other test has: the worker knows samples by what they hold. */
+const noise = (shape: readonly number[]): Uint8Array => {
+  let state = ++drawn * 2_654_435_761;
+  return Uint8Array.from({ length: sizeOf(shape) }, () => {
+    state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
+    return state >>> 24;
+  });
+};
+const bytes = (...shape: readonly number[]): NDArray => ({ dtype: "uint8", shape, data: noise(shape) });
+const floats = (...shape: readonly number[]): NDArray => ({
+  dtype: "float32",
+  shape,
+  data: Float32Array.from(noise(shape), (x) => x / 128 - 1),
+});
+const labels = (n: number): NDArray => ({
+  dtype: "int64",
+  shape: [n],
+  data: BigInt64Array.from(noise([n]), (x) => BigInt(x % 3)),
+});
+
+interface Case {
+  readonly data: () => Indexed;
+  readonly options: DataLoaderOptions;
+  readonly model: () => AnyRef;
+  readonly loss: Loss;
+  readonly learner?: () => LearnerOptions;
+}
+
+/** The losses of each step and the weights at the end, as bytes. */
+async function trained({ options, model, loss, learner: more }: Case, keep: boolean, data: Indexed): Promise<string[]> {
+  await torch.manual_seed(1);
+  const loader = (): DataLoader => new DataLoader(data, keep ? { ...options, keep: "worker" } : options);
+  const losses: number[] = [];
+  const noting = callback({
+    name: "Noting",
+    access: { step: { loss: "read" } },
+    observe: { stepEnd: ({ values }) => void losses.push(values.loss!) },
+  });
+  const { callbacks = [], ...others } = more?.() ?? {};
+  const learner = new Learner(model(), loss, {
+    data: { training: loader(), validation: loader() },
+    optimizer: sgd({ lr: 0.1 }),
+    defaultCallbacks: false,
+    callbacks: [...callbacks, noting],
+    ...others,
+  });
+  await learner.fit(2);
+  const state = (await py.js(
+    untyped(worker, "torch").nn.utils.parameters_to_vector(learner.model.parameters()),
+  )) as NDArray;
+  return [...losses.map(String), Buffer.from(toBytes(state.data)).toString("hex")];
+}
+
+const linear =
+  (inputs: number): (() => AnyRef) =>
+  () =>
+    torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(inputs, 3));
+const conv = (): AnyRef =>
+  torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3));
+const records = (n: number): Indexed => Array.from({ length: n }, (_, i) => ({ xs: floats(4), ys: i % 3 }));
+
+const cases: { readonly [name: string]: Case } = {
+  "arrays, in their order, with a small last batch": {
+    data: () => ({ xs: floats(22, 4), ys: labels(22) }),
+    options: { batchSize: 8 },
+    model: linear(4),
+    loss: crossEntropy(),
+  },
+  "images, shuffled": {
+    data: () => ({ xs: bytes(20, 8, 8, 3), ys: labels(20) }),
+    options: { batchSize: 8, shuffle: true, dropLast: true },
+    model: conv,
+    loss: crossEntropy(),
+  },
+  "records with plain numbers as labels": {
+    data: () => records(20),
+    options: { batchSize: 6, shuffle: { seed: 3 } },
+    model: linear(4),
+    loss: crossEntropy(),
+  },
+  "plain numbers with fractions": {
+    data: () => Array.from({ length: 9 }, (_, i) => ({ xs: floats(4), ys: i / 2 })),
+    options: { batchSize: 4 },
+    model: () => torch.nn.Sequential(torch.nn.Linear(4, 1), torch.nn.Flatten(0)),
+    loss: mse(),
+  },
+  "typed arrays, and lists of inputs": {
+    data: () => Array.from({ length: 9 }, (_, i) => ({ xs: [floats(4).data, floats(4)], ys: floats(3) })) as never,
+    options: { batchSize: 4 },
+    model: () => torch.nn.Bilinear(4, 4, 3),
+    loss: mse(),
+  },
+  "draws with repeats": {
+    data: () => ({ xs: floats(10, 4), ys: labels(10) }),
+    options: { batchSize: 4, sample: { weights: Array.from({ length: 10 }, (_, i) => i), count: 16 } },
+    model: linear(4),
+    loss: crossEntropy(),
+  },
+  "accumulated gradients, and buckets": {
+    data: () => ({ xs: floats(21, 4), ys: labels(21) }),
+    options: { batchSize: 4, shuffle: true, bucketBy: (i: number) => i % 5 },
+    model: linear(4),
+    loss: crossEntropy(),
+    learner: () => ({ callbacks: [new PyTorchBackend({ accumulate: 3 })] }),
+  },
+  "several inputs by name, and a part of a split": {
+    data: () =>
+      split(
+        Array.from({ length: 20 }, (_, i) => ({ xs: { input: floats(4) }, ys: i % 3 })),
+        0.6,
+      )[0] as never,
+    options: { batchSize: 4, shuffle: true },
+    model: () => torch.nn.Linear(4, 3),
+    loss: crossEntropy(),
+  },
+  "floats of four dimensions, with a format": {
+    data: () => ({ xs: floats(10, 3, 8, 8), ys: labels(10) }),
+    options: { batchSize: 4 },
+    model: conv,
+    loss: crossEntropy(),
+    learner: () => ({ input: same }),
+  },
+};
+
+for (const [name, one] of Object.entries(cases))
+  test(`${name}: the same losses and weights`, async () => {
+    const data = one.data();
+    const without = await trained(one, false, data);
+    const kept = await trained(one, true, data);
+    expect(kept).toEqual(without);
+    expect(without.length).toBeGreaterThan(4);
+  });
+
+/** What the worker was sent, by `run`. */
+async function sent(run: () => unknown): Promise<KeptCounts & Pick<WorkerStats, "bytesSent" | "batches">> {
+  const before = await countsOf(worker);
+  await run();
+  const after = await countsOf(worker);
+  const less = (name: "samples" | "bytes" | "cached" | "hits"): number => after.kept[name] - before.kept[name];
+  return {
+    samples: less("samples"),
+    bytes: less("bytes"),
+    cached: less("cached"),
+    hits: less("hits"),
+    bytesSent: after.bytesSent - before.bytesSent,
+    batches: after.batches - before.batches,
+  };
+}
+
+test("the first epoch sends each sample once; then a batch is its indices", async () => {
+  const xs = bytes(64, 16, 16, 3);
+  const loader = new DataLoader({ xs, ys: labels(64) }, { batchSize: 16, shuffle: true, keep: "worker" });
+  const learner = new Learner(linear(768)(), crossEntropy(), { defaultCallbacks: false, data: { training: loader } });
+  process.removeAllListeners("warning");
+  const first = await sent(() => learner.fit(1));
+  expect(first).toMatchObject({ samples: 64, bytes: 64 * (768 + 8), hits: 0 });
+  const second = await sent(() => learner.fit(1));
+  expect(second).toMatchObject({ samples: 0, bytes: 0, hits: 64 });
+  // Each of the four steps says its 16 indices, and the operations of a step.
+  expect(second.bytesSent).toBeLessThan(4 * 2000);
+  const third = await sent(() => learner.fit(1));
+  expect(Math.abs(third.bytesSent - second.bytesSent)).toBeLessThan(200);
+});
+
+test("samples with the same bytes are sent once, and none is read again", async () => {
+  const [one, other] = [floats(4), floats(4)];
+  let reads = 0;
+  const data = {
+    length: 12,
+    get: (i: number) => {
+      reads++;
+      return { xs: i % 2 === 0 ? one : other, ys: i % 3 };
+    },
+  };
+  const learner = new Learner(linear(4)(), crossEntropy(), { defaultCallbacks: false });
+  const loader = new DataLoader(data, { batchSize: 4, shuffle: true, keep: "worker" });
+  expect(await sent(() => learner.fit(3, { data: { training: loader } }))).toMatchObject({ samples: 2 });
+  expect(reads).toBe(12);
+});
+
+test("predictions and validation use what the training has sent", async () => {
+  const data = { xs: floats(12, 4), ys: labels(12) };
+  const loader = new DataLoader(data, { batchSize: 4, keep: "worker" });
+  const learner = new Learner(linear(4)(), crossEntropy(), { defaultCallbacks: false });
+  await learner.fit(1, { data: { training: loader } });
+  const plain = await learner.predict(data.xs);
+  const there = await sent(async () => expect(await learner.predict(loader)).toEqual(plain));
+  expect(there).toMatchObject({ samples: 0, hits: 12 });
+  expect(await sent(() => learner.validate(loader))).toMatchObject({ samples: 0, hits: 12 });
+});
+
+test("a loop by hand gets the tensors that its arrays would be, and leaves none behind", async () => {
+  const data = { xs: bytes(10, 2, 3), ys: labels(10) };
+  const loader = new DataLoader(data, { batchSize: 4, shuffle: true, keep: "worker" });
+  const arrays: { xs: NDArray; ys: NDArray }[] = [];
+  for await (const { xs, ys } of loader.clone())
+    arrays.push({ xs: { ...xs, data: xs.data.slice() }, ys: { ...ys, data: ys.data.slice() } });
+  const found: { xs: NDArray; ys: NDArray }[] = [];
+  const pass = async (): Promise<void> => {
+    for await (const batch of loader.on(worker))
+      found.push(
+        await worker.scope(async () => {
+          const [xs, ys] = [batch.xs as AnyRef, batch.ys as AnyRef];
+          return { xs: await py.ndarray(xs), ys: await py.ndarray(ys) };
+        }),
+      );
+  };
+  await pass();
+  expect(found).toEqual(arrays);
+  const before = (await countsOf(worker)).worker.objects;
+  for (let i = 0; i < 5; i++) await pass();
+  expect((await countsOf(worker)).worker.objects).toBe(before);
+  // Outside of a scope they live until the next batch.
+  const whole: NDArray[] = [];
+  for await (const { xs } of loader.on(worker)) whole.push(await py.ndarray(xs as AnyRef));
+  expect(whole.map(({ shape }) => shape[0])).toEqual([4, 4, 2]);
+  expect((await countsOf(worker)).worker.objects).toBe(before);
+});
+
+test("a fit that fails loses nothing that it has sent", async () => {
+  const loader = new DataLoader({ xs: floats(12, 4), ys: labels(12) }, { batchSize: 4, keep: "worker" });
+  const learner = new Learner(linear(4)(), crossEntropy(), { defaultCallbacks: false });
+  const failing = new Learner(linear(5)(), crossEntropy(), { defaultCallbacks: false });
+  await caught(() => failing.fit(1, { data: { training: loader } }));
+  const rest = await sent(() => learner.fit(2, { data: { training: loader.clone() } }));
+  expect(rest.samples).toBeLessThan(12);
+  expect(rest.hits + rest.samples).toBe(24);
+});
+
+test("samples that do not go together are told as without", async () => {
+  const message = async (data: Indexed, keep: object): Promise<string> => {
+    const loader = new DataLoader(data, { batchSize: 2, ...keep });
+    const error = await caught(async () => {
+      for await (const _ of loader.on(worker)) void _;
+    });
+    return error.message.split("\n")[0]!;
+  };
+  const one = { xs: floats(4), ys: 0 };
+  for (const other of [
+    { xs: floats(5), ys: 0 },
+    { xs: floats(2, 2), ys: 0 },
+    { xs: bytes(4), ys: 0 },
+    { xs: [floats(4)], ys: 0 },
+    { xs: floats(4), ys: 0.5 },
+    { xs: floats(4), ys: [1, 2] },
+    { xs: floats(4), ys: "cat" },
+    { xs: floats(4) },
+  ]) {
+    const data = [one, one, one, other] as unknown as Indexed;
+    const kept = await message(data, { keep: "worker" });
+    expect(kept).toBe(await message(data, {}));
+    expect(kept).toContain("sample");
+  }
+});
+
+test("options that make no sense are refused", async () => {
+  const data = { xs: floats(2, 4), ys: labels(2) };
+  const message = async (keep: unknown, more: object = {}): Promise<string> =>
+    (await caught(() => new DataLoader(data, { batchSize: 1, keep, ...more } as never))).message;
+  expect(await message("here")).toContain('it must be "worker"');
+  expect(await message({ cache: "../photos" })).toContain("a name of up to 64 letters");
+  expect(await message({ cacheBytes: 5 })).toContain("give the cache a name");
+  expect(await message("worker", { collate: { xs: stack } })).toContain("keep does not go with collate");
+});
