@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor
+
 from torchwire_worker.helpers import kept_cache
 from torchwire_worker.helpers.kept import Store
 from torchwire_worker.helpers.kept_cache import BadName, Cache
@@ -36,7 +37,9 @@ def samples(count: int, seed: int = 0) -> list[Tensor]:
 
 
 def row_of(parts: list[Tensor], i: int) -> bytes:
-    return b"".join(part[i].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for part in parts if part[i].numel())
+    return b"".join(
+        part[i].contiguous().reshape(-1).view(torch.uint8).numpy().tobytes() for part in parts if part[i].numel()
+    )
 
 
 def hashes_of(parts: list[Tensor]) -> Tensor:

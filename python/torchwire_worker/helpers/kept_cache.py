@@ -83,8 +83,8 @@ def remove(name: str) -> int:
 def folder_of(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise BadName(
-            f"{name!r} is no name of a cache: it has up to 64 letters, digits, dots, hyphens and underscores, and begins "
-            "with a letter or a digit"
+            f"{name!r} is no name of a cache: it has up to 64 letters, digits, dots, hyphens and underscores, and "
+            "begins with a letter or a digit"
         )
     return os.path.join(root(), name)
 

@@ -118,7 +118,7 @@ const cases: { readonly [name: string]: Case } = {
     loss: mse(),
   },
   "typed arrays, and lists of inputs": {
-    data: () => Array.from({ length: 9 }, (_, i) => ({ xs: [floats(4).data, floats(4)], ys: floats(3) })) as never,
+    data: () => Array.from({ length: 9 }, () => ({ xs: [floats(4).data, floats(4)], ys: floats(3) })) as never,
     options: { batchSize: 4 },
     model: () => torch.nn.Bilinear(4, 4, 3),
     loss: mse(),

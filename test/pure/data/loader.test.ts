@@ -523,7 +523,7 @@ describe("options", () => {
     [{ batchSize: 2, seed: 0.5 }, "seed must be an integer from 0 on, not 0.5"],
     [
       unchecked({ batchSize: 2, shuffel: true }),
-      'DataLoader has no option "shuffel"; it has batchSize, shuffle, seed, sample, dropLast, collate, bucketBy, prefetch, workers',
+      'DataLoader has no option "shuffel"; it has batchSize, shuffle, seed, sample, dropLast, collate, bucketBy, prefetch, workers, keep',
     ],
     [{ batchSize: 2, shuffle: { seed: 1 }, seed: 2 }, "two seeds: shuffle has 1, seed is 2; give one"],
   ])("%o are refused", (options, message) => {
