@@ -6,6 +6,7 @@ import { isUint8Array, isURL, messageOf } from "../../bridge/runtime/kinds.ts";
 import { fromBytes, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
 import { openRegularFile } from "../../bridge/runtime/regular-file.ts";
 import { shownPath } from "./image-files.ts";
+import { jpegHeader } from "./jpeg-header.ts";
 import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";
 
 type Sharp = typeof sharpModule;
@@ -96,10 +97,11 @@ export async function decode(source: ImageSource, shape: ImageShape, name: strin
     const bytes = isUint8Array(source) ? source : await readImage(source, shape);
     const kind = imageKind(bytes);
     if (kind === undefined) throw new Error("it is not a JPEG, PNG, WebP, GIF, TIFF or AVIF, whatever its name");
+    const plain = kind === "jpeg" ? jpegHeader(bytes) : undefined;
     // `limitInputPixels` is off here so that the error about too many pixels is ours.
-    const header = await sharp(bytes, { failOn: "error", limitInputPixels: false }).metadata();
+    const header = plain ?? (await sharp(bytes, { failOn: "error", limitInputPixels: false }).metadata());
     const room = decodedBytes(header, kind, shape.maxPixels);
-    const { data, info } = await withRoom(room, () => pixels(sharp, bytes, shape, header.hasAlpha));
+    const { data, info } = await withRoom(room, () => pixels(sharp, bytes, shape, { isUpright: false, ...header }));
     if (info.channels !== 3) throw new Error(`it has ${info.channels} channels after conversion to sRGB`);
     return fromBytes("uint8", [info.height, info.width, 3], data);
   } catch (cause) {
@@ -177,10 +179,13 @@ async function pixels(
   sharp: Sharp,
   bytes: Uint8Array,
   shape: ImageShape,
-  hasAlpha: boolean,
+  { hasAlpha, isUpright }: { hasAlpha: boolean; isUpright: boolean },
 ): Promise<{ data: Buffer; info: { width: number; height: number; channels: number } }> {
   const { size, fit } = shape;
-  const image = sharp(bytes, limited(shape)).rotate().removeAlpha();
+  const asStored = sharp(bytes, limited(shape));
+  // Each step takes time, even where it changes nothing.
+  const upright = isUpright ? asStored : asStored.rotate();
+  const image = hasAlpha ? upright.removeAlpha() : upright;
   const raw = { resolveWithObject: true } as const;
   if (size === undefined) return image.raw().toBuffer(raw);
 
