@@ -30,7 +30,8 @@ export interface Conversion {
  */
 export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
   const { worker, device, format, channelsLast = false } = how;
-  const move = (tensor: AnyRef): AnyRef => (device === "cpu" ? tensor : tensor.to(device));
+  const move = (tensor: AnyRef): AnyRef =>
+    device === "cpu" ? tensor : (worker.import("torchwire_worker.helpers.batches").to_device(tensor, device) as AnyRef);
   const array = isReference(value) ? describedArray(value) : value;
   if (array === undefined) return move(value as AnyRef);
   if (array instanceof ArrayList) return listToTorch(array, path, how, move);

@@ -1,9 +1,9 @@
 /** A step on its way to the worker and back. */
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { Worker } from "../../bridge/worker.ts";
 import { ask } from "../callback/measured.ts";
 import type { Step } from "../training/events.ts";
+import type { Trainer } from "../training/trainer.ts";
 import { CallbackError, stepFailure } from "./failures.ts";
 import type { PlaceInData } from "./place.ts";
 import { counted, type CountedLoss, type LossParts, type WeighedLoss } from "../losses/weight.ts";
@@ -37,7 +37,8 @@ export class Pending {
   readonly #measured = new Map<Participant, () => Promise<Values>>();
 
   /** Asks for the values that observers want of `step`. They travel with it, and nothing waits for them. */
-  constructor(step: Step, place: PlaceInData, worker: Worker, measuring: readonly Participant[]) {
+  constructor(step: Step, place: PlaceInData, learner: Trainer, measuring: readonly Participant[]) {
+    const { worker } = learner;
     const { loss, index, size } = step as Partial<Step> & Step;
     for (const one of measuring)
       try {
@@ -48,7 +49,7 @@ export class Pending {
     this.#place = place;
     this.#index = index;
     this.#size = size ?? py.js(worker.import("builtins").len(firstOf(step.ys) as AnyRef));
-    this.#loss = loss === undefined ? undefined : counted(step);
+    this.#loss = loss === undefined ? undefined : counted(step, learner);
     this.#done = loss === undefined ? py.js(worker.import("builtins").bool()) : undefined;
   }
 

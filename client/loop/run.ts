@@ -185,7 +185,7 @@ export class Run {
         await handle("stepBegin");
         await body(step, handle);
         await this.#tell("stepEnd", index);
-        this.#inFlight.push(new Pending(step, place, learner.worker, plan.measuring(phase)));
+        this.#inFlight.push(new Pending(step, place, learner, plan.measuring(phase)));
         this.#issued++;
       });
     } catch (error) {

@@ -5,6 +5,7 @@ import { py } from "../../bridge/reference/py.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
+import { numbersIn } from "../data/plain-numbers.ts";
 import { described } from "../options/keywords.ts";
 
 /**
@@ -45,6 +46,12 @@ export interface WeighedLoss {
 interface WithLoss {
   readonly loss: AnyRef;
   readonly lossWeight?: PyObject | number | undefined;
+}
+
+/** The parts of a learner that say where its losses are. */
+interface Where {
+  readonly worker: Worker;
+  readonly backend: { readonly device: string };
 }
 
 /** The weight of each reference that a loss returned. */
@@ -104,31 +111,42 @@ export function weightArguments(step: WithLoss): readonly unknown[] {
 /**
  * Asks for a step's loss and its weight in the step's batch, by one operation where the worker knows the weight. The
  * returned function awaits them. It must be called after the step, since awaiting within a step would send its batch
- * early.
+ * early. A worker with a GPU goes on meanwhile: there the numbers come as tensors.
  */
-export function counted(step: WithLoss): () => Promise<CountedLoss> {
+export function counted(step: WithLoss, learner: Where): () => Promise<CountedLoss> {
   const { loss } = step;
   const weight = weightOf(step);
   if (weight === undefined) {
-    const asked = py.js(loss.item());
-    return async () => ({ loss: (await asked) as number, weight: undefined, total: undefined });
+    const asked = askFor(loss, learner);
+    return async () => ({ loss: numberIn(await asked), weight: undefined, total: undefined });
   }
   if ("said" in weight) {
     const said = checked(weight.said());
-    const asked = [py.js(loss.item()), typeof said === "number" ? said : py.js(said)] as const;
+    const asked = [askFor(loss, learner), typeof said === "number" ? said : py.js(said)] as const;
     return async () => {
-      const [value, weighs] = [(await asked[0]) as number, weightFrom(await asked[1])];
+      const [value, weighs] = [numberIn(await asked[0]), weightFrom(await asked[1])];
       return { loss: value, weight: weighs, total: value * weighs };
     };
   }
   const isChanged = ofLoss.get(loss) !== weight;
   const asked = py.js(weight.weigher.counted(loss, weight.yhat, weight.ys, isChanged));
   return async () => {
-    type Answer = [number | null, number | null, number | null, LossParts?];
-    const [value, weighs, total, parts] = (await asked) as Answer;
-    return { loss: value ?? undefined, weight: weighs ?? undefined, total: total ?? undefined, parts };
+    type Answer = [unknown, unknown, unknown, Record<string, unknown>?];
+    const [found, divisor, product, named] = (await asked) as Answer;
+    const [value, weighs, given] = [found, divisor, product].map((one) => (one === null ? undefined : numberIn(one)));
+    const total = given ?? (value === undefined || weighs === undefined ? undefined : value * weighs);
+    const parts = named && Object.fromEntries(Object.entries(named).map(([name, part]) => [name, numberIn(part)]));
+    return { loss: value, weight: weighs, total, parts };
   };
 }
+
+function askFor(loss: AnyRef, { worker, backend }: Where): Promise<unknown> {
+  const { device } = backend;
+  return py.js(device === "cpu" ? loss.item() : worker.import("torchwire_worker.helpers.batches").number(loss));
+}
+
+const numberIn = (value: unknown): number =>
+  isNDArray(value) ? (numbersIn(value, "the loss")[0] as number) : (value as number);
 
 function checked(said: unknown): PyObject | number {
   if (typeof said !== "number" && inner(said) === undefined)
@@ -137,7 +155,7 @@ function checked(said: unknown): PyObject | number {
 }
 
 function weightFrom(value: unknown): number {
-  const weight = Number(isNDArray(value) && value.data.length === 1 ? value.data[0] : value);
+  const weight = Number(isNDArray(value) && value.data.length === 1 ? numberIn(value) : value);
   if (!(weight >= 0 && weight < Infinity)) throw refused(value, "it must be a number from 0");
   return weight;
 }

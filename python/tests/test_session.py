@@ -37,6 +37,8 @@ class World:
     def __init__(self) -> None:
         self.coming: deque[Message | Malformed] = deque()
         self.said: list[Said] = []
+        # The frames of each.
+        self.parts: list[list[Any]] = []
         self.executor = Executor(LIMITS)
         self.door = Door()
         self.no_device = False
@@ -63,6 +65,12 @@ class World:
     def send(self, peer: bytes, head: bytes, frames: Any = ()) -> None:
         header = read_header(head, LIMITS)
         self.said.append(Said(peer, header.type, msgspec.msgpack.decode(head[-header.meta_bytes :])))
+        self.parts.append([*frames])
+
+    def comes_within(self, _: int) -> bool:
+        if not self.coming:
+            raise Idle
+        return True
 
     # This is the part of the control thread.
     def busy(self) -> None:

@@ -105,7 +105,17 @@ class Executor:
         (told, left), (more, unsaid) = warnings.take(), warned.apart.take()
         return (*reply, {"told": told + more, "left": left + unsaid}) if told or more else reply
 
+    def failed_late(self, reply: Reply, lane: tuple[int, int], error: BaseException) -> Reply:
+        """Return the reply to a batch that was run, and of whose values a device says only now that it has none."""
+        self._lanes.fail(*lane)
+        seq, values, *_ = reply
+        described = errors.describe(error, errors.Room(_LONGEST_LATE))
+        errors.forget(error)
+        return seq, [], {**described, "operation": "a value on the device", "id": values[0], "last": values[0]}
 
+
+# In bytes. (There may be one in each reply of a message.)
+_LONGEST_LATE = 16 * 2**10
 _LONGEST_DESCRIPTION = 200
 
 

@@ -116,6 +116,10 @@ class Link:
     def has_more(self) -> bool:
         return bool(self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)
 
+    def comes_within(self, milliseconds: int) -> bool:
+        """Wait so long for a message at most, and leave it there."""
+        return bool(self.socket.poll(milliseconds, zmq.POLLIN))
+
     def send(self, peer: bytes, head: bytes, frames: list[Any] = []) -> None:  # noqa: B006 (never written to)
         socket = self.socket
         socket.send(peer, zmq.SNDMORE)

@@ -15,6 +15,7 @@ from .door import Door, Refused, Shut, refusal
 from .executor import Executor, Reply
 from .link import Link, Malformed, Message
 from .ops import Hello, Settings, read_batch, read_hello
+from .outgoing import Held, Outgoing
 from .settings import NoDevice
 from .tensors import Frames
 from .turns import Turns
@@ -27,6 +28,8 @@ _MOST_HELD = 16
 _MOST_AHEAD = 64
 # A reply of a call's log is held back as long as it is shorter.
 _LONGEST_HELD = 4096
+# While a reply waits for a GPU, and no message is there, the worker looks for both so often, in milliseconds.
+_LOOK_EVERY = 1
 
 
 class Session:
@@ -50,13 +53,14 @@ class Session:
         # The client has closed, and has every answer.
         self.is_closed = False
         self._leaving: str | None = None
-        self._held: list[Reply] = []
+        self._held: list[Held] = []
+        self._outgoing = Outgoing(executor, self._reply)
         # Answers and calls that may not have arrived: the last batch of each (for a call, its negative id), the
         # message, its frames.
         self._sent: deque[tuple[int, bytes, list[Any]]] = deque()
         # The batch, and the call, up to which they were dropped last.
         self._forgotten = [0, 0]
-        self._frames = Frames(limits)
+        self._frames = Frames(limits, may_be_late=True)
         # While a batch is being run: the number of frames that belong to the replies before it.
         self._complete: int | None = None
         self._turns = Turns(link)
@@ -99,14 +103,23 @@ class Session:
         """Return the next message, or None: nothing is left to run before the worker leaves."""
         waiting = self._waiting
         if not waiting:
-            self._control.idle()
             while not waiting and not self._door.is_dropped:
+                self._await_device()
+                if not self._outgoing:
+                    self._control.idle()
                 if self._leaving is not None and not self._link.has_more:
                     return None
                 self.wait()
             # A burst is read while the caches are warm: the computation would cool them.
             self._read_ahead()
         return None if self._door.is_dropped else waiting.popleft()
+
+    def _await_device(self) -> None:
+        """Send the replies that wait for a device, each as soon as it is complete, until a message comes."""
+        while self._outgoing and not self._door.is_dropped:
+            self._outgoing.send(waits=False)
+            if self._outgoing and self._link.comes_within(_LOOK_EVERY):
+                return
 
     def wait(self) -> None:
         """Read one message, unless another thread does."""
@@ -219,9 +232,10 @@ class Session:
             with self._turns.released():
                 reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
             self._complete = None
-            self._held.append(reply)
+            self._held.append(Held(reply, (batch.lane, batch.generation), self._frames.take_copies()))
             if self._executor.functions.exist:
                 self._turns.share()
+            self._outgoing.send(waits=False)
             if (
                 header.flags & URGENT
                 or reply[2] is not None
@@ -229,7 +243,8 @@ class Session:
                 or self._frames.half_full
                 or not self._may_hold()
             ):
-                self.send_held()
+                # (Other threads may want the socket: then nothing is done beside waiting.)
+                self._send_held(waits=self._executor.functions.exist)
         elif header.type is MessageType.CLOSE:
             self.send_held()
             self._over = True
@@ -264,18 +279,23 @@ class Session:
             self._read()
 
     def send_held(self) -> None:
-        if not self._held:
-            return
-        frames, held = self._frames, self._held
-        self._held = []
-        if self._complete is None:
-            self._frames = Frames(frames.limits)
-            return self._reply(held, frames.buffers)
-        # A batch is being run, and has told its values where their frames are: those that leave now stand empty there.
-        complete, self._complete = self._complete, 0
-        buffers = frames.buffers[:complete]
-        frames.buffers[:complete] = [b""] * complete
-        self._reply(held, buffers)
+        """Send all replies, and wait for those whose values a device still computes."""
+        self._send_held(waits=True)
+
+    def _send_held(self, waits: bool) -> None:
+        frames, held, complete = self._frames, self._held, self._complete
+        if held:
+            self._held = []
+            if complete is None:
+                self._frames = Frames(frames.limits, may_be_late=True)
+                self._outgoing.add(held, frames.buffers)
+            else:
+                # A batch is being run, and has told its values where their frames are: those that leave now stand empty
+                # there.
+                self._complete = 0
+                self._outgoing.add(held, frames.buffers[:complete])
+                frames.buffers[:complete] = [b""] * complete
+        self._outgoing.send(waits)
 
     def _reply(self, replies: list[Reply], buffers: list[Any]) -> None:
         meta: dict[str, Any] = {"replies": replies}
@@ -300,7 +320,7 @@ class Session:
         """Send, or hold back, the reply to a batch of a call's log."""
         may_wait = not (urgent or frames.buffers or reply[2] is not None or len(reply) > 3)
         if may_wait and frames.meta_bytes < _LONGEST_HELD and len(self._held) < _MOST_HELD:
-            return self._held.append(reply)
+            return self._held.append(Held(reply, None, []))
         self.send_held()
         self._reply([reply], frames.buffers)
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
+from . import devices
 from .wire import Limits, WireError
 
 # The dtypes of the wire, and their item sizes. They are looked up here, never with getattr on torch.
@@ -94,8 +95,10 @@ def is_array(kind: type) -> bool:
 class Frames:
     """The frames of a reply, and a count of the bytes beside them. The client sets limits for both."""
 
-    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 (frozen)
+    def __init__(self, limits: Limits = Limits(), may_be_late: bool = False) -> None:  # noqa: B008 (frozen)
+        """`may_be_late`: whoever sends the frames takes the copies that are under way, and waits for them."""
         self.limits = limits
+        self._copies: list[devices.Copy] | None = [] if may_be_late else None
         self.buffers: list[Any] = []
         self.total_bytes = 0
         self.meta_bytes = 0
@@ -104,7 +107,8 @@ class Frames:
         """Add a tensor or an array. Return its first frame, its dtype and its shape, and the number of its frames if it
         has several.
 
-        It is copied at once: the tensor may change before the reply is sent.
+        It is copied at once, since the tensor may change before the reply is sent. From a GPU it is copied behind the
+        work that is queued there.
         """
         import torch
 
@@ -119,14 +123,33 @@ class Frames:
             "message_bytes", self.total_bytes + bytes, "a reply of {} bytes of tensors: fetch less at once; " + path
         )
         limits.check("frames", len(self.buffers) + count, "a reply of {} frames: fetch less at once; " + path)
-        copy = torch.empty(shape, dtype=tensor.dtype, device="cpu")
-        copy.copy_(tensor)
+        copy = self._begin_copy(tensor)
+        if copy is None:
+            copy = torch.empty(shape, dtype=tensor.dtype, device="cpu")
+            copy.copy_(tensor)
         first = len(self.buffers)
         self.buffers += _pieces(copy.reshape(-1).view(torch.uint8).numpy().data, limits.frame_bytes) if bytes else [b""]
         self.total_bytes += bytes
         self.count(16 + 9 * len(shape), path)
         described = first, str(tensor.dtype).removeprefix("torch."), shape
         return described if count == 1 else (*described, count)
+
+    def _begin_copy(self, tensor: Any) -> Any:
+        if self._copies is None:
+            return None
+        begun = devices.begin_fetch(tensor)
+        if begun is None:
+            return None
+        copy, under_way = begun
+        self._copies.append(under_way)
+        return copy
+
+    def take_copies(self) -> list[devices.Copy]:
+        """Return the copies that have begun since the last time."""
+        if not self._copies:
+            return []
+        taken, self._copies = self._copies, []
+        return taken
 
     def text(self, size: int, path: str) -> None:
         self.limits.check("text_bytes", size, path + " has {} bytes")

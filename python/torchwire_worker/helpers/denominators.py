@@ -8,6 +8,7 @@ from functools import cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..devices import late_number
 from . import losses
 
 if TYPE_CHECKING:
@@ -52,16 +53,18 @@ class Weigher:
         weight = self._weight(yhat, ys, self._options())
         return None if weight is None else float(weight)
 
-    def counted(self, loss: Tensor, yhat: Any, ys: Any, is_changed: bool) -> list[float | None]:
+    def counted(self, loss: Tensor, yhat: Any, ys: Any, is_changed: bool) -> list[Any]:
         """Return the loss of a step, its weight in the mean over an epoch, and the product, which it adds there. What
-        is not known is None.
+        is not known is None. On a GPU these are tensors, for which nothing waits, and no product.
 
         `is_changed`: the program changed the loss before the step, so that nothing is known of a sum.
         """
         options = self._options()
         is_sum = options.get("reduction") == "sum"
-        # Compute the weight before the value: then the host waits for a GPU once.
         weight = None if is_sum and is_changed else self._weight(yhat, ys, options)
+        late = late_number(loss)
+        if late is not None:
+            return [late, weight, late if is_sum and weight is not None else None]
         value = loss.item()
         if weight is None:
             return [value, None, None]

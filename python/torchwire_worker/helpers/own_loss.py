@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..devices import late_number
+from .batches import number
 from .task import described
 
 # The parameters of a forward that take targets, if the program names none.
@@ -88,22 +90,29 @@ class Computed:
             if not 0 <= weight < math.inf:
                 raise ValueError(f"the weight of the loss is {weight}; it must be a number from 0")
             return weight
+        counted = self._labels_that_count()
+        return None if counted is None else float(counted)
+
+    def _labels_that_count(self) -> Tensor | None:
         labels = self._labels
         if not isinstance(labels, Tensor) or labels.is_floating_point() or labels.is_complex():
             return None
         if self._is_shifted and labels.ndim > 1:
             labels = labels[..., 1:]
-        return float(labels.ne(_IGNORED).sum())
+        return labels.ne(_IGNORED).sum()
 
     def counted(self, loss: Tensor | None, _yhat: Any, _ys: Any, _is_changed: bool) -> list[Any]:
         """Return the loss of a step, its weight in the mean over an epoch, the product, and the parts of the loss by
-        name. What is not known is None.
+        name. What is not known is None. On a GPU these are tensors, for which nothing waits, and no product.
         """
         if loss is None:
             return [None, None, None, {}]
-        # Compute the weight before the value: then the host waits for a GPU once.
-        weight = self.weight()
         parts = {} if self._found is None else self._found[1]
+        late = late_number(loss)
+        if late is not None:
+            weight = self._labels_that_count() if self._said is None else self.weight()
+            return [late, weight, None, {name: number(part) for name, part in parts.items()}]
+        weight = self.weight()
         value, *others = _numbers([loss, *parts.values()])
         return [value, weight, None if weight is None else value * weight, dict(zip(parts, others))]
 

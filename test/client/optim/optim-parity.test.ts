@@ -79,6 +79,14 @@ const head = <O extends object>(options: O): { groups: { head: O & { params: (m:
 const EXP = [0.9, 0.5, 4, 0.2, 5] as const;
 
 const cases: { readonly [title: string]: readonly [OptimizerSpec, Case] } = {
+  "adagrad, fused": [adagrad({ lr: 0.05, fused: true }), of("Adagrad", { lr: 0.05, fused: true })],
+  "adam, fused": [adam({ lr: 0.02, amsgrad: true, fused: true }), of("Adam", { lr: 0.02, amsgrad: true, fused: true })],
+  "adamW, fused, with a group": [
+    adamW({ lr: 0.02, fused: true, ...head({ lr: 0.1, weightDecay: 0.5 }) }),
+    of("AdamW", { lr: 0.02, fused: true }, { head: { lr: 0.1, weight_decay: 0.5 } }),
+  ],
+  "sgd, fused": [sgd({ lr: 0.1, momentum: 0.9, fused: true }), of("SGD", { lr: 0.1, momentum: 0.9, fused: true })],
+  "adam, foreach": [adam({ lr: 0.02, foreach: true }), of("Adam", { lr: 0.02, foreach: true })],
   adadelta: [adadelta(), of("Adadelta")],
   "adadelta with options": [
     adadelta({ lr: 0.5, rho: 0.8, eps: 1e-5, weightDecay: 0.01 }),
