@@ -28,7 +28,6 @@ import { again, LEARNING_RATES, runByHand, some, type Images } from "./torchwire
 
 const IMAGES = 20_000;
 const STARTS = 4;
-const WINDOW = 3;
 const cases = [
   { model: "cnn", batch: 64 },
   { model: "resnet18", batch: 64 },
@@ -87,11 +86,10 @@ async function loops(
   const learner = new Learner(model, crossEntropy(), {
     input: image(),
     optimizer: name === "cnn" ? adam({ lr }) : sgd({ lr, momentum: 0.9 }),
-    window: WINDOW,
     callbacks: [new Metrics(accuracy), new ProgressPrinter({ output: silent }), new MetricsPrinter({ output: silent })],
   });
   const runs: [string, (steps: number) => Promise<unknown>][] = [
-    ["by hand", (steps) => runByHand(worker, issue, byHand, steps, WINDOW)],
+    ["by hand", (steps) => runByHand(worker, issue, byHand, steps)],
     ["learner", (steps) => learner.epoch(phase, some(batches, steps))],
   ];
   const timed = async (run: (steps: number) => Promise<unknown>, steps: number): Promise<number> => {
@@ -112,7 +110,7 @@ async function loops(
     variants: runs.map(([variant, run]): Variant => {
       return { name: variant, run: async () => ({ "ms/step": await timed(run, steps) }) };
     }),
-    facts: { "steps in a run": steps, "steps in flight": WINDOW },
+    facts: { "steps in a run": steps },
   };
 }
 

@@ -1,13 +1,13 @@
 /**
- * The native training loop against torchwire's with one, two and three steps in flight, and against one fed by ZeroMQ
- * alone.
+ * The native training loop against torchwire's, by hand with one and three steps in flight and in bursts, and by a
+ * Learner; and against one fed by ZeroMQ alone.
  */
 import { rgbDigits, type ModelName } from "../test/training.ts";
 import { startFedLoop } from "./fed-loop.ts";
 import { startNativeLoop, type NativeLoop } from "./native-loop.ts";
 import { measure, type Contest, type Measured, type Opened, type Variant } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
-import { TorchwireLoop, type Images } from "./torchwire-loop.ts";
+import { LearnerLoop, TorchwireLoop, type Images } from "./torchwire-loop.ts";
 
 interface Case {
   readonly model: ModelName;
@@ -21,7 +21,8 @@ const cases: readonly Case[] = [
   { model: "cnn", batch: 256 },
   { model: "resnet18", batch: 64 },
 ];
-const WINDOWS = [1, 2, 3] as const;
+/** The steps in flight of loops by hand. */
+const WINDOWS = { "1 in flight": 1, "3 in flight": 3, "in bursts": undefined } as const;
 /** The same number as in test/native/bench_loop.py. */
 const IMAGES = 20_000;
 /** Each case runs with this many fresh sets of processes. */
@@ -65,28 +66,33 @@ async function openCase(
 ): Promise<Opened & { steps: number }> {
   // Without glibc's malloc there is one native loop only.
   const kinds = glibc ? [false, true] : [false];
-  const [torchwire, fed, ...natives] = await Promise.all([
+  const [torchwire, learner, fed, ...natives] = await Promise.all([
     TorchwireLoop.start(python, { model, batch, images }),
+    LearnerLoop.start(python, { model, batch, images }),
     startFedLoop(python, { model, batch, images }),
     ...kinds.map((mallopt) => startNativeLoop(python, { mallopt, model, batch })),
   ]);
   sawVersions(torchwire.versions);
-  for (const { threads } of natives)
+  for (const { threads } of [learner, ...natives])
     if (threads !== torchwire.threads)
-      throw new Error(`PyTorch has ${threads} threads in the native loop and ${torchwire.threads} in the worker`);
+      throw new Error(`PyTorch has ${threads} threads in another loop and ${torchwire.threads} in the worker`);
 
   const nativeRunners = natives.map((native, i): Runner => {
     const malloc = !glibc ? "" : kinds[i] ? ", worker's malloc" : ", default malloc";
     return { name: `native${malloc}`, run: (steps) => native.run(steps) };
   });
-  const torchwireRunners = WINDOWS.map((window): Runner => {
-    return { name: `torchwire, ${window} in flight`, run: (steps) => torchwire.run(steps, window) };
-  });
+  const torchwireRunners = [
+    ...Object.entries(WINDOWS).map(([name, window]): Runner => {
+      return { name: `torchwire, ${name}`, run: (steps) => torchwire.run(steps, window) };
+    }),
+    { name: "torchwire, a Learner", run: (steps: number) => learner.run(steps) },
+  ];
   const fedRunner: Runner = { name: "native, fed by bare ZeroMQ, 3 in flight", run: (steps) => fed.run(steps) };
   const reference = nativeRunners.at(-1)!;
 
   const first: number[] = [];
-  for (const { run } of [...nativeRunners, fedRunner, torchwireRunners[0]!]) first.push((await run(FIRST_STEPS)).loss);
+  for (const { run } of [...nativeRunners, fedRunner, torchwireRunners[0]!, torchwireRunners.at(-1)!])
+    first.push((await run(FIRST_STEPS)).loss);
 
   const steps = knownSteps ?? (await stepsFor(runSeconds, reference));
   const runners = [...nativeRunners, fedRunner, ...torchwireRunners];
@@ -111,9 +117,9 @@ async function openCase(
   return {
     steps,
     contests: [contest],
-    pids: [torchwire.pid, fed.pid, ...natives.map(({ pid }) => pid)],
+    pids: [torchwire.pid, learner.pid, fed.pid, ...natives.map(({ pid }) => pid)],
     async close() {
-      await Promise.all([torchwire.close(), fed.close(), ...natives.map((native) => native.close())]);
+      await Promise.all([torchwire.close(), learner.close(), fed.close(), ...natives.map((native) => native.close())]);
     },
   };
 }

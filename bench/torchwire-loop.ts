@@ -1,5 +1,22 @@
-/** The same training loop through torchwire, written as a user writes it. */
-import { DataLoader, py, spawnWorker, type BatchLike, type Data, type NDArray, type Worker } from "torchwire";
+/** The same training loop through torchwire, written as a user writes it: by hand, and as a Learner. */
+import {
+  adam,
+  crossEntropy,
+  DataLoader,
+  image,
+  Learner,
+  MetricsPrinter,
+  ProgressPrinter,
+  py,
+  sgd,
+  spawnWorker,
+  TrainingPhase,
+  type BatchLike,
+  type Callback,
+  type Data,
+  type NDArray,
+  type Worker,
+} from "torchwire";
 import { makeTraining, type ModelName, type Training } from "../test/training.ts";
 import type { Readings } from "./rounds.ts";
 import { usageOf, waitedSeconds } from "./usage.ts";
@@ -18,6 +35,12 @@ export interface LoopOptions {
 /** The same rates as in test/native/bench_loop.py. */
 export const LEARNING_RATES = { cnn: 1e-3, mlp: 1e-3, resnet18: 0.01 } as const;
 const SEED = 0;
+const silent = { write: (): boolean => true };
+
+export interface Ran {
+  readonly readings: Readings;
+  readonly loss: number;
+}
 
 export class TorchwireLoop {
   readonly threads: number;
@@ -52,38 +75,90 @@ export class TorchwireLoop {
   }
 
   /**
-   * Runs `steps` steps, `window` of them in flight, and reads the loss of each. It returns, with the last loss, when
-   * all losses have arrived.
+   * Runs `steps` steps, `window` of them in flight (by default in bursts), and reads the loss of each. It returns, with
+   * the last loss, when all losses have arrived.
    */
-  async run(steps: number, window: number): Promise<{ readonly readings: Readings; readonly loss: number }> {
+  run(steps: number, window?: number): Promise<Ran> {
     const worker = this.#worker;
-    const step = this.#step;
-    const before = usageOf(worker.pid);
-    const waitedBefore = waitedSeconds(worker.pid);
-    const client = process.cpuUsage();
-    const start = performance.now();
-
-    const issue = (batch: Images): Promise<unknown>[] => [py.js(step(batch).item())];
-    const [loss] = (await runByHand(worker, issue, this.#batches, steps, window)) as [number];
-
-    const milliseconds = performance.now() - start;
-    const { user, system } = process.cpuUsage(client);
-    const after = usageOf(worker.pid);
-    const waited = waitedSeconds(worker.pid);
-    const own = (user + system) / 1000;
-    const readings: Record<string, number> = { "ms/step": milliseconds / steps, "client CPU ms/step": own / steps };
-    if (before !== undefined && after !== undefined) {
-      readings["CPU ms/step"] = (1000 * (after.cpuSeconds - before.cpuSeconds) + own) / steps;
-      readings["faults/step"] = (after.minorFaults - before.minorFaults) / steps;
-    }
-    if (waitedBefore !== undefined && waited !== undefined)
-      readings["waited ms/step"] = (1000 * (waited - waitedBefore)) / steps;
-    return { readings, loss };
+    const issue = (batch: Images): Promise<unknown>[] => [py.js(this.#step(batch).item())];
+    return measured(worker, steps, async () => {
+      const [loss] = await runByHand(worker, issue, this.#batches, steps, window);
+      return loss as number;
+    });
   }
 
   close(): Promise<void> {
     return this.#worker.close();
   }
+}
+
+/** The same training by a Learner with its default callbacks, in a worker of its own. */
+export class LearnerLoop {
+  readonly threads: number;
+  readonly #worker: Worker;
+  readonly #learner: Learner;
+  readonly #batches: AsyncGenerator<Images, never>;
+  readonly #phase = new TrainingPhase();
+
+  private constructor(worker: Worker, threads: number, { model: name, batch, images }: LoopOptions) {
+    this.threads = threads;
+    this.#worker = worker;
+    this.#batches = again(images, batch);
+    this.#learner = learnerOf(worker, name);
+  }
+
+  static async start(python: string, options: LoopOptions): Promise<LearnerLoop> {
+    const worker = await spawnWorker({ python, device: "cpu", seed: SEED });
+    return new LearnerLoop(worker, await worker.import("torch").get_num_threads(), options);
+  }
+
+  get pid(): number {
+    return this.#worker.pid;
+  }
+
+  run(steps: number): Promise<Ran> {
+    return measured(this.#worker, steps, async () => {
+      await this.#learner.epoch(this.#phase, some(this.#batches, steps));
+      return this.#learner.state.metricsStep["training"]!["loss"]!.at(-1)!.value;
+    });
+  }
+
+  close(): Promise<void> {
+    return this.#worker.close();
+  }
+}
+
+/** A learner with the default callbacks, which prints nothing. */
+export function learnerOf(worker: Worker, name: ModelName, callbacks: readonly Callback[] = []): Learner {
+  const lr = LEARNING_RATES[name];
+  return new Learner(makeTraining(worker, name, lr).model, crossEntropy(), {
+    input: image(),
+    optimizer: name === "resnet18" ? sgd({ lr, momentum: 0.9 }) : adam({ lr }),
+    callbacks: [...callbacks, new ProgressPrinter({ output: silent }), new MetricsPrinter({ output: silent })],
+  });
+}
+
+async function measured(worker: Worker, steps: number, run: () => Promise<number>): Promise<Ran> {
+  const before = usageOf(worker.pid);
+  const waitedBefore = waitedSeconds(worker.pid);
+  const client = process.cpuUsage();
+  const start = performance.now();
+
+  const loss = await run();
+
+  const milliseconds = performance.now() - start;
+  const { user, system } = process.cpuUsage(client);
+  const after = usageOf(worker.pid);
+  const waited = waitedSeconds(worker.pid);
+  const own = (user + system) / 1000;
+  const readings: Record<string, number> = { "ms/step": milliseconds / steps, "client CPU ms/step": own / steps };
+  if (before !== undefined && after !== undefined) {
+    readings["CPU ms/step"] = (1000 * (after.cpuSeconds - before.cpuSeconds) + own) / steps;
+    readings["faults/step"] = (after.minorFaults - before.minorFaults) / steps;
+  }
+  if (waitedBefore !== undefined && waited !== undefined)
+    readings["waited ms/step"] = (1000 * (waited - waitedBefore)) / steps;
+  return { readings, loss };
 }
 
 /** The loop as a user writes it. Returns the values that the last step asked for, when all have arrived. */
@@ -92,17 +167,16 @@ export async function runByHand(
   issue: (batch: Images) => Promise<unknown>[],
   batches: AsyncGenerator<Images, never>,
   steps: number,
-  window: number,
+  window?: number,
 ): Promise<unknown[]> {
   let last: Promise<unknown[]> | undefined;
-  const inFlight: Promise<unknown[]>[] = [];
+  const pace = worker.pace(window === undefined ? {} : { window });
   for (let i = 0; i < steps; i++) {
     const batch = (await batches.next()).value;
     last = Promise.all(worker.scope(() => issue(batch)));
-    inFlight.push(last);
-    if (inFlight.length >= window) await inFlight.shift();
+    await pace.add(last);
   }
-  for (const values of inFlight) await values;
+  await pace.end();
   return last!;
 }
 

@@ -12,6 +12,7 @@ export type { Liveness, LivenessState } from "./session/control.ts";
 export type { Limits } from "./wire/limits.ts";
 export { ensurePython, type EnsureOptions } from "./environment/ensure.ts";
 export { Worker, type KeptCounts, type NestedNumbers, type TensorOptions, type WorkerStats } from "./worker.ts";
+export type { Pace } from "./pace/pace.ts";
 export type { ContextOptions } from "./log/context.ts";
 export type { ModuleOptions } from "./source/modules.ts";
 export { EnvironmentError, TorchwireError, type ErrorCode } from "./errors/errors.ts";

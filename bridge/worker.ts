@@ -14,6 +14,8 @@ import {
   type NDArray,
   type TypedArray,
 } from "./values/ndarray.ts";
+import { Pace } from "./pace/pace.ts";
+import { Window } from "./pace/window.ts";
 import { openCall } from "./log/call.ts";
 import { Control, type Liveness, type Pong } from "./session/control.ts";
 import { checkNDArray } from "./values/check.ts";
@@ -52,6 +54,8 @@ export interface KeptCounts {
 
 export interface WorkerStats extends Counts {
   readonly kept: Readonly<KeptCounts>;
+  /** The milliseconds that this question took, to the worker and back. */
+  readonly latencyMs: number;
   readonly worker: Pong;
 }
 
@@ -220,8 +224,25 @@ export class Worker implements AsyncDisposable {
 
   /** Counts of this side, and the worker's report on itself. A busy worker answers too. */
   async stats(): Promise<WorkerStats> {
+    const start = performance.now();
     const worker = await this.#control.ping();
-    return { ...this.#session.counts, kept: { ...keptCounts(this) }, worker };
+    return { ...this.#session.counts, kept: { ...keptCounts(this) }, latencyMs: performance.now() - start, worker };
+  }
+
+  /**
+   * For a loop by hand: says when to issue the next step, so that the worker never waits for the loop. `window` is the
+   * number of steps in flight; by default so many as make some 25 ms of work, from 3 to 32, in bursts.
+   *
+   * @throws MISUSE unless `window` is a whole number from 1.
+   */
+  pace({ window: fixed }: { readonly window?: number } = {}): Pace {
+    const window = new Window(fixed);
+    // (The steps tell of a worker that is gone.)
+    this.stats().then(
+      ({ latencyMs }) => window.hears(latencyMs),
+      () => undefined,
+    );
+    return new Pace(window);
   }
 
   /** How often Python has called functions of this program, by their names. Each call was a round trip. */

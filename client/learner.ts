@@ -76,20 +76,9 @@ export class Learner<M = any> implements Trainer {
    * @throws MISUSE where the callbacks do not go together, `model` is no reference, or an option is unknown.
    */
   constructor(model: M, loss: Loss, options: LearnerOptions = {}) {
-    const {
-      data = {},
-      input,
-      target,
-      output,
-      optimizer,
-      callbacks = [],
-      defaultCallbacks = true,
-      window = 3,
-    } = options;
+    const { data = {}, input, target, output, optimizer, callbacks = [], defaultCallbacks = true, window } = options;
     onlyOptions<LearnerOptions>("new Learner(…)", learnerOptions, options);
     const worker = workerOfModel(model);
-    if (!Number.isSafeInteger(window) || window < 1)
-      throw new TorchwireError("MISUSE", `window must be a whole number from 1, not ${String(window)}`);
     checkPick("new Learner(…, { output }): output", output);
     this.worker = worker;
     this.#model = model;
@@ -139,7 +128,7 @@ export class Learner<M = any> implements Trainer {
     return this.#loop.callbacks.backend;
   }
 
-  /** Steps in flight. */
+  /** The most steps in flight: at present, where that goes by their time. */
   get window(): number {
     return this.#loop.window;
   }
@@ -196,7 +185,7 @@ export class Learner<M = any> implements Trainer {
    * each time by a round trip; and how many steps are in flight and why.
    */
   explain(): string {
-    return this.#loop.callbacks.plan.explain(this.window, this.worker.calls);
+    return this.#loop.explain();
   }
 
   /**

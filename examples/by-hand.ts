@@ -23,9 +23,6 @@ export interface Epoch {
   readonly seconds: number;
 }
 
-/** The number of steps that have been sent and not yet answered. With these the worker never waits for the loop. */
-const IN_FLIGHT = 3;
-
 export async function trainMnist(
   worker: Worker,
   { training, test }: { training: Digits; test: Digits },
@@ -38,17 +35,12 @@ export async function trainMnist(
   const model = makeModel(worker);
   const optimizer = torch.optim.Adam(model.parameters(), kw({ lr }));
   const history: Epoch[] = [];
+  // It says when to issue the next step, so that the worker never waits for the loop.
+  const pace = worker.pace();
 
   for (let epoch = 1; epoch <= epochs; epoch++) {
     const start = performance.now();
-    const losses: { images: number; loss: Promise<unknown> }[] = [];
     let total = 0;
-    const oldest = async (): Promise<void> => {
-      const { images, loss } = losses.shift()!;
-      const value = (await loss) as number;
-      total += images * value;
-      onStep(epoch, images, value);
-    };
     model.train();
     for (const batch of batches(training, { batchSize, shuffle: { seed, epoch } })) {
       const loss = worker.scope(() => {
@@ -59,10 +51,14 @@ export async function trainMnist(
         optimizer.step();
         return py.js(loss.item());
       });
-      losses.push({ images: batch.ys.shape[0]!, loss });
-      if (losses.length > IN_FLIGHT) await oldest();
+      const images = batch.ys.shape[0]!;
+      const seen = (value: unknown): void => {
+        total += images * (value as number);
+        onStep(epoch, images, value as number);
+      };
+      await pace.add(loss.then(seen));
     }
-    while (losses.length > 0) await oldest();
+    await pace.end();
     const loss = total / training.ys.shape[0]!;
     const accuracy = await validate(worker, model, test);
     history.push({ epoch, loss, accuracy, seconds: (performance.now() - start) / 1000 });

@@ -3,6 +3,7 @@ import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { traced } from "../../bridge/errors/site.ts";
 import type { Worker } from "../../bridge/worker.ts";
+import { Window } from "../../bridge/pace/window.ts";
 import { leaveOf } from "../../bridge/recovery/leaving.ts";
 import type { State } from "../callback/access.ts";
 import type { Moment } from "../callback/parts.ts";
@@ -37,7 +38,9 @@ export class Loop {
   readonly callbacks: Callbacks;
   readonly #learner: Trainer;
   readonly #stream: EventStream;
-  readonly #window: number;
+  readonly #given: number | undefined;
+  /** Windows that go by time, by the names of phases: the steps of each take their own time. */
+  readonly #windows = new Map<string, Window>();
   readonly #moment: Moment = {
     event: "fitBegin",
     phase: new TrainingPhase(),
@@ -55,9 +58,10 @@ export class Loop {
   #run: Run | undefined;
   #saidNoValidation = false;
 
-  constructor(learner: Trainer, window: number, stream: EventStream) {
+  constructor(learner: Trainer, window: number | undefined, stream: EventStream) {
     this.#learner = learner;
-    this.#window = window;
+    // (A wrong number is told of here.)
+    this.#given = window === undefined ? undefined : new Window(window).most;
     this.#stream = stream;
     this.preparations = new Preparations(learner);
     this.callbacks = new Callbacks(learner, {
@@ -67,9 +71,13 @@ export class Loop {
     });
   }
 
-  /** Steps in flight. */
+  /** The most steps in flight. */
   get window(): number {
-    return this.callbacks.plan.waiting.length > 0 ? 1 : this.#window;
+    return this.callbacks.plan.window(this.#given) ?? this.#windowOf(this.#moment.phase).most;
+  }
+
+  explain(): string {
+    return this.callbacks.plan.explain(this.#given, this.#learner.worker.calls);
   }
 
   /** Runs a training epoch and a validation epoch, `epochs` times, as the one loop of this worker. */
@@ -274,6 +282,7 @@ export class Loop {
     this.#stream.emit({ type: "epochBegin", ...about, batches: batches ?? null, time: Date.now() });
     const context = phase.context(this.#learner);
     const run = this.#run!;
+    void this.#hearLatency(phase);
     try {
       const inContext = context === undefined ? body : (): Promise<void> => this.#learner.worker.context(context, body);
       await run.around(phase, inContext);
@@ -284,6 +293,19 @@ export class Loop {
         this.#stream.emit({ type: "epochEnd", ...about, metrics: this.lastMetrics(phase), time: Date.now() });
       }
     }
+  }
+
+  #windowOf({ name }: Phase): Window {
+    let window = this.#windows.get(name);
+    if (window === undefined) this.#windows.set(name, (window = new Window()));
+    return window;
+  }
+
+  async #hearLatency(phase: Phase): Promise<void> {
+    if (this.callbacks.plan.window(this.#given) !== undefined) return;
+    // (A worker that is gone is told of by the steps.)
+    const stats = await this.#learner.worker.stats().catch(() => undefined);
+    if (stats !== undefined) this.#windowOf(phase).hears(stats.latencyMs);
   }
 
   #warnOfNoValidation(): void {
@@ -305,7 +327,9 @@ export class Loop {
         phase.data === "training" ? resumption.between(inFlight, run) : undefined);
     const begun = crash && ((place: Place, step: Step): void => crash.step(placeOf(place), step));
     const workings = { learner: this.#learner, plan: this.callbacks.plan, moment, between, begun, acknowledged };
-    const run = new Run(workings, this.window, interruption);
+    const most = this.callbacks.plan.window(this.#given);
+    const fixed = most === undefined ? undefined : new Window(most);
+    const run = new Run(workings, (phase) => fixed ?? this.#windowOf(phase), interruption);
     return (this.#run = run);
   }
 }

@@ -30,7 +30,11 @@ export interface LearnerOptions {
    * false there is PyTorchBackend alone. Default true.
    */
   readonly defaultCallbacks?: boolean;
-  /** Steps in flight. Default 3. It is 1 where a callback waits in line (see `explain`). */
+  /**
+   * Steps in flight. By default so many as make some 25 ms of work, from 3 to 32, issued in bursts: observers see a step
+   * at most so much later. The default is 3 where a callback may cancel when a step is observed. It is 1 where a callback
+   * waits in line (see `explain`).
+   */
   readonly window?: number;
 }
 

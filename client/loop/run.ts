@@ -1,8 +1,9 @@
 /**
  * One run of the loop, with its two clocks. Handlers in line run while a step is being issued. Observers run when the
- * worker has acknowledged it, up to `window` steps later, in order.
+ * worker has acknowledged it, up to a window of steps later, in order.
  */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import type { Window } from "../../bridge/pace/window.ts";
 import { PythonError } from "../../bridge/errors/python-error.ts";
 import { CancelEpoch, CancelFitting, CancelStep, isCancel } from "../training/cancel.ts";
 import { Cancellation } from "./cancellation.ts";
@@ -49,9 +50,9 @@ const NOTHING: Done = { batch: 0, index: 0 };
 const ALONE: StepGroup = { isFirst: true, isLast: true, size: 1 };
 
 export class Run {
-  readonly window: number;
   readonly cancellation: Cancellation;
   readonly #workings: Workings;
+  readonly #windowOf: (phase: Phase) => Window;
   readonly #interruption: Interruption;
   readonly #inFlight: Pending[] = [];
   #group: StepGroup = ALONE;
@@ -68,11 +69,15 @@ export class Run {
   /** Callbacks that were given up after an interruption. They are told of nothing more. */
   readonly #hung = new Set<Callback>();
 
-  constructor(workings: Workings, window: number, interruption: Interruption) {
+  constructor(workings: Workings, windowOf: (phase: Phase) => Window, interruption: Interruption) {
     this.#workings = workings;
-    this.window = window;
+    this.#windowOf = windowOf;
     this.cancellation = new Cancellation(workings.moment);
     this.#interruption = interruption;
+  }
+
+  get #window(): Window {
+    return this.#windowOf(this.#workings.moment.phase);
   }
 
   /** The batches and steps of the epoch that were issued. */
@@ -168,7 +173,11 @@ export class Run {
     const { learner, moment, plan } = this.#workings;
     // A group is never left in the middle: its gradients would be lost.
     if (this.#group.isFirst && !this.#isOpening) this.#interruption.check();
-    while (this.#inFlight.length >= this.window) await this.#acknowledge();
+    const window = this.#window;
+    if (this.#inFlight.length >= window.most) {
+      while (this.#inFlight.length > window.enough) await this.#acknowledge();
+      window.goesOn(performance.now());
+    }
     this.cancellation.obey();
     const index = this.#issued;
     const place = { phase: phase.name, epoch: moment.epoch, step: index, samplesThere: this.#samples };
@@ -205,6 +214,7 @@ export class Run {
   /** Waits until every step has been acknowledged, and observers have seen it. */
   async drain(): Promise<void> {
     while (this.#inFlight.length > 0) await this.#acknowledge();
+    this.#window.rests();
     this.cancellation.obey();
   }
 
@@ -323,6 +333,7 @@ export class Run {
       },
     );
     this.#inFlight.shift();
+    this.#window.answered();
     acknowledged(moment.phase, index, size, loss);
     const issuing = { event: moment.event, index: moment.index };
     let givenUp: Error | undefined;

@@ -199,7 +199,7 @@ describe("what is printed", () => {
 
   test("observers that print are no reason to wait: the window stays", () => {
     const learner = new Learner(worker.import("torch").nn.Linear(1, 2), crossEntropy(), { data });
-    expect(learner.explain()).toContain("steps in flight: 3");
+    expect(learner.explain()).toContain("steps in flight: 3 to 32");
     expect(learner.callbacks.map(({ name }) => name)).toEqual([
       "ProgressPrinter",
       "MetricsPrinter",

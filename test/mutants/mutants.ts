@@ -1283,8 +1283,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "window ignored",
     file: "client/loop/run.ts",
-    from: "while (this.#inFlight.length >= this.window) await this.#acknowledge();",
-    to: "while (this.#inFlight.length >= 3) await this.#acknowledge();",
+    from: "if (this.#inFlight.length >= window.most) {",
+    to: "if (this.#inFlight.length >= 3) {",
     test: by("test/alone/learner-counts.test.ts", "the two clocks with a window of 1"),
   },
   {

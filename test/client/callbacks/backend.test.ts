@@ -127,7 +127,7 @@ async function trained({ backend = {}, callbacks }: Way): Promise<{ learner: Lea
       }),
     ],
   });
-  expect(learner.explain()).toContain("steps in flight: 3");
+  expect(learner.explain()).toContain("steps in flight: 3 to 32");
   torch.manual_seed(5);
   expect(await learner.fit(2)).toMatchObject({ status: "completed", steps: 12 });
   const average = learner.getCallback(EMA) ?? learner.getCallback(SWA);

@@ -489,7 +489,7 @@ test("training goes on while a file is written, and the window stays", async () 
     optimizer: sgd({ lr: 1e-5 }),
     callbacks: [new Checkpointer(folder), looks, new ProgressPrinter({ output }), new MetricsPrinter({ output })],
   });
-  expect(learner.explain()).toContain("steps in flight: 3");
+  expect(learner.explain()).toContain("steps in flight: 3 to 32");
   vi.spyOn(process, "emitWarning").mockImplementation(() => undefined);
   await learner.fit(2).finally(() => vi.restoreAllMocks());
   expect(happened).toEqual(["0 written"]);

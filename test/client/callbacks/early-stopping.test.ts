@@ -79,7 +79,7 @@ test("it acts at the end of an epoch alone: the window stays, and the weights ar
   const output = { write: () => undefined };
   const printers = [new ProgressPrinter({ output }), new MetricsPrinter({ output })];
   const learner = tiny(worker, { defaultCallbacks: true, callbacks: [early, ...printers] });
-  expect(learner.explain()).toContain("steps in flight: 3");
+  expect(learner.explain()).toContain("steps in flight: 3 to 32");
   await learner.fit(2);
   const alone = tiny(worker);
   await alone.fit(2);

@@ -124,7 +124,7 @@ describe("2.9.8: throttle", () => {
       ],
       1,
     ]);
-    expect(learner.explain()).toContain("steps in flight: 3");
+    expect(learner.explain()).toContain("steps in flight: 3 to 32");
   });
 
   test("it is still of its class, by its name, and in its order", async () => {
@@ -196,7 +196,7 @@ describe("2.9.10: Traces", () => {
     const losses = learner.state.metricsStep["validation"]!["loss"]!.map(({ value }) => 2 * value);
     expect(loss!.map(({ value }) => value)).toEqual(losses);
     expect(half!.map(({ value }) => value)).toEqual(losses.map((_, i) => i / 2));
-    expect(learner.explain()).toContain("steps in flight: 3");
+    expect(learner.explain()).toContain("steps in flight: 3 to 32");
   });
 
   test("of all phases without one, and on from fit to fit", async () => {
@@ -552,7 +552,7 @@ describe("2.9.16: GarbageCollect", () => {
     try {
       const learner = tiny(worker, { callbacks: [new GarbageCollect(5)] });
       expect(learner.explain()).toMatch(/^stepEnd .*GarbageCollect \(in line\)/m);
-      expect(learner.explain()).toContain("steps in flight: 3");
+      expect(learner.explain()).toContain("steps in flight: 3 to 32");
       const before = await collections();
       const trips = (await countsOf(worker)).roundTrips;
       await learner.epoch(new TrainingPhase());

@@ -233,7 +233,7 @@ describe("the included callbacks that watch: the weights are those of a fit with
   test.each(Object.entries(watching))("%s", async (name, callbacks) => {
     const made = callbacks(join(folder, name));
     const beside = async (learner: Learner): Promise<void> => {
-      expect(learner.explain()).toContain("steps in flight: 3");
+      expect(learner.explain()).toContain("steps in flight: 3 to 32");
       await Promise.resolve();
     };
     expect(await weightsAfter({ callbacks: made, beside })).toBe(unwatched);

@@ -464,7 +464,11 @@ fitEnd        -
 fakeEnd       Looks (in line in TrainingPhase)
 
 steps in flight: 1, because of Looks: in line, with values of a step or the right to cancel`);
-    expect(plan(new StopOnNaNLoss()).explain(3)).toContain("\nsteps in flight: 3");
+    expect(plan(new StopOnNaNLoss()).explain()).toMatch(/\nsteps in flight: 3 to 32, as many as make 25 ms of work$/);
+    expect(plan(new StopOnNaNLoss()).explain(5)).toMatch(/\nsteps in flight: 5, by the option window$/);
+    expect(plan(new StopOnNaNLoss({ late: true })).explain()).toMatch(
+      /\nsteps in flight: 3, because of StopOnNaNLoss: may cancel when a step is observed$/,
+    );
     expect(plan(new StopOnNaNLoss()).explain(3, new Map([["scale", 12]]))).toContain(
       "\nin Python     scale 12 times: functions of this program that Python called, a round trip each\n\nsteps in flight: 3",
     );
