@@ -30,7 +30,8 @@ const STARTS = 4;
 const FEWEST_STEPS = 3;
 /** Steps before the warm-up. Their losses tell whether all sides train the same thing. */
 const FIRST_STEPS = 5;
-const WARM_UPS = 3;
+/** V8 compiles our side of a loop again and again in its first thousands of steps. */
+const WARM_UP = { steps: 5000, seconds: 6 };
 
 interface Runner {
   readonly name: string;
@@ -61,7 +62,7 @@ async function openCase(
   { model, batch }: Case,
   name: string,
   images: Images,
-  { python, glibc, runSeconds, sawVersions }: Surroundings,
+  { python, glibc, runSeconds, quick, sawVersions }: Surroundings,
   knownSteps: number | undefined,
 ): Promise<Opened & { steps: number }> {
   // Without glibc's malloc there is one native loop only.
@@ -99,7 +100,7 @@ async function openCase(
   for (const { run } of runners) await run(steps);
   // This process lives through all starts, and V8 compiles its side of the loop in the first one.
   if (knownSteps === undefined)
-    for (let i = 0; i < WARM_UPS; i++) for (const { run } of torchwireRunners) await run(steps);
+    for (const { run } of torchwireRunners) await warmUp(run, quick ? FIRST_STEPS : WARM_UP.steps);
 
   const contest: Contest = {
     name,
@@ -122,6 +123,11 @@ async function openCase(
       await Promise.all([torchwire.close(), learner.close(), fed.close(), ...natives.map((native) => native.close())]);
     },
   };
+}
+
+async function warmUp(run: Runner["run"], steps: number): Promise<void> {
+  const end = performance.now() + 1000 * WARM_UP.seconds;
+  for (let ran = 0; ran < steps && performance.now() < end; ran += 100) await run(Math.min(100, steps));
 }
 
 async function stepsFor(runSeconds: number, { run }: Runner): Promise<number> {
