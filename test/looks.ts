@@ -109,6 +109,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
         .item(),
     ),
   "Worker.calls": ({ worker }) => worker.calls,
+  "Worker.pace": ({ worker }) => worker.pace().add(py.js(untyped(worker, "torch").ones(2).sum().item())),
   "Worker.stats": ({ worker }) => worker.stats(),
   "Worker.liveness": ({ worker }) => worker.liveness(),
   "Worker.link": ({ worker }) => worker.link,

@@ -134,7 +134,8 @@ async function finishScope<T>(
     free(value);
   }
   tellFailure();
-  await credit();
+  const room = credit();
+  if (room !== undefined) await room;
   return value;
 }
 

@@ -7,6 +7,7 @@ export class Fetched<T> extends Promise<T> {
   #resolve!: (value: T) => void;
   #reject!: (reason: unknown) => void;
   #awaited = false;
+  #here: { readonly value: T } | undefined;
   #onAwait: (() => Error | undefined) | undefined;
 
   static override get [Symbol.species](): PromiseConstructor {
@@ -22,6 +23,11 @@ export class Fetched<T> extends Promise<T> {
     [this.#resolve, this.#reject] = settle!;
     this.#onAwait = onAwait;
     super.then(undefined, () => undefined);
+  }
+
+  /** The value, once it is here. */
+  get here(): { readonly value: T } | undefined {
+    return this.#here;
   }
 
   get awaited(): boolean {
@@ -40,6 +46,7 @@ export class Fetched<T> extends Promise<T> {
 
   resolve(value: T): void {
     this.#onAwait = undefined;
+    this.#here = { value };
     this.#resolve(value);
   }
 
@@ -49,4 +56,13 @@ export class Fetched<T> extends Promise<T> {
     this.#onAwait = whenThrown as (() => undefined) | undefined;
     this.#reject(reason);
   }
+}
+
+/** Calls `use` with a value: at once where it is here, since each wait has its price, and a step has many values. */
+export function whenHere<T, R>(value: T | Promise<T>, use: (value: T) => R): R | Promise<R> {
+  if (value instanceof Fetched) {
+    const here = (value as Fetched<T>).here;
+    return here === undefined ? value.then(use) : use(here.value);
+  }
+  return value instanceof Promise ? value.then(use) : use(value);
 }

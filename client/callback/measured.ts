@@ -8,6 +8,10 @@ import { isRefusedPromise, lookAfter } from "../../bridge/reference/refused.ts";
 import { numbersIn } from "../data/plain-numbers.ts";
 import type { Measured } from "./callback.ts";
 
+interface Values {
+  [name: string]: unknown;
+}
+
 /**
  * Whether `value` can be measured: a number, a reference, or a value on its way, as `py.len` gives it. All of them
  * travel with the step. Any other promise would begin to wait in the middle of it, and send its first half at once.
@@ -23,7 +27,7 @@ export function unmeasurable(value: unknown): string {
 }
 
 /** Asks for every value at once, and returns a function that waits for them. A tensor without axes is a number. */
-export function ask(measured: Measured): () => Promise<{ [name: string]: unknown }> {
+export function ask(measured: Measured): () => Values | Promise<Values> {
   if (typeof measured !== "object" || measured === null)
     throw new TorchwireError("MISUSE", "measure must return a record of references or numbers");
   if (isRefusedPromise(measured))
@@ -42,8 +46,17 @@ export function ask(measured: Measured): () => Promise<{ [name: string]: unknown
   return () => collect(asked);
 }
 
-async function collect(asked: readonly (readonly [string, unknown])[]): Promise<{ [name: string]: unknown }> {
-  const values: { [name: string]: unknown } = {};
+function collect(asked: readonly (readonly [string, unknown])[]): Values | Promise<Values> {
+  const values: Values = {};
+  for (const [name, value] of asked) {
+    if (value instanceof Fetched && value.here === undefined) return collectSlowly(asked);
+    values[name] = numberOr(value instanceof Fetched ? value.here!.value : value, name);
+  }
+  return values;
+}
+
+async function collectSlowly(asked: readonly (readonly [string, unknown])[]): Promise<Values> {
+  const values: Values = {};
   for (const [name, promise] of asked) values[name] = numberOr(await promise, name);
   return values;
 }

@@ -188,7 +188,8 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     const source = this.#source(pass, store);
     try {
       while (pass.batch < length) {
-        const { batch, lease } = await source.batch(pass.batch);
+        const made = source.batch(pass.batch);
+        const { batch, lease } = made instanceof Promise ? await made : made;
         pass.batch++;
         yield batch;
         lease.end();

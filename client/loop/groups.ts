@@ -1,24 +1,47 @@
+import { isPromise } from "../../bridge/runtime/kinds.ts";
 import type { Interruption } from "./interruption.ts";
 import { hold } from "../data/lent-batch.ts";
 import type { BatchLike, Data } from "../data/types.ts";
 
 /**
- * Gives `data` in groups of `size` batches. A group comes as a whole, because its first batch must know how many there
- * are. An interruption ends it, but not while it `goesOn`.
+ * Data in groups of `size` batches. A group comes as a whole, because its first batch must know how many there are. An
+ * interruption ends it, but not while it `goesOn`; data that is waited for is given up then.
+ *
+ * (It is no generator of generators: a step would pay for each of them by several promises.)
  */
-export async function* groupsOf(
-  data: Data,
-  size: number,
-  interruption: Interruption,
-  goesOn: () => boolean,
-): AsyncGenerator<BatchLike[]> {
-  let group: BatchLike[] = [];
-  for await (const batch of interruption.guard(data, goesOn)) {
-    hold(batch);
-    group.push(batch);
-    if (group.length < size) continue;
-    yield group;
-    group = [];
+export class Groups {
+  readonly #iterator: Iterator<BatchLike> | AsyncIterator<BatchLike>;
+  readonly #size: number;
+  readonly #interruption: Interruption;
+  readonly #goesOn: () => boolean;
+  #isOver = false;
+
+  constructor(data: Data, size: number, interruption: Interruption, goesOn: () => boolean) {
+    this.#iterator =
+      Symbol.asyncIterator in data ? data[Symbol.asyncIterator]() : (data as Iterable<BatchLike>)[Symbol.iterator]();
+    this.#size = size;
+    this.#interruption = interruption;
+    this.#goesOn = goesOn;
   }
-  if (group.length > 0) yield group;
+
+  /** The next group, or undefined at the end of the data. The last one may be smaller. */
+  async next(): Promise<BatchLike[] | undefined> {
+    const group: BatchLike[] = [];
+    while (group.length < this.#size && !this.#isOver) {
+      if (!this.#goesOn()) this.#interruption.check();
+      const next = this.#iterator.next();
+      const result = isPromise(next) ? await this.#interruption.waitFor(next, "the data") : next;
+      if (result.done) this.#isOver = true;
+      else {
+        hold(result.value);
+        group.push(result.value);
+      }
+    }
+    return group.length > 0 ? group : undefined;
+  }
+
+  /** Leaves the data, unless it is at its end. Does not wait for it: data that hangs would hang here, too. */
+  leave(): void {
+    if (!this.#isOver) (async () => this.#iterator.return?.())().catch(() => undefined);
+  }
 }

@@ -1,7 +1,6 @@
 /** Ends a fit from outside, by an AbortSignal or by a signal of the system. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isError, isPromise } from "../../bridge/runtime/kinds.ts";
-import type { BatchLike, Data } from "../data/types.ts";
+import { isError } from "../../bridge/runtime/kinds.ts";
 import { hearSignals } from "./signals.ts";
 
 /** The time that a handler that is under way, or a data set, may still take. */
@@ -47,23 +46,31 @@ export class Interruption {
   /**
    * Waits for `promise`, but no longer than the grace after an interruption, or after the call where that was before.
    */
-  async waitFor<T>(promise: PromiseLike<T>, who: string, isLast = false): Promise<T> {
+  waitFor<T>(promise: PromiseLike<T>, who: string, isLast = false): Promise<T> {
     const grace = isLast ? LAST_GRACE_MS : GRACE_MS;
-    let timer: NodeJS.Timeout | undefined;
-    let startGrace!: () => void;
-    const tooLong = new Promise<never>((_, reject) => {
+    // (One promise, and no race of several: each batch is waited for.)
+    return new Promise((resolve, reject) => {
+      let timer: NodeJS.Timeout | undefined;
       const hangs = (): void =>
         reject(new Interrupted(`${this.#reason!}; ${who} had not returned after ${grace / 1000} s`));
-      startGrace = () => (timer = setTimeout(hangs, grace));
+      const startGrace = (): void => void (timer = setTimeout(hangs, grace));
+      const isOver = (): void => {
+        clearTimeout(timer);
+        this.#waiting.delete(startGrace);
+      };
+      if (this.#reason === undefined) this.#waiting.add(startGrace);
+      else startGrace();
+      promise.then(
+        (value) => {
+          isOver();
+          resolve(value);
+        },
+        (error: unknown) => {
+          isOver();
+          reject(error);
+        },
+      );
     });
-    if (this.#reason === undefined) this.#waiting.add(startGrace);
-    else startGrace();
-    try {
-      return await Promise.race([promise, tooLong]);
-    } finally {
-      clearTimeout(timer);
-      this.#waiting.delete(startGrace);
-    }
   }
 
   /** Listens to `signal`, and to the system's signals as `hearSignals` does. Returns a function that ends it. */
@@ -77,28 +84,6 @@ export class Interruption {
       signal?.removeEventListener("abort", abort);
       stopHearing();
     };
-  }
-
-  /** Iterates `data`, and stops waiting for it when interrupted. */
-  async *guard(data: Data, goesOn: () => boolean): AsyncGenerator<BatchLike> {
-    const iterator =
-      Symbol.asyncIterator in data ? data[Symbol.asyncIterator]() : (data as Iterable<BatchLike>)[Symbol.iterator]();
-    let over = false;
-    try {
-      for (;;) {
-        if (!goesOn()) this.check();
-        const next = iterator.next();
-        const result = isPromise(next) ? await this.waitFor(next, "the data") : next;
-        if (result.done) {
-          over = true;
-          return;
-        }
-        yield result.value;
-      }
-    } finally {
-      // Does not wait for it: data that hangs would hang here, too.
-      if (!over) (async () => iterator.return?.())().catch(() => undefined);
-    }
   }
 }
 

@@ -156,8 +156,11 @@ export class Loop {
   }
 
   /** The frame of a step: of the epoch under way, or else a lone one. */
-  async runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
-    if (this.#run !== undefined) return this.#run.runStep(phase, batch, body);
+  runStep(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
+    return this.#run?.runStep(phase, batch, body) ?? this.#lone(phase, batch, body);
+  }
+
+  async #lone(phase: Phase, batch: BatchLike, body: StepBody): Promise<Step> {
     let step!: Step;
     await this.#within(phase, async (alone) => {
       this.#moment.phase = phase;

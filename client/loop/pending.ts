@@ -31,10 +31,10 @@ export class Pending {
   readonly #place: PlaceInData;
   readonly #index: number;
   readonly #size: number | Promise<unknown>;
-  readonly #loss: (() => Promise<CountedLoss>) | undefined;
+  readonly #loss: (() => CountedLoss | Promise<CountedLoss>) | undefined;
   /** Resolves when the worker has run a step without a loss. */
   readonly #done: Promise<unknown> | undefined;
-  readonly #measured = new Map<Participant, () => Promise<Values>>();
+  readonly #measured = new Map<Participant, () => Values | Promise<Values>>();
 
   /** Asks for the values that observers want of `step`. They travel with it, and nothing waits for them. */
   constructor(step: Step, place: PlaceInData, learner: Trainer, measuring: readonly Participant[]) {
@@ -56,11 +56,16 @@ export class Pending {
   /** Waits for the worker's answer. Rejects with the failure and its place. */
   async arrival(): Promise<Arrived> {
     try {
-      const counts = await this.#loss?.();
-      await this.#done;
-      const size = (await this.#size) as number;
+      // Each await has its price, and most steps come back with others: their values are here.
+      const asked = this.#loss?.();
+      const counts = asked instanceof Promise ? await asked : asked;
+      if (this.#done !== undefined) await this.#done;
+      const size = typeof this.#size === "number" ? this.#size : ((await this.#size) as number);
       const measured = new Map<Participant, Values>();
-      for (const [one, values] of this.#measured) measured.set(one, await values());
+      for (const [one, ask] of this.#measured) {
+        const values = ask();
+        measured.set(one, values instanceof Promise ? await values : values);
+      }
       return { index: this.#index, size, ...lossOf(counts, size), measured };
     } catch (error) {
       throw stepFailure(error, this.#place);

@@ -9,7 +9,7 @@ import { CancelEpoch, CancelFitting, CancelStep, isCancel } from "../training/ca
 import { Cancellation } from "./cancellation.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { samplesIn, toBatch } from "../data/batch.ts";
-import { groupsOf } from "./groups.ts";
+import { Groups } from "./groups.ts";
 import { release } from "../data/lent-batch.ts";
 import { samplesOf } from "../data/samples.ts";
 import { onWorker } from "../data/on-worker.ts";
@@ -99,27 +99,18 @@ export class Run {
       // A loader goes on at its position.
       const rest = Array.isArray(data) ? data.slice(done.batch) : onWorker(data, this.#workings.learner.worker);
       const size = phase.data === "training" ? accumulate : 1;
-      for await (const group of groupsOf(rest, size, this.#interruption, () => this.#isOpening)) {
-        isEmpty = false;
-        const start = this.#issued;
-        for (const [index, batch] of group.entries()) {
-          const number = this.#taken + index;
-          this.#samples = samples && (() => samples(number));
-          this.#group = { isFirst: this.#issued === start, isLast: index === group.length - 1, size: group.length };
-          try {
-            await body(batch);
-          } finally {
-            this.#group = ALONE;
-            this.#samples = undefined;
-            release(batch);
-          }
+      const groups = new Groups(rest, size, this.#interruption, () => this.#isOpening);
+      try {
+        for (let group = await groups.next(); group !== undefined; group = await groups.next()) {
+          isEmpty = false;
+          await this.#runGroup(group, body, samples);
+          const between = this.#workings.between?.(phase, this.#inFlight.length);
+          if (between === undefined) continue;
+          await this.drain();
+          await between();
         }
-        this.#taken += group.length;
-        this.#isOpening = false;
-        const between = this.#workings.between?.(phase, this.#inFlight.length);
-        if (between === undefined) continue;
-        await this.drain();
-        await between();
+      } finally {
+        groups.leave();
       }
       // A loader that stands at the end of its pass gives nothing now, and goes on in the next epoch.
       if (isEmpty && (!isPositioned(data) || data.length === 0))
@@ -129,6 +120,28 @@ export class Run {
         );
     };
     await this.runEpoch(phase, pass, done);
+  }
+
+  async #runGroup(
+    group: readonly BatchLike[],
+    body: (batch: BatchLike) => Promise<unknown>,
+    samples: ((batch: number) => readonly number[]) | undefined,
+  ): Promise<void> {
+    const start = this.#issued;
+    for (const [index, batch] of group.entries()) {
+      const number = this.#taken + index;
+      this.#samples = samples && (() => samples(number));
+      this.#group = { isFirst: this.#issued === start, isLast: index === group.length - 1, size: group.length };
+      try {
+        await body(batch);
+      } finally {
+        this.#group = ALONE;
+        this.#samples = undefined;
+        release(batch);
+      }
+    }
+    this.#taken += group.length;
+    this.#isOpening = false;
   }
 
   /** Runs `epoch` inside of what callbacks put around it. */
@@ -191,9 +204,11 @@ export class Run {
         learner.step = step;
         this.#workings.begun?.(place, step);
         this.cancellation.isInStep = true;
-        await handle("stepBegin");
+        const beginning = handle("stepBegin");
+        if (beginning !== undefined) await beginning;
         await body(step, handle);
-        await this.#tell("stepEnd", index);
+        const ending = this.#tell("stepEnd", index);
+        if (ending !== undefined) await ending;
         this.#inFlight.push(new Pending(step, place, learner, plan.measuring(phase)));
         this.#issued++;
       });
@@ -341,7 +356,8 @@ export class Run {
       Object.assign(moment, { event: "stepEnd", index, size, values: { loss, weighed, parts, ...measured.get(one) } });
       const { isWhole } = this;
       try {
-        await this.#call(one, one.observe["stepEnd"]!, "stepEnd", index);
+        const seen = this.#call(one, one.observe["stepEnd"]!, "stepEnd", index);
+        if (seen !== undefined) await seen;
       } catch (error) {
         if (!this.#interruption.is(error)) throw error;
         // The others still hear of the step. One that remembers nothing leaves nothing out.

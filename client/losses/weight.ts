@@ -1,4 +1,5 @@
 /** The weight of a step's loss in the mean over an epoch. */
+import { whenHere } from "../../bridge/reference/fetched.ts";
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { isNDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
@@ -113,12 +114,12 @@ export function weightArguments(step: WithLoss): readonly unknown[] {
  * returned function awaits them. It must be called after the step, since awaiting within a step would send its batch
  * early. A worker with a GPU goes on meanwhile: there the numbers come as tensors.
  */
-export function counted(step: WithLoss, learner: Where): () => Promise<CountedLoss> {
+export function counted(step: WithLoss, learner: Where): () => CountedLoss | Promise<CountedLoss> {
   const { loss } = step;
   const weight = weightOf(step);
   if (weight === undefined) {
     const asked = askFor(loss, learner);
-    return async () => ({ loss: numberIn(await asked), weight: undefined, total: undefined });
+    return () => whenHere(asked, (value) => ({ loss: numberIn(value), weight: undefined, total: undefined }));
   }
   if ("said" in weight) {
     const said = checked(weight.said());
@@ -130,14 +131,16 @@ export function counted(step: WithLoss, learner: Where): () => Promise<CountedLo
   }
   const isChanged = ofLoss.get(loss) !== weight;
   const asked = py.js(weight.weigher.counted(loss, weight.yhat, weight.ys, isChanged));
-  return async () => {
-    type Answer = [unknown, unknown, unknown, Record<string, unknown>?];
-    const [found, divisor, product, named] = (await asked) as Answer;
-    const [value, weighs, given] = [found, divisor, product].map((one) => (one === null ? undefined : numberIn(one)));
-    const total = given ?? (value === undefined || weighs === undefined ? undefined : value * weighs);
-    const parts = named && Object.fromEntries(Object.entries(named).map(([name, part]) => [name, numberIn(part)]));
-    return { loss: value, weight: weighs, total, parts };
-  };
+  return () => whenHere(asked, (answer) => countedBy(answer as Answer));
+}
+
+type Answer = readonly [unknown, unknown, unknown, Record<string, unknown>?];
+
+function countedBy([found, divisor, product, named]: Answer): CountedLoss {
+  const [value, weighs, given] = [found, divisor, product].map((one) => (one === null ? undefined : numberIn(one)));
+  const total = given ?? (value === undefined || weighs === undefined ? undefined : value * weighs);
+  const parts = named && Object.fromEntries(Object.entries(named).map(([name, part]) => [name, numberIn(part)]));
+  return { loss: value, weight: weighs, total, parts };
 }
 
 function askFor(loss: AnyRef, { worker, backend }: Where): Promise<unknown> {

@@ -737,7 +737,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: the batches of a group freed too early",
     file: "client/loop/groups.ts",
-    from: "    hold(batch);\n",
+    from: "        hold(result.value);\n",
     to: "",
     test: by(
       "test/client/data/worker-data.test.ts",
@@ -1290,7 +1290,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "a step acknowledged before it was executed",
     file: "client/loop/pending.ts",
-    from: "const counts = await this.#loss?.();",
+    from: "const counts = asked instanceof Promise ? await asked : asked;",
     to: "const counts = this.#loss && { loss: 0, weight: undefined, total: undefined };",
     test: by(
       "test/client/learner/learner-misuse.test.ts",
