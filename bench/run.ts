@@ -4,6 +4,7 @@ import { loadavg } from "node:os";
 import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensurePython } from "torchwire";
+import { measureKept } from "./kept.ts";
 import { measureLearner } from "./learner.ts";
 import { measureLoops } from "./loops.ts";
 import { commitOf, describeMachine } from "./machine.ts";
@@ -32,6 +33,7 @@ const sections: Readonly<
   ops: { title: "Operations a second", measure: measureOps },
   payload: { title: "Payload", measure: measurePayload },
   transports: { title: "Transports", measure: measureTransports },
+  kept: { title: "Data that stays", measure: measureKept },
 };
 
 const settings = settingsOrStop();

@@ -10,6 +10,7 @@ export const sectionNames = [
   "ops",
   "payload",
   "transports",
+  "kept",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 

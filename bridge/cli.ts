@@ -114,6 +114,23 @@ error, or stops where --until says; 1 where it does not; 2 where nothing was run
 `,
     run: runReplay,
   },
+  cache: {
+    summary: "list or remove the samples that a worker's machine keeps",
+    help: `Usage: torchwire cache [list] [--worker PROFILE_OR_ADDRESS | --ssh HOST] [--python PATH]
+       torchwire cache remove NAME [--worker PROFILE_OR_ADDRESS | --ssh HOST] [--python PATH]
+
+Lists or removes what new DataLoader(data, { keep: { cache: "NAME" } }) keeps on the disk of the worker's machine: this one,
+or another.
+
+  --worker NAME   the machine of a worker that serves: its profile or its address
+  --ssh HOST      a machine over your own ssh; ssh's own options go in front, in quotes: --ssh="-p 2222 gpu-box"
+  --python PATH   the interpreter (default: the one that workers would run in)
+
+Environment:
+  TORCHWIRE_CACHE   the worker's folder for it (default: torchwire, in the user's cache)
+`,
+    run: runCache,
+  },
 };
 
 async function runSetup(args: string[]): Promise<number> {
@@ -250,6 +267,22 @@ async function runReplay(args: string[]): Promise<number> {
   }
   const { replay } = await import("./tape/replay.ts");
   return replay(file, values);
+}
+
+async function runCache(args: string[]): Promise<number> {
+  const { values, positionals } = parseArgs({
+    args,
+    allowPositionals: true,
+    options: { worker: { type: "string" }, ssh: { type: "string" }, python: { type: "string" } },
+  });
+  const [action = "list", name, ...more] = positionals;
+  const isKnown = action === "list" ? name === undefined : action === "remove" && name !== undefined;
+  if (!isKnown || more.length > 0 || (values.worker !== undefined && values.ssh !== undefined)) {
+    console.error(`torchwire: it is "cache list" or "cache remove NAME"\n\n${commands.cache!.help}`);
+    return 2;
+  }
+  const { cache } = await import("./start/cache.ts");
+  return cache(name, values);
 }
 
 function usage(): string {

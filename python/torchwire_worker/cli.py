@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from . import __version__, keys, logs
+from . import __version__, caches, keys, logs
 from .replay import command as replaying
 from .serve import LIMITS, Options, Refusal, check_health, serve
 from .wire import Limits
@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--status", default=_STATUS, metavar="FILE")
 
     replaying.add_to(commands)
+    caches.add_to(commands)
     return parser
 
 

@@ -76,6 +76,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
     "docs/batches.md",
     /^\[ 16, 20, 8 \] \[ 16, 20 \]\ntrue\n(3 3\n){2}( +\S.*\n)+6\n\[ 15 \] \[ 5 \]\n\[ 40 \] \[ 5 \]\n$/,
   ],
+  ["docs/kept.md", /^true true true\n\{ samples: 256, bytes: 51200, cached: 0, hits: 512 \}\n256\n$/],
   ["docs/as-python.md", /^\[\]\ntrue\n$/],
   ["docs/functions.md", /^Float32Array\(3\) \[ 4, -8, 12 \]\n1\n\[ 0\.4 \]\ntrue true\ntrue\n$/],
   [
