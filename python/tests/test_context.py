@@ -11,9 +11,9 @@ import torch
 from batches import Client, call, context, js, settle
 
 
-@pytest.fixture
-def client() -> Client:
-    return Client()
+@pytest.fixture(params=[False, True], ids=["interpreted", "prepared"])
+def client(request: pytest.FixtureRequest) -> Client:
+    return Client(request.param)
 
 
 def grad_enabled(client: Client, **fields: Any) -> Any:

@@ -17,9 +17,9 @@ class Box:
         self.__dict__ |= attributes
 
 
-@pytest.fixture
-def client() -> Client:
-    return Client()
+@pytest.fixture(params=[False, True], ids=["interpreted", "prepared"])
+def client(request: pytest.FixtureRequest) -> Client:
+    return Client(request.param)
 
 
 class TestOperations:

@@ -21,12 +21,8 @@ class Contexts:
         self._objects = objects
         self._forks: dict[int, Any] = {}
 
-    def entered(self, layers: list[ContextLayer]) -> contextlib.AbstractContextManager[None]:
-        # Most batches have no context, and an empty stack would cost as much as ten operations.
-        return self._entered(layers) if layers else contextlib.nullcontext()
-
     @contextlib.contextmanager
-    def _entered(self, layers: list[ContextLayer]) -> Iterator[None]:
+    def entered(self, layers: list[ContextLayer]) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             for layer in layers:
                 # The parameters that a lazy module gets in its first run remain: they must be ordinary tensors, made of

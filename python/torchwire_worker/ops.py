@@ -135,13 +135,23 @@ def _pairs(ranges: list[int]) -> None:
         raise ValueError("ranges are pairs of a first and a last id")
 
 
+class Known(list[Op]):
+    """Operations whose bytes may come again. What is prepared of them is kept with them."""
+
+    def __init__(self, operations: list[Op]) -> None:
+        super().__init__(operations)
+        self.runs = 0
+        self.plan: Any = None
+
+
 def read_batch(meta: bytes | memoryview, limits: Limits) -> tuple[Batch, list[Op]]:
     batch = _read(_decode_batch, meta, "a batch")
     raw = bytes(batch.operations)
-    operations = _known.get(raw)
+    operations: list[Op] | None = _known.get(raw)
     if operations is None:
         operations = _read(_decode_operations, raw, "a batch", ", in its operations")
         if len(raw) <= _LONGEST_KNOWN:
+            operations = Known(operations)
             if len(_known) >= _MOST_KNOWN:
                 _known.clear()
             _known[raw] = operations
@@ -165,8 +175,9 @@ _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 _decode_operations = msgspec.msgpack.Decoder(list[Op]).decode
 
 # Each step of a loop sends the same operations, byte for byte: decode them once.
-_known: dict[bytes, list[Op]] = {}
-# Decoded operations take less than twenty times their bytes: together they stay below 40 MiB.
+_known: dict[bytes, Known] = {}
+# Decoded operations take less than twenty times their bytes: together they stay below 40 MiB. What is prepared of them
+# takes twice as much.
 _MOST_KNOWN = 256
 _LONGEST_KNOWN = 8 * 2**10
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode

@@ -68,7 +68,7 @@ def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], cou
         return torch.empty(shape, dtype=getattr(torch, dtype), device="cpu")
     if count == 1:
         raw = torch.frombuffer(pieces[0], dtype=torch.uint8)
-        if raw.data_ptr() % (size if "int" in dtype or dtype == "bool" else _ALIGNMENT):
+        if raw.data_ptr() % alignment_of(dtype):
             raw = raw.clone()
     else:
         raw = torch.empty(length, dtype=torch.uint8, device="cpu")
@@ -82,6 +82,11 @@ def read_tensor(frames: list[Any], index: int, dtype: str, shape: list[int], cou
     if dtype == "bool" and int(raw.max()) > 1:
         raise WireError("a bool is 0 or 1, and there are other bytes")
     return raw.view(getattr(torch, dtype)).reshape(shape)
+
+
+def alignment_of(dtype: str) -> int:
+    """Return the alignment in bytes that its elements need."""
+    return ITEM_SIZES[dtype] if "int" in dtype or dtype == "bool" else _ALIGNMENT
 
 
 def is_array(kind: type) -> bool:

@@ -81,6 +81,11 @@ class Decoder:
         raise WireError(f"a value of unknown kind {tag!r}")
 
 
+def is_plain(token: Any) -> bool:
+    """Return whether it stands for itself."""
+    return type(token) in _PLAIN
+
+
 def is_dict(token: Any) -> bool:
     """Return whether the client wrote out a dict there, and did not refer to one."""
     return isinstance(token, (list, tuple)) and len(token) > 0 and token[0] == DICT

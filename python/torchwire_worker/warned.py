@@ -99,7 +99,7 @@ def listen() -> None:
     if not sys.warnoptions:
         # Python shows deprecations in __main__ and nowhere else. TypeScript's calls are the program's own, so they
         # count as __main__.
-        warnings.filterwarnings("default", category=DeprecationWarning, module=r"torchwire_worker\.executor$")
+        warnings.filterwarnings("default", category=DeprecationWarning, module=r"torchwire_worker\.(running|prepared)$")
 
 
 def _text(message: Warning | str) -> str:

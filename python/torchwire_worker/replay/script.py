@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..context import Contexts
-from ..executor import positions
+from ..described import positions
 from ..ops import Batch, Call, Del, DelItem, Fetch, Get, GetItem, Import, Op, Release, Set, SetItem, read_batch
 from ..values import DICT, LIST, REFERENCE, SLICE, TUPLE
 from ..wire import WireError
