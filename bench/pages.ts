@@ -35,20 +35,21 @@ function sectionLines(name: string, { machine, sections }: Results): string[] {
   const section = sections[name as SectionName];
   if (section === undefined) return [];
   const of = Object.entries(section.versions)
-    .filter(([what]) => ["node", "python", "torch"].includes(what))
+    .filter(([what]) => ["node", "python", "torch", "tfjs", "pythonia"].includes(what))
     .map(([what, version]) => `${what} ${version}`);
   const about = `${machine.cpu}, ${machine.cores} cores; ${[...of, section.date.slice(0, 10)].join(", ")}. Medians, with 95 % confidence intervals.`;
   return [about, ...section.groups.flatMap(groupLines)];
 }
 
 function groupLines(group: Group): string[] {
-  const { name, primary, reference, rows } = group;
+  const { name, primary, notes = {}, reference, rows } = group;
   const heads = [name, primary, ...othersOf(group), ...(reference === undefined ? [] : ["ratio"])];
   return [
     "",
     `| ${heads.join(" | ")} |`,
     `|${" --- |".repeat(heads.length)}`,
     ...rows.map((row) => `| ${cells(row, group).join(" | ")} |`),
+    ...Object.entries(notes).map(([variant, note]) => `| ${variant} | ${note} |${" - |".repeat(heads.length - 2)}`),
   ];
 }
 

@@ -27,7 +27,7 @@ export function reportSection(title: string, { date, seconds, commit, versions, 
 }
 
 function reportGroup(group: Group): string[] {
-  const { name, facts, reference, better, columns, primary, rows } = group;
+  const { name, facts, notes = {}, reference, better, columns, primary, rows } = group;
   const heads = ["", ...columns.map((column) => (column === primary ? `${column} [95 %]` : column))];
   const severalStarts = rows.some(({ ratioByStart }) => (ratioByStart?.length ?? 0) > 1);
   if (reference !== undefined) heads.push("ratio [95 %]");
@@ -44,7 +44,8 @@ function reportGroup(group: Group): string[] {
     reference === undefined
       ? []
       : [`ratio: ${primary} over that of "${reference}" in the same round, ${better} is better`];
-  return [name, "-".repeat(name.length), ...grid([heads, ...cells]), about, ...ratio];
+  const missing = Object.entries(notes).map(([variant, note]) => `${variant}: ${note}`);
+  return [name, "-".repeat(name.length), ...grid([heads, ...cells]), ...missing, about, ...ratio];
 }
 
 function roundsLine({ rounds: { kept, dropped, start, foreign } }: Group): string {

@@ -34,8 +34,12 @@ export interface Group {
   readonly reference?: string;
   readonly columns: readonly string[];
   readonly facts: Readonly<Record<string, string | number | boolean>>;
+  /** Variants that could not be measured, and why. */
+  readonly notes?: Readonly<Record<string, string>>;
   readonly rounds: {
     readonly kept: number;
+    /** The rounds that were enough, where that is fewer than those of the run. */
+    readonly enough?: number;
     /** Rounds in which other processes used too much of the CPUs. */
     readonly dropped: number;
     /** The set of processes of each round kept. */
@@ -64,7 +68,7 @@ export interface Results {
 }
 
 export function toGroup({ contest, kept, dropped }: Measured): Group {
-  const { name, primary, better, reference, columns, variants, facts = {} } = contest;
+  const { name, primary, better, reference, columns, variants, facts = {}, notes, rounds } = contest;
   return {
     name,
     primary,
@@ -72,8 +76,10 @@ export function toGroup({ contest, kept, dropped }: Measured): Group {
     ...(reference === undefined ? {} : { reference }),
     columns,
     facts,
+    ...(notes === undefined || Object.keys(notes).length === 0 ? {} : { notes }),
     rounds: {
       kept: kept.length,
+      ...(rounds === undefined ? {} : { enough: rounds }),
       dropped,
       start: kept.map(({ start }) => start),
       foreign: kept.map(({ foreign }) => (foreign === undefined ? null : short(foreign))),

@@ -24,6 +24,10 @@ export interface Contest {
   readonly columns: readonly string[];
   readonly variants: readonly Variant[];
   readonly facts?: Readonly<Record<string, string | number | boolean>>;
+  /** The rounds that are enough, where one takes minutes. Default: those of the run. */
+  readonly rounds?: number;
+  /** Variants that could not be measured, and why. */
+  readonly notes?: Readonly<Record<string, string>>;
 }
 
 /** Processes that live together, and the measurements to make with them. */
@@ -85,11 +89,12 @@ export async function measure(
     try {
       for (const [i, contest] of opened.contests.entries()) {
         const so = (measured[i] ??= { contest, kept: [], dropped: 0 });
-        const wanted = Math.ceil((rounds - so.kept.length) / (starts - start));
+        const enough = Math.min(rounds, contest.rounds ?? rounds);
+        const wanted = Math.ceil((enough - so.kept.length) / (starts - start));
         const target = so.kept.length + wanted;
         for (let tries = 0; so.kept.length < target && tries < MOST_TRIES * wanted; tries++) {
           progress(
-            `start ${start + 1} of ${starts}, ${contest.name}: round ${so.kept.length + 1} of ${rounds}, ${so.dropped} dropped`,
+            `start ${start + 1} of ${starts}, ${contest.name}: round ${so.kept.length + 1} of ${enough}, ${so.dropped} dropped`,
           );
           const round = await runOnce(contest.variants, so.kept.length, start, watch(opened.pids));
           const noisy = round.foreign !== undefined && round.foreign > MOST_FOREIGN;

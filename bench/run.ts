@@ -10,6 +10,7 @@ import { measureLoops } from "./loops.ts";
 import { commitOf, describeMachine } from "./machine.ts";
 import { measureOps } from "./ops.ts";
 import { measurePayload } from "./payload.ts";
+import { measurePeers } from "./peers.ts";
 import { judge } from "./bars.ts";
 import { pages, writePages } from "./pages.ts";
 import { reportAll, reportMachine, reportSection } from "./report.ts";
@@ -34,6 +35,7 @@ const sections: Readonly<
   payload: { title: "Payload", measure: measurePayload },
   transports: { title: "Transports", measure: measureTransports },
   kept: { title: "Data that stays", measure: measureKept },
+  peers: { title: "Other ways to train from JavaScript", measure: measurePeers },
 };
 
 const settings = settingsOrStop();
@@ -84,7 +86,7 @@ async function main(settings: Settings): Promise<number> {
 
   if (settings.quick) return 0;
   const poor = Object.values(measured).flatMap(({ groups }) =>
-    groups.filter(({ rounds }) => rounds.kept < FEWEST_ROUNDS),
+    groups.filter(({ rounds }) => rounds.kept < Math.min(FEWEST_ROUNDS, rounds.enough ?? FEWEST_ROUNDS)),
   );
   if (poor.length > 0) {
     console.error(

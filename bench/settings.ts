@@ -11,6 +11,7 @@ export const sectionNames = [
   "payload",
   "transports",
   "kept",
+  "peers",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 

@@ -1415,7 +1415,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "a batch out of turn is believed",
     file: "bridge/session/session.ts",
-    from: "if (other !== seq) malformed(",
+    from: "if (first !== seq) malformed(",
     to: "if (false) malformed(",
     test: by("test/pure/session/lies.test.ts", "a worker that lies the second before the first"),
   },
@@ -2030,8 +2030,8 @@ export const mutants: readonly Mutant[] = [
   {
     title: "what a call's log is answered counts as out of turn, and so is what waits for it",
     file: "bridge/session/session.ts",
-    from: "      if (its === call && other > 0) {",
-    to: "      if (other > 0) {",
+    from: "const first = this.#inFlight.firstOf(call);",
+    to: "const first = this.#inFlight.firstOf(0);",
     test: by(
       "test/pure/session/calls.test.ts",
       "answers of a call come before that of the batch which waits for it, and the last one that came is confirmed",

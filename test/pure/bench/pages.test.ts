@@ -57,6 +57,14 @@ describe("a marked place", () => {
     expect(again.match(/torchwire, 3/g)).toHaveLength(1);
   });
 
+  test("has a line for what could not be measured, which says why", () => {
+    const one = { ...group("lower", [1, 2]), notes: { another: "does not install: no network" } };
+    const filled = fill("<!-- bench: loops --><!-- end of bench -->", results({ loops: one }));
+    expect(filled).toContain(
+      "| torchwire, 3 in flight | 2 [1, 3] | 2.00 [1.00, 2.00] |\n| another | does not install: no network | - |",
+    );
+  });
+
   test("stays as it is where its section was not measured, and must be one of the bench's", () => {
     const page = "<!-- bench: payload -->old<!-- end of bench -->";
     expect(fill(page, results({ loops: group("lower", [1, 2]) }))).toBe(page);

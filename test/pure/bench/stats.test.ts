@@ -8,7 +8,7 @@ import { slugOf } from "../../../bench/machine.ts";
 import { figure, reportSection } from "../../../bench/report.ts";
 import { format, toGroup, writeResults, type Section } from "../../../bench/results.ts";
 import { measure, orderOf, type Contest, type Readings, type Round } from "../../../bench/rounds.ts";
-import { readSettings } from "../../../bench/settings.ts";
+import { readSettings, sectionNames } from "../../../bench/settings.ts";
 import { median, medianInterval, quantile, summarise } from "../../../bench/stats.ts";
 import {
   parseBusySeconds,
@@ -97,7 +97,7 @@ describe("rounds", () => {
   const closed: number[] = [];
   const run = (
     shares: readonly number[],
-    { rounds, starts, quick = false }: { rounds: number; starts: number; quick?: boolean },
+    { rounds, starts, quick = false, enough }: { rounds: number; starts: number; quick?: boolean; enough?: number },
   ) => {
     const left = [...shares];
     const variant = (name: string) => ({ name, run: () => Promise.resolve({ "ms/step": name.length }) });
@@ -107,6 +107,7 @@ describe("rounds", () => {
       better: "lower",
       columns: ["ms/step"],
       variants: [variant("a"), variant("bb")],
+      ...(enough !== undefined && { rounds: enough }),
     };
     const open = (start: number) =>
       Promise.resolve({ contests: [contest], pids: [], close: () => Promise.resolve(void closed.push(start)) });
@@ -132,6 +133,13 @@ describe("rounds", () => {
       { variant: "a", measures: {} },
       { variant: "bb", measures: {} },
     ]);
+  });
+
+  test("are fewer where a contest says that fewer are enough", async () => {
+    const [measured] = await run([], { rounds: 30, starts: 2, enough: 3 });
+    expect(measured!.kept.map(({ start }) => start)).toEqual([0, 0, 1]);
+    expect(toGroup(measured!).rounds).toMatchObject({ kept: 3, enough: 3 });
+    expect((await run([], { rounds: 2, starts: 1, enough: 3 }))[0]!.kept).toHaveLength(2);
   });
 
   test("of a trial are all kept", async () => {
@@ -299,7 +307,7 @@ describe("options", () => {
     expect(readSettings([])).toMatchObject({
       quick: false,
       rounds: 24,
-      sections: ["loops", "learner", "resume", "startup", "roundtrip", "ops", "payload", "transports"],
+      sections: sectionNames,
     });
     expect(readSettings(["--only", "ops", "--only", "loops", "--rounds", "20"])).toMatchObject({
       rounds: 20,
