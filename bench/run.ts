@@ -17,6 +17,7 @@ import { reportAll, reportMachine, reportSection } from "./report.ts";
 import { toGroup, writeResults, type Section } from "./results.ts";
 import { measureResume } from "./resume.ts";
 import { measureRoundTrips } from "./roundtrip.ts";
+import { measureServing } from "./serving.ts";
 import { measureStartUp } from "./startup.ts";
 import type { Measured } from "./rounds.ts";
 import { measureTransports } from "./transports.ts";
@@ -36,6 +37,7 @@ const sections: Readonly<
   transports: { title: "Transports", measure: measureTransports },
   kept: { title: "Data that stays", measure: measureKept },
   peers: { title: "Other ways to train from JavaScript", measure: measurePeers },
+  serving: { title: "Requests", measure: measureServing },
 };
 
 const settings = settingsOrStop();

@@ -12,6 +12,7 @@ export const sectionNames = [
   "transports",
   "kept",
   "peers",
+  "serving",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 

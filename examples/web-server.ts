@@ -127,13 +127,15 @@ app.get("/events", (_, reply) => {
     .send(stream);
 });
 
+/** Requests are joined where they have the same format. */
+const grey = image(mnist);
 app.register(async (pictures) => {
   // Nothing else is a picture; a text would be the path of a file.
   pictures.removeAllContentTypeParsers();
   pictures.addContentTypeParser(/^image\//, { parseAs: "buffer" }, async (_: unknown, bytes: Buffer) => bytes);
   pictures.post<{ Body: Buffer | undefined }>("/predict", async ({ body = Buffer.alloc(0) }) => {
     const pixels = await readImages([body], { size: 28 });
-    const [answer] = await learner.predict(pixels, { input: image(mnist), topK: 3 });
+    const [answer] = await learner.predict(pixels, { input: grey, topK: 3, together: true });
     return answer!.top;
   });
 });

@@ -42,6 +42,7 @@ export const looks: { readonly [name: string]: (place: Place) => unknown } = {
   "Learner.predict": async ({ learner, xs }) => {
     await learner.predict(xs);
     await learner.predict(xs, { topK: 1 });
+    await Promise.all([1, 2, 3].map(() => learner.predict(xs, { together: true })));
     await learner.predict(learner.data.training as never);
   },
   "Learner.validate": async ({ learner, theirs }) => {

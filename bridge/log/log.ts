@@ -22,6 +22,8 @@ export class Log implements RefOwner {
   readonly ambient: Ambient;
   readonly thrown: Thrown = new Thrown();
   readonly calls: Calls;
+  /** They make the operations that are still to be made, when the worker is about to be closed. */
+  readonly beforeClose: Set<() => void> = new Set();
   readonly #wellKnown: Generation = new Lane(-1).generation;
   readonly #registry = new FinalizationRegistry<number>((id) => this.outbox.finalise(id));
 

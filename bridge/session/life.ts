@@ -130,6 +130,7 @@ export class Life {
 
   async #close(): Promise<void> {
     if (this.#state === "lost") return this.gone;
+    for (const run of this.#session.log.beforeClose) run();
     this.#state = "closing";
     this.#session.sendClose();
     await this.#until(() => this.#farewell || this.#isOver);

@@ -77,6 +77,9 @@ export function checkMemory(data: ArrayBufferView, what: string): void {
   );
 }
 
+/** Whether the memory of `data` is lent. */
+export const isLent = ({ buffer }: ArrayBufferView): boolean => loans.has(buffer);
+
 /** Must be called when a batch is about to carry `buffer`. False where `buffer` is not lent. */
 export function depart(buffer: ArrayBufferLike): boolean {
   const loan = loans.get(buffer);

@@ -13,6 +13,7 @@ export {
   type Samples,
   type Selected,
   type SelectOptions,
+  type TogetherOptions,
 } from "./predict.ts";
 export { summary, type LayerSummary, type ModelSummary, type SummaryInput, type SummaryOptions } from "./summary.ts";
 export { loadWeights, type LoadedWeights, type LoadWeightsOptions } from "../weights/load.ts";

@@ -1,95 +1,36 @@
 /** Inference: it is batched, changes nothing, and is safe while a training goes on. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isPlainObject } from "../../bridge/runtime/kinds.ts";
-import { isNDArray, itemSize, sizeOf, type NDArray } from "../../bridge/values/ndarray.ts";
+import { isNDArray, type NDArray } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef, PyObject } from "../../bridge/types/core.ts";
-import { type Worker, workerOf } from "../../bridge/worker.ts";
+import { workerOf } from "../../bridge/worker.ts";
 import { toTorch } from "../formats/convert.ts";
-import { aside } from "../data/aside.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
-import { isValue, mapInputs, namesOf, toBatch } from "../data/batch.ts";
-import { ArrayList, list } from "../data/list.ts";
+import { mapInputs, namesOf } from "../data/batch.ts";
 import { checkPick, pickedBy, type Picked } from "../data/picked.ts";
-import type { Data, Inputs } from "../data/types.ts";
-import { onWorker } from "../data/on-worker.ts";
-import { KeptBatch } from "../kept/batch.ts";
+import type { Inputs } from "../data/types.ts";
+import type { KeptBatch } from "../kept/batch.ts";
 import { describedArray } from "../kept/described.ts";
 import { rootOf } from "../loop/failures.ts";
-import type { Format } from "../formats/index.ts";
 import { described } from "../options/keywords.ts";
 import type { Loss } from "../losses/spec.ts";
 import { named, type Task } from "../metrics/options.ts";
 import { forward } from "../training/forward.ts";
 import type { Trainer } from "../training/trainer.ts";
 import { traced } from "../../bridge/errors/site.ts";
+import { isInTheOpen } from "../../bridge/log/in-the-open.ts";
+import { unlessAborted } from "./abort.ts";
+import type { Kind } from "./group.ts";
+import { joinable } from "./joinable.ts";
 import { joined, type Chunk, type Outputs } from "./joined.ts";
+import type { Candidate, ClassifyOptions, Prediction, PredictOptions, Selected, SelectOptions } from "./options.ts";
+import { formOf, partsOf } from "./parts.ts";
+import { inputsOf, isBatch, isKept, isList, type Samples } from "./pieces.ts";
+import { nameOf, Requests, waitOf } from "./together.ts";
 export type { Outputs } from "./joined.ts";
-
-export interface PredictOptions {
-  /** Samples in a batch, where the samples are one array. Default 64. */
-  readonly batchSize?: number;
-  /** How the inputs lie in memory, as in a learner. */
-  readonly input?: Format;
-  /** Default: the worker's device. */
-  readonly device?: string;
-  /**
-   * Picks what to return out of the model's output, or computes it there: `(y) => y.logits`. It returns a reference, or
-   * an array or a record of some, which the result has the form of. Default: a learner's `output`, or all that the
-   * model gives.
-   */
-  readonly select?: (yhat: any) => Picked;
-}
-
-/** Options whose `select` has the type that the result follows from. */
-export type SelectOptions<S extends Picked> = PredictOptions & { readonly select: (yhat: any) => S };
-
-/** The result of a prediction whose `select` returns `S`: an array of numbers for each reference. */
-export type Selected<S> = 0 extends 1 & S
-  ? NDArray
-  : Picked extends S
-    ? Outputs
-    : S extends PyObject
-      ? NDArray
-      : { readonly [K in keyof S]: Selected<S[K]> };
-
-export interface ClassifyOptions extends PredictOptions {
-  /** Names of the classes, by index; for a yes or no those of no and yes. Default: the indices themselves. */
-  readonly classes?: readonly string[];
-  /** How many of the likeliest classes `top` has. Default 1. */
-  readonly topK?: number;
-  /**
-   * The loss that the model was trained with: it tells logits from probabilities, and classes from labels. Default: a
-   * learner's own.
-   */
-  readonly loss?: Loss;
-  /**
-   * "classes": each sample has one. "labels": each output is a yes or a no by itself. Default: as the loss or the shape
-   * says.
-   */
-  readonly task?: Task;
-}
-
-/** One class that a sample may have. */
-export interface Candidate {
-  readonly label: string;
-  readonly index: number;
-  /** The probability, from 0 to 1. The probabilities of classes add up to 1; those of labels are independent. */
-  readonly probability: number;
-  /** The model's output itself. A single logit z gives 0 for no and z for yes. */
-  readonly score: number;
-}
-
-/** The likeliest class of one sample, and the `topK` likeliest, that one first. */
-export interface Prediction extends Candidate {
-  readonly top: readonly Candidate[];
-  /** The scores of all classes, by index; in double precision where the model computes in it. */
-  readonly scores: Float32Array | Float64Array;
-  readonly probabilities: Float32Array | Float64Array;
-}
-
-/** An array whose first axis counts the samples, several inputs of that kind, or data, whose targets are ignored. */
-export type Samples = Inputs | Data;
+export type { Samples } from "./pieces.ts";
+export type { TogetherOptions } from "./together.ts";
+export type { Candidate, ClassifyOptions, Prediction, PredictOptions, Selected, SelectOptions } from "./options.ts";
 
 const AHEAD = 3;
 
@@ -113,17 +54,36 @@ export function outputs<T extends Outputs = NDArray>(
   options?: PredictOptions,
 ): Promise<T>;
 export function outputs(model: PyObject, samples: Samples, options: PredictOptions = {}): Promise<unknown> {
-  return traced("predict", async () => {
+  return asked(options, async () => {
     const chunks: Chunk[] = [];
-    const ask = async (out: unknown, { outputs }: AnyRef, inputs: Inputs): Promise<Chunk> => {
-      const asked = py.js(outputs(out));
-      const listed = isList(inputs) ? inputs.length : undefined;
-      return { outputs: (await asked) as Outputs, samples: rowsOf(inputs), listed };
-    };
-    for await (const chunk of eachBatch(model as AnyRef, samples, options, ask)) chunks.push(chunk);
+    for await (const chunk of eachBatch(model as AnyRef, samples, options, asOutputs)) chunks.push(chunk);
     return joined(chunks);
   });
 }
+
+/** Runs a prediction. Its errors name the line that asked for it. */
+const asked = <T>({ signal }: PredictOptions, run: () => Promise<T>): Promise<T> =>
+  traced("predict", () => unlessAborted(signal, run));
+
+/** What is asked of the outputs of a batch, and how the answer is taken apart. */
+interface Question<T> extends Pick<Kind<T>, "key" | "formOf" | "partsOf"> {
+  /** It gets the outputs, the worker's helpers, and the inputs as tensors. It returns at once a value on its way. */
+  readonly ask: (out: unknown, helpers: AnyRef, inputs: unknown) => Promise<unknown>;
+  /** The answer, from that value and the inputs as they were given. */
+  readonly answer: (value: unknown, given: Inputs) => T;
+}
+
+const asOutputs: Question<Chunk> = {
+  key: "outputs",
+  ask: (out, { outputs }) => py.js(outputs(out)),
+  answer: (value, given) => ({
+    outputs: value as Outputs,
+    samples: rowsOf(given),
+    listed: isList(given) ? given.length : undefined,
+  }),
+  formOf: ({ outputs }, rows) => formOf(outputs, rows),
+  partsOf: ({ outputs }, rows) => partsOf(outputs, rows).map((part, i) => ({ outputs: part, samples: rows[i] })),
+};
 
 /** How many samples inputs have, where all of them are arrays that say the same. */
 function rowsOf(xs: Inputs): number | undefined {
@@ -142,16 +102,14 @@ function rowsOf(xs: Inputs): number | undefined {
  * such as `mse`.
  */
 export function classify(model: PyObject, samples: Samples, options: ClassifyOptions = {}): Promise<Prediction[]> {
-  return traced("predict", async () => {
+  return asked(options, async () => {
     const { classes, topK = 1, loss, task } = options;
     if (!Number.isSafeInteger(topK) || topK < 1)
       throw new TorchwireError("MISUSE", `predict: topK must be a whole number from 1, not ${String(topK)}`);
     if (task !== undefined && task !== "classes" && task !== "labels")
       throw new TorchwireError("MISUSE", `predict: task is ${described(task)}; it must be "classes" or "labels"`);
     const predictions: Prediction[] = [];
-    const ask = async (out: unknown, { classified }: AnyRef, _: Inputs, inputs: unknown): Promise<Classified> =>
-      (await py.js(classified(out, inputs, named(loss), task ?? null))) as Classified;
-    for await (const found of eachBatch(model as AnyRef, samples, options, ask)) {
+    for await (const found of eachBatch(model as AnyRef, samples, options, asClasses(loss, task))) {
       const columns = "problem" in found ? found.columns : found.scores.shape[1]!;
       if (classes !== undefined && columns !== undefined && classes.length !== columns)
         throw new TorchwireError(
@@ -172,6 +130,18 @@ export function classify(model: PyObject, samples: Samples, options: ClassifyOpt
   });
 }
 
+const asClasses = (loss: Loss | undefined, task: Task | undefined): Question<Classified> => ({
+  key: `classes ${nameOf(loss)} ${nameOf(task)}`,
+  ask: (out, { classified }, inputs) => py.js(classified(out, inputs, named(loss), task ?? null)),
+  answer: (value) => value as Classified,
+  formOf: (found, rows) => ("problem" in found ? undefined : formOf([found.scores, found.probabilities], rows)),
+  partsOf(found, rows) {
+    const { scores, probabilities, is_one } = found as Scores;
+    const parts = partsOf([scores, probabilities], rows) as [NDArray, NDArray][];
+    return parts.map(([scores, probabilities]) => ({ scores, probabilities, is_one }));
+  },
+});
+
 /** Predicts as a learner does: classes, where `classes` or `topK` asks for them; else the outputs. */
 export function predictedBy(
   { model, input, output, loss, backend }: Pick<Trainer, "model" | "input" | "output" | "loss" | "backend">,
@@ -184,7 +154,13 @@ export function predictedBy(
 }
 
 /** The result of python/torchwire_worker/helpers/predictions.py. */
-type Classified = { readonly scores: NDArray; readonly probabilities: NDArray; readonly is_one: boolean } | Problem;
+type Classified = Scores | Problem;
+
+interface Scores {
+  readonly scores: NDArray;
+  readonly probabilities: NDArray;
+  readonly is_one: boolean;
+}
 
 interface Problem {
   readonly problem: string;
@@ -209,15 +185,12 @@ function predictionOf(
   return { ...top[0]!, top, scores, probabilities };
 }
 
-/**
- * Calls `ask` with the outputs of each batch, the worker's helpers, and the inputs as they were given and as tensors,
- * in order. Some batches are in flight at any time.
- */
+/** The answers to `question` for each batch, in order. Some batches are in flight at any time. */
 async function* eachBatch<T>(
   model: AnyRef,
   samples: Samples,
-  { batchSize = 64, input, device, select }: PredictOptions,
-  ask: (out: unknown, helpers: AnyRef, given: Inputs, inputs: unknown) => Promise<T>,
+  { batchSize = 64, input, device, select, together, signal }: PredictOptions,
+  { ask, answer, ...question }: Question<T>,
 ): AsyncGenerator<T> {
   const worker = workerOf(model);
   if (worker === undefined) throw new TorchwireError("MISUSE", "predict: the model is not a reference");
@@ -229,23 +202,36 @@ async function* eachBatch<T>(
       `predict: the samples are ${described(samples)}; give an array { dtype, shape, data }, a reference to a tensor, or data`,
     );
   checkPick("predict: select", select);
+  const wait = waitOf(together);
   const how = { worker, device: device ?? worker.device, format: input };
-  const send = (given: Inputs | KeptBatch): Promise<T> =>
+  const run = async (given: Inputs | KeptBatch): Promise<T> => {
+    let xs!: Inputs;
     // A lane of its own: a failure here stops nothing else, and an earlier failure does not stop this.
-    worker.lane(() =>
+    const value = await worker.lane(() =>
       worker.context({ mode: "no_grad", eval: [model], rng: "fork" }, () =>
         worker.scope(() => {
-          const xs = isKept(given) ? given.xs : given;
+          xs = isKept(given) ? given.xs : given;
           const inputs = mapInputs(xs, "xs", (value, path) => toTorch(value, path, how)) as Inputs;
           const yhat = forward(model, inputs);
           const picked = select === undefined ? yhat : pickedBy("predict: select", select, yhat);
-          return ask(picked, worker.import("torchwire_worker.helpers.predictions"), xs, inputs);
+          return ask(picked, worker.import("torchwire_worker.helpers.predictions"), inputs);
         }),
       ),
     );
+    return answer(value, xs);
+  };
+  const request =
+    wait !== undefined && isInTheOpen(model) && isBatch(samples) ? joinable(samples, batchSize) : undefined;
+  if (request !== undefined) {
+    const alike = [question.key, request.form, batchSize, wait, how.device, ...[model, input, select].map(nameOf)];
+    const kind = { ...question, key: alike.join("\n"), batchSize, wait: wait!, run };
+    yield await done(Requests.of(worker, model).ask(kind, request, signal));
+    return;
+  }
   const waiting: Promise<T>[] = [];
   for await (const xs of inputsOf(samples, batchSize, worker)) {
-    const sent = send(xs);
+    signal?.throwIfAborted();
+    const sent = run(xs);
     sent.catch(() => undefined);
     waiting.push(sent);
     if (waiting.length >= AHEAD) yield await done(waiting.shift()!);
@@ -258,39 +244,3 @@ const done = <T>(one: Promise<T>): Promise<T> =>
   one.catch((error: unknown) => {
     throw rootOf(error);
   });
-
-/** A batch that the worker keeps comes as it is: reading its inputs makes them, which belongs into the scope that uses them. */
-async function* inputsOf(samples: Samples, batchSize: number, worker: Worker): AsyncGenerator<Inputs | KeptBatch> {
-  if (isNDArray(samples)) yield* pieces(samples, batchSize);
-  else if (isList(samples)) yield* piecesOf(samples, batchSize);
-  else if (isReference(samples) || isSeveralInputs(samples)) yield samples as Inputs;
-  else if (Symbol.asyncIterator in samples || Symbol.iterator in samples)
-    for await (const batch of onWorker(aside(samples as Data), worker) as AsyncIterable<never>)
-      yield isNDArray(batch) || isList(batch) || isKept(batch) ? batch : toBatch(batch).xs;
-  else yield samples;
-}
-
-const isKept = (value: unknown): value is KeptBatch => value instanceof KeptBatch;
-
-const isList = (value: unknown): value is ArrayList => value instanceof ArrayList;
-
-/** `[a, { b }]` of arrays is one batch with two inputs; an array of batches is data. */
-const isSeveralInputs = (samples: Samples): boolean =>
-  Array.isArray(samples) &&
-  samples.some((one: unknown) => isValue(one) || (isPlainObject(one) && !("xs" in one) && !("ys" in one)));
-
-function* piecesOf(samples: ArrayList, size: number): Generator<ArrayList> {
-  const { items } = samples;
-  for (let start = 0; start < items.length; start += size) yield list(items.slice(start, start + size));
-}
-
-function* pieces(array: NDArray, size: number): Generator<NDArray> {
-  const [rows = 0, ...rest] = array.shape;
-  if (array.shape.length === 0) throw new TorchwireError("BAD_DATA", "predict: a single number has no axis of samples");
-  // A complex number has two elements in its array.
-  const row = (sizeOf(rest) * itemSize(array.dtype)) / array.data.BYTES_PER_ELEMENT;
-  for (let start = 0; start < rows; start += size) {
-    const end = Math.min(rows, start + size);
-    yield { dtype: array.dtype, shape: [end - start, ...rest], data: array.data.subarray(start * row, end * row) };
-  }
-}

@@ -85,7 +85,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
   ],
   [
     "docs/apps.md",
-    /^true\nMISUSE\n\[ 64, 1 \]\nBUSY\ninterrupted cancelled by a client\n\[ 3, 7 \]\n\{ state: 'idle' \}\n$/,
+    /^true\nMISUSE\n\[ 64, 1 \]\nBUSY\ninterrupted cancelled by a client\n300 6\n\[ 3, 7 \]\n\{ state: 'idle' \}\n$/,
   ],
   [
     "docs/stopping.md",

@@ -181,6 +181,12 @@ describeOnLinux("the web server", () => {
         .toSorted(([, a], [, b]) => b - a)
         .slice(0, 3),
     );
+  /** Pictures that wait together are one batch, whose rows may differ in their last bits. */
+  function expectClose(found: readonly Record<number, number>[], expected: readonly Record<number, number>[]): void {
+    expect(found.map(Object.keys)).toEqual(expected.map(Object.keys));
+    for (const [i, scores] of found.entries())
+      for (const [digit, score] of Object.entries(scores)) expect(score).toBeCloseTo(expected[i]![Number(digit)]!, 4);
+  }
   const learnt = async (): Promise<Record<number, number>[]> => (await plain).scores.map(bestThree);
 
   test("predicts while it trains, tells each step once, and has the bits of plain PyTorch that only trains", async () => {
@@ -213,7 +219,7 @@ describeOnLinux("the web server", () => {
 
     expect(await ask("POST", "/save")).toEqual({ code: 200, body: { file } });
     expect(await hashesOf(file)).toEqual(hashes);
-    expect(await predictAll()).toEqual(await learnt());
+    expectClose(await predictAll(), await learnt());
   });
 
   test("refuses what makes no sense, and the fit goes on; a listener that leaves is forgotten", async () => {
@@ -259,10 +265,10 @@ describeOnLinux("the web server", () => {
     await writeFile(file, saved.subarray(0, saved.length - 1));
     const { code, body } = await ask("POST", "/reload");
     expect([code, body]).toEqual([400, { error: expect.stringContaining("weights.safetensors") }]);
-    expect(await predictAll()).toEqual(cancelled);
+    expectClose(await predictAll(), cancelled);
     await writeFile(file, saved);
     expect(await ask("POST", "/reload")).toEqual({ code: 200, body: { file } });
-    expect(await predictAll()).toEqual(await learnt());
+    expectClose(await predictAll(), await learnt());
   });
 
   test("ends by SIGTERM in a fit: listeners hear of it, the exit code is 0, and nothing is left", async () => {

@@ -110,7 +110,8 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       classify freeze loadWeights outputs saveWeights summary unfreeze`,
     types: `
       Candidate ClassifyOptions LayerSummary LoadWeightsOptions LoadedWeights ModelSummary Outputs PredictOptions
-      Prediction Samples SaveWeightsOptions SelectOptions Selected SummaryInput SummaryOptions`,
+      Prediction Samples SaveWeightsOptions SelectOptions Selected SummaryInput SummaryOptions
+      TogetherOptions`,
   },
   "./optim": {
     values: `

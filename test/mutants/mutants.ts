@@ -26,6 +26,7 @@ const PARITY = by(
   "the bits are the same in fits of one epoch and of two",
 );
 const SESSION = "test/pure/session/session.test.ts";
+const TOGETHER = "test/client/model/together.test.ts";
 const KEYED = "test/machines/remote-keys.test.ts";
 
 export const mutants: readonly Mutant[] = [
@@ -931,6 +932,70 @@ export const mutants: readonly Mutant[] = [
     to: "",
     test: by("test/client/model/structures.test.ts", "a learner's output is what losses, metrics and predictions see"),
   },
+  // Predictions of many requests.
+  {
+    title: "together: a first axis that is as long as the batch counts samples",
+    file: "client/model/group.ts",
+    from: "this.#isSure ||= rows !== this.#first.rows;",
+    to: "this.#isSure = true;",
+    test: by(TOGETHER, "outputs that cannot be taken apart a state that has as many layers as the batch has samples"),
+  },
+  {
+    title: "together: what has another shape is joined",
+    file: "client/model/predict.ts",
+    from: "[question.key, request.form, ",
+    to: "[question.key, ",
+    test: by(TOGETHER, "requests that are not alike run in batches of their own"),
+  },
+  {
+    title: "together: an array is read when its batch is sent",
+    file: "client/model/joinable.ts",
+    from: "asStored(data).slice()",
+    to: "asStored(data)",
+    test: by(TOGETHER, "requests that wait together of a learner have its input, and what the array was"),
+  },
+  {
+    title: "together: any number of batches is in flight",
+    file: "client/model/together.ts",
+    from: "while (this.#inFlight < MOST_IN_FLIGHT)",
+    to: "for (;;)",
+    test: by(TOGETHER, "requests that wait together those that come while the worker is at work make one batch"),
+  },
+  {
+    title: "together: a kind of requests keeps the turn",
+    file: "client/model/together.ts",
+    from: "if (batch.length > 0 || group.waiting.length === 0)",
+    to: "if (group.waiting.length === 0)",
+    test: by(TOGETHER, "requests that are not alike each kind has its turn"),
+  },
+  {
+    title: "together: a request leaves the context that it is in",
+    file: "bridge/log/in-the-open.ts",
+    from: "return contexts.length === 0 && lane.call === undefined;",
+    to: "return lane.call === undefined;",
+    test: by(TOGETHER, "requests that are not alike in a context, a request runs in it"),
+  },
+  {
+    title: "together: a batch fails as a whole",
+    file: "client/model/group.ts",
+    from: "for (const part of parts) await this.#settle(part);",
+    to: "for (const { reject } of parts.flat()) reject(error);",
+    test: by(TOGETHER, "a request that fails fails alone, at its own line"),
+  },
+  {
+    title: "together: what was aborted runs",
+    file: "client/model/group.ts",
+    from: "if (!this.waiting.some(isAborted)) return;",
+    to: "return;",
+    test: by(TOGETHER, "a request that fails is rejected with the signal's reason"),
+  },
+  {
+    title: "together: closing forgets what waits",
+    file: "bridge/session/life.ts",
+    from: "for (const run of this.#session.log.beforeClose) run();",
+    to: "",
+    test: by(TOGETHER, "a request that fails is answered where it was asked for before the worker is closed"),
+  },
   {
     title: "missing module: any folder of its name counts",
     file: "bridge/errors/beside.ts",
@@ -961,7 +1026,7 @@ export const mutants: readonly Mutant[] = [
   },
   {
     title: "nested inputs: a record in a list of inputs is taken for a batch",
-    file: "client/model/predict.ts",
+    file: "client/model/pieces.ts",
     from: "isValue(one) || (isPlainObject(one) && ",
     to: "isValue(one) || (false && ",
     test: by(

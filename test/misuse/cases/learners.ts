@@ -163,6 +163,9 @@ export const learners: Cases = {
   "predict with classes of what has numbers": async ({ learner }) => {
     await learner().predict(ones(2, 1), { topK: 1 }); // <-
   },
+  "predict together with what is no option of it": async ({ learner }) => {
+    await learner().predict(ones(2, 1), { together: { wait: -1 } }); // <-
+  },
   "predict with one name for a yes or no": async ({ learner }) => {
     await learner({ loss: bceWithLogits() }).predict(ones(2, 1), { classes: ["cat"] }); // <-
   },
