@@ -1,6 +1,6 @@
 /** The machine and the software of a measurement. */
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { availableParallelism, cpus, release, totalmem, type } from "node:os";
 import { fileURLToPath } from "node:url";
 
@@ -17,9 +17,12 @@ export interface Machine {
   readonly virtual: boolean | null;
   /** Null with another C library. */
   readonly glibc: string | null;
+  /** The name of the first GPU that PyTorch can use; null where there is none. */
+  readonly gpu?: string | null;
 }
 
-export function describeMachine(): Machine {
+/** `gpu`: from `gpuOf`. */
+export function describeMachine(gpu: string | null = null): Machine {
   const cpu =
     (cpus()[0]?.model ?? "")
       .replaceAll(/\((R|TM)\)/g, "")
@@ -29,13 +32,21 @@ export function describeMachine(): Machine {
   const memoryGiB = Math.round((totalmem() / 2 ** 30) * 10) / 10;
   const os = `${type()} ${release().split("-")[0]}`;
   const virtual = isVirtual();
-  const name = `${cpu}, ${cores} core${cores === 1 ? "" : "s"}${virtual ? " (virtual)" : ""}, ${memoryGiB} GiB, ${os}`;
-  return { name, cpu, cores, memoryGiB, os, architecture: process.arch, virtual, glibc: glibcVersion() };
+  const name = `${cpu}, ${cores} core${cores === 1 ? "" : "s"}${virtual ? " (virtual)" : ""}, ${memoryGiB} GiB, ${os}${gpu === null ? "" : `, ${gpu}`}`;
+  return { name, cpu, cores, memoryGiB, os, architecture: process.arch, virtual, glibc: glibcVersion(), gpu };
+}
+
+/** The name of the GPU that this Python's PyTorch would use; null where there is none. */
+export function gpuOf(python: string): string | null {
+  // (Without a driver there is none, and PyTorch need not be asked.)
+  if (!["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"].some((driver) => existsSync(driver))) return null;
+  const program = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')";
+  return execFileSync(python, ["-c", program], { encoding: "utf8" }).trim() || null;
 }
 
 /** The name of a machine's file: the same for every machine of its kind. */
-export function slugOf({ cpu, cores }: Pick<Machine, "cpu" | "cores">): string {
-  const words = `${cpu} ${cores} core${cores === 1 ? "" : "s"}`.toLowerCase().match(/[a-z0-9.]+/g) ?? [];
+export function slugOf({ cpu, cores, gpu }: Pick<Machine, "cpu" | "cores" | "gpu">): string {
+  const words = `${cpu} ${cores} core${cores === 1 ? "" : "s"} ${gpu ?? ""}`.toLowerCase().match(/[a-z0-9.]+/g) ?? [];
   return words.join("-");
 }
 

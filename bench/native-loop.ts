@@ -1,7 +1,7 @@
 /** The training loop of test/native/bench_loop.py: plain PyTorch in a process of its own. */
 import { fileURLToPath } from "node:url";
-import { execa } from "execa";
 import { mnist, type ModelName } from "../test/training.ts";
+import { startAsked } from "./asked.ts";
 import type { Readings } from "./rounds.ts";
 import { waitedSeconds } from "./usage.ts";
 
@@ -20,26 +20,12 @@ interface Ran {
   readonly loss: number;
 }
 
-/** The process ends with ours: its standard input ends, or our signal reaches it. */
 export async function startNativeLoop(
   python: string,
   options: { readonly mallopt: boolean; readonly model: ModelName; readonly batch: number },
 ): Promise<NativeLoop> {
   const script = fileURLToPath(new URL("../test/native/bench_loop.py", import.meta.url));
-  const child = execa(python, [script, ...(options.mallopt ? ["--mallopt"] : [])], { env: { PYTHONUNBUFFERED: "1" } });
-  // The next request hears how it ended.
-  child.catch(() => undefined);
-  const answers = child.iterable();
-  const ask = async <T>(message: object): Promise<T> => {
-    child.stdin.write(`${JSON.stringify(message)}\n`);
-    const { value, done } = await answers.next().catch((error: unknown) => {
-      throw new Error(`the native loop ended: ${(error as Error).message}`);
-    });
-    if (done) throw new Error(`the native loop, ${script}, ended without an answer`);
-    const answer = JSON.parse(value) as T & { error?: string };
-    if (answer.error !== undefined) throw new Error(`${script}: ${answer.error}`);
-    return answer;
-  };
+  const { pid, ask, close } = startAsked(python, script, options.mallopt ? ["--mallopt"] : []);
   const { threads } = await ask<{ threads: number }>({
     cmd: "init",
     model: options.model,
@@ -47,12 +33,12 @@ export async function startNativeLoop(
     data: mnist,
   });
   return {
-    pid: child.pid!,
+    pid,
     threads,
     async run(steps) {
-      const waitedBefore = waitedSeconds(child.pid!);
+      const waitedBefore = waitedSeconds(pid);
       const { seconds, cpu_seconds, minor_faults, loss } = await ask<Ran>({ cmd: "run", steps, item: true });
-      const waited = waitedSeconds(child.pid!);
+      const waited = waitedSeconds(pid);
       const readings: Record<string, number> = {
         "ms/step": (1000 * seconds) / steps,
         "CPU ms/step": (1000 * cpu_seconds) / steps,
@@ -62,9 +48,6 @@ export async function startNativeLoop(
         readings["waited ms/step"] = (1000 * (waited - waitedBefore)) / steps;
       return { readings, loss };
     },
-    async close() {
-      child.stdin.end(`${JSON.stringify({ cmd: "quit" })}\n`);
-      await child;
-    },
+    close,
   };
 }

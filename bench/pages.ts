@@ -37,7 +37,8 @@ function sectionLines(name: string, { machine, sections }: Results): string[] {
   const of = Object.entries(section.versions)
     .filter(([what]) => ["node", "python", "torch", "tfjs", "pythonia"].includes(what))
     .map(([what, version]) => `${what} ${version}`);
-  const about = `${machine.cpu}, ${machine.cores} cores; ${[...of, section.date.slice(0, 10)].join(", ")}. Medians, with 95 % confidence intervals.`;
+  const gpu = name === "gpu" && machine.gpu ? `, ${machine.gpu}` : "";
+  const about = `${machine.cpu}, ${machine.cores} cores${gpu}; ${[...of, section.date.slice(0, 10)].join(", ")}. Medians, with 95 % confidence intervals.`;
   return [about, ...section.groups.flatMap(groupLines)];
 }
 

@@ -5,9 +5,10 @@ import { relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { ensurePython } from "torchwire";
 import { measureKept } from "./kept.ts";
+import { measureGpu } from "./gpu.ts";
 import { measureLearner } from "./learner.ts";
 import { measureLoops } from "./loops.ts";
-import { commitOf, describeMachine } from "./machine.ts";
+import { commitOf, describeMachine, gpuOf } from "./machine.ts";
 import { measureOps } from "./ops.ts";
 import { measurePayload } from "./payload.ts";
 import { measurePeers } from "./peers.ts";
@@ -38,6 +39,7 @@ const sections: Readonly<
   kept: { title: "Data that stays", measure: measureKept },
   peers: { title: "Other ways to train from JavaScript", measure: measurePeers },
   serving: { title: "Requests", measure: measureServing },
+  gpu: { title: "On a GPU", measure: measureGpu },
 };
 
 const settings = settingsOrStop();
@@ -54,7 +56,8 @@ else
 async function main(settings: Settings): Promise<number> {
   keepCompiledPython();
   const python = (await ensurePython()).executable;
-  const machine = describeMachine();
+  const gpu = gpuOf(python);
+  const machine = describeMachine(gpu);
   const commit = commitOf() ?? null;
   const measured: Partial<Record<SectionName, Section>> = {};
   console.log(reportMachine(machine));
@@ -68,11 +71,16 @@ async function main(settings: Settings): Promise<number> {
       ...settings,
       python,
       glibc: machine.glibc !== null,
+      gpu,
       progress,
       sawVersions: (seen) => {
         versions = { node: process.versions.node, ...seen };
       },
     });
+    if (all.length === 0) {
+      console.log(`${sections[name].title}: skipped, because PyTorch finds no CUDA device here\n`);
+      continue;
+    }
     const section: Section = {
       date: `${date.toISOString().slice(0, 19)}Z`,
       seconds: Math.round((Date.now() - date.getTime()) / 1000),
@@ -86,7 +94,7 @@ async function main(settings: Settings): Promise<number> {
     console.log(reportSection(sections[name].title, section));
   }
 
-  if (settings.quick) return 0;
+  if (settings.quick || Object.keys(measured).length === 0) return 0;
   const poor = Object.values(measured).flatMap(({ groups }) =>
     groups.filter(({ rounds }) => rounds.kept < Math.min(FEWEST_ROUNDS, rounds.enough ?? FEWEST_ROUNDS)),
   );

@@ -13,6 +13,7 @@ export const sectionNames = [
   "kept",
   "peers",
   "serving",
+  "gpu",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 

@@ -11,6 +11,7 @@ const LONG: readonly string[] = [
   "house/examples-ragged",
   "house/examples-language",
   "house/python-types",
+  "house/bench-gpu",
   "fuzz/fuzz",
   "client/as-python/to-python",
   "client/learner/learner-parity",

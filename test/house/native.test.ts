@@ -30,6 +30,7 @@ test("the native baselines import PyTorch, NumPy, safetensors, the standard libr
     "detector",
     "digit_graphs",
     "distillation",
+    "gpu_loop",
     "idx",
     "languages",
     "learner",
