@@ -19,6 +19,7 @@ const LONG: readonly string[] = [
   "machines/faults",
   "machines/remote-faults",
   "machines/remote-hosts",
+  "machines/kept",
   "machines/module",
   "machines/hanging",
 ].map((name) => `/test/${name}.test.ts`);

@@ -38,7 +38,7 @@ class Store:
         """Return what the cache has: [n, 32] bytes."""
         known = b"" if self._cache is None else self._cache.hashes()
         if not known:
-            return torch.empty(0, HASH_BYTES, dtype=torch.uint8)
+            return torch.empty(0, HASH_BYTES, dtype=torch.uint8, device="cpu")
         return torch.frombuffer(bytearray(known), dtype=torch.uint8).reshape(-1, HASH_BYTES)
 
     def shelf(self, key: str, parts: list[tuple[str, list[int]]]) -> None:
@@ -133,7 +133,7 @@ class _Shelf:
         for (dtype, shape), size in zip(self._parts, self._sizes):
             raw = bytearray().join(content[at : at + size] for content in contents)
             at += size
-            flat = torch.frombuffer(raw, dtype=torch.uint8) if raw else torch.empty(0, dtype=torch.uint8)
+            flat = torch.frombuffer(raw, dtype=torch.uint8) if raw else torch.empty(0, dtype=torch.uint8, device="cpu")
             found.append(flat.view(dtype).reshape([len(contents), *shape]))
         return found
 
@@ -197,7 +197,7 @@ def _on_disk(size: int) -> mmap.mmap:
 def _bytes_of(part: Tensor) -> Tensor:
     count = len(part)
     flat = part.contiguous().reshape(count, -1)
-    return flat.view(torch.uint8) if flat.shape[1] else torch.empty(count, 0, dtype=torch.uint8)
+    return flat.view(torch.uint8) if flat.shape[1] else torch.empty(count, 0, dtype=torch.uint8, device="cpu")
 
 
 def _hashes_in(hashes: Tensor) -> list[bytes]:

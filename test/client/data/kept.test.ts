@@ -62,7 +62,8 @@ interface Case {
 /** The losses of each step and the weights at the end, as bytes. */
 async function trained({ options, model, loss, learner: more }: Case, keep: boolean, data: Indexed): Promise<string[]> {
   await torch.manual_seed(1);
-  const loader = (): DataLoader => new DataLoader(data, keep ? { ...options, keep: "worker" } : options);
+  const loader = (): DataLoader =>
+    new DataLoader(data, { ...options, keep: keep ? (options.keep ?? "worker") : undefined } as DataLoaderOptions);
   const losses: number[] = [];
   const noting = callback({
     name: "Noting",
@@ -122,6 +123,19 @@ const cases: { readonly [name: string]: Case } = {
     options: { batchSize: 4 },
     model: () => torch.nn.Bilinear(4, 4, 3),
     loss: mse(),
+  },
+  "plain numbers alone": {
+    data: () => Array.from({ length: 9 }, (_, i) => ({ xs: i / 4, ys: [i / 2, i][0]! })),
+    options: { batchSize: 4 },
+    model: () =>
+      torch.nn.Sequential(torch.nn.Unflatten(0, torch.Size([-1, 1])), torch.nn.Linear(1, 1), torch.nn.Flatten(0)),
+    loss: mse(),
+  },
+  "no memory, so that all is on the disk": {
+    data: () => ({ xs: floats(22, 4), ys: labels(22) }),
+    options: { batchSize: 8, shuffle: true, keep: { memory: 0 } },
+    model: linear(4),
+    loss: crossEntropy(),
   },
   "draws with repeats": {
     data: () => ({ xs: floats(10, 4), ys: labels(10) }),
