@@ -1,5 +1,7 @@
 /** Arrays of different shapes as one part of a batch: a list in Python. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
+import { isReference } from "../../bridge/reference/ref.ts";
+import type { AnyRef } from "../../bridge/types/core.ts";
 import { type DType, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/values/ndarray.ts";
 import {
   alone,
@@ -20,17 +22,25 @@ import { mapTree, type Tree } from "./tree.ts";
  * matrices can depend on that. `helpers/ragged.py` takes them apart.
  */
 export class Packed {
-  readonly flat: NDArray;
+  readonly flat: NDArray | AnyRef;
+  readonly dtype: DType;
   readonly shapes: readonly (readonly number[])[];
 
-  constructor(flat: NDArray, shapes: readonly (readonly number[])[]) {
+  /** `flat` may be in the worker already: then `dtype` is that of it. */
+  constructor(flat: NDArray | AnyRef, shapes: readonly (readonly number[])[], dtype: DType = (flat as NDArray).dtype) {
     this.flat = flat;
+    this.dtype = dtype;
     this.shapes = shapes;
   }
 
-  /** Views of the arrays. */
+  /** Views of the arrays. Throws MISUSE where these are in the worker. */
   get arrays(): NDArray[] {
-    const { dtype, data } = this.flat;
+    if (isReference(this.flat))
+      throw new TorchwireError(
+        "MISUSE",
+        "the worker keeps the arrays of this list: iterate the loader itself, and not loader.on(worker), to have them here",
+      );
+    const { dtype, data } = this.flat as NDArray;
     const starts = startsOf(dtype, this.shapes);
     const numbers = dtype === "complex64" ? 2 : 1;
     return this.shapes.map((shape, i) => ({

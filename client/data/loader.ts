@@ -3,6 +3,7 @@ import type { NDArray } from "../../bridge/values/ndarray.ts";
 import { addCaller, captureSite, type CallSite } from "../../bridge/errors/site.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { type KeepOptions, keepOptions } from "../kept/options.ts";
+import { checkKeepable } from "../kept/plan.ts";
 import { KeptSource } from "../kept/source.ts";
 import { KeptStore } from "../kept/store.ts";
 import { onlyOptions } from "../options/keywords.ts";
@@ -88,11 +89,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     this.#prefetch = whole("prefetch", prefetch, 0);
     this.#workers = whole("workers", workers, 1);
     this.#keep = keepOptions(options.keep);
-    if (this.#keep !== undefined && options.collate !== undefined)
-      throw new TorchwireError(
-        "MISUSE",
-        "DataLoader: keep does not go with collate, which makes batches here, of the samples: leave out one of them",
-      );
+    if (this.#keep !== undefined && options.collate !== undefined) checkKeepable(options.collate);
     const asked = typeof shuffle === "object" ? shuffle.seed : undefined;
     if (asked !== undefined && options.seed !== undefined && asked !== options.seed)
       throw new TorchwireError("MISUSE", `two seeds: shuffle has ${asked}, seed is ${options.seed}; give one`);
@@ -236,8 +233,9 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
       prefetch: this.#prefetch,
       memory: this.#memory,
       numbers: this.#numbers,
+      collate,
     };
-    return store === undefined ? new Ahead({ ...reading, collate }, batch) : new KeptSource(reading, batch, store);
+    return store === undefined ? new Ahead(reading, batch) : new KeptSource(reading, batch, store);
   }
 }
 

@@ -3,6 +3,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import {
   type DType,
   dtypes,
+  fromBytes,
   isDType,
   isFloating,
   itemSize,
@@ -70,7 +71,7 @@ export function pad(options: PadOptions = {}): Pad<NDArray | readonly [NDArray, 
   keywordsOf("pad", KINDS, options);
   const { value = 0, axes = [0], side = "right", multipleOf = 1 } = options;
   const mask = maskOf(options.mask);
-  return (values, how = alone(values.length)) => {
+  const collator: Pad<NDArray | readonly [NDArray, NDArray]> = (values, how = alone(values.length)) => {
     if (values.length === 0) noValues("pad", how);
     checkKinds(values, how);
     if (!isNDArray(values[0]) && !ArrayBuffer.isView(values[0])) notAnArray(values[0], how);
@@ -104,7 +105,21 @@ export function pad(options: PadOptions = {}): Pad<NDArray | readonly [NDArray, 
     how.beside(mask.name, marks);
     return padded;
   };
+  const element = (dtype: DType, how: Collation): NDArray => fromBytes(dtype, [1], fillOf(value, dtype, how));
+  known.set(collator, { element, axes, side, multipleOf });
+  return collator;
 }
+
+/** How a collator pads, for whoever does the same elsewhere. */
+export interface Padding extends Required<Pick<PadOptions, "axes" | "side" | "multipleOf">> {
+  /** One element of a dtype, which fills up. */
+  readonly element: (dtype: DType, how: Collation) => NDArray;
+}
+
+const known = new WeakMap<object, Padding>();
+
+/** Undefined where `collator` was not made by `pad`. */
+export const paddingOf = (collator: object): Padding | undefined => known.get(collator);
 
 const KINDS: Kinds<PadOptions> = {
   value: kind(

@@ -49,11 +49,11 @@ export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
 function listToTorch(list: ArrayList, path: string, how: Conversion, move: (tensor: AnyRef) => AnyRef): AnyRef {
   const { worker, format, typed } = how;
   const helpers: AnyRef = worker.import("torchwire_worker.helpers.ragged");
-  const tensors = ({ flat, shapes }: Packed): AnyRef => {
-    const all = move(untyped(worker.tensor(flat)));
+  const tensors = ({ flat, dtype: own, shapes }: Packed): AnyRef => {
+    const all = move(isReference(flat) ? flat : untyped(worker.tensor(flat as NDArray)));
     // A format makes the type that it needs.
-    const dtype = isPacked(list.parts) && format !== same ? flat.dtype : (typed?.(flat.dtype) ?? flat.dtype);
-    return dtype === flat.dtype
+    const dtype = isPacked(list.parts) && format !== same ? own : (typed?.(own) ?? own);
+    return dtype === own
       ? helpers.split(all, shapes)
       : helpers.split(all, shapes, untyped(worker.import("torch"))[dtype]);
   };
@@ -64,7 +64,7 @@ function listToTorch(list: ArrayList, path: string, how: Conversion, move: (tens
 }
 
 /** A tuple of tensors in PyTorch's axes. */
-function formatted(tensors: AnyRef, { flat: { dtype }, shapes }: Packed, path: string, how: Conversion): AnyRef {
+function formatted(tensors: AnyRef, { dtype, shapes }: Packed, path: string, how: Conversion): AnyRef {
   const { worker, format, channelsLast = false } = how;
   if (format?.batched === true)
     throw new TorchwireError(

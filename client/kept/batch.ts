@@ -1,12 +1,10 @@
 /** A batch whose samples the worker has. */
-import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { inner } from "../../bridge/reference/ref.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { NDArray } from "../../bridge/values/ndarray.ts";
 import type { Lease } from "../data/memory.ts";
-import { mapTree, type Tree } from "../data/tree.ts";
 import type { Batch, Inputs } from "../data/types.ts";
-import { isLeaf, type Layout, type Leaf } from "./sample.ts";
+import type { BatchPlan } from "./plan.ts";
+import type { Layout } from "./sample.ts";
 import type { Item, KeptStore } from "./store.ts";
 
 /**
@@ -17,16 +15,15 @@ export class KeptBatch implements Batch {
   readonly size: number;
   readonly #layout: Layout;
   #items: readonly Item[];
-  readonly #numbers: readonly NDArray[];
+  readonly #plan: BatchPlan;
   #there: { readonly store: KeptStore; readonly rows: Int32Array } | undefined;
   #made: ReturnType<KeptStore["gather"]> | undefined;
 
-  /** `numbers`: those of all samples, at each place that has plain numbers. */
-  constructor(layout: Layout, items: readonly Item[], numbers: readonly NDArray[]) {
+  constructor(layout: Layout, items: readonly Item[], plan: BatchPlan) {
     this.size = items.length;
     this.#layout = layout;
     this.#items = items;
-    this.#numbers = numbers;
+    this.#plan = plan;
   }
 
   /** Sends what `store` lacks. */
@@ -38,11 +35,11 @@ export class KeptBatch implements Batch {
   }
 
   get xs(): Inputs {
-    return this.#side(this.#layout.xs);
+    return this.#plan.xs(this.#parts());
   }
 
   get ys(): Inputs {
-    return this.#side(this.#layout.ys);
+    return this.#plan.ys(this.#parts());
   }
 
   /** Frees what was made outside of a scope. */
@@ -51,22 +48,12 @@ export class KeptBatch implements Batch {
     this.#made = undefined;
   }
 
-  #side(tree: Tree<Leaf>): Inputs {
-    const parts = this.#parts();
-    const leaf = ({ kind, at }: Leaf): AnyRef | NDArray => (kind === "part" ? parts[at]! : this.#numbers[at]!);
-    return mapTree(tree, "", isLeaf, leaf, notThere) as Inputs;
-  }
-
   #parts(): readonly AnyRef[] {
     if (this.#there === undefined) return [];
     if (this.#made === undefined || inner(this.#made.all)!.gone !== undefined) {
       const { store, rows } = this.#there;
-      this.#made = store.gather(this.#layout, rows);
+      this.#made = store.gather(this.#layout, rows, this.#plan.ways);
     }
     return this.#made.parts;
   }
-}
-
-function notThere(_: unknown, path: string): never {
-  throw new TorchwireError("MISUSE", `a kept batch has nothing at ${path}`);
 }

@@ -1,9 +1,9 @@
 /** A sample as the worker keeps it: its arrays, and where they and its plain numbers stand. */
 import { createHash } from "node:crypto";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
-import { isNDArray, type NDArray, toBytes } from "../../bridge/values/ndarray.ts";
+import { fromBytes, isNDArray, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/values/ndarray.ts";
 import { arrayAt, differ, isNumber, kindOf, RAGGED, sideBySide, told } from "../data/collation.ts";
-import { memberOf, type Tree } from "../data/tree.ts";
+import { mapTree, memberOf, type Tree } from "../data/tree.ts";
 import type { Described } from "./described.ts";
 
 /** One place in a sample: that of an array, or of a plain number. */
@@ -12,11 +12,14 @@ export class Leaf {
   readonly kind: "part" | "number";
   /** Its place among the arrays, or among the numbers. */
   readonly at: number;
+  /** The array is a typed array, without a shape. */
+  readonly isView: boolean;
 
-  constructor(path: string, kind: "part" | "number", at: number) {
+  constructor(path: string, kind: "part" | "number", at: number, isView = false) {
     this.path = path;
     this.kind = kind;
     this.at = at;
+    this.isView = isView;
   }
 }
 
@@ -26,7 +29,9 @@ export const isLeaf = (value: unknown): value is Leaf => value instanceof Leaf;
 export interface Layout {
   readonly xs: Tree<Leaf>;
   readonly ys: Tree<Leaf>;
+  /** Its arrays. Those of a loose one have shapes of their own in each sample, and none here. */
   readonly parts: readonly Described[];
+  readonly isLoose: boolean;
   /** Tells shelves apart: the dtypes and shapes of the arrays. Hashes begin with it. */
   readonly shelf: string;
   /** Each place and those above it, in order: how errors name them. */
@@ -41,16 +46,19 @@ export interface Known {
   /** Of its arrays, as a string of 32 characters; empty where it has none. */
   readonly hash: string;
   readonly numbers: readonly unknown[];
+  /** Of its arrays. */
+  readonly shapes: readonly (readonly number[])[];
 }
 
 /** Layouts by what they are, so that samples share one. */
 export type Layouts = Map<string, Layout>;
 
-/** Reads a sample. `checkLayouts` throws where it cannot be stacked. */
+/** Reads a sample. `checkLayouts` throws where it cannot be stacked. `isLoose`: its arrays may have any shapes. */
 export function read(
   [xs, ys]: readonly [unknown, unknown],
   index: number,
   layouts: Layouts,
+  isLoose: boolean,
 ): { readonly known: Known; readonly arrays: readonly NDArray[] } {
   const arrays: NDArray[] = [];
   const numbers: unknown[] = [];
@@ -63,8 +71,8 @@ export function read(
     }
     if (isNDArray(value) || ArrayBuffer.isView(value)) {
       const array = arrayAt([value], 0, { path, indices: [index] });
-      kinds.push({ path, kind, part: { dtype: array.dtype, shape: array.shape } });
-      return new Leaf(path, "part", arrays.push(array) - 1);
+      kinds.push({ path, kind, part: { dtype: array.dtype, shape: isLoose ? [] : array.shape } });
+      return new Leaf(path, "part", arrays.push(array) - 1, !isNDArray(value));
     }
     kinds.push({ path, kind });
     if (Array.isArray(value) && value.length > 0 && !value.every(isNumber))
@@ -72,23 +80,28 @@ export function read(
     if (isPlainObject(value))
       return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, visit(part, memberOf(path, name))]));
     wrong ??= { path, value };
-    return [];
+    // `standIn` gives it back.
+    return new Leaf(path, "number", numbers.push(value) - 1);
   };
   let wrong: Layout["wrong"];
   const [left, right] = [visit(xs, "xs"), visit(ys, "ys")];
   const name = JSON.stringify(kinds);
   let layout = layouts.get(name);
   if (layout === undefined) {
-    const parts = arrays.map(({ dtype, shape }) => ({ dtype, shape: [...shape] }));
-    const shelf = parts.map(told).join(", ");
-    layouts.set(name, (layout = { xs: left, ys: right, parts, shelf, kinds, wrong }));
+    const parts = arrays.map(({ dtype, shape }) => ({ dtype, shape: isLoose ? [] : [...shape] }));
+    const shelf = isLoose ? `loose ${parts.map(({ dtype }) => dtype).join(", ")}` : parts.map(told).join(", ");
+    layouts.set(name, (layout = { xs: left, ys: right, parts, isLoose, shelf, kinds, wrong }));
   }
-  return { known: { layout, hash: hashOf(layout, arrays), numbers }, arrays };
+  const shapes = isLoose ? arrays.map(({ shape }) => [...shape]) : NONE;
+  return { known: { layout, hash: hashOf(layout, shapes, arrays), numbers, shapes }, arrays };
 }
 
-function hashOf({ shelf }: Layout, arrays: readonly NDArray[]): string {
+const NONE: readonly (readonly number[])[] = [];
+
+function hashOf({ shelf, isLoose }: Layout, shapes: Known["shapes"], arrays: readonly NDArray[]): string {
   if (arrays.length === 0) return "";
   const hash = createHash("sha256").update(shelf);
+  if (isLoose) hash.update(`${JSON.stringify(shapes)}\n`);
   for (const { data } of arrays) hash.update(toBytes(data));
   return hash.digest("binary");
 }
@@ -107,4 +120,23 @@ export function checkLayouts(samples: readonly Known[], indices: ArrayLike<numbe
     const isRagged = part.dtype === its.part.dtype && part.shape.length === its.part.shape.length;
     differ({ path, indices }, other, told(part), told(its.part), isRagged ? RAGGED : "");
   }
+}
+
+let zeros = new ArrayBuffer(0);
+
+/**
+ * The same sample with zeros for its arrays, which takes no memory of its own: collators find by it what shapes a batch
+ * has, its masks, and what does not go together.
+ */
+export function standIn({ layout, numbers, shapes }: Known): { xs: unknown; ys: unknown } {
+  const leaf = ({ kind, at, isView }: Leaf): unknown => {
+    if (kind === "number") return numbers[at];
+    const { dtype } = layout.parts[at]!;
+    const size = sizeOf(shapes[at]!) * itemSize(dtype);
+    if (size > zeros.byteLength) zeros = new ArrayBuffer(2 * size);
+    const array = fromBytes(dtype, shapes[at]!, new Uint8Array(zeros, 0, size));
+    return isView ? array.data : array;
+  };
+  const side = (tree: Tree<Leaf>): unknown => mapTree(tree, "", isLeaf, leaf, () => undefined as never);
+  return { xs: side(layout.xs), ys: side(layout.ys) };
 }

@@ -1,12 +1,13 @@
 /** Batches of samples that the worker keeps. */
 import { Ahead, type Made, type Pass, type Source } from "../data/ahead.ts";
-import { pairOf, type Room, type Samples } from "../data/collate.ts";
-import { arrayOfNumbers } from "../data/collation.ts";
+import { collated, pairOf, type PartsCollate, type Room, type Samples } from "../data/collate.ts";
+import { alone, arrayOfNumbers } from "../data/collation.ts";
 import { Subset } from "../data/dataset.ts";
 import type { Lease } from "../data/memory.ts";
-import type { Batch, Dataset } from "../data/types.ts";
+import type { Batch, Dataset, Inputs } from "../data/types.ts";
 import { KeptBatch } from "./batch.ts";
-import { checkLayouts, type Known, type Layouts, read } from "./sample.ts";
+import { type BatchPlan, collatedPlan, stacked } from "./plan.ts";
+import { checkLayouts, type Known, type Layouts, read, standIn } from "./sample.ts";
 import type { Item, KeptStore } from "./store.ts";
 
 /** What is known of the samples of a data set, by index, whatever the worker. */
@@ -16,7 +17,9 @@ class Memory {
   count = 0;
 }
 
-const memories = new WeakMap<Dataset<unknown>, Memory>();
+const stacking = new WeakMap<Dataset<unknown>, Memory>();
+/** Of samples whose arrays have shapes of their own. */
+const loose = new WeakMap<Dataset<unknown>, Memory>();
 
 /** Stands for a sample that need not be read. */
 class There {
@@ -37,10 +40,14 @@ export class KeptSource implements Source {
   readonly #memory: Memory;
   readonly #dataset: Dataset<unknown>;
   readonly #samples: number;
+  readonly #collate: PartsCollate<Inputs, Inputs> | undefined;
 
   /** `first`: the batch that is asked for first. */
-  constructor(pass: Omit<Pass, "collate" | "make">, first: number, store: KeptStore) {
-    const { dataset } = pass;
+  constructor(pass: Omit<Pass, "make">, first: number, store: KeptStore) {
+    const { dataset, collate } = pass;
+    // (The loader has checked it.)
+    this.#collate = collate as PartsCollate<Inputs, Inputs> | undefined;
+    const memories = collate === undefined ? stacking : loose;
     // The parts of a split are of one data set.
     const whole: Dataset<unknown> = dataset instanceof Subset ? dataset.data : dataset;
     let memory = memories.get(whole);
@@ -76,16 +83,27 @@ export class KeptSource implements Source {
   #make({ values, indices }: Samples, { lease, numbers }: Room): KeptBatch {
     const items = values.map((value, i): Item => {
       if (value instanceof There) return value;
-      return read(pairOf(value, indices[i]!), indices[i]!, this.#memory.layouts);
+      return read(pairOf(value, indices[i]!), indices[i]!, this.#memory.layouts, this.#collate !== undefined);
     });
     const known = items.map((item) => item.known);
-    checkLayouts(known, indices);
+    const plan = this.#plan(known, indices, { lease, numbers });
     for (const [i, one] of known.entries()) {
       const index = this.#indexOf(indices[i]!);
       if (this.#memory.known[index] === undefined) this.#memory.count++;
       this.#memory.known[index] = one;
     }
+    return new KeptBatch(known[0]!.layout, items, plan);
+  }
+
+  /** Throws BAD_DATA where the samples do not go together. */
+  #plan(known: readonly Known[], indices: ArrayLike<number>, { lease, numbers }: Room): BatchPlan {
     const [{ layout }] = known as [Known];
+    const collate = this.#collate;
+    if (collate !== undefined) {
+      const batch = collated({ values: known.map(standIn), indices }, collate, { lease, numbers });
+      return collatedPlan(layout, collate, batch, (path) => ({ ...alone(known.length), path }));
+    }
+    checkLayouts(known, indices);
     const array: Lease["array"] = (dtype, shape) => lease.array(dtype, shape);
     const paths = layout.kinds.filter(({ kind, part }) => part === undefined && SCALARS.has(kind));
     const columns = paths.map(({ path }, at) =>
@@ -94,7 +112,7 @@ export class KeptSource implements Source {
         { indices, path, numbers, array },
       ),
     );
-    return new KeptBatch(layout, items, columns);
+    return stacked(layout, columns, known.length);
   }
 
   #indexOf(index: number): number {

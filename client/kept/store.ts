@@ -1,11 +1,11 @@
 /** The samples that one worker keeps, as this side knows them: which are there, and in which row of which shelf. */
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import { type NDArray, toBytes } from "../../bridge/values/ndarray.ts";
+import { type NDArray, sizeOf, toBytes } from "../../bridge/values/ndarray.ts";
 import { keptCounts, type KeptCounts, type Worker } from "../../bridge/worker.ts";
 import type { Lease } from "../data/memory.ts";
-import { describe, type Described } from "./described.ts";
 import type { KeepOptions } from "./options.ts";
+import type { Way } from "./plan.ts";
 import type { Known, Layout } from "./sample.ts";
 
 /** A sample of a batch, with its arrays where they were read. */
@@ -95,12 +95,15 @@ export class KeptStore {
   }
 
   /** These rows, and each of their parts as one array: references to tensors that are new. */
-  gather({ parts, shelf }: Layout, rows: Int32Array): { readonly all: AnyRef; readonly parts: readonly AnyRef[] } {
+  gather(
+    { parts, shelf }: Layout,
+    rows: Int32Array,
+    ways: readonly Way[] | undefined,
+  ): { readonly all: AnyRef; readonly parts: readonly AnyRef[] } {
     const { number } = this.#shelves.get(shelf)!;
-    const all = this.#gather!(number, { dtype: "int32", shape: [rows.length], data: rows }) as AnyRef;
-    const described = ({ dtype, shape }: Described, i: number): AnyRef =>
-      describe(py.at(all, i), { dtype, shape: [rows.length, ...shape] });
-    return { all, parts: parts.map(described) };
+    const indices: NDArray = { dtype: "int32", shape: [rows.length], data: rows };
+    const all = (ways === undefined ? this.#gather!(number, indices) : this.#gather!(number, indices, ways)) as AnyRef;
+    return { all, parts: parts.map((_, i) => py.at(all, i)) };
   }
 
   #take(layout: Layout, items: readonly Item[], lease: Lease, room: number): void {
@@ -116,30 +119,44 @@ export class KeptStore {
     take(cached, (hashes) => this.#own.recall(shelf.number, room, hashes) as AnyRef);
     this.#counts.cached += cached.length;
     const sent = items.filter((item) => !isCached(item));
-    const arrays = layout.parts.map((part, i) => {
-      if (sent.length === 0) return undefined;
-      const whole = lease.array(part.dtype, [sent.length, ...part.shape]);
-      const bytes = toBytes(whole.data);
-      const size = bytes.length / sent.length;
-      for (const [row, item] of sent.entries()) bytes.set(toBytes(item.arrays![i]!.data), row * size);
-      this.#counts.bytes += bytes.length;
-      return whole;
+    const arrays = sent.length === 0 ? [] : layout.parts.map((_, i) => this.#joined(layout, i, sent, lease));
+    take(sent, (hashes) => {
+      if (!layout.isLoose) return this.#own.add(shelf.number, room, hashes, ...arrays) as AnyRef;
+      const shapes = sent.map(({ known }) => known.shapes);
+      return this.#own.add_loose(shelf.number, hashes, shapes, ...arrays) as AnyRef;
     });
-    take(sent, (hashes) => this.#own.add(shelf.number, room, hashes, ...arrays) as AnyRef);
     this.#counts.samples += sent.length;
   }
 
-  #shelfOf({ shelf: name, parts }: Layout): Shelf {
+  /** One part of the samples, one behind the other. */
+  #joined({ parts, isLoose }: Layout, i: number, items: readonly Item[], lease: Lease): NDArray {
+    const { dtype, shape } = parts[i]!;
+    const elements = items.reduce((sum, { known }) => sum + (isLoose ? sizeOf(known.shapes[i]!) : 0), 0);
+    const whole = lease.array(dtype, isLoose ? [elements] : [items.length, ...shape]);
+    const bytes = toBytes(whole.data);
+    let at = 0;
+    for (const { arrays } of items) {
+      const piece = toBytes(arrays![i]!.data);
+      bytes.set(piece, at);
+      at += piece.length;
+    }
+    this.#counts.bytes += bytes.length;
+    return whole;
+  }
+
+  #shelfOf({ shelf: name, parts, isLoose }: Layout): Shelf {
     let shelf = this.#shelves.get(name);
     if (shelf === undefined) {
       this.#shelves.set(name, (shelf = { number: this.#shelves.size, rows: 0 }));
-      this.#apart(
-        () =>
-          this.#own.shelf(
-            name,
-            parts.map(({ dtype, shape }) => [dtype, shape]),
-          ) as AnyRef,
-      );
+      const dtypes = parts.map(({ dtype }) => dtype);
+      const make = (): unknown =>
+        isLoose
+          ? this.#own.loose_shelf(name, dtypes)
+          : this.#own.shelf(
+              name,
+              parts.map(({ dtype, shape }) => [dtype, shape]),
+            );
+      this.#apart(() => make() as AnyRef);
     }
     return shelf;
   }

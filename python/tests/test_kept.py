@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from torch import Tensor
 from torchwire_worker.helpers import kept_cache
 from torchwire_worker.helpers.kept import Store
 from torchwire_worker.helpers.kept_cache import BadName, Cache
+from torchwire_worker.helpers.ragged import split
 
 PARTS = [("float32", [3, 2]), ("int64", []), ("bool", [5]), ("uint8", [0, 4]), ("bfloat16", [2])]
 KEY = "float32 [3, 2], int64 []"
@@ -77,6 +79,52 @@ def test_more_may_come_than_was_said() -> None:
     for at in range(0, 30, 10):
         store.add(0, 10, hashes_of(parts)[at : at + 10], *[part[at : at + 10] for part in parts])
     check(store, parts)
+
+
+LOOSE = "loose float32, int64"
+
+
+def ragged(count: int) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(1)
+    return [(torch.randn(i % 4, 3, generator=generator), torch.arange(i % 3 + 1)) for i in range(count)]
+
+
+def add_loose(store: Store, rows: list[tuple[Tensor, Tensor]]) -> Tensor:
+    shapes = [[list(part.shape) for part in row] for row in rows]
+    contents = [
+        json.dumps(shape, separators=(",", ":")).encode() + b"\n" + b"".join(part.numpy().tobytes() for part in row)
+        for shape, row in zip(shapes, rows)
+    ]
+    raw = b"".join(hashlib.sha256(LOOSE.encode() + content).digest() for content in contents)
+    hashes = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(-1, 32)
+    store.loose_shelf(LOOSE, ["float32", "int64"])
+    flats = [torch.cat([row[i].flatten() for row in rows]) for i in range(2)]
+    store.add_loose(0, hashes, shapes, *flats)
+    return hashes
+
+
+@pytest.mark.parametrize("memory", [None, 0], ids=["memory", "disk"])
+@pytest.mark.parametrize("is_recalled", [False, True], ids=["sent", "recalled"])
+def test_arrays_of_different_lengths_are_padded_and_packed(memory: int | None, is_recalled: bool) -> None:
+    rows = ragged(12)
+    store = Store(memory, "ragged" if is_recalled else None)
+    hashes = add_loose(store, rows)
+    if is_recalled:
+        store = Store(memory, "ragged")
+        store.loose_shelf(LOOSE, ["float32", "int64"])
+        store.recall(0, 0, hashes)
+    chosen = [5, 2, 5, 8, 3]
+    pad = [torch.tensor([-1.5]), [0], "right", 1]
+    left, right = store.gather(0, torch.tensor(chosen), [pad, "list"])
+    expected = torch.nn.utils.rnn.pad_sequence([rows[i][0] for i in chosen], batch_first=True, padding_value=-1.5)
+    assert torch.equal(left, expected) and left.stride() == expected.stride()
+    parts = split(right, [list(rows[i][1].shape) for i in chosen])
+    assert all(torch.equal(part, rows[i][1]) and part.data_ptr() % 64 == 0 for part, i in zip(parts, chosen))
+    pad = [torch.tensor([7]), [0], "left", 4]
+    same = [i for i in range(12) if i % 4 == 3]
+    stacked, padded = store.gather(0, torch.tensor(same), ["stack", pad])
+    assert torch.equal(stacked, torch.stack([rows[i][0] for i in same]))
+    assert padded.tolist() == [[7] * (4 - len(rows[i][1])) + rows[i][1].tolist() for i in same]
 
 
 def test_files_for_what_does_not_fit_have_no_names(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -20,6 +20,7 @@ from torchwire_worker import owners
 
 from . import kept_cache
 from .kept_cache import HASH_BYTES, Cache
+from .kept_loose import Loose
 
 # A piece of the file for what does not fit into memory.
 _PIECE = 256 * 2**20
@@ -31,7 +32,7 @@ class Store:
     def __init__(self, memory: int | None = None, cache: str | None = None, cache_bytes: int | None = None) -> None:
         self._memory = _machine_memory() // 4 if memory is None else memory
         self._cache = None if cache is None else Cache(cache, cache_bytes)
-        self._shelves: list[_Shelf] = []
+        self._shelves: list[_Shelf | Loose] = []
         self._failure: str | None = None
 
     def hashes(self) -> Tensor:
@@ -45,14 +46,26 @@ class Store:
         """Make the next shelf, for samples with these dtypes and shapes. Hashes of its samples begin with `key`."""
         self._shelves.append(_Shelf(key, [(getattr(torch, dtype), shape) for dtype, shape in parts]))
 
+    def loose_shelf(self, key: str, dtypes: list[str]) -> None:
+        """Make the next shelf, for samples whose arrays have these dtypes and shapes of their own."""
+        self._shelves.append(Loose(key, [getattr(torch, dtype) for dtype in dtypes], self._room))
+
     def add(self, shelf: int, room: int, hashes: Tensor, *parts: Tensor) -> int:
         """Add rows, one for each hash. So many more, `room`, may come. Return their number."""
         with self._failing():
             own = self._shelves[shelf]
-            if self._cache is not None:
-                for hash, content in zip(_hashes_in(hashes), own.contents(parts)):
-                    self._cache.write(hash, content)
+            assert isinstance(own, _Shelf)
+            self._write(hashes, lambda: own.contents(parts))
             self._put(own, room, parts)
+        return len(hashes)
+
+    def add_loose(self, shelf: int, hashes: Tensor, shapes: list[list[list[int]]], *flats: Tensor) -> int:
+        """Add rows whose parts have these shapes. Return their number."""
+        with self._failing():
+            own = self._shelves[shelf]
+            assert isinstance(own, Loose)
+            self._write(hashes, lambda: own.contents(shapes, flats))
+            own.put(shapes, flats)
         return len(hashes)
 
     def recall(self, shelf: int, room: int, hashes: Tensor) -> int:
@@ -61,14 +74,31 @@ class Store:
             assert self._cache is not None
             own = self._shelves[shelf]
             found = [self._cache.read(hash, own.key) for hash in _hashes_in(hashes)]
-            self._put(own, room, own.parts_of(found))
+            if isinstance(own, Loose):
+                own.restore(found)
+            else:
+                self._put(own, room, own.parts_of(found))
         return len(hashes)
 
-    def gather(self, shelf: int, rows: Tensor) -> tuple[Tensor, ...]:
-        """Return each part of these rows as one new tensor."""
+    def gather(self, shelf: int, rows: Tensor, how: list[Any] | None = None) -> tuple[Tensor, ...]:
+        """Return each part of these rows as one new tensor. `how` says it for a loose shelf: "stack", "list", or the
+        element, axes, side and multiple of `pad`.
+        """
         if self._failure is not None:
             raise RuntimeError(f"the samples of this batch could not be kept: {self._failure}")
-        return self._shelves[shelf].gather(rows)
+        own = self._shelves[shelf]
+        return own.gather(rows, how or []) if isinstance(own, Loose) else own.gather(rows)
+
+    def _write(self, hashes: Tensor, contents: Callable[[], list[bytes]]) -> None:
+        if self._cache is not None:
+            for hash, content in zip(_hashes_in(hashes), contents()):
+                self._cache.write(hash, content)
+
+    def _room(self, size: int) -> mmap.mmap:
+        if size > self._memory:
+            return _on_disk(size)
+        self._memory -= size
+        return _anonymous(size)
 
     def _put(self, shelf: _Shelf, room: int, parts: Sequence[Tensor]) -> None:
         at, count = 0, len(parts[0])

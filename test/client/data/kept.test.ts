@@ -15,7 +15,7 @@ import {
   type NDArray,
   type Worker,
 } from "torchwire";
-import { stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
+import { list, pad, stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
 import type { KeptCounts, WorkerStats } from "torchwire/bridge";
 import type { Loss } from "torchwire/losses";
 import { same } from "torchwire/formats";
@@ -91,6 +91,45 @@ const linear =
     torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(inputs, 3));
 const conv = (): AnyRef =>
   torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(144, 3));
+const encoder = (): AnyRef => py.at(classes(), "Encoder")();
+const summing = (kind: number): AnyRef => py.at(classes(), "Summing")(kind);
+
+/** Models that see whether each element stands where it should. */
+function classes(): AnyRef {
+  const builtins = untyped(worker, "builtins");
+  const names = builtins.dict();
+  builtins.exec(PYTHON, names);
+  return names;
+}
+
+const PYTHON = `
+import torch
+
+class Encoder(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0, batch_first=True)
+
+    def forward(self, src, src_key_padding_mask):
+        return self.layer(src, src_key_padding_mask=src_key_padding_mask).mean(1)
+
+class Summing(torch.nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.linear = torch.nn.Linear({1: 3, 2: 4, 3: 4}[kind], 3)
+
+    def forward(self, *inputs, a=None, b=None):
+        if self.kind == 1:
+            [images] = inputs
+            return self.linear(torch.stack([one.float().mean((1, 2)) for one in images]))
+        if self.kind == 2:
+            padded, mask = inputs
+            steps = torch.arange(1, padded.shape[1] + 1).reshape(1, -1, 1)
+            return self.linear((padded * mask.unsqueeze(-1) * steps).sum(1))
+        sums = torch.stack([one["boxes"].sum(0) + one["n"] for one in a])
+        return self.linear(sums + b)
+`;
 const records = (n: number): Indexed => Array.from({ length: n }, (_, i) => ({ xs: floats(4), ys: i % 3 }));
 
 const cases: { readonly [name: string]: Case } = {
@@ -136,6 +175,41 @@ const cases: { readonly [name: string]: Case } = {
     options: { batchSize: 8, shuffle: true, keep: { memory: 0 } },
     model: linear(4),
     loss: crossEntropy(),
+  },
+  "sequences that are padded, with a mask": {
+    data: () => Array.from({ length: 20 }, (_, i) => ({ xs: { src: floats(1 + (i % 5), 8) }, ys: i % 8 })),
+    options: {
+      batchSize: 6,
+      shuffle: true,
+      bucketBy: (i: number) => 1 + (i % 5),
+      collate: {
+        xs: { src: pad({ value: 2, mask: { name: "src_key_padding_mask", marks: "padding" }, multipleOf: 3 }) },
+      },
+    } as DataLoaderOptions,
+    model: encoder,
+    loss: crossEntropy(),
+  },
+  "two inputs by position, one of them padded on the left": {
+    data: () => Array.from({ length: 11 }, (_, i) => ({ xs: floats(1 + (i % 4), 4), ys: i % 3 })),
+    options: { batchSize: 4, collate: { xs: pad({ side: "left", mask: { dtype: "float32" } }) } } as DataLoaderOptions,
+    model: () => summing(2),
+    loss: crossEntropy(),
+  },
+  "lists of images of different sizes, and of numbers": {
+    data: () => Array.from({ length: 11 }, (_, i) => ({ xs: bytes(3 + (i % 4), 5, 3), ys: i % 3 })),
+    options: { batchSize: 4, shuffle: true, collate: { xs: list } } as DataLoaderOptions,
+    model: () => summing(1),
+    loss: crossEntropy(),
+  },
+  "records of lists, and parts that are stacked": {
+    data: () =>
+      Array.from({ length: 11 }, (_, i) => ({
+        xs: { a: { boxes: floats(i % 4, 4), n: i % 2 }, b: floats(4) },
+        ys: floats(3),
+      })) as never,
+    options: { batchSize: 4, shuffle: true, collate: { xs: { a: list }, ys: stack } } as DataLoaderOptions,
+    model: () => summing(3),
+    loss: mse(),
   },
   "draws with repeats": {
     data: () => ({ xs: floats(10, 4), ys: labels(10) }),
@@ -307,5 +381,8 @@ test("options that make no sense are refused", async () => {
   expect(await message("here")).toContain('it must be "worker"');
   expect(await message({ cache: "../photos" })).toContain("a name of up to 64 letters");
   expect(await message({ cacheBytes: 5 })).toContain("give the cache a name");
-  expect(await message("worker", { collate: { xs: stack } })).toContain("keep does not go with collate");
+  expect(await message("worker", { collate: { xs: { image: (all: unknown) => all } } })).toContain(
+    "and collate.xs.image is a function of your own",
+  );
+  expect(await message("worker", { collate: () => ({}) })).toContain("and collate is a function of your own");
 });
