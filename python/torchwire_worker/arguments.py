@@ -123,7 +123,7 @@ class Names:
         if torch is None or any(type(n) is not int or n < 0 for n in (*shape, index, count)):
             raise Irregular
         length = math.prod(shape) * size
-        if count != 1 or length == 0 or dtype == "bool" or len(shape) > self._limits.dims:
+        if count != 1 or length == 0 or not shape or dtype == "bool" or len(shape) > self._limits.dims:
             return lambda made, objects, run: run.decode(token)
         byte, kind, alignment = torch.uint8, getattr(torch, dtype), alignment_of(dtype)
         frombuffer = torch.frombuffer
@@ -135,7 +135,7 @@ class Names:
             raw = frombuffer(frames[index], dtype=byte)
             if alignment > 1 and raw.data_ptr() % alignment:
                 raw = raw.clone()
-            return raw.view(shape) if kind is byte else raw.view(kind).view(shape)
+            return raw.view(*shape) if kind is byte else raw.view(kind).view(*shape)
 
         return tensor
 

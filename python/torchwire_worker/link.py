@@ -8,12 +8,15 @@ from typing import Any, NamedTuple, Protocol
 import zmq
 
 from . import forked
-from .wire import Header, Limits, MessageType, WireError, check_frames, read_header
+from .wire import HEADER_BYTES, Header, Limits, MessageType, WireError, check_frames, read_header
 
 # In messages, not bytes. The client's credit bounds the bytes in flight, well below this.
 _HIGH_WATER_MARK = 100_000
 # The last replies, large ones too, have so long to leave. If the client is gone, the guard ends the wait.
 _LINGER_MS = 30_000
+# (An enumeration is slower to ask.)
+_EVENTS, _POLLIN, _SNDMORE = int(zmq.EVENTS), int(zmq.POLLIN), int(zmq.SNDMORE)
+_HELLO = MessageType.HELLO
 
 
 class Message(NamedTuple):
@@ -88,33 +91,33 @@ class Link:
         """Wait for the next message. None: nothing came before the wake-up."""
         socket = self.socket
         try:
-            peer = socket.recv(copy=False)
+            peer = socket.recv()
         except zmq.Again:
             return None
-        parts: list[Any] = []
+        # (Behind the name of its peer, each message has a part at least. copy=False: a tensor uses the frame's own
+        # memory.)
+        part = socket.recv(copy=False)
+        parts = [part.buffer]
+        most = self._limits.frames
         too_many = False
-        part = peer
         while part.more:
-            # copy=False: a tensor uses the frame's own memory.
             part = socket.recv(copy=False)
-            too_many = too_many or len(parts) > self._limits.frames
+            too_many = too_many or len(parts) > most
             if not too_many:
                 parts.append(part.buffer)
-        peer = peer.bytes
-        if not parts or too_many:
-            return Malformed(peer, "it has no frame" if not parts else f"more than {self._limits.frames} frames")
+        if too_many:
+            return Malformed(peer, f"more than {most} frames")
         try:
             header = read_header(parts[0], self._limits)
             frames = parts[1:]
             check_frames(header, [len(frame) for frame in frames], self._limits)
         except WireError as error:
             return Malformed(peer, str(error))
-        meta = parts[0][-header.meta_bytes :] if header.meta_bytes else memoryview(b"")
-        return Message(peer, header, meta, frames, _user_of(part) if header.type is MessageType.HELLO else "")
+        return Message(peer, header, parts[0][HEADER_BYTES:], frames, _user_of(part) if header.type is _HELLO else "")
 
     @property
     def has_more(self) -> bool:
-        return bool(self.socket.getsockopt(zmq.EVENTS) & zmq.POLLIN)
+        return self.socket.getsockopt(_EVENTS) & _POLLIN != 0
 
     def comes_within(self, milliseconds: int) -> bool:
         """Wait so long for a message at most, and leave it there."""
@@ -122,13 +125,13 @@ class Link:
 
     def send(self, peer: bytes, head: bytes, frames: list[Any] = []) -> None:  # noqa: B006 (never written to)
         socket = self.socket
-        socket.send(peer, zmq.SNDMORE)
+        socket.send(peer, _SNDMORE)
         if not frames:
             socket.send(head)
             return
-        socket.send(head, zmq.SNDMORE)
+        socket.send(head, _SNDMORE)
         for frame in frames[:-1]:
-            socket.send(frame, zmq.SNDMORE, copy=False)
+            socket.send(frame, _SNDMORE, copy=False)
         socket.send(frames[-1], copy=False)
 
     def end(self) -> None:

@@ -30,6 +30,8 @@ _MOST_AHEAD = 64
 _LONGEST_HELD = 4096
 # While a reply waits for a GPU, and no message is there, the worker looks for both so often, in milliseconds.
 _LOOK_EVERY = 1
+# (An enumeration is slower to ask.)
+_HELLO, _BATCH, _CLOSE, _ACK = MessageType.HELLO, MessageType.BATCH, MessageType.CLOSE, MessageType.ACK
 
 
 class Session:
@@ -110,8 +112,10 @@ class Session:
                 if self._leaving is not None and not self._link.has_more:
                     return None
                 self.wait()
-            # A burst is read while the caches are warm: the computation would cool them.
-            self._read_ahead()
+            # A burst is read while the caches are warm: the computation would cool them. (Behind a value that somebody
+            # awaits there is none.)
+            if waiting and not _is_urgent(waiting[-1]):
+                self._read_ahead()
         return None if self._door.is_dropped else waiting.popleft()
 
     def _await_device(self) -> None:
@@ -177,28 +181,27 @@ class Session:
         return welcome
 
     def _accept(self, message: Message | Malformed) -> None:
-        if isinstance(message, Message):
-            header = message.header
-            self._forget(header.ack)
-            if header.parent_call:
-                self._forget(-header.parent_call)
-            if header.type is MessageType.ACK or 0 < header.seq <= self._received:
-                # After a cut, the client may repeat it.
-                return
-            if header.type in (MessageType.BATCH, MessageType.CLOSE):
-                if header.seq != self._received + 1:
-                    message = Malformed(
-                        message.peer, f"message {header.seq} came after {self._received}: what was between is lost"
-                    )
-                else:
-                    self._received = header.seq
-        if isinstance(message, Message):
-            call = message.header.parent_call
-            if message.header.type is MessageType.BATCH and self._calling.takes(message):
-                return
+        if isinstance(message, Malformed):
+            return self.give_back([message])
+        header = message.header
+        kind, call = header.type, header.parent_call
+        self._forget(header.ack)
+        if call:
+            self._forget(-call)
+        if kind is _ACK or 0 < header.seq <= self._received:
+            # After a cut, the client may repeat it.
+            return
+        if kind is _BATCH or kind is _CLOSE:
+            if header.seq != self._received + 1:
+                why = f"message {header.seq} came after {self._received}: what was between is lost"
+                return self.give_back([Malformed(message.peer, why)])
+            self._received = header.seq
+        if kind is _BATCH and not call:
+            self._waiting.append(message)
+        elif kind is not _BATCH or not self._calling.takes(message):
             if call > self._calling.last:
-                message = Malformed(message.peer, f"it serves call {call}, which there is not")
-        self.give_back([message])
+                return self.give_back([Malformed(message.peer, f"it serves call {call}, which there is not")])
+            self.give_back([message])
 
     def _forget(self, last: int) -> None:
         """Drop what the client has: it was sent up to the answer to batch `last`, or up to the call `-last`.
@@ -225,16 +228,20 @@ class Session:
         if isinstance(message, Malformed):
             raise WireError(message.why)
         header = message.header
-        if header.type is MessageType.BATCH:
+        if header.type is _BATCH:
             self._control.busy()
             batch, operations = read_batch(message.meta, self._limits)
             self._complete = len(self._frames.buffers)
-            with self._turns.released():
-                reply = self._executor.run(header.seq, batch, operations, message.frames, self._frames)
+            run, functions = self._executor.run, self._executor.functions
+            if batch.functions or functions.exist:
+                with self._turns.released():
+                    reply = run(header.seq, batch, operations, message.frames, self._frames)
+                self._turns.share()
+            else:
+                # (As long as there are no functions, nobody else can want the turn.)
+                reply = run(header.seq, batch, operations, message.frames, self._frames)
             self._complete = None
             self._held.append(Held(reply, (batch.lane, batch.generation), self._frames.take_copies()))
-            if self._executor.functions.exist:
-                self._turns.share()
             self._outgoing.send(waits=False)
             if (
                 header.flags & URGENT
@@ -244,8 +251,8 @@ class Session:
                 or not self._may_hold()
             ):
                 # (Other threads may want the socket: then nothing is done beside waiting.)
-                self._send_held(waits=self._executor.functions.exist)
-        elif header.type is MessageType.CLOSE:
+                self._send_held(waits=functions.exist)
+        elif header.type is _CLOSE:
             self.send_held()
             self._over = True
             self._say_closed()
@@ -348,4 +355,8 @@ def leave_on_signals(session: Session) -> None:
 
 
 def _is_hello(message: Message | Malformed) -> bool:
-    return isinstance(message, Message) and message.header.type is MessageType.HELLO
+    return isinstance(message, Message) and message.header.type is _HELLO
+
+
+def _is_urgent(message: Message | Malformed) -> bool:
+    return isinstance(message, Message) and bool(message.header.flags & URGENT)

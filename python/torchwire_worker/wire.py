@@ -45,6 +45,9 @@ class MessageType(IntEnum):
     CALL = 12
 
 
+_TYPES = {int(kind): kind for kind in MessageType}
+
+
 class Limits(msgspec.Struct, rename="camel", frozen=True):
     """The limits of what one side may ask of the other; bridge/wire/limits.ts explains each."""
 
@@ -122,23 +125,27 @@ def read_header(head: bytes | memoryview, limits: Limits) -> Header:
             else "the client is the older, update it: npm install torchwire@latest"
         )
         raise WireError(f"protocol version {major}.{minor}, this side speaks {MAJOR}.{MINOR}; {older}")
-    if not MessageType.HELLO <= kind <= MessageType.CALL:
+    if kind not in _TYPES:
         raise WireError(f"message type {kind} is unknown")
     if flags & ~URGENT:
         raise WireError(f"flags {flags} are unknown")
     if meta_bytes != len(head) - HEADER_BYTES:
         raise WireError(f"{len(head) - HEADER_BYTES} bytes of meta, its header says {meta_bytes}")
-    limits.check("meta_bytes", meta_bytes, "{} bytes of meta")
-    limits.check("frames", frames, "{} frames in a message")
-    return Header(MessageType(kind), flags, frames, session, parent_call, seq, ack, meta_bytes, total)
+    if meta_bytes > limits.meta_bytes:
+        limits.check("meta_bytes", meta_bytes, "{} bytes of meta")
+    if frames > limits.frames:
+        limits.check("frames", frames, "{} frames in a message")
+    return Header(_TYPES[kind], flags, frames, session, parent_call, seq, ack, meta_bytes, total)
 
 
 def check_frames(header: Header, sizes: list[int], limits: Limits) -> None:
     if len(sizes) != header.frames:
         raise WireError(f"{len(sizes)} frames, its header says {header.frames}")
-    if sum(sizes) != header.total_bytes:
-        raise WireError(f"{sum(sizes)} bytes of frames, its header says {header.total_bytes}")
-    limits.check("message_bytes", header.total_bytes, "{} bytes in the frames of a message")
+    total = sum(sizes)
+    if total != header.total_bytes:
+        raise WireError(f"{total} bytes of frames, its header says {header.total_bytes}")
+    if total > limits.message_bytes:
+        limits.check("message_bytes", total, "{} bytes in the frames of a message")
 
 
 _encoder = msgspec.msgpack.Encoder()
