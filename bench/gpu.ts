@@ -46,7 +46,10 @@ const CLASSES = 10;
 const silent = { write: (): boolean => true };
 
 export async function measureGpu(surroundings: Surroundings): Promise<Measured[]> {
-  if (surroundings.gpu === null) return [];
+  if (surroundings.gpu === null) {
+    console.log("On a GPU: skipped, because PyTorch finds no CUDA device here\n");
+    return [];
+  }
   const measured: Measured[] = [];
   for (const one of cases) {
     const name = nameOf(one);

@@ -228,7 +228,22 @@ export interface Pong {
    * own names.
    */
   readonly nondeterministic: readonly string[];
+  /** Copies to and from a GPU. Undefined for a worker of an earlier version. */
+  readonly copies?: DeviceCopies;
 }
+
+/** Counts of a worker's copies to and from a GPU. */
+export interface DeviceCopies {
+  /** Tensors of the program's that went there by pinned memory, and their bytes. */
+  readonly staged: number;
+  readonly stagedBytes: number;
+  /** Tensors of replies that came from there while Python went on. */
+  readonly late: number;
+  /** How often Python waited for such a copy: a reply had to leave, or all pinned memory was in use. */
+  readonly waits: number;
+}
+
+const copies = record<DeviceCopies>({ staged: count, stagedBytes: count, late: count, waits: count });
 
 const pong = record<Pong>({
   busy: orNull(number),
@@ -236,6 +251,7 @@ const pong = record<Pong>({
   objects: count,
   rss: count,
   nondeterministic: list(text),
+  copies: orNone(copies),
 });
 
 export const readPong = (meta: unknown): Pong => pong(meta, "pong");

@@ -12,7 +12,7 @@ from typing import Any
 
 import zmq
 
-from . import forked, output, settings
+from . import devices, forked, output, settings
 from .door import Door, Refused, Shut, refusal
 from .executor import Executor
 from .link import Link, Malformed
@@ -210,6 +210,7 @@ class Control(threading.Thread):
             "objects": self._executor.objects.kept,
             "rss": _resident_bytes(),
             "nondeterministic": settings.nondeterministic,
+            "copies": devices.counts.told(),
         }
 
     def _send_records(self) -> None:

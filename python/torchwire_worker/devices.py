@@ -46,6 +46,10 @@ class Counts:
         # How often Python has waited for a device: a reply had to leave, or all pinned memory was in use.
         self.waits = 0
 
+    def told(self) -> dict[str, int]:
+        """Return them as the client is told them."""
+        return {"staged": self.staged, "stagedBytes": self.staged_bytes, "late": self.late, "waits": self.waits}
+
 
 counts = Counts()
 

@@ -120,7 +120,7 @@ test("a CNN with one cycle and EMA, which goes on after a fit", async () => {
       training: new DataLoader({ xs: take(0, 60).xs, ys: take(0, 60).ys }, { batchSize: 16, shuffle: { seed: 7 } }),
       validation: new DataLoader(take(60, 80), { batchSize: 16 }),
     },
-    optimizer: adamW({ lr: 1e-3 }),
+    optimizer: adamW({ lr: 1e-3, fused: true }),
     defaultCallbacks: false,
     callbacks: [ema, new Scheduler({ lr: oneCycle("run", 1e-2) }), new Metrics(), new Recorder(), new StopOnNaNLoss()],
   });
@@ -128,6 +128,7 @@ test("a CNN with one cycle and EMA, which goes on after a fit", async () => {
   await learner.fit(1);
   const script = await learner.toPython(2, { folder: await fresh("cnn") });
   expect(script.gaps).toEqual([]);
+  expect(await readFile(script.path, "utf8")).toMatch(/AdamW\(.*fused=True/s);
   const report = await learner.fit(2);
   expect(await run(script)).toEqual(linesOf(report));
   expect(await differences(script, { model, ema: ema.model })).toEqual([]);

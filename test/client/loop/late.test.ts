@@ -21,6 +21,7 @@ import {
   type Worker,
 } from "torchwire";
 import { loss as ownDivisor, type Loss } from "torchwire/losses";
+import type { WorkerStats } from "torchwire/bridge";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
 import { makeNoisyCnn, rgbDigits, weightsHash } from "../../training.ts";
@@ -113,7 +114,7 @@ interface Fitted {
   readonly losses: readonly unknown[];
   readonly weights: string;
   /** The worker's counts of copies, where the device is there. */
-  readonly counts: Readonly<Record<string, number>>;
+  readonly counts: NonNullable<WorkerStats["worker"]["copies"]>;
   /** How often Python read a tensor's elements, by the method. */
   readonly reads: Readonly<Record<string, number>>;
 }
@@ -145,12 +146,10 @@ async function fitted(loss: Loss, isSlow: boolean): Promise<Fitted> {
   });
   if (isSlow) await py.at(slow, "begin")();
   const { history } = await learner.fit(3);
-  const [reads, counts] = (await Promise.all([
-    py.js(py.at(slow, "reads")),
-    py.js(worker.import("builtins").vars(untyped(worker, "torchwire_worker.devices").counts as AnyRef)),
-  ])) as Record<string, number>[];
+  const reads = (await py.js(py.at(slow, "reads"))) as Record<string, number>;
+  const counts = (await worker.stats()).worker.copies!;
   if (isSlow) await py.at(slow, "end")();
-  return { history, losses, weights: await weightsHash(worker, model as never), counts: counts!, reads: reads! };
+  return { history, losses, weights: await weightsHash(worker, model as never), counts, reads };
 }
 
 function cut(from: number, to: number): { xs: NDArray; ys: NDArray } {
@@ -173,8 +172,8 @@ test.each<[string, () => Loss]>([
   expect({ ...there, counts: 0, reads: 0 }).toEqual({ ...plain, counts: 0, reads: 0 });
   expect(there.losses).toHaveLength(30);
   // Each batch has inputs and targets. The loss, its divisor where it is one of the device, and the metric's counts.
-  expect(there.counts).toMatchObject({ staged: 60, staged_bytes: 3 * 150 * (28 * 28 * 3 + 1), waits: 0 });
-  expect(there.counts["late"]).toBeGreaterThanOrEqual(60);
+  expect(there.counts).toMatchObject({ staged: 60, stagedBytes: 3 * 150 * (28 * 28 * 3 + 1), waits: 0 });
+  expect(there.counts.late).toBeGreaterThanOrEqual(60);
   expect(there.reads).toEqual({});
 });
 
