@@ -1,13 +1,20 @@
 import { adviceOn } from "./advice.ts";
-import { TorchwireError } from "./errors.ts";
+import { type ErrorCode, TorchwireError } from "./errors.ts";
 import { printable } from "./shown.ts";
 import { shortSite } from "./site.ts";
 import type { PythonException, PythonFrame } from "./python-exception.ts";
 
 export type { PythonFrame } from "./python-exception.ts";
 
+/** The codes of the worker's own errors. */
+const CODES: ReadonlyMap<string, ErrorCode> = new Map([
+  ["torchwire.LimitError", "LIMIT"],
+  ["torchwire.BadDataError", "BAD_DATA"],
+]);
+
 /**
- * A Python operation raised: `code` is "PYTHON", or "LIMIT" where its value is past a limit of the wire. Or it was not
+ * A Python operation raised: `code` is "PYTHON", or "LIMIT" where its value is past a limit of the wire, or "BAD_DATA"
+ * where a file that the worker was to decode is no image. Or it was not
  * run, because an earlier one in its lane had raised: `code` is "NOT_RUN", and that error is the `cause`. Both carry
  * the exception's own fields.
  */
@@ -22,7 +29,7 @@ export class PythonError extends TorchwireError {
 
   constructor(exception: PythonException, operation: string, site: string | undefined, notRun?: PythonError) {
     super(
-      notRun ? "NOT_RUN" : exception.type === "torchwire.LimitError" ? "LIMIT" : "PYTHON",
+      notRun ? "NOT_RUN" : (CODES.get(exception.type) ?? "PYTHON"),
       messageOf(exception, operation, site, notRun !== undefined),
       causeOf(exception, operation, notRun),
     );

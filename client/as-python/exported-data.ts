@@ -4,6 +4,7 @@ import { fromBytes, isNDArray, type NDArray } from "../../bridge/values/ndarray.
 import { isReference } from "../../bridge/reference/ref.ts";
 import type { PyObject } from "../../bridge/types/core.ts";
 import { aside } from "../data/aside.ts";
+import { EncodedImages } from "../data/encoded.ts";
 import { mapInputs, namesOf, toBatch } from "../data/batch.ts";
 import { iterableAgain } from "../data/iterable.ts";
 import { DataLoader } from "../data/loader.ts";
@@ -192,7 +193,7 @@ function arraysOf(side: Inputs, name: string): [path: string, array: NDArray][] 
   return namesOf(side, name).map(([path, array]) => {
     if (!isNDArray(array))
       throw new NoForm(
-        `${path} is ${isReference(array) ? "an object in the worker" : "a list of arrays of several shapes"}`,
+        `${path} is ${isReference(array) ? "an object in the worker" : array instanceof EncodedImages ? "image files that the worker decodes" : "a list of arrays of several shapes"}`,
       );
     if (!hasNpy(array.dtype)) throw new NoForm(`${path} is ${array.dtype}, which NumPy's files cannot hold`);
     return [path, array];

@@ -4,6 +4,7 @@ import { classOf, isPlainObject, viewKind } from "../../bridge/runtime/kinds.ts"
 import { checkNDArray } from "../../bridge/values/check.ts";
 import { type DType, fromBytes, isNDArray, itemSize, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
 import { toNDArray } from "./arrays.ts";
+import { isEncoded } from "./encoded-image.ts";
 import { memberOf, type Tree } from "./tree.ts";
 
 /** The dtype of plain numbers by their place in a sample. The first batch settles it, so that it never changes. */
@@ -123,7 +124,8 @@ export function differ(
 export const isNumber = (value: unknown): value is number | boolean | bigint =>
   typeof value === "number" || typeof value === "boolean" || typeof value === "bigint";
 
-const isLeaf = (value: unknown): boolean => isNumber(value) || isNDArray(value) || ArrayBuffer.isView(value);
+const isLeaf = (value: unknown): boolean =>
+  isNumber(value) || isNDArray(value) || ArrayBuffer.isView(value) || isEncoded(value);
 
 /** A list of numbers is a vector that should be an array; it is not a list of inputs. */
 const isNumbers = (list: readonly unknown[]): boolean => list.length > 0 && list.every(isNumber);
@@ -132,6 +134,7 @@ const isNumbers = (list: readonly unknown[]): boolean => list.length > 0 && list
 export function kindOf(value: unknown): string {
   if (value === null || value === undefined) return String(value);
   if (isNDArray(value)) return "an array";
+  if (isEncoded(value)) return "an image that the worker decodes";
   if (ArrayBuffer.isView(value)) return `a ${viewKind(value)}`;
   if (Array.isArray(value)) {
     if (value.length === 0) return "an empty list, which has neither dtype nor axes";

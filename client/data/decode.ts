@@ -4,10 +4,12 @@ import type sharpModule from "sharp";
 import { EnvironmentError, TorchwireError } from "../../bridge/errors/errors.ts";
 import { isUint8Array, isURL, messageOf } from "../../bridge/runtime/kinds.ts";
 import { fromBytes, type NDArray, sizeOf } from "../../bridge/values/ndarray.ts";
+import { EncodedImages } from "./encoded.ts";
 import { openRegularFile } from "../../bridge/runtime/regular-file.ts";
 import { shownPath } from "./image-files.ts";
 import { jpegHeader } from "./jpeg-header.ts";
-import { decodedBytes, imageKind, withRoom } from "./image-kinds.ts";
+import { EncodedImage } from "./encoded-image.ts";
+import { decodedBytes, type ImageKind, imageKind, withRoom } from "./image-kinds.ts";
 
 type Sharp = typeof sharpModule;
 type SharpOptions = NonNullable<Parameters<Sharp>[1]> & object;
@@ -93,10 +95,8 @@ async function loadSharp(): Promise<Sharp> {
  */
 export async function decode(source: ImageSource, shape: ImageShape, name: string = nameOf(source)): Promise<NDArray> {
   const sharp = await loadSharp();
-  try {
-    const bytes = isUint8Array(source) ? source : await readImage(source, shape);
-    const kind = imageKind(bytes);
-    if (kind === undefined) throw new Error("it is not a JPEG, PNG, WebP, GIF, TIFF or AVIF, whatever its name");
+  return reading(name, async () => {
+    const { bytes, kind } = await readImage(source, shape);
     const plain = kind === "jpeg" ? jpegHeader(bytes) : undefined;
     // `limitInputPixels` is off here so that the error about too many pixels is ours.
     const header = plain ?? (await sharp(bytes, { failOn: "error", limitInputPixels: false }).metadata());
@@ -104,9 +104,26 @@ export async function decode(source: ImageSource, shape: ImageShape, name: strin
     const { data, info } = await withRoom(room, () => pixels(sharp, bytes, shape, { isUpright: false, ...header }));
     if (info.channels !== 3) throw new Error(`it has ${info.channels} channels after conversion to sRGB`);
     return fromBytes("uint8", [info.height, info.width, 3], data);
+  });
+}
+
+/** Reads the file of one image, for the worker to decode. Throws as `decode` does for what is no image by its beginning. */
+export function encoded(source: ImageSource, shape: ImageShape, name: string = nameOf(source)): Promise<EncodedImage> {
+  return reading(name, async () => new EncodedImage((await readImage(source, shape)).bytes, shownPath(name), shape));
+}
+
+async function reading<T>(name: string, read: () => Promise<T>): Promise<T> {
+  try {
+    return await read();
   } catch (cause) {
     throw new TorchwireError("BAD_DATA", `cannot read the image ${shownPath(name)}: ${reasonOf(cause)}`, { cause });
   }
+}
+
+/** The files of `sources`, for the worker to decode. Throws as `encoded` does. */
+export async function encodedAll(sources: readonly ImageSource[], shape: ImageShape): Promise<EncodedImages> {
+  const names = sources.map((source, i) => nameOf(source, `number ${i}`));
+  return new EncodedImages(await inTurn(sources, (source, i) => encoded(source, shape, names[i])));
 }
 
 /** `sources` in one array, uint8 [n, height, width, 3]. Throws as `decode` does, and BAD_DATA where sizes differ. */
@@ -158,11 +175,18 @@ export async function inTurn<T, R>(items: readonly T[], work: (item: T, i: numbe
 // full of them.
 const limited = ({ maxPixels }: ImageShape): SharpOptions => ({ failOn: "error", limitInputPixels: maxPixels });
 
+async function readImage(source: ImageSource, shape: ImageShape): Promise<{ bytes: Uint8Array; kind: ImageKind }> {
+  const bytes = isUint8Array(source) ? source : await readFile(source, shape);
+  const kind = imageKind(bytes);
+  if (kind === undefined) throw new Error("it is not a JPEG, PNG, WebP, GIF, TIFF or AVIF, whatever its name");
+  return { bytes, kind };
+}
+
 /**
  * Reads a file that may be an image. It refuses pipes and devices, which may never end, and files larger than all their
  * pixels.
  */
-async function readImage(path: string | URL, { maxPixels }: ImageShape): Promise<Uint8Array> {
+async function readFile(path: string | URL, { maxPixels }: ImageShape): Promise<Uint8Array> {
   const file = await openRegularFile(isURL(path) ? fileURLToPath(path) : path);
   try {
     const about = await file.stat();

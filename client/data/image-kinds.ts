@@ -4,7 +4,7 @@
  */
 
 /** In sharp's names. */
-type ImageKind = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif";
+export type ImageKind = "jpeg" | "png" | "webp" | "gif" | "tiff" | "avif";
 
 /** The kind of an encoded image, by its first bytes; undefined for anything else. */
 export function imageKind(bytes: Uint8Array): ImageKind | undefined {

@@ -7,6 +7,8 @@ import {
   imageOptions,
   decode,
   decodeAll,
+  encoded,
+  encodedAll,
   type ImageOptions,
   type ImageShape,
   type ImageSource,
@@ -16,11 +18,19 @@ import {
 } from "./decode.ts";
 import { onlyOptions } from "../options/keywords.ts";
 import { splitIndices, type SplitOptions } from "./dataset.ts";
+import type { EncodedImages } from "./encoded.ts";
+import type { EncodedImage } from "./encoded-image.ts";
 import { type ClassFiles, classFiles, extensions, shownPath } from "./image-files.ts";
 import type { Dataset } from "./types.ts";
 import { traced } from "../../bridge/errors/site.ts";
 
-export interface ImageFolderOptions extends ImageOptions {
+export interface ImageFolderOptions<D extends "client" | "worker" = "client"> extends ImageOptions {
+  /**
+   * Where the images are decoded. "client" (default): here, by sharp. "worker": their files travel as they are, a tenth
+   * of the bytes or less, and the worker decodes those of a batch in its step, by Pillow and torchvision, as
+   * torchvision's own data sets do.
+   */
+  readonly decode?: D;
   /** Accepts a class without an image. Default: false, since such a folder is mostly a mistake. */
   readonly allowEmpty?: boolean;
   /**
@@ -32,7 +42,7 @@ export interface ImageFolderOptions extends ImageOptions {
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-const folderOptions = { ...imageOptions, allowEmpty: true, onCorrupt: true, onProgress: true } as const;
+const folderOptions = { ...imageOptions, decode: true, allowEmpty: true, onCorrupt: true, onProgress: true } as const;
 
 /** An image that was left out, and the reason. */
 export interface SkippedImage {
@@ -41,9 +51,9 @@ export interface SkippedImage {
 }
 
 /** One image and its class. */
-export interface ImageSample {
-  /** uint8 [height, width, 3]. */
-  readonly xs: NDArray;
+export interface ImageSample<X extends NDArray | EncodedImage = NDArray> {
+  /** uint8 [height, width, 3], or the image's file with `decode: "worker"`. */
+  readonly xs: X;
   /** The index of its class in `classes`. */
   readonly ys: number;
 }
@@ -54,10 +64,11 @@ interface Parts {
   readonly labels: readonly number[];
   readonly skipped: readonly SkippedImage[];
   readonly shape: ImageShape;
+  readonly decode: "client" | "worker";
 }
 
-/** Images in a folder per class. Made by `imageFolder`. */
-export class ImageFolder implements Dataset {
+/** Images in a folder per class. Made by `imageFolder`. With `decode: "worker"` X is EncodedImage. */
+export class ImageFolder<X extends NDArray | EncodedImage = NDArray> implements Dataset<ImageSample<X>> {
   /** Names of the classes, sorted by code points. */
   readonly classes: readonly string[];
   /** The file of each image. */
@@ -67,13 +78,15 @@ export class ImageFolder implements Dataset {
   /** The images that `onCorrupt: "skip"` left out of the whole folder. A part of a split lists them all too. */
   readonly skipped: readonly SkippedImage[];
   readonly #shape: ImageShape;
+  readonly #decode: "client" | "worker";
 
-  constructor({ classes, paths, labels, skipped, shape }: Parts) {
+  constructor({ classes, paths, labels, skipped, shape, decode: where }: Parts) {
     this.classes = classes;
     this.paths = paths;
     this.labels = labels;
     this.skipped = skipped;
     this.#shape = shape;
+    this.#decode = where;
   }
 
   /** The number of images. */
@@ -82,25 +95,32 @@ export class ImageFolder implements Dataset {
   }
 
   /**
-   * Reads image `index` from its file, each time anew: xs is uint8 [height, width, 3], ys the index of its class.
-   * Throws MISUSE for an index out of range, and BAD_DATA, naming the file, where it cannot be read or is cut short.
+   * Reads image `index` from its file, each time anew: xs is uint8 [height, width, 3], ys the index of its class. With
+   * `decode: "worker"`, xs is the file itself.
+   *
+   * Throws MISUSE for an index out of range, and BAD_DATA, naming the file, where it cannot be read or is cut short. (The
+   * worker throws the latter where it decodes: the step fails, or the prediction.)
    */
-  get(index: number): Promise<ImageSample> {
+  get(index: number): Promise<ImageSample<X>> {
     return traced("ImageFolder.get", async () => {
       const path = this.paths[index];
       const label = this.labels[index];
       if (path === undefined || label === undefined)
         throw new TorchwireError("MISUSE", `there is no image ${String(index)}; there are ${this.length}, from 0`);
-      return { xs: await decode(path, this.#shape), ys: label };
+      const read = this.#decode === "worker" ? encoded : decode;
+      return { xs: (await read(path, this.#shape)) as X, ys: label };
     });
   }
 
   /**
    * Reads other images as this folder reads its own: uint8 [n, height, width, 3]. Without a `size`, all must have the
-   * same size. Throws BAD_DATA where they do not, or, naming the image, where one cannot be read.
+   * same size. With `decode: "worker"` it gives their files, which `predict` takes, so that predictions see the pixels
+   * that the training saw. Throws BAD_DATA where sizes differ, or, naming the image, where one cannot be read.
    */
-  read(images: readonly ImageSource[]): Promise<NDArray> {
-    return traced("ImageFolder.read", () => decodeAll(images, this.#shape));
+  read(images: readonly ImageSource[]): Promise<X extends EncodedImage ? EncodedImages : NDArray> {
+    const read: (sources: readonly ImageSource[], shape: ImageShape) => Promise<unknown> =
+      this.#decode === "worker" ? encodedAll : decodeAll;
+    return traced("ImageFolder.read", () => read(images, this.#shape)) as ReturnType<this["read"]>;
   }
 
   /**
@@ -109,18 +129,19 @@ export class ImageFolder implements Dataset {
    * every machine, as long as the folder has the same files. Throws MISUSE unless the fraction lies between 0 and 1,
    * exclusive.
    */
-  split(fraction: number, options?: SplitOptions): [first: ImageFolder, second: ImageFolder] {
+  split(fraction: number, options?: SplitOptions): [first: ImageFolder<X>, second: ImageFolder<X>] {
     const [first, second] = splitIndices(this.length, fraction, options);
     return [this.#part(first), this.#part(second)];
   }
 
-  #part(indices: Uint32Array): ImageFolder {
-    return new ImageFolder({
+  #part(indices: Uint32Array): ImageFolder<X> {
+    return new ImageFolder<X>({
       classes: this.classes,
       paths: Array.from(indices, (i) => this.paths[i]!),
       labels: Array.from(indices, (i) => this.labels[i]!),
       skipped: this.skipped,
       shape: this.#shape,
+      decode: this.#decode,
     });
   }
 }
@@ -144,18 +165,29 @@ export class ImageFolder implements Dataset {
  * - Grey of 16 bits keeps its shades; PIL clips them at 255.
  * - A resized image is sharp's (Lanczos; torchvision's default is bilinear), mostly within a few of PIL's 255 levels.
  *
+ * **`decode: "worker"`** sends the files as they are, which is a tenth of the bytes or less, and needs no sharp. The
+ * worker then gives, to the byte, what torchvision's ImageFolder reads, upright by its EXIF orientation, and
+ * `torchvision.transforms.v2` makes of it as a tensor: `Resize(size)` (bilinear, antialiased) and `CenterCrop(size)`.
+ * Colour profiles are ignored, and CMYK is converted as Pillow does. Grey of 16 bits keeps its shades. A batch has its
+ * images as `EncodedImages`: a learner and `predict` take them, by the same formats.
+ *
  * Throws BAD_DATA for a missing folder, a folder without sub-folders, a class without an image (unless `allowEmpty`),
  * and images of a kind that sharp cannot read, such as bmp; MISUSE for a wrong option; ENVIRONMENT where sharp is
  * missing.
  */
-export function imageFolder(folder: string | URL, options: ImageFolderOptions = {}): Promise<ImageFolder> {
+export function imageFolder<D extends "client" | "worker" = "client">(
+  folder: string | URL,
+  options: ImageFolderOptions<D> = {},
+): Promise<ImageFolder<D extends "worker" ? EncodedImage : NDArray>> {
   return traced("imageFolder", async () => {
-    onlyOptions<ImageFolderOptions>("imageFolder", folderOptions, options);
-    const { allowEmpty = false, onCorrupt = "error", onProgress } = options;
+    onlyOptions<ImageFolderOptions<D>>("imageFolder", folderOptions, options);
+    const { decode: where = "client", allowEmpty = false, onCorrupt = "error", onProgress } = options;
     const shape = checkImageOptions(options);
     if (onCorrupt !== "error" && onCorrupt !== "skip")
       throw new TorchwireError("MISUSE", `onCorrupt is ${JSON.stringify(onCorrupt)}; known are "error" and "skip"`);
-    await needSharp();
+    if (where !== "client" && where !== "worker")
+      throw new TorchwireError("MISUSE", `decode is ${JSON.stringify(where)}; known are "client" and "worker"`);
+    if (where === "client" || onCorrupt === "skip") await needSharp();
 
     const root = isURL(folder) ? fileURLToPath(folder) : folder;
     const found = await classFiles(root);
@@ -166,7 +198,7 @@ export function imageFolder(folder: string | URL, options: ImageFolderOptions = 
         `${shownPath(root)}: sharp cannot read ${unreadable.length} of its images, the first ${shownPath(unreadable[0]!)}; convert them, to PNG for example`,
       );
     if (!allowEmpty) checkNoneEmpty(root, found, `none of ${extensions.join(" ")}`);
-    if (onCorrupt === "error") return new ImageFolder({ ...flat(found), skipped: [], shape });
+    if (onCorrupt === "error") return new ImageFolder({ ...flat(found), skipped: [], shape, decode: where });
 
     const reasons = await check(found, shape, onProgress);
     const kept = found.map((one) => ({ ...one, paths: one.paths.filter((path) => !reasons.has(path)) }));
@@ -176,6 +208,7 @@ export function imageFolder(folder: string | URL, options: ImageFolderOptions = 
       ...flat(kept),
       skipped: Array.from(reasons, ([path, reason]) => ({ path, reason })),
       shape,
+      decode: where,
     });
   });
 }

@@ -28,6 +28,8 @@ export {
   type SplitOptions,
 } from "./dataset.ts";
 export type { ImageOptions, ImageSource } from "./decode.ts";
+export type { EncodedImages } from "./encoded.ts";
+export type { EncodedImage } from "./encoded-image.ts";
 export { fromCsv, fromJsonLines, fromParquet } from "./from-files.ts";
 export { fromWorker, type FromWorkerOptions } from "./from-worker.ts";
 export { readIdx } from "./idx.ts";

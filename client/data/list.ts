@@ -69,6 +69,11 @@ export class ArrayList {
     this.parts = parts;
   }
 
+  /** The samples from `start` to before `end`. */
+  slice(start: number, end: number): ArrayList {
+    return list(this.items.slice(start, end));
+  }
+
   /** What each sample has here: views, as short-lived as the batch. */
   get items(): Tree<NDArray>[] {
     const arrays = new Map<Packed, readonly NDArray[]>();
@@ -122,7 +127,7 @@ function packed(values: readonly unknown[], how: Collation): Packed {
 }
 
 /** Where each array begins, in elements, and where the last one ends. */
-function startsOf(dtype: DType, shapes: readonly (readonly number[])[]): number[] {
+export function startsOf(dtype: DType, shapes: readonly (readonly number[])[]): number[] {
   const step = ALIGNMENT / itemSize(dtype);
   const starts = [0];
   let end = 0;

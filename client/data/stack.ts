@@ -11,6 +11,8 @@ import {
   sideBySide,
   told,
 } from "./collation.ts";
+import { EncodedImages } from "./encoded.ts";
+import { type EncodedImage, isEncoded } from "./encoded-image.ts";
 
 /**
  * Stacks one part of each sample along a new first axis, as a `DataLoader` does by default. Records and lists of parts
@@ -26,12 +28,15 @@ export function stack<V>(values: readonly V[], how: Collation = alone(values.len
 /** The structure of a sample's part, with an array for each array or number. */
 export type Stacked<V> = 0 extends 1 & V
   ? NDArray
-  : V extends NDArray | TypedArray | number | boolean | bigint
-    ? NDArray
-    : { readonly [K in keyof V]: Stacked<V[K]> };
+  : V extends EncodedImage
+    ? EncodedImages
+    : V extends NDArray | TypedArray | number | boolean | bigint
+      ? NDArray
+      : { readonly [K in keyof V]: Stacked<V[K]> };
 
-function stacked(values: readonly unknown[], how: Collation): NDArray {
+function stacked(values: readonly unknown[], how: Collation): NDArray | EncodedImages {
   if (isNumber(values[0])) return arrayOfNumbers(values, how);
+  if (isEncoded(values[0])) return new EncodedImages(values as readonly EncodedImage[], how);
   const first = arrayAt(values, 0, how);
   const { dtype, shape, data } = first;
   const batch = how.array(dtype, [values.length, ...shape]);

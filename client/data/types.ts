@@ -1,6 +1,7 @@
 /** The learner's view of data. */
 import type { NDArray, TypedArray } from "../../bridge/values/ndarray.ts";
 import type { PyObject } from "../../bridge/types/core.ts";
+import type { EncodedImage } from "./encoded-image.ts";
 import type { ArrayList } from "./list.ts";
 
 /** An array to send, a list of arrays of different shapes, or a reference to something in the worker. */
@@ -36,6 +37,7 @@ export type Sample =
   | { readonly xs: SampleValue; readonly ys: SampleValue };
 export type SampleValue =
   | NDArray
+  | EncodedImage
   | TypedArray
   | number
   | boolean

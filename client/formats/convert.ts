@@ -7,9 +7,11 @@ import type { Worker } from "../../bridge/worker.ts";
 import { isReference, untyped } from "../../bridge/reference/ref.ts";
 import { notAnInput } from "../data/batch.ts";
 import { type Described, describedArray } from "../kept/described.ts";
+import { EncodedImages } from "../data/encoded.ts";
 import { ArrayList, isPacked, type Packed } from "../data/list.ts";
 import { mapTree } from "../data/tree.ts";
 import type { Values } from "../data/types.ts";
+import { imagesToTorch } from "./decoded.ts";
 import { defaultFormat } from "./default.ts";
 import { ofBatch, same, type Format } from "./format.ts";
 
@@ -34,6 +36,7 @@ export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
     device === "cpu" ? tensor : (worker.import("torchwire_worker.helpers.batches").to_device(tensor, device) as AnyRef);
   const array = isReference(value) ? describedArray(value) : value;
   if (array === undefined) return move(value as AnyRef);
+  if (array instanceof EncodedImages) return imagesToTorch(array, path, how, move);
   if (array instanceof ArrayList) return listToTorch(array, path, how, move);
   if (!isReference(value) && !isNDArray(value)) return notAnInput(value, path);
   const { dtype, shape } = array as Described;

@@ -4,7 +4,7 @@ import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { isNDArray, itemSize, sizeOf, type NDArray } from "../../bridge/values/ndarray.ts";
 import { aside } from "../data/aside.ts";
 import { isValue, toBatch } from "../data/batch.ts";
-import { ArrayList, list } from "../data/list.ts";
+import { ArrayList } from "../data/list.ts";
 import { onWorker } from "../data/on-worker.ts";
 import type { Data, Inputs } from "../data/types.ts";
 import { KeptBatch } from "../kept/batch.ts";
@@ -46,8 +46,7 @@ const isSeveralInputs = (samples: Samples): boolean =>
   samples.some((one: unknown) => isValue(one) || (isPlainObject(one) && !("xs" in one) && !("ys" in one)));
 
 function* piecesOf(samples: ArrayList, size: number): Generator<ArrayList> {
-  const { items } = samples;
-  for (let start = 0; start < items.length; start += size) yield list(items.slice(start, start + size));
+  for (let start = 0; start < samples.length; start += size) yield samples.slice(start, start + size);
 }
 
 function* pieces(array: NDArray, size: number): Generator<NDArray> {

@@ -7,6 +7,7 @@ import { workerOf } from "../../bridge/worker.ts";
 import { toTorch } from "../formats/convert.ts";
 import { isReference } from "../../bridge/reference/ref.ts";
 import { mapInputs, namesOf } from "../data/batch.ts";
+import { EncodedImages } from "../data/encoded.ts";
 import { checkPick, pickedBy, type Picked } from "../data/picked.ts";
 import type { Inputs } from "../data/types.ts";
 import type { KeptBatch } from "../kept/batch.ts";
@@ -79,7 +80,8 @@ const asOutputs: Question<Chunk> = {
   answer: (value, given) => ({
     outputs: value as Outputs,
     samples: rowsOf(given),
-    listed: isList(given) ? given.length : undefined,
+    // (Images become one array.)
+    listed: isList(given) && !(given instanceof EncodedImages) ? given.length : undefined,
   }),
   formOf: ({ outputs }, rows) => formOf(outputs, rows),
   partsOf: ({ outputs }, rows) => partsOf(outputs, rows).map((part, i) => ({ outputs: part, samples: rows[i] })),
@@ -88,10 +90,12 @@ const asOutputs: Question<Chunk> = {
 /** How many samples inputs have, where all of them are arrays that say the same. */
 function rowsOf(xs: Inputs): number | undefined {
   const rows = namesOf(xs, "xs").map(([, value]) =>
-    isNDArray(value) ? value.shape[0] : isReference(value) ? describedArray(value)?.shape[0] : undefined,
+    isReference(value) ? describedArray(value)?.shape[0] : isNDArray(value) ? value.shape[0] : imagesIn(value),
   );
   return rows.every((one) => one === rows[0]) ? rows[0] : undefined;
 }
+
+const imagesIn = (value: unknown): number | undefined => (value instanceof EncodedImages ? value.length : undefined);
 
 /**
  * Returns the classes that `model` finds for each sample. Outputs have the shape [samples, classes]; outputs [samples]

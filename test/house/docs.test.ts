@@ -66,7 +66,7 @@ const pages: readonly (readonly [page: string, output: RegExp])[] = [
   ["docs/getting-started.md", /^6\n( +\S.*\n)+completed\ninside\n$/],
   [
     "docs/learner.md",
-    /^( +\S.*\n)+completed 3 96\n3 true\nsteps in flight: 3 to 32, as many as make 25 ms of work\ninterrupted\n( +\S.*\n)+epochBegin\n( +\S.*\n)+completed 4\n( +\S.*\n)+(\[ 32, 2 \] int64\n){3}\[ 'cat', 'dog' \] uint8 \[ 32, 32, 3 \]\n( +\S.*\n)+\[ 1, 32 \] int64 2\ninside 2\n\[ 1, 2 \]\n(.*\n)+195 parameters, 99 of them trainable; .*\n$/,
+    /^( +\S.*\n)+completed 3 96\n3 true\nsteps in flight: 3 to 32, as many as make 25 ms of work\ninterrupted\n( +\S.*\n)+epochBegin\n( +\S.*\n)+completed 4\n( +\S.*\n)+(\[ 32, 2 \] int64\n){3}\[ 'cat', 'dog' \] uint8 \[ 32, 32, 3 \]\n2 \[ 'cat', 'dog' \]\n( +\S.*\n)+\[ 1, 32 \] int64 2\ninside 2\n\[ 1, 2 \]\n(.*\n)+195 parameters, 99 of them trainable; .*\n$/,
   ],
   [
     "docs/arrays.md",

@@ -107,7 +107,7 @@ describe("the worker's source", () => {
     expect(grep(others, /(?:tcp(?!:\/\/(?:127\.0\.0\.1\b|\["))|udp|ws|pgm):\/\/|0\.0\.0\.0/)).toEqual([]);
   });
 
-  test("stands on pyzmq, msgspec, safetensors, torch, torchvision and Python, and on nothing of TypeScript's", () => {
+  test("stands on pyzmq, msgspec, safetensors, torch, torchvision (with its Pillow) and Python, and on nothing of TypeScript's", () => {
     const named = new Set(
       worker.flatMap(({ text }) =>
         [...text.matchAll(/^\s*(?:from|import)\s+(\w+)/gm)].map(([, name]) => name!).filter((name) => name !== ""),
@@ -121,7 +121,7 @@ describe("the worker's source", () => {
       ).split(" "),
     );
     expect([...named].filter((name) => !standard.has(name)).toSorted()).toEqual(
-      ["msgspec", "numpy", "safetensors", "torch", "torchvision", "torchwire_worker", "zmq"].filter((name) =>
+      ["PIL", "msgspec", "numpy", "safetensors", "torch", "torchvision", "torchwire_worker", "zmq"].filter((name) =>
         named.has(name),
       ),
     );

@@ -55,7 +55,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
     types: `
       AnyArray ArrayRows Batch BatchLike BatchOptions CacheOptions CacheSource Collate CollateFunction Collated
       Collating Collation Collator ColumnType ColumnTypes CsvOptions CsvRow CsvTypes CsvValue Data DataLoaderOptions
-      Dataset DecodeImageOptions Feature Features FlowTensor FromWorkerOptions ImageFolder ImageFolderOptions
+      Dataset DecodeImageOptions EncodedImage EncodedImages Feature Features FlowTensor FromWorkerOptions ImageFolder ImageFolderOptions
       ImageOptions ImageSample ImageSource Indexed Inputs JsonLinesOptions KeepOptions LateTensor Lengths LoadDatasetOptions
       MaskOptions MemoryCounts OnnxTensor OwnRows Pad PadOptions ParquetOptions PartCollate PartsCollate Pixels Position ReadyArray
       Rows Sample SampleValue SkippedImage SplitOptions Stacked ToNDArrayOptions Values`,

@@ -1194,10 +1194,24 @@ export const mutants: readonly Mutant[] = [
     test: by("test/pure/formats/formats.test.ts", "operations of images are those that one would have written"),
   },
   {
+    title: "the worker decodes images of any number of pixels",
+    file: "python/torchwire_worker/helpers/images.py",
+    from: "if pixels > most_pixels:",
+    to: "if pixels < 0:",
+    test: by("test/client/data/worker-images.test.ts", "files that cannot be read more pixels than maxPixels"),
+  },
+  {
+    title: "the worker leaves images as the camera was held",
+    file: "python/torchwire_worker/helpers/images.py",
+    from: "    ImageOps.exif_transpose(image, in_place=True)\n",
+    to: "",
+    test: by("test/client/data/worker-images.test.ts", "pixels an image is turned upright by its EXIF orientation"),
+  },
+  {
     title: "EXIF orientation ignored",
     file: "client/data/decode.ts",
-    from: ".rotate().removeAlpha()",
-    to: ".removeAlpha()",
+    from: "isUpright ? asStored : asStored.rotate()",
+    to: "asStored",
     test: by("test/client/data/image-pixels.test.ts", "pixels EXIF orientation 6 is turned upright"),
   },
   {

@@ -2,7 +2,7 @@
 import { join } from "node:path";
 import sharp from "sharp";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { imageFolder } from "../../../client/data/images.ts";
+import { imageFolder, type ImageFolderOptions } from "../../../client/data/images.ts";
 import { mnistJpegs } from "../../jpegs.ts";
 import { dot, folder, picture, png16, pngOf, raw } from "../../pictures.ts";
 import { mnist } from "../../training.ts";
@@ -16,7 +16,7 @@ afterAll(clean);
 /** The pixels of one image file, as a folder with these options gives them. */
 async function pixelsOf(
   content: Uint8Array,
-  options: Parameters<typeof imageFolder>[1] = {},
+  options: ImageFolderOptions = {},
 ): Promise<{ shape: readonly number[]; data: number[] }> {
   const photos = await imageFolder(await folder({ "class/image.png": content }), options);
   const { xs } = await photos.get(0);
