@@ -19,7 +19,7 @@ export interface CacheWhere {
 export async function cache(name: string | undefined, { worker, ssh, python }: CacheWhere): Promise<number> {
   if (worker === undefined && ssh === undefined) return here(name, python);
   await using there = await (worker === undefined ? overSsh(ssh!, python) : served(worker));
-  const caches = there.import("torchwire_worker.caches") as AnyRef;
+  const caches: AnyRef = there.import("torchwire_worker.caches");
   console.log(await py.js((name === undefined ? caches.listing() : caches.removed(name)) as AnyRef));
   return 0;
 }

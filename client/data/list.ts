@@ -40,7 +40,7 @@ export class Packed {
         "MISUSE",
         "the worker keeps the arrays of this list: iterate the loader itself, and not loader.on(worker), to have them here",
       );
-    const { dtype, data } = this.flat as NDArray;
+    const { dtype, data } = this.flat;
     const starts = startsOf(dtype, this.shapes);
     const numbers = dtype === "complex64" ? 2 : 1;
     return this.shapes.map((shape, i) => ({

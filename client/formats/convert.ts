@@ -1,6 +1,6 @@
 /** Converts a JavaScript array to the tensor that a model takes. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
-import { isNDArray, type DType, type NDArray } from "../../bridge/values/ndarray.ts";
+import { isNDArray, type DType } from "../../bridge/values/ndarray.ts";
 import { py } from "../../bridge/reference/py.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
 import type { Worker } from "../../bridge/worker.ts";
@@ -41,7 +41,7 @@ export function toTorch(value: Values, path: string, how: Conversion): AnyRef {
   if (!isReference(value) && !isNDArray(value)) return notAnInput(value, path);
   const { dtype, shape } = array as Described;
   const chosen = ofBatch(format ?? defaultFormat({ dtype, shape }, "input"));
-  const tensor = move(isReference(value) ? value : untyped(worker.tensor(value as NDArray)));
+  const tensor = move(isReference(value) ? value : untyped(worker.tensor(value)));
   return chosen.toTorch(tensor, { worker, dtype, shape, channelsLast });
 }
 
@@ -53,7 +53,7 @@ function listToTorch(list: ArrayList, path: string, how: Conversion, move: (tens
   const { worker, format, typed } = how;
   const helpers: AnyRef = worker.import("torchwire_worker.helpers.ragged");
   const tensors = ({ flat, dtype: own, shapes }: Packed): AnyRef => {
-    const all = move(isReference(flat) ? flat : untyped(worker.tensor(flat as NDArray)));
+    const all = move(isReference(flat) ? flat : untyped(worker.tensor(flat)));
     // A format makes the type that it needs.
     const dtype = isPacked(list.parts) && format !== same ? own : (typed?.(own) ?? own);
     return dtype === own

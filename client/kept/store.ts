@@ -102,7 +102,7 @@ export class KeptStore {
   ): { readonly all: AnyRef; readonly parts: readonly AnyRef[] } {
     const { number } = this.#shelves.get(shelf)!;
     const indices: NDArray = { dtype: "int32", shape: [rows.length], data: rows };
-    const all = (ways === undefined ? this.#gather!(number, indices) : this.#gather!(number, indices, ways)) as AnyRef;
+    const all = ways === undefined ? this.#gather!(number, indices) : this.#gather!(number, indices, ways);
     return { all, parts: parts.map((_, i) => py.at(all, i)) };
   }
 
@@ -168,7 +168,7 @@ export class KeptStore {
         const { Store } = this.#worker.import("torchwire_worker.helpers.kept");
         return (this.#store = Store(memory, cache, cacheBytes) as AnyRef);
       });
-      this.#apart(() => (this.#gather = py.get(this.#store!, "gather") as AnyRef));
+      this.#apart(() => (this.#gather = py.get(this.#store!, "gather")));
     }
     return this.#store!;
   }

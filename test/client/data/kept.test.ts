@@ -68,7 +68,7 @@ async function trained({ options, model, loss, learner: more }: Case, keep: bool
   const noting = callback({
     name: "Noting",
     access: { step: { loss: "read" } },
-    observe: { stepEnd: ({ values }) => void losses.push(values.loss!) },
+    observe: { stepEnd: ({ values }) => void losses.push(values.loss) },
   });
   const { callbacks = [], ...others } = more?.() ?? {};
   const learner = new Learner(model(), loss, {
@@ -229,7 +229,7 @@ const cases: { readonly [name: string]: Case } = {
       split(
         Array.from({ length: 20 }, (_, i) => ({ xs: { input: floats(4) }, ys: i % 3 })),
         0.6,
-      )[0] as never,
+      )[0],
     options: { batchSize: 4, shuffle: true },
     model: () => torch.nn.Linear(4, 3),
     loss: crossEntropy(),
@@ -280,6 +280,9 @@ test("the first epoch sends each sample once; then a batch is its indices", asyn
   // Each of the four steps says its 16 indices, and the operations of a step.
   expect(second.bytesSent).toBeLessThan(4 * 2000);
   const third = await sent(() => learner.fit(1));
+  // A message for each step, and those of the fit itself.
+  expect(second.batches).toBe(third.batches);
+  expect(third.batches).toBeLessThan(4 + 12);
   expect(Math.abs(third.bytesSent - second.bytesSent)).toBeLessThan(200);
 });
 
@@ -333,7 +336,7 @@ test("a loop by hand gets the tensors that its arrays would be, and leaves none 
   expect((await countsOf(worker)).worker.objects).toBe(before);
   // Outside of a scope they live until the next batch.
   const whole: NDArray[] = [];
-  for await (const { xs } of loader.on(worker)) whole.push(await py.ndarray(xs as AnyRef));
+  for await (const { xs } of loader.on(worker)) whole.push(await py.ndarray(xs));
   expect(whole.map(({ shape }) => shape[0])).toEqual([4, 4, 2]);
   expect((await countsOf(worker)).worker.objects).toBe(before);
 });

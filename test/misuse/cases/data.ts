@@ -2,6 +2,9 @@ import { DataLoader, image, imageFolder, split } from "torchwire";
 import { batches, fromWorker, pad, readIdx, take, toNDArray } from "torchwire/data";
 import { ones, type Cases } from "../given.ts";
 
+/** A collator. */
+const first = (all: readonly any[]): any => all[0];
+
 export const data: Cases = {
   "a loader of xs and ys with other numbers of rows": () =>
     new DataLoader({ xs: ones(4, 1), ys: ones(3, 1) }, { batchSize: 2 }), // <-
@@ -35,6 +38,14 @@ export const data: Cases = {
   "a data set without a length": () => new DataLoader({ get: () => 1 } as never, { batchSize: 2 }), // <-
   "an option that DataLoader has not": () =>
     new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, shuffel: true } as never), // <-
+  "keep at another place": () =>
+    new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, keep: "gpu" as never }), // <-
+  "keep with a collate of one's own": () =>
+    new DataLoader([[ones(1), 1]], { batchSize: 2, keep: "worker", collate: { xs: first } }), // <-
+  "a cache that is a path": () =>
+    new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, keep: { cache: "../photos" } }), // <-
+  "the size of no cache": () =>
+    new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, keep: { cacheBytes: 1e9 } }), // <-
   "a seed with a fraction": () => new DataLoader({ xs: ones(4, 1), ys: ones(4, 1) }, { batchSize: 2, seed: 0.5 }), // <-
   "a split at 80": () => split({ xs: ones(4, 1), ys: ones(4, 1) }, 80), // <-
   "taking a part of a sample": () => take({ xs: ones(4, 1), ys: ones(4, 1) }, 1.5), // <-
