@@ -101,6 +101,27 @@ export const bars: readonly Bar[] = [
     variant: "over 20 Mbit/s and 30 ms",
     ratio: 1.05,
   },
+  {
+    title: "images a second and core, decoded in the worker, against torchvision's DataLoader",
+    section: "loading",
+    group: "JPEG, 500 × 375 to 224 × 224, against torchvision's DataLoader",
+    variant: 'torchwire, decode: "worker"',
+    ratio: 1,
+  },
+  {
+    title: "the same, against Pillow",
+    section: "loading",
+    group: "JPEG, 500 × 375 to 224 × 224, against Pillow",
+    variant: 'torchwire, decode: "worker"',
+    ratio: 1,
+  },
+  {
+    title: "the same, decoded by sharp, against torchvision's DataLoader",
+    section: "loading",
+    group: "JPEG, 500 × 375 to 224 × 224, against torchvision's DataLoader",
+    variant: "torchwire, decoded by sharp",
+    ratio: 1,
+  },
 ];
 
 export interface Judged {

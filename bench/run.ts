@@ -7,6 +7,7 @@ import { ensurePython } from "torchwire";
 import { measureKept } from "./kept.ts";
 import { measureGpu } from "./gpu.ts";
 import { measureLearner } from "./learner.ts";
+import { measureLoading } from "./loading.ts";
 import { measureLoops } from "./loops.ts";
 import { commitOf, describeMachine, gpuOf } from "./machine.ts";
 import { measureOps } from "./ops.ts";
@@ -37,6 +38,7 @@ const sections: Readonly<
   payload: { title: "Payload", measure: measurePayload },
   transports: { title: "Transports", measure: measureTransports },
   kept: { title: "Data that stays", measure: measureKept },
+  loading: { title: "Images from files", measure: measureLoading },
   peers: { title: "Other ways to train from JavaScript", measure: measurePeers },
   serving: { title: "Requests", measure: measureServing },
   gpu: { title: "On a GPU", measure: measureGpu },

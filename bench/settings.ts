@@ -11,6 +11,7 @@ export const sectionNames = [
   "payload",
   "transports",
   "kept",
+  "loading",
   "peers",
   "serving",
   "gpu",
