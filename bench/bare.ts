@@ -15,8 +15,8 @@ export class BareLink {
     this.#end = end;
   }
 
-  /** "echo" answers each message with itself, "sink" with an empty one. */
-  static async open(python: string, kind: "echo" | "sink"): Promise<BareLink> {
+  /** "echo" answers each message with itself, "sink" with an empty one, and "ring" as programs/bare.py says. */
+  static async open(python: string, kind: "echo" | "sink" | "ring"): Promise<BareLink> {
     const script = fileURLToPath(new URL("programs/bare.py", import.meta.url));
     // A process group of its own survives Ctrl-C, which would kill it before it has removed its socket. The end of its
     // input stops it cleanly.

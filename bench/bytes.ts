@@ -21,8 +21,10 @@ export async function byteContest(size: number, ways: readonly Way[]): Promise<C
   const variants = ways.map(({ name, stream }) => ({
     name,
     run: async () => {
+      const before = process.cpuUsage();
       const { count, seconds } = await stream(WINDOW);
-      return { "GB/s": (size * count) / seconds / 1e9 };
+      const { user, system } = process.cpuUsage(before);
+      return { "GB/s": (size * count) / seconds / 1e9, "client CPU ms": (user + system) / 1000 / count };
     },
   }));
   for (const { run } of variants) await run();
@@ -31,7 +33,7 @@ export async function byteContest(size: number, ways: readonly Way[]): Promise<C
     primary: "GB/s",
     better: "higher",
     reference: ways[0]!.name,
-    columns: ["GB/s"],
+    columns: ["GB/s", "client CPU ms"],
     variants,
     facts: { "in flight": WINDOW },
   };

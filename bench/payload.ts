@@ -3,6 +3,7 @@ import { py, spawnWorker, type NDArray } from "torchwire";
 import { lend } from "torchwire/bridge";
 import { BareLink } from "./bare.ts";
 import { byteContest, bytesOf, SIZES, type Way } from "./bytes.ts";
+import { Ring } from "./ring.ts";
 import { measure, type Contest, type Measured, type Opened } from "./rounds.ts";
 import type { Surroundings } from "./section.ts";
 import { stream } from "./stream.ts";
@@ -19,7 +20,11 @@ export async function measurePayload(surroundings: Surroundings): Promise<Measur
 }
 
 async function open({ python, runSeconds, sawVersions }: Surroundings): Promise<Opened> {
-  const [worker, bare] = await Promise.all([spawnWorker({ python, device: "cpu" }), BareLink.open(python, "sink")]);
+  const [worker, bare, ring] = await Promise.all([
+    spawnWorker({ python, device: "cpu" }),
+    BareLink.open(python, "sink"),
+    Ring.open(python, Math.max(...SIZES)),
+  ]);
   sawVersions(worker.versions);
 
   const contests: Contest[] = [];
@@ -41,6 +46,9 @@ async function open({ python, runSeconds, sawVersions }: Surroundings): Promise<
       await byteContest(size, [
         bareWay("bare ZeroMQ, the same bytes again", () => bytes),
         bareWay("bare ZeroMQ, a fresh copy each", () => bytes.slice()),
+        ...(ring === undefined
+          ? []
+          : [{ name: "bare shared memory", stream: (window: number) => ring.stream(runSeconds, window, bytes) }]),
         way("torchwire, memory that is lent, as a DataLoader's is", lent),
         way("torchwire, worker.tensor(bytes), which copies", bytes),
       ]),
@@ -48,9 +56,9 @@ async function open({ python, runSeconds, sawVersions }: Surroundings): Promise<
   }
   return {
     contests,
-    pids: [worker.pid, bare.pid],
+    pids: [worker.pid, bare.pid, ...(ring === undefined ? [] : [ring.pid])],
     async close() {
-      await Promise.all([worker.close(), bare.close()]);
+      await Promise.all([worker.close(), bare.close(), ring?.close()]);
     },
   };
 }
