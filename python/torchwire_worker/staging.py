@@ -85,8 +85,12 @@ class Staging:
             oldest = self._slots.popleft()
             self.pinned -= oldest.size
             oldest.wait()
+        import torch
+
         try:
-            memory = devices.layer.pin(size)
+            # It is never an inference tensor: nothing could be written to it in training.
+            with torch.inference_mode(False):
+                memory = devices.layer.pin(size)
         except RuntimeError:
             # The system lets nothing more be pinned.
             return None

@@ -28,6 +28,7 @@ const PARITY = by(
 const SESSION = "test/pure/session/session.test.ts";
 const TOGETHER = "test/client/model/together.test.ts";
 const KEYED = "test/machines/remote-keys.test.ts";
+const DEVICES = "python/tests/test_devices.py";
 
 export const mutants: readonly Mutant[] = [
   // Files of failed steps.
@@ -2251,5 +2252,77 @@ export const mutants: readonly Mutant[] = [
     from: "isIdle && access.control === undefined && ",
     to: "",
     test: by("test/client/as-python/to-python.test.ts", "what has no form in Python is said at its place, and listed"),
+  },
+
+  // Copies to and from a GPU.
+  {
+    title: "gpu: a slot is written while a copy reads it",
+    file: "python/torchwire_worker/staging.py",
+    from: "return self.copy is None or self.copy.is_done()",
+    to: "return True",
+    test: by(DEVICES, "test_a_slot_is_not_written_before_its_copy_is_done"),
+  },
+  {
+    title: "gpu: as much is pinned as there are copies under way",
+    file: "python/torchwire_worker/staging.py",
+    from: "found.wait()",
+    to: "pass",
+    test: by(DEVICES, "test_it_waits_for_the_oldest_copy_where_too_much_would_be_pinned"),
+  },
+  {
+    title: "gpu: a reply leaves before its values are here",
+    file: "python/torchwire_worker/outgoing.py",
+    from: "if held.copies and not devices.finish(held.copies, waits):",
+    to: "if False:",
+    test: by(DEVICES, "test_a_batch_is_run_while_the_device_still_computes_the_one_before"),
+  },
+  {
+    title: "gpu: a reply overtakes one whose values are not here",
+    file: "python/torchwire_worker/outgoing.py",
+    from: "held, buffers = self._messages[0]",
+    to: "self._messages.rotate(-1); held, buffers = self._messages[0]",
+    test: by(DEVICES, "test_a_reply_without_such_values_waits_behind_one_that_has_some"),
+  },
+  {
+    title: "gpu: what ran behind a failure of the device is answered",
+    file: "python/torchwire_worker/outgoing.py",
+    from: "if held.lane in self._failed:",
+    to: "if False:",
+    test: by(DEVICES, "test_an_error_of_the_device_is_that_of_the_batch_and_those_behind_it_were_not_run"),
+  },
+  {
+    title: "gpu: the lane goes on behind a failure of the device",
+    file: "python/torchwire_worker/executor.py",
+    from: "self._lanes.fail(*lane)",
+    to: "pass",
+    test: by(DEVICES, "test_an_error_of_the_device_is_that_of_the_batch_and_those_behind_it_were_not_run"),
+  },
+  {
+    title: "gpu: nobody looks after a reply that waits, once a greeting has come",
+    file: "python/torchwire_worker/session.py",
+    from: "                self._await_device()\n",
+    to: "",
+    test: by(DEVICES, "test_a_greeting_does_not_keep_a_reply_back"),
+  },
+  {
+    title: "gpu: the loss is read in its step",
+    file: "python/torchwire_worker/helpers/denominators.py",
+    from: "late = late_number(loss)",
+    to: "late = None",
+    test: by("test/client/loop/late.test.ts", "a loss whose divisor is known has the same bits there"),
+  },
+  {
+    title: "gpu: a sum weighs twice",
+    file: "python/torchwire_worker/helpers/denominators.py",
+    from: "late if is_sum and weight is not None else None",
+    to: "None",
+    test: by("test/client/loop/late.test.ts", "a sum has the same bits there"),
+  },
+  {
+    title: "gpu: batches go by memory that is not pinned",
+    file: "client/formats/convert.ts",
+    from: '(worker.import("torchwire_worker.helpers.batches").to_device(tensor, device) as AnyRef)',
+    to: "(tensor.to(device) as AnyRef)",
+    test: by("test/client/loop/late.test.ts", "a loss whose divisor is known has the same bits there"),
   },
 ];
