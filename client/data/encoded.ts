@@ -1,4 +1,5 @@
 /** Image files that travel as they are: the worker decodes them. */
+import type { AnyRef } from "../../bridge/types/core.ts";
 import { lend } from "../../bridge/values/lend.ts";
 import { fromBytes } from "../../bridge/values/ndarray.ts";
 import { type Collation, differ } from "./collation.ts";
@@ -13,9 +14,10 @@ import { ArrayList, Packed, startsOf } from "./list.ts";
 export class EncodedImages extends ArrayList {
   readonly images: readonly EncodedImage[];
 
-  /** Throws BAD_DATA where two of them are to be decoded in different ways. */
-  constructor(images: readonly EncodedImage[], how?: Collation) {
-    super(images.length, packed(images));
+  /** `flat`: their bytes, where the worker has them. Throws BAD_DATA where two are to be decoded in different ways. */
+  constructor(images: readonly EncodedImage[], how?: Collation, flat?: AnyRef) {
+    const lengths = images.map(({ bytes }) => [bytes.length]);
+    super(images.length, flat === undefined ? packed(images) : new Packed(flat, lengths, "uint8"));
     this.images = images;
     const [first] = images;
     const other = images.findIndex(({ shape }) => told(shape) !== told(first!.shape));

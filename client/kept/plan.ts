@@ -4,6 +4,7 @@ import type { AnyRef } from "../../bridge/types/core.ts";
 import type { NDArray } from "../../bridge/values/ndarray.ts";
 import type { Collate, PartCollate, PartsCollate } from "../data/collate.ts";
 import type { Collation } from "../data/collation.ts";
+import { EncodedImages } from "../data/encoded.ts";
 import { ArrayList, list, Packed } from "../data/list.ts";
 import { paddingOf } from "../data/pad.ts";
 import { stack } from "../data/stack.ts";
@@ -91,8 +92,14 @@ export function collatedPlan(
       describe(made[leaf.at]!, { dtype, shape });
   const plan = (tree: Tree<Leaf>, by: PartCollate | undefined, out: Inputs): Build => {
     if (by === stack || by === undefined)
-      return along<NDArray, NDArray | AnyRef>(tree, out as Tree<NDArray>, (leaf, one) =>
-        leaf.kind === "number" ? (): NDArray => one : array(leaf, one),
+      return along<NDArray | EncodedImages, NDArray | AnyRef | EncodedImages>(
+        tree,
+        out as Tree<NDArray>,
+        (leaf, one) => {
+          if (!(one instanceof EncodedImages)) return leaf.kind === "number" ? (): NDArray => one : array(leaf, one);
+          ways[leaf.at] = "list";
+          return (made) => new EncodedImages(one.images, undefined, made[leaf.at]);
+        },
       );
     if (by === list) {
       const { length, parts: packed } = out as ArrayList;

@@ -3,6 +3,7 @@ import { createHash } from "node:crypto";
 import { isPlainObject } from "../../bridge/runtime/kinds.ts";
 import { fromBytes, isNDArray, itemSize, type NDArray, sizeOf, toBytes } from "../../bridge/values/ndarray.ts";
 import { arrayAt, differ, isNumber, kindOf, RAGGED, sideBySide, told } from "../data/collation.ts";
+import { EncodedImage, isEncoded } from "../data/encoded-image.ts";
 import { mapTree, memberOf, type Tree } from "../data/tree.ts";
 import type { Described } from "./described.ts";
 
@@ -12,14 +13,14 @@ export class Leaf {
   readonly kind: "part" | "number";
   /** Its place among the arrays, or among the numbers. */
   readonly at: number;
-  /** The array is a typed array, without a shape. */
-  readonly isView: boolean;
+  /** What the array is in the sample: an array, a typed array without a shape, or an image's file. */
+  readonly form: "array" | "view" | "image";
 
-  constructor(path: string, kind: "part" | "number", at: number, isView = false) {
+  constructor(path: string, kind: "part" | "number", at: number, form: Leaf["form"] = "array") {
     this.path = path;
     this.kind = kind;
     this.at = at;
-    this.isView = isView;
+    this.form = form;
   }
 }
 
@@ -48,31 +49,45 @@ export interface Known {
   readonly numbers: readonly unknown[];
   /** Of its arrays. */
   readonly shapes: readonly (readonly number[])[];
+  /** The images among them, by their place, without their bytes. */
+  readonly images: ReadonlyMap<number, EncodedImage>;
 }
 
 /** Layouts by what they are, so that samples share one. */
 export type Layouts = Map<string, Layout>;
 
-/** Reads a sample. `checkLayouts` throws where it cannot be stacked. `isLoose`: its arrays may have any shapes. */
+/**
+ * Reads a sample. `checkLayouts` throws where it cannot be stacked. `isCollated`: its arrays may have any shapes. The
+ * files of images do in any case.
+ */
 export function read(
   [xs, ys]: readonly [unknown, unknown],
   index: number,
   layouts: Layouts,
-  isLoose: boolean,
+  isCollated: boolean,
 ): { readonly known: Known; readonly arrays: readonly NDArray[] } {
   const arrays: NDArray[] = [];
   const numbers: unknown[] = [];
   const kinds: { path: string; kind: string; part?: Described }[] = [];
+  const images = new Map<number, EncodedImage>();
+  const isLoose = isCollated || hasImage(xs) || hasImage(ys);
   const visit = (value: unknown, path: string): Tree<Leaf> => {
     const kind = kindOf(value);
     if (isNumber(value)) {
       kinds.push({ path, kind });
       return new Leaf(path, "number", numbers.push(value) - 1);
     }
+    if (isEncoded(value)) {
+      const { bytes, name, shape } = value;
+      kinds.push({ path, kind, part: { dtype: "uint8", shape: [] } });
+      const at = arrays.push({ dtype: "uint8", shape: [bytes.length], data: bytes }) - 1;
+      images.set(at, new EncodedImage(new Uint8Array(0), name, shape));
+      return new Leaf(path, "part", at, "image");
+    }
     if (isNDArray(value) || ArrayBuffer.isView(value)) {
       const array = arrayAt([value], 0, { path, indices: [index] });
       kinds.push({ path, kind, part: { dtype: array.dtype, shape: isLoose ? [] : array.shape } });
-      return new Leaf(path, "part", arrays.push(array) - 1, !isNDArray(value));
+      return new Leaf(path, "part", arrays.push(array) - 1, isNDArray(value) ? "array" : "view");
     }
     kinds.push({ path, kind });
     if (Array.isArray(value) && value.length > 0 && !value.every(isNumber))
@@ -93,8 +108,12 @@ export function read(
     layouts.set(name, (layout = { xs: left, ys: right, parts, isLoose, shelf, kinds, wrong }));
   }
   const shapes = isLoose ? arrays.map(({ shape }) => [...shape]) : NONE;
-  return { known: { layout, hash: hashOf(layout, shapes, arrays), numbers, shapes }, arrays };
+  return { known: { layout, hash: hashOf(layout, shapes, arrays), numbers, shapes, images }, arrays };
 }
+
+const hasImage = (value: unknown): boolean =>
+  isEncoded(value) ||
+  (Array.isArray(value) ? value.some(hasImage) : isPlainObject(value) && Object.values(value).some(hasImage));
 
 const NONE: readonly (readonly number[])[] = [];
 
@@ -128,14 +147,16 @@ let zeros = new ArrayBuffer(0);
  * The same sample with zeros for its arrays, which takes no memory of its own: collators find by it what shapes a batch
  * has, its masks, and what does not go together.
  */
-export function standIn({ layout, numbers, shapes }: Known): { xs: unknown; ys: unknown } {
-  const leaf = ({ kind, at, isView }: Leaf): unknown => {
+export function standIn({ layout, numbers, shapes, images }: Known): { xs: unknown; ys: unknown } {
+  const leaf = ({ kind, at, form }: Leaf): unknown => {
     if (kind === "number") return numbers[at];
     const { dtype } = layout.parts[at]!;
     const size = sizeOf(shapes[at]!) * itemSize(dtype);
     if (size > zeros.byteLength) zeros = new ArrayBuffer(2 * size);
     const array = fromBytes(dtype, shapes[at]!, new Uint8Array(zeros, 0, size));
-    return isView ? array.data : array;
+    const image = images.get(at);
+    if (image !== undefined) return new EncodedImage(array.data as Uint8Array, image.name, image.shape);
+    return form === "view" ? array.data : array;
   };
   const side = (tree: Tree<Leaf>): unknown => mapTree(tree, "", isLeaf, leaf, () => undefined as never);
   return { xs: side(layout.xs), ys: side(layout.ys) };

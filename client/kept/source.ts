@@ -99,9 +99,9 @@ export class KeptSource implements Source {
   #plan(known: readonly Known[], indices: ArrayLike<number>, { lease, numbers }: Room): BatchPlan {
     const [{ layout }] = known as [Known];
     const collate = this.#collate;
-    if (collate !== undefined) {
+    if (layout.isLoose) {
       const batch = collated({ values: known.map(standIn), indices }, collate, { lease, numbers });
-      return collatedPlan(layout, collate, batch, (path) => ({ ...alone(known.length), path }));
+      return collatedPlan(layout, collate ?? {}, batch, (path) => ({ ...alone(known.length), path }));
     }
     checkLayouts(known, indices);
     const array: Lease["array"] = (dtype, shape) => lease.array(dtype, shape);

@@ -1,5 +1,5 @@
 /** Samples that the worker keeps: each is sent once, and a fit has the bits of one whose batches travel. */
-import { beforeAll, expect, test } from "vitest";
+import { afterAll, beforeAll, expect, test } from "vitest";
 import {
   callback,
   crossEntropy,
@@ -15,13 +15,17 @@ import {
   type NDArray,
   type Worker,
 } from "torchwire";
-import { list, pad, stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
+import { imageFolder, list, pad, stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
 import type { KeptCounts, WorkerStats } from "torchwire/bridge";
 import type { Loss } from "torchwire/losses";
 import { same } from "torchwire/formats";
 import { sizeOf, toBytes } from "../../../bridge/values/ndarray.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
+import { folder, picture, raw } from "../../pictures.ts";
+import { clean } from "../../scratch.ts";
 import { warmWorker } from "../../worker.ts";
+
+afterAll(clean);
 
 let worker: Worker;
 let torch: AnyRef;
@@ -251,6 +255,20 @@ for (const [name, one] of Object.entries(cases))
     expect(kept).toEqual(without);
     expect(without.length).toBeGreaterThan(4);
   });
+
+test("the files of images that the worker decodes travel once, too", async () => {
+  const files: { [name: string]: Uint8Array } = {};
+  for (let i = 0; i < 8; i++) {
+    const photo = raw(40 + 3 * i, 50 - i, picture(40 + 3 * i, 50 - i, i)).jpeg();
+    files[`${i % 2 === 0 ? "cat" : "dog"}/${i}.jpg`] = new Uint8Array(await photo.toBuffer());
+  }
+  const photos = await imageFolder(await folder(files), { size: 8, decode: "worker" });
+  const one: Case = { data: () => [], options: { batchSize: 3, shuffle: true }, model: conv, loss: crossEntropy() };
+  const without = await trained(one, false, photos);
+  const counts = await sent(async () => expect(await trained(one, true, photos)).toEqual(without));
+  const bytes = Object.values(files).reduce((sum, file) => sum + file.length, 0);
+  expect(counts).toMatchObject({ samples: 8, bytes, hits: 3 * 8 });
+});
 
 /** What the worker was sent, by `run`. */
 async function sent(run: () => unknown): Promise<KeptCounts & Pick<WorkerStats, "bytesSent" | "batches">> {
