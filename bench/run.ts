@@ -13,6 +13,7 @@ import { commitOf, describeMachine, gpuOf } from "./machine.ts";
 import { measureOps } from "./ops.ts";
 import { measurePayload } from "./payload.ts";
 import { measurePeers } from "./peers.ts";
+import { measureGrowth } from "./growth.ts";
 import { judge } from "./bars.ts";
 import { pages, writePages } from "./pages.ts";
 import { reportAll, reportMachine, reportSection } from "./report.ts";
@@ -42,6 +43,7 @@ const sections: Readonly<
   peers: { title: "Other ways to train from JavaScript", measure: measurePeers },
   serving: { title: "Requests", measure: measureServing },
   gpu: { title: "On a GPU", measure: measureGpu },
+  growth: { title: "How the cost grows", measure: measureGrowth },
 };
 
 const settings = settingsOrStop();

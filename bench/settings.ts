@@ -15,6 +15,7 @@ export const sectionNames = [
   "peers",
   "serving",
   "gpu",
+  "growth",
 ] as const;
 export type SectionName = (typeof sectionNames)[number];
 

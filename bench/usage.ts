@@ -120,6 +120,11 @@ export function peakBytes(pid: number): number | undefined {
   return kibibytes === undefined ? undefined : 1024 * Number(kibibytes);
 }
 
+/** The resident memory of a process; not a number where it is unknown. */
+export function residentBytes(pid: number): number {
+  return 4096 * Number(readProc(`${pid}/statm`)?.split(" ")[1]);
+}
+
 function readProc(path: string): string | undefined {
   try {
     return readFileSync(`/proc/${path}`, "utf8");
