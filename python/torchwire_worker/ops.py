@@ -151,10 +151,7 @@ def read_batch(meta: bytes | memoryview, limits: Limits) -> tuple[Batch, list[Op
     if operations is None:
         operations = _read(_decode_operations, raw, "a batch", ", in its operations")
         if len(raw) <= _LONGEST_KNOWN:
-            operations = Known(operations)
-            if len(_known) >= _MOST_KNOWN:
-                _known.clear()
-            _known[raw] = operations
+            operations = _known.add(raw, Known(operations))
     limits.check("ops", len(operations), "{} operations in a batch")
     return batch, operations
 
@@ -174,10 +171,26 @@ def _read(decode: Callable[[bytes | memoryview], T], meta: bytes | memoryview, w
 _decode_batch = msgspec.msgpack.Decoder(Batch).decode
 _decode_operations = msgspec.msgpack.Decoder(list[Op]).decode
 
-# Each step of a loop sends the same operations, byte for byte: decode them once.
-_known: dict[bytes, Known] = {}
 # Decoded operations take less than twenty times their bytes: together they stay below 40 MiB. What is prepared of them
 # takes twice as much.
-_MOST_KNOWN = 256
-_LONGEST_KNOWN = 8 * 2**10
+_MOST_KNOWN, _MOST_KNOWN_BYTES = 256, 2 * 2**20
+# 256 operations, of which a client makes a batch, are rarely longer.
+_LONGEST_KNOWN = 64 * 2**10
+
+
+class _Decoded(dict[bytes, Known]):
+    """Operations by their bytes. Each step of a loop sends the same ones: decode them once."""
+
+    size = 0
+
+    def add(self, raw: bytes, operations: Known) -> Known:
+        if len(self) >= _MOST_KNOWN or self.size + len(raw) > _MOST_KNOWN_BYTES:
+            self.clear()
+            self.size = 0
+        self.size += len(raw)
+        self[raw] = operations
+        return operations
+
+
+_known = _Decoded()
 _decode_hello = msgspec.msgpack.Decoder(Hello).decode
