@@ -11,7 +11,7 @@ interface Kind extends Sizes {
 }
 
 const kinds: readonly Kind[] = [
-  { name: "operations in a step", unit: "us an operation", sizes: [20, 200, 2000], open: operations },
+  { name: "operations in a step", unit: "us an operation", sizes: [20, 200, 2000, 20_000], open: operations },
   { name: "tensors in a batch", unit: "us a tensor", sizes: [1, 10, 100, 1000], open: tensors },
   {
     name: "parameters, with AdamW, clipping, a schedule and EMA",
@@ -41,6 +41,8 @@ const kinds: readonly Kind[] = [
     open: predictions,
   },
 ];
+/** There are many runs, and what takes minutes is made before the first. */
+const ROUNDS = 20;
 /** A trial makes fewer of what is made before the first round. */
 const LESS = 100;
 
@@ -61,6 +63,7 @@ export async function measureGrowth(surroundings: Surroundings): Promise<Measure
         reference: variants[0]!.name,
         columns: [unit, ...columns],
         variants,
+        rounds: ROUNDS,
         facts: facts ?? {},
       } as const;
       return { contests: [contest], pids, close };
