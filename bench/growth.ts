@@ -34,7 +34,7 @@ const kinds: readonly Kind[] = [
     open: kept,
   },
   {
-    name: "predictions at the same time, beside a fit",
+    name: "predictions at the same time, run together, beside a fit",
     unit: "us a prediction",
     columns: ["steps/s of the fit"],
     sizes: [1, 10, 100, 1000],

@@ -251,7 +251,7 @@ export async function predictions(sizes: readonly number[], surroundings: Surrou
     const seconds = (): number => (performance.now() - start) / 1000;
     let count = 0;
     do {
-      await Promise.all(Array.from({ length: size }, () => learner.predict(xs)));
+      await Promise.all(Array.from({ length: size }, () => learner.predict(xs, { together: true })));
       count += size;
     } while (seconds() < surroundings.runSeconds);
     return { "us a prediction": (1e6 * seconds()) / count, "steps/s of the fit": (done - before) / seconds() };
