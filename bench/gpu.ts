@@ -147,7 +147,7 @@ function learnerRun(worker: Worker, one: GpuCase, device: string, images: Images
   const last = callback({
     name: "LastLoss",
     access: {},
-    observe: { stepEnd: ({ values }) => void (loss = values.loss as number) },
+    observe: { stepEnd: ({ values }) => void (loss = values.loss) },
   });
   const learner = new Learner(modelOf(worker, one), crossEntropy(), {
     input: image(),
@@ -197,7 +197,7 @@ function modelOf(worker: Worker, { model, size }: GpuCase): Network {
     nn.AdaptiveAvgPool2d(1),
     nn.Flatten(),
     nn.Linear(256, CLASSES),
-  ) as unknown as Network;
+  );
 }
 
 /** Bytes that are the same in every language. */

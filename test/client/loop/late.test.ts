@@ -155,7 +155,7 @@ async function fitted(loss: Loss, isSlow: boolean): Promise<Fitted> {
 function cut(from: number, to: number): { xs: NDArray; ys: NDArray } {
   const part = ({ dtype, shape, data }: NDArray): NDArray => {
     const row = data.length / shape[0]!;
-    return { dtype, shape: [to - from, ...shape.slice(1)], data: data.slice(row * from, row * to) } as NDArray;
+    return { dtype, shape: [to - from, ...shape.slice(1)], data: data.slice(row * from, row * to) };
   };
   return { xs: part(digits.xs), ys: part(digits.ys) };
 }
