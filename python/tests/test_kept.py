@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -131,6 +132,22 @@ def test_files_for_what_does_not_fit_have_no_names(tmp_path: Path) -> None:
     store = filled(Store(0), samples(8))
     assert os.listdir(tmp_path / "cache" / "spill") == []
     assert store.gather(0, torch.tensor([1]))[1].shape == (1,)
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.EOPNOTSUPP])
+def test_a_file_system_that_reserves_nothing_is_written_to(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "posix_fallocate", refuse)
+    parts = samples(30)
+    check(filled(Store(0), parts), parts)
+
+
+def test_without_a_folder_of_its_own_it_takes_that_of_temporary_files(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file is in the way")
+    parts = samples(8)
+    check(filled(Store(0), parts), parts)
 
 
 def test_inference_mode_leaves_rows_that_can_be_added_later() -> None:

@@ -6,6 +6,7 @@ Samples whose arrays have the same dtypes and shapes lie on one shelf, row after
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import mmap
 import os
@@ -210,13 +211,20 @@ def _anonymous(size: int) -> mmap.mmap:
 
 def _on_disk(size: int) -> mmap.mmap:
     """Return memory over a file that has no name, and goes with the process."""
-    folder = os.path.join(os.path.dirname(kept_cache.root()), "spill")
-    owners.make(folder, 0o700)
+    folder: str | None = os.path.join(os.path.dirname(kept_cache.root()), "spill")
+    try:
+        owners.make(folder, 0o700)
+    except OSError:
+        # A container may have no such folder; it has one for temporary files.
+        folder = None
     with tempfile.TemporaryFile(dir=folder) as file:
         # A disk that is full must be an error now. Later it would end the process.
-        if hasattr(os, "posix_fallocate"):
+        try:
             os.posix_fallocate(file.fileno(), 0, size)
-        else:
+        except (AttributeError, OSError) as error:
+            # Some systems, and some file systems, cannot do it at once.
+            if getattr(error, "errno", None) not in (None, errno.EINVAL, errno.EOPNOTSUPP):
+                raise
             piece = bytes(2**20)
             for at in range(0, size, len(piece)):
                 file.write(piece[: size - at])

@@ -36,6 +36,7 @@ _DEFAULT_BYTES = 20 * 2**30
 _FILE_BYTES = 16 * 2**20
 _FILES = 64
 _MOST_TOLD = 2**20
+_MOST_TRIES = 100
 
 
 class BadName(ValueError):
@@ -162,9 +163,13 @@ class Cache:
         for path in _files_in(self._folder):
             if self._take(path, os.O_RDWR, size):
                 return
-        path = os.path.join(self._folder, uuid.uuid4().hex + _END)
-        if not self._take(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, size):
-            raise OSError(f"{path} cannot be locked")
+        path = self._folder
+        # Another session may lock a file before the one that has made it.
+        for _ in range(_MOST_TRIES):
+            path = os.path.join(self._folder, uuid.uuid4().hex + _END)
+            if self._take(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, size):
+                return
+        raise OSError(f"{path} cannot be locked")
 
     def _take(self, path: str, flags: int, size: int) -> bool:
         try:

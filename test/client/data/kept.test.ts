@@ -5,6 +5,7 @@ import {
   crossEntropy,
   DataLoader,
   Learner,
+  lrFind,
   mse,
   py,
   PyTorchBackend,
@@ -18,6 +19,7 @@ import {
 import { imageFolder, list, pad, stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
 import type { KeptCounts, WorkerStats } from "torchwire/bridge";
 import type { Loss } from "torchwire/losses";
+import { SWA } from "torchwire/callbacks";
 import { same } from "torchwire/formats";
 import { sizeOf, toBytes } from "../../../bridge/values/ndarray.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
@@ -329,6 +331,28 @@ test("predictions and validation use what the training has sent", async () => {
   const there = await sent(async () => expect(await learner.predict(loader)).toEqual(plain));
   expect(there).toMatchObject({ samples: 0, hits: 12 });
   expect(await sent(() => learner.validate(loader))).toMatchObject({ samples: 0, hits: 12 });
+});
+
+test("the learning-rate finder and averages of weights see the same batches", async () => {
+  const data = { xs: floats(12, 4), ys: labels(12) };
+  const seen = async (keep: object): Promise<unknown> => {
+    await torch.manual_seed(5);
+    const model = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3)) as AnyRef;
+    const swa = new SWA({ start: 1 });
+    const training = new DataLoader(data, { batchSize: 4, shuffle: true, ...keep });
+    const learner = new Learner(model, crossEntropy(), {
+      data: { training },
+      defaultCallbacks: false,
+      callbacks: [swa],
+    });
+    const { losses } = await lrFind(learner, { steps: 8 });
+    await learner.fit(2);
+    await swa.updateBatchNorm();
+    return [losses, await py.ndarray(swa.model[1].running_mean as AnyRef)];
+  };
+  const plain = await seen({});
+  const counts = await sent(async () => expect(await seen({ keep: "worker" })).toEqual(plain));
+  expect(counts).toMatchObject({ samples: 12, hits: 8 * 4 + 2 * 12 + 12 - 12 });
 });
 
 test("a loop by hand gets the tensors that its arrays would be, and leaves none behind", async () => {
