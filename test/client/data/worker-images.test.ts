@@ -153,6 +153,27 @@ describe("training", () => {
     expect(await trained(await imageFolder(root, { size: [12, 16], decode: "worker" }))).toEqual(here);
   });
 
+  test("with keep, each file travels once, and the bits stay the same", async () => {
+    const root = await photos();
+    const data = await imageFolder(root, { size: 24, decode: "worker" });
+    const loaders = (keep: object): object => ({
+      data: {
+        training: new DataLoader(data, { batchSize: 5, shuffle: { seed: 4 }, ...keep }),
+        validation: new DataLoader(data.split(0.5)[0], { batchSize: 8, ...keep }),
+      },
+    });
+    const before = (await worker.stats()).kept;
+    const kept = await trained(data, loaders({ keep: "worker" }));
+    const { samples, bytes, hits } = (await worker.stats()).kept;
+    expect(kept).toEqual(await trained(data, loaders({})));
+    const files = await Promise.all(data.paths.map(async (_, i) => (await data.get(i)).xs.bytes.length));
+    // Those of the validation are another folder's samples, with the same bytes.
+    expect([samples - before.samples, hits - before.hits]).toEqual([12, 2 * 18 - 12]);
+    const sum = files.reduce((one, other) => one + other);
+    expect(bytes - before.bytes).toBeGreaterThanOrEqual(sum);
+    expect(bytes - before.bytes).toBeLessThan(sum + 12 * 64);
+  });
+
   test("sends the files, and not the pixels", async () => {
     const root = await photos();
     const sent = async (where: "client" | "worker"): Promise<number> => {
@@ -226,6 +247,20 @@ describe("files that cannot be read", () => {
     await writeFile(bad, bytes);
     await one.fit(1);
     expect(await weights(model)).not.toEqual(after);
+  });
+
+  test("a kept file that is cut short is named too", async () => {
+    const data = await imageFolder(await photos(), { size: 16, decode: "worker" });
+    const bad = data.paths[2]!;
+    await truncate(bad, 700);
+    const model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 2));
+    const training = new DataLoader(data, { batchSize: 4, keep: "worker" });
+    const one = new Learner(model, crossEntropy(), { data: { training }, optimizer: sgd({ lr: 0.1 }) });
+    for (let i = 0; i < 2; i++) {
+      const error = await caught(() => one.fit(1));
+      expect(error).toMatchObject({ name: "StepError", code: "BAD_DATA" });
+      expect(error.message).toContain(`cannot read the image ${bad}: `);
+    }
   });
 
   test("more pixels than maxPixels, a file that is no image, and sizes that differ", async () => {
