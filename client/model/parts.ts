@@ -32,7 +32,7 @@ function cut(outputs: Outputs, start: number, end: number): Outputs {
   if (isNDArray(outputs)) return rowsOf(outputs, start, end);
   if (Array.isArray(outputs)) return outputs.map((part: Outputs) => cut(part, start, end));
   if (!isPlainObject(outputs)) return outputs;
-  return Object.fromEntries(Object.entries(outputs).map(([name, part]) => [name, cut(part as Outputs, start, end)]));
+  return Object.fromEntries(Object.entries(outputs).map(([name, part]) => [name, cut(part, start, end)]));
 }
 
 /** A copy: none holds the memory of all. */

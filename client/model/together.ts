@@ -75,10 +75,14 @@ export class Requests {
   }
 
   #begin(group: Group<any>): void {
+    this.#fallDue(group);
+    this.#next();
+  }
+
+  #fallDue(group: Group<any>): void {
     this.#timers.get(group)?.[Symbol.dispose]();
     this.#timers.delete(group);
     this.#due.add(group);
-    this.#next();
   }
 
   #next(): void {
@@ -93,6 +97,8 @@ export class Requests {
     this.#inFlight++;
     void group.run(batch).finally(() => {
       this.#inFlight--;
+      // Answers that come one upon the other would keep the event loop in this turn.
+      for (const one of this.#timers.keys()) if (one.kind.wait === 0) this.#fallDue(one);
       this.#next();
     });
   }
@@ -118,7 +124,7 @@ export class Requests {
 /** How long a request waits, where it may be joined with others; else undefined. */
 export function waitOf(together: boolean | TogetherOptions | undefined): number | undefined {
   if (together === undefined || typeof together === "boolean") return together ? 0 : undefined;
-  const { wait = 0, ...others } = isPlainObject(together) ? (together as TogetherOptions) : { wait: NaN };
+  const { wait = 0, ...others } = isPlainObject(together) ? together : { wait: NaN };
   if (typeof wait === "number" && wait >= 0 && wait <= 1000 && Object.keys(others).length === 0) return wait;
   throw new TorchwireError(
     "MISUSE",

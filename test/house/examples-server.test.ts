@@ -19,7 +19,7 @@ import { pngOf } from "../pictures.ts";
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
 const IMAGES = 640;
-const EPOCHS = 3;
+const EPOCHS = 12;
 /** Training and validation steps of an epoch. */
 const STEPS = [20, 2] as const;
 
