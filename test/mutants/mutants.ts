@@ -1639,6 +1639,13 @@ export const mutants: readonly Mutant[] = [
     test: by("python/tests/test_prepared.py", "test_whatever_is_written_has_the_same_outcome"),
   },
   {
+    title: "prepared: what was released can be named",
+    file: "python/torchwire_worker/arguments.py",
+    from: "if -1 - name not in self.alive:",
+    to: "if name < -100:",
+    test: by("python/tests/test_prepared.py", "test_it"),
+  },
+  {
     title: "prepared: one list serves all runs",
     file: "python/torchwire_worker/arguments.py",
     from: "return lambda made, objects, run: [*constants]",
