@@ -38,7 +38,7 @@ interface Started {
 }
 
 export async function measurePeers(surroundings: Surroundings): Promise<Measured[]> {
-  const { progress, quick } = surroundings;
+  const { progress } = surroundings;
   const packages = await installPeers(progress).catch((error: unknown) => error as Error);
   const measured: Measured[] = [];
   for (const model of MODELS) {
@@ -48,7 +48,7 @@ export async function measurePeers(surroundings: Surroundings): Promise<Measured
     measured.push(
       ...(await measure(
         () => open(surroundings, model, String(packages), notes),
-        quick ? 1 : 2,
+        1,
         surroundings,
         (text) => progress(`peers, ${model}: ${text}`),
       )),
@@ -57,7 +57,7 @@ export async function measurePeers(surroundings: Surroundings): Promise<Measured
   return measured;
 }
 
-/** `notes` says which variants cannot be measured, and gets those that turn out so. */
+/** `notes` says which variants cannot be measured, and gets those that turn out so. The plain script must be there. */
 async function open(
   surroundings: Surroundings,
   model: PeerModel,
@@ -73,13 +73,14 @@ async function open(
     try {
       running = await startPeer({ peer, model, python, packages });
       versions = { ...running.versions, ...versions };
-      const fit = await firstSteps(running, surroundings);
+      const fit = await firstSteps(running, surroundings, name === NATIVE);
       if (typeof fit === "object") {
         started.push({ name, peer: running, ...fit });
         continue;
       }
       notes[name] = `one step takes ${fit.toPrecision(2)} s`;
     } catch (error) {
+      if (name === NATIVE) throw error;
       notes[name] = `does not train it: ${(error as Error).message}`;
     }
     await running?.close();
@@ -95,12 +96,16 @@ async function open(
   };
 }
 
-/** Warms a peer up. Gives the seconds of a step where that is too slow. */
-async function firstSteps(peer: Peer, { runSeconds }: Surroundings): Promise<Pick<Started, "loss" | "steps"> | number> {
+/** Warms a peer up. Gives the seconds of a step where that is too slow, unless it must be measured. */
+async function firstSteps(
+  peer: Peer,
+  { runSeconds }: Surroundings,
+  must: boolean,
+): Promise<Pick<Started, "loss" | "steps"> | number> {
   const { seconds } = await peer.run(1);
   if (seconds > TOO_SLOW_SECONDS) {
     const { seconds: warm } = await peer.run(1);
-    if (warm > TOO_SLOW_SECONDS) return warm;
+    if (warm > TOO_SLOW_SECONDS && !must) return warm;
     await peer.run(FIRST_STEPS - 2);
   } else await peer.run(FIRST_STEPS - 1);
   const { loss } = await peer.run(1);

@@ -37,7 +37,7 @@ export async function make({ model: name, digits: { images, labels } }) {
   const fresh = async () => {
     await torch.manual_seed(0);
     model = await nn.Sequential(...(await layers[name]()));
-    optimizer = await torch.optim.Adam$(await model.parameters(), { lr: 1e-3 });
+    optimizer = await torch.optim.Adam$(await model.parameters(), { lr: 3e-3 });
   };
   await fresh();
   return {

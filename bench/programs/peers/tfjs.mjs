@@ -44,7 +44,7 @@ export async function make({ model: name, kind, digits: { images, labels } }) {
     model?.weights.flat().forEach((weight) => weight.dispose());
     optimizer?.dispose();
     model = models[name]();
-    optimizer = tf.train.adam(1e-3, 0.9, 0.999, 1e-8);
+    optimizer = tf.train.adam(3e-3, 0.9, 0.999, 1e-8);
   };
   fresh();
   return {

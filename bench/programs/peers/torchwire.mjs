@@ -48,7 +48,7 @@ export async function make({ model: name, digits: { images, labels } }) {
     await torch.manual_seed(0);
     const model = nn.Sequential(...layers[name]());
     const printers = [new ProgressPrinter({ output: silent }), new MetricsPrinter({ output: silent })];
-    const options = { input, optimizer: adam({ lr: 1e-3 }), callbacks: [lastLoss, ...printers] };
+    const options = { input, optimizer: adam({ lr: 3e-3 }), callbacks: [lastLoss, ...printers] };
     learner = new Learner(model, crossEntropy(), options);
   };
   await fresh();

@@ -21,7 +21,7 @@ def make(name):
     """Return a fresh model and its optimizer."""
     torch.manual_seed(0)
     model = nn.Sequential(*{"mlp": mlp, "cnn": cnn}[name]())
-    return model, torch.optim.Adam(model.parameters(), lr=1e-3)
+    return model, torch.optim.Adam(model.parameters(), lr=3e-3)
 
 
 def mlp():
