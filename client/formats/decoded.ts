@@ -1,7 +1,6 @@
 /** Has the worker decode the images of a batch. */
 import { TorchwireError } from "../../bridge/errors/errors.ts";
 import type { AnyRef } from "../../bridge/types/core.ts";
-import type { NDArray } from "../../bridge/values/ndarray.ts";
 import type { Worker } from "../../bridge/worker.ts";
 import { isReference, untyped } from "../../bridge/reference/ref.ts";
 import type { EncodedImages } from "../data/encoded.ts";
@@ -33,6 +32,6 @@ export function decoded({ images, parts }: EncodedImages, path: string, worker: 
   const names = images.map(({ name }) => name);
   const helpers: AnyRef = worker.import("torchwire_worker.helpers.images");
   const { flat } = parts as Packed;
-  const there = isReference(flat) ? flat : untyped(worker.tensor(flat as NDArray));
+  const there = isReference(flat) ? flat : untyped(worker.tensor(flat));
   return helpers.decode(there, lengths, names, size ?? null, fit, maxPixels);
 }

@@ -56,7 +56,7 @@ async function trained(data: ImageFolder<any>, more: object = {}): Promise<{ los
   const noting = callback({
     name: "Noting",
     access: { step: { loss: "read" } },
-    observe: { stepEnd: ({ values }) => void losses.push(values.loss!) },
+    observe: { stepEnd: ({ values }) => void losses.push(values.loss) },
   });
   const learner = new Learner(model, crossEntropy(), {
     data: {
@@ -203,7 +203,7 @@ describe("training", () => {
     const model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(24 * 24 * 3, 2));
     const learner = new Learner(model, crossEntropy(), { data: { training: loader }, optimizer: sgd({ lr: 0.01 }) });
     const images = await second.read(second.paths);
-    const scores = (await learner.predict(images)) as NDArray;
+    const scores = await learner.predict(images);
     expect(scores.shape).toEqual([6, 2]);
     const decoded = await seen(images);
     expect(await learner.predict(decoded)).toEqual(scores);
