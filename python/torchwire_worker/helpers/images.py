@@ -41,7 +41,7 @@ def decode(
     Raises BadDataError with the name of the first image that cannot be read, and where sizes differ.
     """
     opened = [_named(name, _open, file, most_pixels) for name, file in zip(names, _files(flat, lengths))]
-    out = None if size is None else np.empty((len(names), *size, 3), np.uint8)
+    out: np.ndarray[Any, Any] | None = None if size is None else np.empty((len(names), *size, 3), np.uint8)
     at = 0
     for group in _groups(opened):
         for pixels in _each(_load, group, names[at : at + len(group)]):
@@ -67,7 +67,7 @@ def _files(flat: Tensor, lengths: Sequence[int]) -> Iterator[np.ndarray[Any, Any
         start += -(-length // _ALIGNMENT) * _ALIGNMENT
 
 
-def _open(content: np.ndarray[Any, Any], most_pixels: int) -> Image.Image:
+def _open(content: Any, most_pixels: int) -> Image.Image:
     """Read the header only."""
     Image.init()
     limit = Image.MAX_IMAGE_PIXELS
