@@ -117,7 +117,7 @@ async function firstSteps(
 
 function speed(model: PeerModel, started: readonly Started[], notes: Readonly<Record<string, string>>): Contest {
   const losses = started.map(({ name, loss }) => `${name} ${loss.toPrecision(4)}`);
-  const inPyTorch = started.filter(({ name }) => (Object.values(IN_PYTORCH) as string[]).includes(name));
+  const inPyTorch = started.filter(({ name }) => Object.values<string>(IN_PYTORCH).includes(name));
   return {
     name: `${model}, batch ${BATCH}: steps a second`,
     primary: "steps/s",

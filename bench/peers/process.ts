@@ -50,7 +50,7 @@ export async function startPeer({ peer, model, python, packages }: PeerOptions):
       ? [python, program("native.py"), model, mnist]
       : [process.execPath, program("serve.mjs"), peer, model, mnist];
   const env = { TORCHWIRE_PYTHON: python, TORCHWIRE_BENCH_PEERS: packages, PYTHONUNBUFFERED: "1" };
-  const child = execa(file!, args, { env });
+  const child = execa(file, args, { env });
   // Whoever waits for the next line hears how it ended.
   child.catch(() => undefined);
   const lines = child.iterable();
