@@ -185,7 +185,7 @@ describe("the tests", () => {
   const fakes = (files: readonly Source[]): string[] =>
     grep(
       files.filter(({ path }) => !path.startsWith(join("test", "pure"))),
-      /\bvi\.(?:mock|doMock|spyOn(?!\(process, "emitWarning"\))|hoisted|stub\w+)\(|\bas (?:unknown as )?(?:Worker|Session|Link|Learner|LogPort)\b|\bnew (?:Log|Session)\(|: (?:Worker|Session|Link|LogPort) = \{|from "[./]+\/pure\//,
+      /\bvi\.(?:mock|doMock|spyOn(?!\(process, "emitWarning"\)|\(performance, "now"\))|hoisted|stub\w+)\(|\bas (?:unknown as )?(?:Worker|Session|Link|Learner|LogPort)\b|\bnew (?:Log|Session)\(|: (?:Worker|Session|Link|LogPort) = \{|from "[./]+\/pure\//,
     );
   /** Lines that skip a test and do not say why. A call's first argument may stand in the line below. */
   const skips = (files: readonly Source[]): string[] =>

@@ -27,7 +27,7 @@ const surface: { readonly [path: string]: { readonly values: string; readonly ty
       EnsureOptions ErrorCode Float HalfFloat Int Is Item Iter IterableOf KeptCounts KeywordClass KnownModule Kw KwArgs
       KwFunction KwIn Limits Linear LinkChange LinkState Liveness LivenessState Mapping MappingOf Maybe Module
       ModuleName ModuleOptions NDArray
-      NestedNumbers Network Optimizer Parameter PyBool PyCallback PyClass PyDict PyFloat PyFunction PyInt PyIter PyList
+      NestedNumbers Network Optimizer Pace Parameter PyBool PyCallback PyClass PyDict PyFloat PyFunction PyInt PyIter PyList
       PyModule PyNone PyNumber PyObject PyStr PyTuple PythonFrame PythonModule PythonModules Ref ResNet RestartOptions Scalar
       Seq SequenceOf
       SpawnOptions SshTarget Str Tensor TensorOptions Tup TupleOf TypedArray WithWorkerOptions WorkerRun WorkerStats

@@ -23,6 +23,7 @@ import { ArrayList, list, pad, type Dataset } from "torchwire/data";
 import { batch, format, same, sequence } from "torchwire/formats";
 import { loss, ownLoss } from "torchwire/losses";
 import { outputs } from "torchwire/model";
+import { MOST } from "../../../bridge/pace/window.ts";
 import { toTorch } from "../../../client/formats/convert.ts";
 import { caught, operationsOf, untyped } from "../../observed.ts";
 import { plainPython } from "../../plain-python.ts";
@@ -255,7 +256,8 @@ describe("a learner", () => {
     const after = await worker.stats();
     expect(after.batches - before.batches).toBeLessThan(110);
     expect(training.memory.reused).toBeGreaterThan(150);
-    expect(training.memory.made).toBeLessThan(20);
+    // A list of two for each step that may be in flight.
+    expect(training.memory.made).toBeLessThanOrEqual(2 * (MOST + 2));
   });
 
   test("images of different sizes are images by default, and Augment keeps them a list", async () => {
