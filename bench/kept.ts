@@ -20,14 +20,11 @@ import { LEARNING_RATES, type Images } from "./torchwire-loop.ts";
 const STARTS = 2;
 const BATCH = 64;
 const LINE: Line = { bitsPerSecond: 20e6, roundTripMs: 30 };
-/**
- * At the end of an epoch all steps are waited for, which costs a round trip: the epochs are as long as short ones are.
- * Where a step takes less than a third of a round trip, three in flight do not fill the line.
- */
+/** At the end of an epoch all steps are waited for, which costs a round trip: the epochs are as long as short ones are. */
 const cases = [
-  { model: "resnet18", steps: 40, window: undefined },
-  { model: "cnn", steps: 200, window: 16 },
-] as const satisfies readonly { model: ModelName; steps: number; window: number | undefined }[];
+  { model: "resnet18", steps: 40 },
+  { model: "cnn", steps: 200 },
+] as const satisfies readonly { model: ModelName; steps: number }[];
 
 export async function measureKept(surroundings: Surroundings): Promise<Measured[]> {
   const images = await rgbDigits(BATCH * Math.max(...cases.map(({ steps }) => steps)));
@@ -63,7 +60,7 @@ async function epochs(
   near: Worker,
   far: Worker,
   images: Images,
-  { model: name, steps, window }: (typeof cases)[number],
+  { model: name, steps }: (typeof cases)[number],
 ): Promise<Contest> {
   const phase = new TrainingPhase();
   const variant = (title: string, worker: Worker, keep: boolean): Variant & { first: () => Promise<number> } => {
@@ -72,7 +69,6 @@ async function epochs(
       input: image(),
       optimizer: name === "cnn" ? adam({ lr }) : sgd({ lr, momentum: 0.9 }),
       defaultCallbacks: false,
-      ...(window !== undefined && { window }),
     });
     // Each batch that is sent takes 60 ms.
     const count = keep ? steps : Math.ceil(steps / 8);
@@ -112,7 +108,6 @@ async function epochs(
     facts: {
       "steps in an epoch": steps,
       "bytes of the first epoch": first[1]!,
-      ...(window && { "steps in flight": window }),
     },
   };
 }

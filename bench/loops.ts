@@ -107,7 +107,7 @@ async function openCase(
     primary: "ms/step",
     better: "lower",
     reference: reference.name,
-    columns: ["ms/step", "faults/step", "CPU ms/step", "client CPU ms/step", "waited ms/step"],
+    columns: ["ms/step", "faults/step", "CPU ms/step", "client CPU ms/step", "client wakes/step", "waited ms/step"],
     variants: runners.map(toVariant(steps)),
     facts: {
       "steps in a run": steps,

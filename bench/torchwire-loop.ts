@@ -142,6 +142,7 @@ async function measured(worker: Worker, steps: number, run: () => Promise<number
   const before = usageOf(worker.pid);
   const waitedBefore = waitedSeconds(worker.pid);
   const client = process.cpuUsage();
+  const switches = process.resourceUsage().voluntaryContextSwitches;
   const start = performance.now();
 
   const loss = await run();
@@ -151,7 +152,12 @@ async function measured(worker: Worker, steps: number, run: () => Promise<number
   const after = usageOf(worker.pid);
   const waited = waitedSeconds(worker.pid);
   const own = (user + system) / 1000;
-  const readings: Record<string, number> = { "ms/step": milliseconds / steps, "client CPU ms/step": own / steps };
+  const readings: Record<string, number> = {
+    "ms/step": milliseconds / steps,
+    "client CPU ms/step": own / steps,
+    // A thread of Node's that waits for something is woken once.
+    "client wakes/step": (process.resourceUsage().voluntaryContextSwitches - switches) / steps,
+  };
   if (before !== undefined && after !== undefined) {
     readings["CPU ms/step"] = (1000 * (after.cpuSeconds - before.cpuSeconds) + own) / steps;
     readings["faults/step"] = (after.minorFaults - before.minorFaults) / steps;

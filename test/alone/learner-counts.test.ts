@@ -186,6 +186,29 @@ describe("batches and round trips", () => {
   });
 });
 
+describe("memory", () => {
+  test("a step leaves nothing in this program that outlives it, but for what a callback keeps", async () => {
+    const learner = new Learner(torch.nn.Linear(4, 4), crossEntropy(), {
+      data: { training: loader(1000) },
+      defaultCallbacks: false,
+    });
+    const heap = async (): Promise<number> => {
+      await countsOf(worker);
+      for (let i = 0; i < 3; i++) {
+        gc();
+        await new Promise((resolve) => setImmediate(resolve));
+      }
+      return process.memoryUsage().heapUsed;
+    };
+    // The first steps are compiled, and make what all share.
+    await learner.fit(2);
+    const before = await heap();
+    await learner.fit(3);
+    // (A promise takes a hundred bytes, and a step makes dozens of objects.)
+    expect(((await heap()) - before) / 3000).toBeLessThan(50);
+  });
+});
+
 describe("the two clocks", () => {
   /**
    * The events of a fit with `window`, as the callbacks see them: `>3` where step 3 is issued, `<3` where it is

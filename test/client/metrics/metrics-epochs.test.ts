@@ -667,7 +667,7 @@ class MaxError:
     expect(after.batches - before.batches - 1).toBe(2 * (16 + 2));
     // Fewer too: what earlier tests left may be freed meanwhile.
     expect(after.worker.objects).toBeLessThanOrEqual(before.worker.objects);
-    expect(learner.explain()).toContain("steps in flight: 3 to 32");
+    expect(learner.explain()).toContain("steps in flight: 3, by the option window");
   });
 
   test("of an area in bins the value is off by no more than is said", async () => {

@@ -61,6 +61,8 @@ test.each<[what: string, one: Case]>([
         callback({
           name: "hangs",
           state: "none",
+          // It might cancel: three steps are in flight.
+          access: { control: "write" },
           observe: { stepEnd: ({ phase, index }) => (phase.name === "training" ? hang(index) : undefined) },
         }),
       at: 5,
