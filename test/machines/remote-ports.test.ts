@@ -91,7 +91,7 @@ describeOnLinux("a worker whose ports are apart", () => {
   const told = async (address: string, control: string, options: ConnectOptions = {}): Promise<TorchwireError> => {
     const ask = (): Promise<TorchwireError> =>
       caught(() => connectWorker(address, { ...settings, ...options, control }));
-    return await poll(30 * SECOND, ask, ({ code }) => code !== "BUSY");
+    return await poll(90 * SECOND, ask, ({ code }) => code !== "BUSY");
   };
 
   test("with the addresses the wrong way round is told so", async () => {

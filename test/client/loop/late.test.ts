@@ -3,7 +3,7 @@
  * value that is fetched from it is wrong until its copy is done, and a copy is done when it has been looked at a few
  * times.
  */
-import { afterEach, beforeAll, expect, test } from "vitest";
+import { afterAll, afterEach, beforeAll, expect, test } from "vitest";
 import {
   accuracy,
   callback,
@@ -25,7 +25,7 @@ import type { WorkerStats } from "torchwire/bridge";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
 import { makeNoisyCnn, rgbDigits, weightsHash } from "../../training.ts";
-import { reset, warmWorker } from "../../worker.ts";
+import { reset, testWorker } from "../../worker.ts";
 
 const SLOW = `
 import torch
@@ -98,8 +98,9 @@ let torch: AnyRef;
 let slow: AnyRef;
 let digits: { xs: NDArray; ys: NDArray };
 
+// (One of its own: once a program has passed a function of its own to Python, replies wait for the device.)
 beforeAll(async () => {
-  worker = await warmWorker();
+  worker = await testWorker();
   torch = untyped(worker, "torch");
   slow = await (worker.import("builtins").dict() as AnyRef);
   await worker.import("builtins").exec(SLOW, slow);
@@ -108,6 +109,7 @@ beforeAll(async () => {
 afterEach(async () => {
   await py.at(slow, "end")();
 });
+afterAll(() => worker?.close());
 
 interface Fitted {
   readonly history: unknown;
