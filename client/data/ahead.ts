@@ -2,6 +2,7 @@ import { TorchwireError } from "../../bridge/errors/errors.ts";
 import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { type Collate, collated, type Room, type Samples } from "./collate.ts";
 import type { NumberTypes } from "./collation.ts";
+import type { Depth } from "./depth.ts";
 import type { BatchMemory } from "./memory.ts";
 import type { Batch, Dataset } from "./types.ts";
 
@@ -27,8 +28,8 @@ export interface Pass {
   readonly batchSize: number;
   /** Calls of `get` at once. */
   readonly workers: number;
-  /** Batches made before they are asked for. */
-  readonly prefetch: number;
+  /** How many batches are made before they are asked for. */
+  readonly depth: Depth;
   readonly memory: BatchMemory;
   readonly numbers: NumberTypes;
   readonly collate: Collate | undefined;
@@ -65,14 +66,17 @@ export class Ahead implements Source {
   constructor(pass: Pass, first: number) {
     this.#pass = pass;
     this.#next = first * pass.batchSize;
+    pass.depth.begins();
     this.#until = this.#next;
   }
 
   async batch(index: number): Promise<Made> {
     this.#readUntil(this.#endOf(index));
-    this.#goal = this.#endOf(index + this.#pass.prefetch);
-    this.#readAhead();
     const slot = this.#slot(index);
+    const { depth } = this.#pass;
+    if (slot.missing > 0) depth.waits();
+    this.#goal = this.#endOf(index + depth.batches);
+    this.#readAhead();
     await slot.full;
     this.#slots.delete(index);
     if (slot.failure !== undefined) throw slot.failure.error;
@@ -122,6 +126,7 @@ export class Ahead implements Source {
         (error: unknown) => this.#settled(() => this.#failed(place, error)),
       );
     }
+    if (this.#running === 0 && this.#until >= this.#goal) this.#pass.depth.standsStill();
   }
 
   #settled(note: () => void): void {

@@ -29,8 +29,8 @@ export interface DataLoaderOptions {
    */
   readonly bucketBy?: Lengths;
   /**
-   * How many batches are made before they are asked for. Default: 2. Arrays need none, since their batches are quick to
-   * make.
+   * How many batches are made before they are asked for. Default: 2, and up to 16 for a loop that issues its steps in
+   * bursts, and would wait. Arrays need none, since their batches are quick to make.
    */
   readonly prefetch?: number;
   /** How many calls of the data set's `get` run at once, for files and networks. Default: 4. */

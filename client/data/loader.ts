@@ -12,6 +12,7 @@ import { Passes, whole, type Position } from "./position.ts";
 import { numBatches } from "./batches.ts";
 import { bucketed, byLength, lengthsOf } from "./buckets.ts";
 import { checkCollate, type Collate, type CollateFunction, type PartsCollate } from "./collate.ts";
+import { Depth } from "./depth.ts";
 import { ArrayDataset, asDataset, type Indexed, Subset } from "./dataset.ts";
 import { Gathered } from "./gathered.ts";
 import type { Collated, DataLoaderOptions, LoaderPlan } from "./loader-options.ts";
@@ -53,7 +54,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   /** Samples in one pass. */
   readonly #count: number;
   readonly #dropLast: boolean;
-  readonly #prefetch: number;
+  readonly #depth: Depth;
   readonly #workers: number;
   readonly #keep: KeepOptions | undefined;
   readonly #memory = new BatchMemory();
@@ -64,7 +65,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   constructor(data: Indexed, options: DataLoaderOptions & Partial<Collated<PartsCollate<X, Y>>>);
   constructor(data: Indexed<S>, options: DataLoaderOptions & Collated<CollateFunction<X, Y, S>>);
   constructor(data: Indexed<any>, options: DataLoaderOptions & Partial<Collated<Collate>>) {
-    const { batchSize, shuffle = false, dropLast = false, prefetch = 2, workers = 4 } = options;
+    const { batchSize, shuffle = false, dropLast = false, prefetch, workers = 4 } = options;
     onlyOptions<DataLoaderOptions & Partial<Collated<Collate>>>("DataLoader", OPTIONS, options);
     this.#dataset = asDataset(data);
     this.#options = options;
@@ -86,7 +87,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
     this.#weights = weights;
     this.#count = whole("sample.count", count, 1 - Number(weights === undefined));
     this.#dropLast = dropLast;
-    this.#prefetch = whole("prefetch", prefetch, 0);
+    this.#depth = new Depth(prefetch === undefined ? undefined : whole("prefetch", prefetch, 0));
     this.#workers = whole("workers", workers, 1);
     this.#keep = keepOptions(options.keep);
     if (this.#keep !== undefined && options.collate !== undefined) checkKeepable(options.collate);
@@ -230,7 +231,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
       samples: Math.min(this.length * batchSize, samples),
       batchSize,
       workers: this.#workers,
-      prefetch: this.#prefetch,
+      depth: this.#depth,
       memory: this.#memory,
       numbers: this.#numbers,
       collate,

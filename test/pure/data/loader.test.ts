@@ -202,6 +202,39 @@ describe("samples are read", () => {
     }
   });
 
+  test("as far ahead as a loop takes batches at once, up to 16, unless `prefetch` says how far", async () => {
+    /** The batches that are ready before each burst. */
+    const readyFor = async (burst: number, options: { prefetch?: number }): Promise<number[]> => {
+      const data = new Slow(200);
+      const pass = new DataLoader(data, { batchSize: 1, ...options })[Symbol.asyncIterator]();
+      const ready: number[] = [];
+      for (let taken = 0; taken + burst <= 150; taken += burst) {
+        ready.push(data.calls.length - taken);
+        for (let i = 0; i < burst; i++) await pass.next();
+        await later(30);
+        expect(data.running).toBe(0);
+      }
+      await pass.return();
+      return ready;
+    };
+    // Twice as many with each burst that had to wait.
+    expect((await readyFor(8, {})).slice(0, 6)).toEqual([0, 2, 4, 8, 8, 8]);
+    expect((await readyFor(30, {})).at(-1)).toBe(16);
+    // A loop that takes one at a time never waits, and reads no further ahead.
+    expect((await readyFor(1, {})).slice(0, 6)).toEqual([0, 2, 2, 2, 2, 2]);
+    expect((await readyFor(8, { prefetch: 2 })).at(-1)).toBe(2);
+  });
+
+  test("no further ahead where reading is the slower side", async () => {
+    const data = new Slow(60);
+    const pass = new DataLoader(data, { batchSize: 1, workers: 1 })[Symbol.asyncIterator]();
+    // The loop always waits, and reading never stands still.
+    for (let i = 0; i < 40; i++) await pass.next();
+    await later(30);
+    expect(data.calls.length - 40).toBe(2);
+    await pass.return();
+  });
+
   test("not at all that `dropLast` leaves out", async () => {
     const data = new Slow(11);
     await all(new DataLoader(data, { batchSize: 4, dropLast: true, prefetch: 9 }));
