@@ -90,10 +90,14 @@ export function read(
       return new Leaf(path, "part", arrays.push(array) - 1, isNDArray(value) ? "array" : "view");
     }
     kinds.push({ path, kind });
-    if (Array.isArray(value) && value.length > 0 && !value.every(isNumber))
+    if (Array.isArray(value) && (value.length === 0 || !value.every(isNumber)))
       return value.map((part, i) => visit(part, `${path}[${i}]`));
-    if (isPlainObject(value))
-      return Object.fromEntries(Object.entries(value).map(([name, part]) => [name, visit(part, memberOf(path, name))]));
+    if (isPlainObject(value)) {
+      // Parts have their places by the names of members, since samples may have them in another order.
+      const names = Object.keys(value);
+      const made = new Map(names.toSorted().map((name) => [name, visit(value[name], memberOf(path, name))]));
+      return Object.fromEntries(names.map((name) => [name, made.get(name)!]));
+    }
     wrong ??= { path, value };
     // `standIn` gives it back.
     return new Leaf(path, "number", numbers.push(value) - 1);
@@ -139,6 +143,8 @@ export function checkLayouts(samples: readonly Known[], indices: ArrayLike<numbe
     const isRagged = part.dtype === its.part.dtype && part.shape.length === its.part.shape.length;
     differ({ path, indices }, other, told(part), told(its.part), isRagged ? RAGGED : "");
   }
+  // A difference that is not seen would put the parts of one sample in the places of another's.
+  differ({ path: "sample", indices }, other, JSON.stringify(first.kinds), JSON.stringify(kinds));
 }
 
 let zeros = new ArrayBuffer(0);

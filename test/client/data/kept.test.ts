@@ -16,12 +16,14 @@ import {
   type NDArray,
   type Worker,
 } from "torchwire";
-import { imageFolder, list, pad, stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
+import { ArrayList, imageFolder, list, pad, stack, type DataLoaderOptions, type Indexed } from "torchwire/data";
 import type { KeptCounts, WorkerStats } from "torchwire/bridge";
 import type { Loss } from "torchwire/losses";
 import { SWA } from "torchwire/callbacks";
 import { same } from "torchwire/formats";
+import { isReference } from "../../../bridge/reference/ref.ts";
 import { sizeOf, toBytes } from "../../../bridge/values/ndarray.ts";
+import { Packed } from "../../../client/data/list.ts";
 import { caught, countsOf, untyped } from "../../observed.ts";
 import { folder, picture, raw } from "../../pictures.ts";
 import { clean } from "../../scratch.ts";
@@ -417,6 +419,43 @@ test("samples that do not go together are told as without", async () => {
     expect(kept).toBe(await message(data, {}));
     expect(kept).toContain("sample");
   }
+});
+
+/** Of an array, a list of arrays, or a reference to a tensor. */
+async function elementsOf(part: any): Promise<number[]> {
+  const whole = part instanceof Packed ? part.flat : part;
+  const { data } = isReference(whole) ? await py.ndarray(whole as AnyRef) : (whole as NDArray);
+  return Array.from(data as ArrayLike<number>, Number);
+}
+
+test.each<[string, DataLoaderOptions & { collate?: object }]>([
+  ["stacked", { batchSize: 4 }],
+  ["in lists", { batchSize: 4, collate: { xs: list } }],
+])("members of records may come in another order in each sample: %s", async (_, options) => {
+  const pair = Array.from({ length: 8 }, () => ({ a: floats(2), b: floats(2) }));
+  const data: Indexed = {
+    length: 8,
+    get: (i: number) => {
+      const { a, b } = pair[i]!;
+      return i % 2 === 0 ? { xs: { a, n: i, b }, ys: { u: i, v: -i } } : { xs: { b, n: i, a }, ys: { v: -i, u: i } };
+    },
+  } as Indexed;
+  const seen = async (batches: AsyncIterable<any>): Promise<unknown[]> => {
+    const all: unknown[] = [];
+    for await (const { xs, ys } of batches)
+      for (const side of [xs instanceof ArrayList ? xs.parts : xs, ys])
+        for (const name of Object.keys(side).toSorted()) all.push(name, await elementsOf(side[name]));
+    return all;
+  };
+  const loader = (keep?: "worker"): DataLoader =>
+    new DataLoader(data, { ...options, ...(keep && { keep }) } as DataLoaderOptions) as DataLoader;
+  const [plain, kept] = [loader(), loader("worker")];
+  expect(await seen(kept.on(worker))).toEqual(await seen(plain));
+});
+
+test("a part that is an empty list stays one", async () => {
+  const data: Indexed = { length: 4, get: () => ({ xs: floats(2), ys: [] }) } as Indexed;
+  for await (const { ys } of new DataLoader(data, { batchSize: 2, keep: "worker" }).on(worker)) expect(ys).toEqual([]);
 });
 
 test("options that make no sense are refused", async () => {
