@@ -26,7 +26,8 @@ export function jpegHeader(bytes: Uint8Array): JpegHeader | undefined {
     // Any number of bytes 0xff may come before a marker.
     while (bytes[at] === 0xff) at++;
     const marker = bytes[at++];
-    if (marker === undefined || word(at) < 2) return undefined;
+    // Those have no length: what is behind them would be taken for one, and skipped.
+    if (marker === undefined || marker < FIRST || (marker >= 0xd0 && marker <= 0xd9) || word(at) < 2) return undefined;
     if (marker === SCAN) return frame && { format: "jpeg", ...frame, depth: "uchar", hasAlpha: false, isUpright };
     if (marker === EXIF) isUpright = false;
     if (!isFrame(marker)) continue;
@@ -40,6 +41,8 @@ export function jpegHeader(bytes: Uint8Array): JpegHeader | undefined {
 }
 
 const START = 0xffd8;
+/** Markers below it are reserved, or stand in a picture. */
+const FIRST = 0xc0;
 const SCAN = 0xda;
 /** Exif and XMP. */
 const EXIF = 0xe1;

@@ -52,6 +52,20 @@ describe("what it says", () => {
     expect(jpegHeader(flat)).toBeUndefined();
   });
 
+  test("is undefined where a marker without a length could hide another picture", async () => {
+    const plain = await jpeg(photo());
+    const small = await jpeg(raw(8, 8, picture(8, 8, 1)));
+    const hidden = small.subarray(Buffer.from(small).indexOf(Buffer.of(0xff, 0xc0)));
+    for (const marker of [0x00, 0x01, 0x02, 0xbf, 0xd0, 0xd7, 0xd8, 0xd9]) {
+      // A decoder goes on behind the marker. Who takes what follows for its length comes to the small picture.
+      const file = Buffer.concat([plain.subarray(0, 2), Buffer.of(0xff, marker), plain.subarray(2)]);
+      const skipped = file.readUInt16BE(4);
+      const filled = Buffer.concat([file, Buffer.alloc(Math.max(0, 4 + skipped - file.length))]);
+      hidden.forEach((byte, i) => (filled[4 + skipped + i] = byte));
+      expect(jpegHeader(Buffer.concat([filled.subarray(0, 4 + skipped), hidden]))).toBeUndefined();
+    }
+  });
+
   test("tells a segment that may hold an orientation, wherever it stands", async () => {
     const plain = await jpeg(photo());
     for (const where of ["first", "last"] as const)
