@@ -25,12 +25,14 @@ export class EncodedImages extends ArrayList {
   }
 
   override slice(start: number, end: number): EncodedImages {
+    // (Where the worker has the bytes, this throws.)
+    void (this.parts as Packed).arrays;
     return new EncodedImages(this.images.slice(start, end));
   }
 }
 
-const told = ({ size, fit }: ImageShape): string =>
-  size === undefined ? "an image of its own size" : `an image that becomes ${size.join(" × ")} (${fit})`;
+const told = ({ size, fit, maxPixels }: ImageShape): string =>
+  `${size === undefined ? "an image of its own size" : `an image that becomes ${size.join(" × ")} (${fit})`}, of up to ${maxPixels} pixels`;
 
 /** Their bytes in new memory, which is sent without a copy. Batches differ in size, so it would serve no other one. */
 function packed(images: readonly EncodedImage[]): Packed {

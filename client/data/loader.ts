@@ -181,10 +181,11 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
   async *#pass(site: CallSite, kept?: () => KeptStore): AsyncGenerator<Batch, void, undefined> {
     const pass = this.#passes.begin();
     const { length } = this;
-    const store = kept?.();
-    await store?.ready();
-    const source = this.#source(pass, store);
+    let source: Source | undefined;
     try {
+      const store = kept?.();
+      await store?.ready();
+      source = this.#source(pass, store);
       while (pass.batch < length) {
         const made = source.batch(pass.batch);
         const { batch, lease } = made instanceof Promise ? await made : made;
@@ -196,7 +197,7 @@ export class DataLoader<X extends Inputs = NDArray, Y extends Inputs = NDArray, 
       addCaller(error, "DataLoader", site);
       throw error;
     } finally {
-      await source.stop();
+      await source?.stop();
     }
     this.#passes.end(pass);
   }
