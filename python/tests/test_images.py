@@ -187,3 +187,20 @@ def test_few_pixels_are_decoded_at_once(monkeypatch):
 def test_in_inference_mode_it_gives_the_same():
     with torch.inference_mode():
         assert torch.equal(decoded([jpeg(50, 37)] * 3, [8, 8]), decoded([jpeg(50, 37)] * 3, [8, 8]))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 4000), (4000, 1)])
+def test_one_that_would_grow_past_the_limit_is_refused_before_it_does(width, height):
+    thin = file_of(Image.fromarray(picture(width, height)), "PNG")
+    with pytest.raises(BadDataError, match=r"photos/1\.jpg: it is .* and has to become .* more than 1000000; cut it"):
+        decoded([jpeg(30, 30), thin], [24, 24], most=1_000_000)
+    assert decoded([thin], [24, 24], "contain", most=1_000_000).shape == (1, 24, 24, 3)
+
+
+def test_files_that_are_not_there_are_no_rows_of_anything():
+    file = jpeg(8, 8)
+    flat = torch.frombuffer(bytearray(file), dtype=torch.uint8)
+    with pytest.raises(ValueError):
+        images.decode(flat, [len(file)], ["a", "b"], [8, 8], "cover", MOST)
+    with pytest.raises(ValueError, match="files of"):
+        images.decode(flat, [len(file), len(file)], ["a", "b"], [8, 8], "cover", MOST)

@@ -22,6 +22,8 @@ _KINDS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "AVIF")
 _MOST_BYTES = 256 * 2**20
 _BYTES_PER_PIXEL = 4
 _MOST_THREADS = 16
+# An image of any limit may have so many times the pixels of its size before it is cut.
+_MOST_CUT = 16
 
 
 class BadDataError(Exception):
@@ -40,12 +42,13 @@ def decode(
 
     Raises BadDataError with the name of the first image that cannot be read, and where sizes differ.
     """
-    opened = [_named(name, _open, file, most_pixels) for name, file in zip(names, _files(flat, lengths))]
+    files = list(_files(flat, lengths))
+    opened = [_named(name, _open, file, most_pixels) for name, file in zip(names, files, strict=True)]
     out: np.ndarray[Any, Any] | None = None if size is None else np.empty((len(names), *size, 3), np.uint8)
     at = 0
     for group in _groups(opened):
         for pixels in _each(_load, group, names[at : at + len(group)]):
-            shown = pixels if size is None else _resized(pixels, size, fit)
+            shown = pixels if size is None else _named(names[at], _resized, pixels, size, fit, most_pixels)
             if out is None:
                 out = np.empty((len(names), *shown.shape), np.uint8)
             elif out.shape[1:] != shown.shape:
@@ -63,6 +66,8 @@ def _files(flat: Tensor, lengths: Sequence[int]) -> Iterator[np.ndarray[Any, Any
     content = flat.numpy()
     start = 0
     for length in lengths:
+        if start + length > len(content):
+            raise ValueError(f"files of {sum(lengths)} bytes in {len(content)}")
         yield content[start : start + length]
         start += -(-length // _ALIGNMENT) * _ALIGNMENT
 
@@ -99,12 +104,19 @@ def _load(image: Image.Image) -> np.ndarray[Any, Any]:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
-def _resized(pixels: np.ndarray[Any, Any], size: Sequence[int], fit: str) -> np.ndarray[Any, Any]:
+def _resized(pixels: np.ndarray[Any, Any], size: Sequence[int], fit: str, most_pixels: int) -> np.ndarray[Any, Any]:
     """Return them as torchvision's Resize (bilinear, antialiased) makes them of a tensor, cut or padded to `size`."""
     from torchvision.transforms.v2 import functional
 
     (height, width), (rows, columns) = size, pixels.shape[:2]
     scaled = _scaled(rows, columns, height, width, fit)
+    # One that is very long and narrow grows before it is cut. (Small sizes may grow a little past a low limit.)
+    most_pixels = max(most_pixels, _MOST_CUT * height * width)
+    if scaled[0] * scaled[1] > most_pixels:
+        raise ValueError(
+            f"it is {rows} × {columns}, and has to become {scaled[0]} × {scaled[1]} pixels to cover "
+            f"{height} × {width}, more than {most_pixels}; cut it, or raise maxPixels"
+        )
     image = torch.from_numpy(pixels).permute(2, 0, 1)
     image = functional.resize(image, list(scaled), antialias=True)
     if fit == "cover":
