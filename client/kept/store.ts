@@ -116,14 +116,14 @@ export class KeptStore {
     };
     const isCached = ({ known }: Item): boolean => this.#cached?.has(known.hash) === true;
     const cached = items.filter(isCached);
-    take(cached, (hashes) => this.#own.recall(shelf.number, room, hashes) as AnyRef);
+    take(cached, (hashes) => this.#own.recall(shelf.number, shelf.rows, room, hashes) as AnyRef);
     this.#counts.cached += cached.length;
     const sent = items.filter((item) => !isCached(item));
     const arrays = sent.length === 0 ? [] : layout.parts.map((_, i) => this.#joined(layout, i, sent, lease));
     take(sent, (hashes) => {
-      if (!layout.isLoose) return this.#own.add(shelf.number, room, hashes, ...arrays) as AnyRef;
+      if (!layout.isLoose) return this.#own.add(shelf.number, shelf.rows, room, hashes, ...arrays) as AnyRef;
       const shapes = sent.map(({ known }) => known.shapes);
-      return this.#own.add_loose(shelf.number, hashes, shapes, ...arrays) as AnyRef;
+      return this.#own.add_loose(shelf.number, shelf.rows, hashes, shapes, ...arrays) as AnyRef;
     });
     this.#counts.samples += sent.length;
   }

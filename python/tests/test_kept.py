@@ -54,7 +54,7 @@ def filled(store: Store, parts: list[Tensor], batch: int = 4) -> Store:
     store.shelf(KEY, PARTS)
     count, hashes = len(parts[0]), hashes_of(parts)
     for at in range(0, count, batch):
-        store.add(0, count - at, hashes[at : at + batch], *[part[at : at + batch] for part in parts])
+        store.add(0, at, count - at, hashes[at : at + batch], *[part[at : at + batch] for part in parts])
     return store
 
 
@@ -78,7 +78,7 @@ def test_more_may_come_than_was_said() -> None:
     store = Store()
     store.shelf(KEY, PARTS)
     for at in range(0, 30, 10):
-        store.add(0, 10, hashes_of(parts)[at : at + 10], *[part[at : at + 10] for part in parts])
+        store.add(0, at, 10, hashes_of(parts)[at : at + 10], *[part[at : at + 10] for part in parts])
     check(store, parts)
 
 
@@ -100,7 +100,7 @@ def add_loose(store: Store, rows: list[tuple[Tensor, Tensor]]) -> Tensor:
     hashes = torch.frombuffer(bytearray(raw), dtype=torch.uint8).reshape(-1, 32)
     store.loose_shelf(LOOSE, ["float32", "int64"])
     flats = [torch.cat([row[i].flatten() for row in rows]) for i in range(2)]
-    store.add_loose(0, hashes, shapes, *flats)
+    store.add_loose(0, 0, hashes, shapes, *flats)
     return hashes
 
 
@@ -113,7 +113,7 @@ def test_arrays_of_different_lengths_are_padded_and_packed(memory: int | None, i
     if is_recalled:
         store = Store(memory, "ragged")
         store.loose_shelf(LOOSE, ["float32", "int64"])
-        store.recall(0, 0, hashes)
+        store.recall(0, 0, 0, hashes)
     chosen = [5, 2, 5, 8, 3]
     pad = [torch.tensor([-1.5]), [0], "right", 1]
     left, right = store.gather(0, torch.tensor(chosen), [pad, "list"])
@@ -155,9 +155,9 @@ def test_inference_mode_leaves_rows_that_can_be_added_later() -> None:
     store = Store()
     store.shelf(KEY, PARTS)
     with torch.inference_mode():
-        store.add(0, 8, hashes_of(parts)[:4], *[part[:4] for part in parts])
+        store.add(0, 0, 8, hashes_of(parts)[:4], *[part[:4] for part in parts])
         assert store.gather(0, torch.tensor([1]))[0].is_inference()
-    store.add(0, 4, hashes_of(parts)[4:], *[part[4:] for part in parts])
+    store.add(0, 4, 4, hashes_of(parts)[4:], *[part[4:] for part in parts])
     check(store, parts)
     weight = torch.ones(2, requires_grad=True)
     (store.gather(0, torch.tensor([1]))[0] * weight).sum().backward()
@@ -174,9 +174,43 @@ def test_a_batch_whose_samples_could_not_be_added_says_why(monkeypatch: pytest.M
     parts = samples(300_000, 1)
     store._shelves[0]._blocks[-1].rows = 4
     with pytest.raises(OSError, match="No space left"):
-        store.add(0, 10, hashes_of(samples(1)), *[part[:1] for part in parts])
+        store.add(0, 4, 10, hashes_of(samples(1)), *[part[:1] for part in parts])
     with pytest.raises(RuntimeError, match="could not be kept: OSError.*No space left"):
         store.gather(0, torch.tensor([0]))
+
+
+@pytest.mark.parametrize("batch", [4, 12], ids=["several blocks", "one block"])
+def test_rows_that_are_not_there_are_never_read(batch: int) -> None:
+    parts = samples(12)
+    store = Store()
+    store.shelf(KEY, PARTS)
+    for at in range(0, 12, batch):
+        store.add(0, at, batch, hashes_of(parts)[at : at + batch], *[part[at : at + batch] for part in parts])
+    for rows in ([12], [-1], [3, 100], [0, 12]):
+        with pytest.raises(IndexError, match="rows .* of 12"):
+            store.gather(0, torch.tensor(rows))
+    check(store, parts)
+    loose = Store()
+    add_loose(loose, ragged(3))
+    with pytest.raises(IndexError, match="rows -1 to -1 of 3"):
+        loose.gather(0, torch.tensor([-1]), ["list", "list"])
+
+
+def test_a_row_that_was_lost_never_gives_its_place_to_another() -> None:
+    parts = samples(8)
+    store = Store()
+    store.shelf(KEY, PARTS)
+    store.add(0, 0, 8, hashes_of(parts)[:2], *[part[:2] for part in parts])
+    with pytest.raises(RuntimeError, match="rows from 4 come behind 2: those between are lost"):
+        store.add(0, 4, 4, hashes_of(parts)[4:], *[part[4:] for part in parts])
+    # The rows that are there may be right, but the client does not know that of any.
+    with pytest.raises(RuntimeError, match="could not be kept: RuntimeError: rows from 4"):
+        store.gather(0, torch.tensor([0]))
+    for wrong in (hashes_of(parts)[:1], hashes_of(parts)[:3]):
+        store = Store()
+        store.shelf(KEY, PARTS)
+        with pytest.raises(ValueError, match="rows for"):
+            store.add(0, 0, 8, wrong, *[part[:2] for part in parts])
 
 
 def test_a_later_session_finds_what_an_earlier_one_has_sent() -> None:
@@ -186,10 +220,10 @@ def test_a_later_session_finds_what_an_earlier_one_has_sent() -> None:
     known = later.hashes()
     assert sorted(known.tolist()) == sorted(hashes_of(parts).tolist())
     later.shelf(KEY, PARTS)
-    later.recall(0, 12, hashes_of(parts)[:5])
+    later.recall(0, 0, 12, hashes_of(parts)[:5])
     more = samples(3, 1)
-    later.add(0, 7, hashes_of(more), *more)
-    later.recall(0, 4, hashes_of(parts)[5:])
+    later.add(0, 5, 7, hashes_of(more), *more)
+    later.recall(0, 8, 4, hashes_of(parts)[5:])
     check(later, [torch.cat([a[:5], b, a[5:]]) for a, b in zip(parts, more)])
     assert len(Store(cache="photos").hashes()) == 15
     assert len(Store(cache="others").hashes()) == 0
@@ -267,7 +301,7 @@ def test_damage_is_noticed_and_removed() -> None:
     later = Store(cache="photos")
     later.shelf(KEY, PARTS)
     with pytest.raises(OSError, match="was damaged on the disk, and has been removed: run the program again"):
-        later.recall(0, 3, hashes_of(parts))
+        later.recall(0, 0, 3, hashes_of(parts))
     assert os.listdir(folder) == []
 
 
@@ -325,7 +359,7 @@ def test_caches_are_listed_and_removed(tmp_path: Path) -> None:
         kept_cache.remove("photos")
     # A session that had it goes on.
     more = samples(2, 1)
-    store.add(0, 2, hashes_of(more), *more)
+    store.add(0, 3, 2, hashes_of(more), *more)
     assert os.listdir(tmp_path / "cache" / "samples") == ["a.b"]
     mode = os.stat(tmp_path / "cache" / "samples" / "a.b").st_mode & 0o777
     assert mode == 0o700

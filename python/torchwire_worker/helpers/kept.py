@@ -51,29 +51,40 @@ class Store:
         """Make the next shelf, for samples whose arrays have these dtypes and shapes of their own."""
         self._shelves.append(Loose(key, [getattr(torch, dtype) for dtype in dtypes], self._room))
 
-    def add(self, shelf: int, room: int, hashes: Tensor, *parts: Tensor) -> int:
-        """Add rows, one for each hash. So many more, `room`, may come. Return their number."""
+    def add(self, shelf: int, first: int, room: int, hashes: Tensor, *parts: Tensor) -> int:
+        """Add rows from `first` on, one for each hash. So many more, `room`, may come. Return their number.
+
+        The client counts the rows, too. A row that was lost would give all after it the places of others.
+        """
         with self._failing():
             own = self._shelves[shelf]
             assert isinstance(own, _Shelf)
+            _check_next(own, first)
+            if any(len(part) != len(hashes) for part in parts):
+                raise ValueError(f"{[len(part) for part in parts]} rows for {len(hashes)} hashes")
             self._write(hashes, lambda: own.contents(parts))
             self._put(own, room, parts)
         return len(hashes)
 
-    def add_loose(self, shelf: int, hashes: Tensor, shapes: list[list[list[int]]], *flats: Tensor) -> int:
-        """Add rows whose parts have these shapes. Return their number."""
+    def add_loose(self, shelf: int, first: int, hashes: Tensor, shapes: list[list[list[int]]], *flats: Tensor) -> int:
+        """Add rows from `first` on, whose parts have these shapes. Return their number."""
         with self._failing():
             own = self._shelves[shelf]
             assert isinstance(own, Loose)
+            _check_next(own, first)
+            sizes = [sum(math.prod(row[i]) for row in shapes) for i in range(len(flats))]
+            if len(shapes) != len(hashes) or sizes != [flat.numel() for flat in flats]:
+                raise ValueError(f"{len(shapes)} rows of {sizes} elements for {len(hashes)} hashes")
             self._write(hashes, lambda: own.contents(shapes, flats))
             own.put(shapes, flats)
         return len(hashes)
 
-    def recall(self, shelf: int, room: int, hashes: Tensor) -> int:
-        """Add rows that the cache has. Return their number."""
+    def recall(self, shelf: int, first: int, room: int, hashes: Tensor) -> int:
+        """Add rows from `first` on, which the cache has. Return their number."""
         with self._failing():
             assert self._cache is not None
             own = self._shelves[shelf]
+            _check_next(own, first)
             found = [self._cache.read(hash, own.key) for hash in _hashes_in(hashes)]
             if isinstance(own, Loose):
                 own.restore(found)
@@ -88,6 +99,8 @@ class Store:
         if self._failure is not None:
             raise RuntimeError(f"the samples of this batch could not be kept: {self._failure}")
         own = self._shelves[shelf]
+        if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < own.count:
+            raise IndexError(f"rows {int(rows.min())} to {int(rows.max())} of {own.count}")
         return own.gather(rows, how or []) if isinstance(own, Loose) else own.gather(rows)
 
     def _write(self, hashes: Tensor, contents: Callable[[], list[bytes]]) -> None:
@@ -97,7 +110,8 @@ class Store:
 
     def _room(self, size: int) -> mmap.mmap:
         if size > self._memory:
-            return _on_disk(size)
+            # (Each file keeps a descriptor, of which a process has few.)
+            return _on_disk(max(size, _PIECE))
         self._memory -= size
         return _anonymous(size)
 
@@ -117,6 +131,11 @@ class Store:
             raise
 
 
+def _check_next(shelf: _Shelf | Loose, first: int) -> None:
+    if first != shelf.count:
+        raise RuntimeError(f"rows from {first} come behind {shelf.count}: those between are lost")
+
+
 class _Shelf:
     def __init__(self, key: str, parts: list[tuple[torch.dtype, list[int]]]) -> None:
         self.key = key.encode()
@@ -134,9 +153,9 @@ class _Shelf:
         size = max(1, sum(self._sizes))
         in_memory = min(rows, memory // size)
         if in_memory > 0:
-            self._blocks.append(_Block(self._parts, in_memory, _anonymous, self._start))
+            self._blocks.append(_Block(self._parts, in_memory, _anonymous, self.count))
             return in_memory * size
-        self._blocks.append(_Block(self._parts, min(rows, max(1, _PIECE // size)), _on_disk, self._start))
+        self._blocks.append(_Block(self._parts, min(rows, max(1, _PIECE // size)), _on_disk, self.count))
         return 0
 
     def put(self, parts: Sequence[Tensor]) -> int:
@@ -169,7 +188,7 @@ class _Shelf:
         return found
 
     @property
-    def _start(self) -> int:
+    def count(self) -> int:
         return self._blocks[-1].start + self._blocks[-1].used if self._blocks else 0
 
 

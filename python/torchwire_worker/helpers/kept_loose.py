@@ -25,6 +25,10 @@ class Loose:
         self._rows: list[tuple[Tensor, ...]] = []
         self._free = torch.empty(0, dtype=torch.uint8, device="cpu")
 
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
     def put(self, shapes: list[list[list[int]]], flats: Sequence[Tensor]) -> None:
         """Add rows with these shapes of their parts. `flats` has each part of all rows, one behind the other."""
         at = [0] * len(flats)
