@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from torchwire_worker.helpers import kept_cache
+from torchwire_worker.helpers import kept, kept_cache
 from torchwire_worker.helpers.kept import Store
 from torchwire_worker.helpers.kept_cache import BadName, Cache
 from torchwire_worker.helpers.ragged import split
@@ -363,3 +363,96 @@ def test_caches_are_listed_and_removed(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "cache" / "samples") == ["a.b"]
     mode = os.stat(tmp_path / "cache" / "samples" / "a.b").st_mode & 0o777
     assert mode == 0o700
+
+
+def digest(content: bytes, key: str = KEY) -> bytes:
+    return hashlib.sha256(key.encode() + content).digest()
+
+
+def test_a_small_cache_keeps_what_it_has_from_session_to_session() -> None:
+    most = 8 * 2**20
+    contents = [bytes([i]) * 100_000 for i in range(48)]
+    cache = kept_cache.Cache("small", most)
+    for content in contents[:40]:
+        cache.write(digest(content), content)
+    cache.close()
+    # Each session adds one, and half of the room is left.
+    for content in contents[40:]:
+        cache = kept_cache.Cache("small", most)
+        before = len(cache.hashes()) // 32
+        cache.write(digest(content), content)
+        cache.close()
+        assert len(kept_cache.Cache("small", most).hashes()) // 32 == before + 1
+    assert kept_cache.listed()[0]["bytes"] <= most
+
+
+def test_a_record_that_another_session_cuts_off_while_it_is_read_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = kept_cache.Cache("cut", None)
+    cache.write(digest(b"whole"), b"whole")
+    cache.close()
+    [path] = kept_cache._files_in(kept_cache.folder_of("cut"))
+    size = os.path.getsize(path)
+    with open(path, "ab") as file:
+        file.write(bytes(100))
+    read = kept_cache._pread
+
+    def cut(file: int, length: int, start: int) -> bytes:
+        if start >= size:
+            os.truncate(path, size)
+        return read(file, length, start)
+
+    monkeypatch.setattr(kept_cache, "_pread", cut)
+    assert kept_cache.Cache("cut", None).hashes() == digest(b"whole")
+
+
+def test_what_is_no_file_is_passed_over() -> None:
+    cache = kept_cache.Cache("pipes", None)
+    os.mkfifo(os.path.join(kept_cache.folder_of("pipes"), "0.samples"))
+    os.mkdir(os.path.join(kept_cache.folder_of("pipes"), "1.samples"))
+    os.symlink("/dev/zero", os.path.join(kept_cache.folder_of("pipes"), "2.samples"))
+    cache.write(digest(b"one"), b"one")
+    cache.close()
+    assert kept_cache.Cache("pipes", None).hashes() == digest(b"one")
+
+
+def test_a_cache_behind_a_link_is_removed_there(tmp_path: Path) -> None:
+    large = tmp_path / "large"
+    large.mkdir()
+    os.makedirs(kept_cache.root())
+    os.symlink(large, kept_cache.folder_of("linked"))
+    # A process was killed while it removed another one.
+    os.mkdir(os.path.join(kept_cache.root(), "." + "0" * 32))
+    cache = kept_cache.Cache("linked", None)
+    cache.write(digest(b"one"), b"one")
+    cache.close()
+    assert kept_cache.remove("linked") > 0
+    assert os.listdir(kept_cache.root()) == []
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+def test_damage_that_cannot_be_removed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = kept_cache.Cache("fixed", None)
+    cache.write(digest(b"right"), b"wrong")
+    cache.close()
+
+    def refuse(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr(os, "unlink", refuse)
+    with pytest.raises(kept_cache.Damaged, match="cannot be removed .*Permission denied.*: remove it"):
+        kept_cache.Cache("fixed", None).read(digest(b"right"), KEY.encode())
+
+
+@pytest.mark.parametrize(
+    ("groups", "files"),
+    [
+        ("0::/user.slice/job.scope\n", ["memory.max", "user.slice/memory.max", "user.slice/job.scope/memory.max"]),
+        ("5:cpu,memory:/slurm/job_1\n4:cpuset:/elsewhere\n", ["memory/slurm/job_1/memory.limit_in_bytes"]),
+        ("garbage\n", ["memory.max", "memory/memory.limit_in_bytes"]),
+    ],
+)
+def test_the_limits_of_all_groups_of_the_process_hold(tmp_path: Path, groups: str, files: list[str]) -> None:
+    (tmp_path / "groups").write_text(groups)
+    found = set(kept._limits(str(tmp_path / "groups"), "/root"))
+    assert {os.path.join("/root", file) for file in files} <= found
+    assert not any("elsewhere" in path for path in found)

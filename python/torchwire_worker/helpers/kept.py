@@ -11,7 +11,7 @@ import math
 import mmap
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -266,7 +266,25 @@ def _machine_memory() -> int:
     found = 8 * 2**30
     with contextlib.suppress(OSError, ValueError, AttributeError):
         found = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+    for path in _limits():
         with contextlib.suppress(OSError, ValueError), open(path) as file:
             found = min(found, int(file.read()))
     return found
+
+
+def _limits(groups: str = "/proc/self/cgroup", root: str = "/sys/fs/cgroup") -> Iterator[str]:
+    """Return the files of all memory limits that hold for this process: its control group has one, and those above.
+
+    A batch system limits a group within, a container its outermost one.
+    """
+    lines = []
+    with contextlib.suppress(OSError), open(groups) as file:
+        lines = [line for line in file.read().splitlines() if line.count(":") >= 2]
+    for line in ["::/", ":memory:/", *lines]:
+        _, kinds, group = line.split(":", 2)
+        if kinds and "memory" not in kinds.split(","):
+            continue
+        folder, name = (os.path.join(root, "memory"), "memory.limit_in_bytes") if kinds else (root, "memory.max")
+        parts = [part for part in group.split("/") if part not in ("", "..")]
+        for depth in range(len(parts) + 1):
+            yield os.path.join(folder, *parts[:depth], name)

@@ -8,10 +8,12 @@ where it is read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 import struct
 import sys
 import uuid
@@ -64,10 +66,14 @@ def root() -> str:
 
 def listed() -> list[dict[str, Any]]:
     """Return the caches by name: the bytes of each, and when it was used last, in seconds since 1970."""
+    found = []
     with contextlib.suppress(FileNotFoundError):
-        names = sorted(name for name in os.listdir(root()) if _NAME.fullmatch(name))
-        return [_about(name) for name in names if os.path.isdir(os.path.join(root(), name))]
-    return []
+        for name in sorted(os.listdir(root())):
+            # (Another process may remove it meanwhile.)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                if _NAME.fullmatch(name):
+                    found.append(_about(name))
+    return found
 
 
 def remove(name: str) -> int:
@@ -76,11 +82,21 @@ def remove(name: str) -> int:
     if not os.path.isdir(folder):
         raise BadName(f"there is no cache {name!r} in {root()}")
     size = _about(name)["bytes"]
+    # The folder may be a link to a larger disk.
+    real = os.path.realpath(folder)
     # A session that makes files meanwhile makes them in another folder of this name.
-    doomed = os.path.join(root(), f".{uuid.uuid4().hex}")
-    os.rename(folder, doomed)
-    shutil.rmtree(doomed, ignore_errors=True)
+    doomed = os.path.join(os.path.dirname(real), f".{uuid.uuid4().hex}")
+    os.rename(real, doomed)
+    if os.path.islink(folder):
+        os.unlink(folder)
+    for path in {doomed, *_left_behind()}:
+        shutil.rmtree(path)
     return size
+
+
+def _left_behind() -> list[str]:
+    """Return what a process left that was killed while it removed a cache."""
+    return [os.path.join(root(), name) for name in os.listdir(root()) if re.fullmatch(r"\.[0-9a-f]{32}", name)]
 
 
 def folder_of(name: str) -> str:
@@ -96,7 +112,8 @@ class Cache:
     def __init__(self, name: str, most_bytes: int | None) -> None:
         self._folder = folder_of(name)
         self._most = _DEFAULT_BYTES if most_bytes is None else most_bytes
-        self._file_bytes = min(self._most, max(_FILE_BYTES, self._most // _FILES))
+        # Room is made by whole files: a few must be left then.
+        self._file_bytes = min(self._most // 4, max(_FILE_BYTES, self._most // _FILES))
         self._readers: list[_Reader] = []
         self._places: dict[bytes, tuple[_Reader, int, int]] = {}
         self._writer: int | None = None
@@ -107,6 +124,7 @@ class Cache:
         for path in _files_in(self._folder):
             with contextlib.suppress(OSError):
                 self._read_places(_Reader(path))
+        self._count = len(self._places)
 
     def __contains__(self, hash: bytes) -> bool:
         return hash in self._places
@@ -120,8 +138,13 @@ class Cache:
         reader, start, length = self._places[hash]
         content = _pread(reader.file, length, start)
         if hashlib.sha256(key + content).digest() != hash:
-            with contextlib.suppress(OSError):
+            try:
                 os.unlink(reader.path)
+            except OSError as error:
+                raise Damaged(
+                    f"{reader.path} was damaged on the disk, and cannot be removed ({error}): remove it, and run the "
+                    "program again"
+                ) from None
             raise Damaged(f"{reader.path} was damaged on the disk, and has been removed: run the program again")
         reader.touch()
         return content
@@ -129,7 +152,7 @@ class Cache:
     def write(self, hash: bytes, content: bytes) -> None:
         """Write a sample, if there is room. A disk that is full only ends the writing: the session has the sample."""
         size = _RECORD.size + len(content)
-        if hash in self._places or self._is_full or size > self._file_bytes:
+        if hash in self._places or self._is_full or size > self._file_bytes or self._count >= _MOST_TOLD:
             return
         try:
             if self._writer is None or self._written + size > self._file_bytes:
@@ -137,6 +160,7 @@ class Cache:
             assert self._writer is not None
             _write(self._writer, _RECORD.pack(_MAGIC, len(content), hash) + content)
             self._written += size
+            self._count += 1
         except OSError:
             self._is_full = True
             if self._writer is not None:
@@ -153,16 +177,22 @@ class Cache:
     def _read_places(self, reader: _Reader) -> None:
         self._readers.append(reader)
         for hash, start, length in _records(reader.file):
+            # A client is told of no more.
+            if len(self._places) >= _MOST_TOLD:
+                return
             self._places.setdefault(hash, (reader, start, length))
 
     def _begin(self, size: int) -> None:
         """Go on with a file that has room and that no session writes to, or begin one."""
         self._end()
         owners.make(self._folder, 0o700)
-        self._make_room(size)
+        total = sum(status.st_size for _, status in _statuses(self._folder))
         for path in _files_in(self._folder):
             if self._take(path, os.O_RDWR, size):
-                return
+                if total + self._file_bytes - self._written <= self._most:
+                    return
+                self._end()
+        self._make_room(size)
         path = self._folder
         # Another session may lock a file before the one that has made it.
         for _ in range(_MOST_TRIES):
@@ -173,7 +203,7 @@ class Cache:
 
     def _take(self, path: str, flags: int, size: int) -> bool:
         try:
-            file = os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0), 0o600)
+            file = _open(path, flags)
         except OSError:
             if flags & os.O_CREAT:
                 raise
@@ -201,7 +231,7 @@ class Cache:
             if total <= room:
                 return
             with contextlib.suppress(OSError):
-                file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+                file = _open(path, os.O_RDONLY)
                 try:
                     if _lock(file):
                         os.unlink(path)
@@ -220,7 +250,7 @@ class Cache:
 class _Reader:
     def __init__(self, path: str) -> None:
         self.path = path
-        self.file = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0))
+        self.file = _open(path, os.O_RDONLY)
         self._is_touched = False
 
     def touch(self) -> None:
@@ -233,11 +263,26 @@ class _Reader:
         os.close(self.file)
 
 
+def _open(path: str, flags: int) -> int:
+    """Open a regular file: a link or a pipe of this name is none of ours."""
+    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    file = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        os.close(file)
+        raise OSError(errno.EINVAL, "it is no file", path)
+    return file
+
+
 def _records(file: int) -> Iterator[tuple[bytes, int, int]]:
     """Return the whole records of a file: hash, start, length."""
     size, at = os.fstat(file).st_size, 0
     while at + _RECORD.size <= size:
-        magic, length, hash = _RECORD.unpack(_pread(file, _RECORD.size, at))
+        head = _pread(file, _RECORD.size, at)
+        # (Another session may cut off meanwhile what was left half written.)
+        if len(head) < _RECORD.size:
+            return
+        magic, length, hash = _RECORD.unpack(head)
         at += _RECORD.size
         if magic != _MAGIC or length > size - at:
             return
