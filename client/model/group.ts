@@ -62,12 +62,10 @@ export class Group<T> {
     return this.#next();
   }
 
-  /** Takes all that wait, in batches. */
-  takeAll(): Request<T>[][] {
+  /** Takes all that wait. */
+  takeAll(): Request<T>[] {
     this.#dropAborted();
-    const batches: Request<T>[][] = [];
-    while (this.waiting.length > 0) batches.push(this.#next());
-    return batches;
+    return this.waiting.splice(0);
   }
 
   #next(): Request<T>[] {

@@ -227,9 +227,9 @@ async function* eachBatch<T>(
   const request =
     wait !== undefined && isInTheOpen(model) && isBatch(samples) ? joinable(samples, batchSize) : undefined;
   if (request !== undefined) {
-    const alike = [question.key, request.form, batchSize, wait, how.device, ...[model, input, select].map(nameOf)];
+    const alike = [question.key, request.form, batchSize, wait, how.device, ...[input, select].map(nameOf)];
     const kind = { ...question, key: alike.join("\n"), batchSize, wait: wait!, run };
-    yield await done(Requests.of(worker, model).ask(kind, request, signal));
+    yield await done(Requests.of(worker, model).ask(model, kind, request, signal));
     return;
   }
   const waiting: Promise<T>[] = [];

@@ -19,14 +19,15 @@ export interface TogetherOptions {
 
 /** The worker has one at work and one at hand. A fit beside it has its turn after these. */
 const MOST_IN_FLIGHT = 2;
-/** So many kinds of requests are remembered. */
+/** So many kinds of requests for one model are remembered. */
 const MOST_GROUPS = 256;
 const outside = AsyncLocalStorage.snapshot();
 const queues = new WeakMap<Worker, Requests>();
 
 /** The requests for one worker. */
 export class Requests {
-  readonly #groups = new Map<string, Group<any>>();
+  /** By the model, and by the kind. A model that the program has forgotten goes with its groups. */
+  readonly #groups = new WeakMap<object, Map<string, Group<any>>>();
   /** Those with requests that have waited long enough. Each has its turn. */
   readonly #due = new Set<Group<any>>();
   readonly #timers = new Map<Group<any>, NodeJS.Timeout | NodeJS.Immediate>();
@@ -44,8 +45,8 @@ export class Requests {
   }
 
   /** The answer to `inputs`, which others may join. `signal` ends its wait. */
-  ask<T>(kind: Kind<T>, inputs: Joinable, signal: AbortSignal | undefined): Promise<T> {
-    const group = this.#groupOf(kind);
+  ask<T>(model: PyObject, kind: Kind<T>, inputs: Joinable, signal: AbortSignal | undefined): Promise<T> {
+    const group = this.#groupOf(model, kind);
     const here = new AsyncResource("TORCHWIRE_REQUEST");
     const alone = (): Promise<T> => here.runInAsyncScope(kind.run, undefined, inputs.xs);
     return new Promise((resolve, reject) => {
@@ -55,13 +56,14 @@ export class Requests {
     });
   }
 
-  #groupOf<T>(kind: Kind<T>): Group<T> {
-    const known = this.#groups.get(kind.key);
+  #groupOf<T>(model: PyObject, kind: Kind<T>): Group<T> {
+    let groups = this.#groups.get(model);
+    if (groups === undefined) this.#groups.set(model, (groups = new Map()));
+    const known = groups.get(kind.key);
     if (known !== undefined) return known;
-    if (this.#groups.size >= MOST_GROUPS)
-      for (const [key, { isIdle }] of this.#groups) if (isIdle) this.#groups.delete(key);
+    if (groups.size >= MOST_GROUPS) for (const [key, { isIdle }] of groups) if (isIdle) groups.delete(key);
     const group = new Group<T>({ ...kind, run: (xs) => outside(kind.run, xs) });
-    this.#groups.set(kind.key, group);
+    groups.set(kind.key, group);
     return group;
   }
 
@@ -103,9 +105,13 @@ export class Requests {
     });
   }
 
-  /** What has been asked for before the worker is closed is answered. */
+  /**
+   * What has been asked for before the worker is closed is answered. Each request runs alone: of a batch that fails,
+   * nothing could run again.
+   */
   #sendAll(): void {
-    for (const group of this.#groups.values()) for (const batch of group.takeAll()) this.#send(group, batch);
+    for (const group of new Set([...this.#due, ...this.#timers.keys()]))
+      for (const request of group.takeAll()) this.#send(group, [request]);
   }
 
   /** The next batch, of the group whose turn it is. */

@@ -1,4 +1,6 @@
 /** Predictions of many requests: what waits together runs as one batch, and nobody can tell but by the last bits. */
+import { setFlagsFromString } from "node:v8";
+import { runInNewContext } from "node:vm";
 import { AsyncLocalStorage } from "node:async_hooks";
 import { beforeAll, describe, expect, test } from "vitest";
 import { DataLoader, image, kw, Learner, mse, py, sgd, type NDArray, type Worker } from "torchwire";
@@ -335,6 +337,21 @@ describe("a request that fails", () => {
     expect(await caught(() => outputs(model, floats(1, 4), together))).toMatchObject({ code: "CLOSED" });
   });
 
+  test("is answered before the worker is closed, also where another one of its batch would fail", async () => {
+    const own = await testWorker();
+    const ones: NDArray = { dtype: "float32", shape: [20, 4], data: new Float32Array(80).fill(1) };
+    const model = await primed(seen("x: x if x.ge(0).all() else 1 / 0", own), ones);
+    const good = each(ones);
+    const bad = { dtype: "float32", shape: [1, 4], data: new Float32Array(4).fill(-1) } as const;
+    const asked = [...good.slice(0, 10), bad, ...good.slice(10)].map((one) =>
+      outputs(model, one, { together: { wait: 1000 } }).catch((error: unknown) => error),
+    );
+    await own.close();
+    const answers = await Promise.all(asked);
+    expect(answers.splice(10, 1)[0]).toMatchObject({ pyType: "ZeroDivisionError" });
+    expect(answers).toEqual(good);
+  });
+
   test("is rejected where the worker ends meanwhile, waiting or not", async () => {
     const own = await testWorker();
     const model = await primed(seen("x: x", own), floats(2, 4));
@@ -471,4 +488,24 @@ test("what together may be, and what the program had around each request", async
   );
   expect(found).toEqual([1, 2, 3]);
   expect(await batchesOf(model)).toEqual([3]);
+});
+
+test("a model that the program has forgotten goes, with all that was learnt of it", async () => {
+  setFlagsFromString("--expose-gc");
+  const gc = runInNewContext("gc") as () => void;
+  const models: WeakRef<object>[] = [];
+  for (let i = 0; i < 20; i++) {
+    const model = seen("x: x");
+    await outputs(model, floats(1, 4), together);
+    models.push(new WeakRef(model));
+  }
+  const left = (): number => models.filter((model) => model.deref() !== undefined).length;
+  // (To look at one keeps it for a turn.)
+  for (let i = 0; i < 20; i++) {
+    await turn();
+    gc();
+  }
+  await turn();
+  // (The last one may stand in a register.)
+  expect(left()).toBeLessThanOrEqual(1);
 });
