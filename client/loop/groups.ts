@@ -33,8 +33,11 @@ export class Groups {
       const result = isPromise(next) ? await this.#interruption.waitFor(next, "the data") : next;
       if (result.done) this.#isOver = true;
       else {
-        hold(result.value);
-        group.push(result.value);
+        // (A list may hold promises of batches, as `for await` takes them.)
+        const given: unknown = result.value;
+        const batch = (isPromise(given) ? await this.#interruption.waitFor(given, "the data") : given) as BatchLike;
+        hold(batch);
+        group.push(batch);
       }
     }
     return group.length > 0 ? group : undefined;

@@ -739,7 +739,7 @@ export const mutants: readonly Mutant[] = [
   {
     title: "resume: the batches of a group freed too early",
     file: "client/loop/groups.ts",
-    from: "        hold(result.value);\n",
+    from: "        hold(batch);\n",
     to: "",
     test: by(
       "test/client/data/worker-data.test.ts",

@@ -29,7 +29,7 @@ import {
 import { CustomCallback } from "torchwire/callbacks";
 import type { AnyRef } from "../../../bridge/types/core.ts";
 import { caught, untyped } from "../../observed.ts";
-import { float32, line, pair, pairs } from "../../tiny.ts";
+import { float32, line, pair, pairs, unchecked } from "../../tiny.ts";
 import { warmWorker } from "../../worker.ts";
 
 let worker: Worker;
@@ -160,6 +160,11 @@ describe("what happens, in order", () => {
     expect(keys["validation stepEnd"]).toEqual([...begin, "yhat", "loss"]);
     for (const event of ["epochBegin", "epochEnd"]) expect(keys[`training ${event}`]).toEqual([]);
     expect(learner.step).toBeUndefined();
+  });
+
+  test("data may be a list of promises of batches", async () => {
+    const learner = learnerWith([], { data: { training: unchecked(pairs(3).map((one) => Promise.resolve(one))) } });
+    expect((await learner.fit(1)).steps).toBe(3);
   });
 
   test("window 1 and 3 give the same history, and observers see the same", async () => {
