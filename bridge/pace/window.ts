@@ -29,8 +29,7 @@ export class Window {
 
   /** Throws MISUSE unless `fixed` is a whole number from 1, or undefined. */
   constructor(fixed?: number) {
-    if (fixed !== undefined && (!Number.isSafeInteger(fixed) || fixed < 1))
-      throw new TorchwireError("MISUSE", `window must be a whole number from 1, not ${String(fixed)}`);
+    checkWindow(fixed);
     this.#fixed = fixed;
     this.#most = fixed ?? FEWEST;
   }
@@ -77,4 +76,10 @@ export class Window {
     // One measurement that is far off must not flood the worker.
     this.#most = Math.max(FEWEST, Math.min(wanted, 2 * this.#most, MOST));
   }
+}
+
+/** Throws MISUSE unless `given` is a whole number from 1, or undefined. */
+export function checkWindow(given: number | undefined): void {
+  if (given !== undefined && (!Number.isSafeInteger(given) || given < 1))
+    throw new TorchwireError("MISUSE", `window must be a whole number from 1, not ${String(given)}`);
 }

@@ -3,7 +3,7 @@ import { messageOf } from "../../bridge/runtime/kinds.ts";
 import { py } from "../../bridge/reference/py.ts";
 import { traced } from "../../bridge/errors/site.ts";
 import type { Worker } from "../../bridge/worker.ts";
-import { Window } from "../../bridge/pace/window.ts";
+import { checkWindow, Window } from "../../bridge/pace/window.ts";
 import { leaveOf } from "../../bridge/recovery/leaving.ts";
 import type { State } from "../callback/access.ts";
 import type { Moment } from "../callback/parts.ts";
@@ -60,8 +60,8 @@ export class Loop {
 
   constructor(learner: Trainer, window: number | undefined, stream: EventStream) {
     this.#learner = learner;
-    // (A wrong number is told of here.)
-    this.#given = window === undefined ? undefined : new Window(window).most;
+    checkWindow(window);
+    this.#given = window;
     this.#stream = stream;
     this.preparations = new Preparations(learner);
     this.callbacks = new Callbacks(learner, {

@@ -424,7 +424,7 @@ test("samples that do not go together are told as without", async () => {
 /** Of an array, a list of arrays, or a reference to a tensor. */
 async function elementsOf(part: any): Promise<number[]> {
   const whole = part instanceof Packed ? part.flat : part;
-  const { data } = isReference(whole) ? await py.ndarray(whole as AnyRef) : (whole as NDArray);
+  const { data } = isReference(whole) ? await py.ndarray(whole) : (whole as NDArray);
   return Array.from(data as ArrayLike<number>, Number);
 }
 
@@ -439,7 +439,7 @@ test.each<[string, DataLoaderOptions & { collate?: object }]>([
       const { a, b } = pair[i]!;
       return i % 2 === 0 ? { xs: { a, n: i, b }, ys: { u: i, v: -i } } : { xs: { b, n: i, a }, ys: { v: -i, u: i } };
     },
-  } as Indexed;
+  };
   const seen = async (batches: AsyncIterable<any>): Promise<unknown[]> => {
     const all: unknown[] = [];
     for await (const { xs, ys } of batches)
@@ -447,14 +447,13 @@ test.each<[string, DataLoaderOptions & { collate?: object }]>([
         for (const name of Object.keys(side).toSorted()) all.push(name, await elementsOf(side[name]));
     return all;
   };
-  const loader = (keep?: "worker"): DataLoader =>
-    new DataLoader(data, { ...options, ...(keep && { keep }) } as DataLoaderOptions) as DataLoader;
+  const loader = (keep?: "worker"): DataLoader => new DataLoader(data, { ...options, ...(keep && { keep }) });
   const [plain, kept] = [loader(), loader("worker")];
   expect(await seen(kept.on(worker))).toEqual(await seen(plain));
 });
 
 test("a part that is an empty list stays one", async () => {
-  const data: Indexed = { length: 4, get: () => ({ xs: floats(2), ys: [] }) } as Indexed;
+  const data: Indexed = { length: 4, get: () => ({ xs: floats(2), ys: [] }) };
   for await (const { ys } of new DataLoader(data, { batchSize: 2, keep: "worker" }).on(worker)) expect(ys).toEqual([]);
 });
 
