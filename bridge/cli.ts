@@ -277,8 +277,12 @@ async function runCache(args: string[]): Promise<number> {
   });
   const [action = "list", name, ...more] = positionals;
   const isKnown = action === "list" ? name === undefined : action === "remove" && name !== undefined;
-  if (!isKnown || more.length > 0 || (values.worker !== undefined && values.ssh !== undefined)) {
-    console.error(`torchwire: it is "cache list" or "cache remove NAME"\n\n${commands.cache!.help}`);
+  const isServed = values.worker !== undefined;
+  const clash =
+    isServed && values.ssh !== undefined ? "--ssh" : isServed && values.python !== undefined ? "--python" : "";
+  if (!isKnown || more.length > 0 || clash !== "") {
+    const why = clash === "" ? `it is "cache list" or "cache remove NAME"` : `--worker does not go with ${clash}`;
+    console.error(`torchwire: ${why}\n\n${commands.cache!.help}`);
     return 2;
   }
   const { cache } = await import("./start/cache.ts");

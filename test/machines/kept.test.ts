@@ -181,6 +181,11 @@ test("the command lists caches and removes them, here and where a worker serves"
   const outside = await command("remove", "../commanded", ...python);
   expect(outside).toMatchObject({ exitCode: 1, all: expect.stringContaining("is no name of a cache") as string });
   expect(await command("remove")).toMatchObject({ exitCode: 2 });
+  for (const other of ["--ssh", "--python"])
+    expect(await command("list", "--worker", "a", other, "b")).toMatchObject({
+      exitCode: 2,
+      all: expect.stringContaining(`--worker does not go with ${other}`) as string,
+    });
   await using served = await serve();
   expect((await command("list", "--worker", served.address)).all).toContain("samples");
 });
